@@ -1,0 +1,32 @@
+# cairn_test(repo pack_writer) builds tests/repo/pack_writer_test.cc against
+# cairn_repo and runs it under ctest as repo.pack_writer.
+find_package(GTest REQUIRED)
+
+function(cairn_test folder name)
+  set(target ${folder}_${name}_test)
+  add_executable(${target} ${PROJECT_SOURCE_DIR}/tests/${folder}/${name}_test.cc)
+  target_link_libraries(${target} PRIVATE
+    cairn_${folder} cairn_test_support GTest::gtest_main ${ARGN})
+  target_compile_definitions(${target} PRIVATE
+    CAIRN_GOLDEN_DIR="${PROJECT_SOURCE_DIR}/tests/golden")
+  add_test(NAME ${folder}.${name} COMMAND ${target})
+endfunction()
+
+# cairn_fuzz(repo wire) builds tests/fuzz/wire_fuzz.cc in both its lives: under
+# clang a libFuzzer program, everywhere an ordinary test that replays
+# tests/fuzz/corpus/wire.
+function(cairn_fuzz folder name)
+  set(source ${PROJECT_SOURCE_DIR}/tests/fuzz/${name}_fuzz.cc)
+  set(corpus ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name})
+  add_executable(${name}_fuzz_replay ${source}
+    ${PROJECT_SOURCE_DIR}/tests/fuzz/replay_main.cc)
+  target_link_libraries(${name}_fuzz_replay PRIVATE
+    cairn_${folder} cairn_test_support)
+  add_test(NAME fuzz.${name} COMMAND ${name}_fuzz_replay ${corpus})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    add_executable(${name}_fuzz ${source})
+    target_link_libraries(${name}_fuzz PRIVATE
+      cairn_${folder} cairn_test_support)
+    target_link_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
+  endif()
+endfunction()

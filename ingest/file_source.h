@@ -1,0 +1,154 @@
+// A tree of files as a source: what is there, in an order that depends only on
+// the names, with everything that is needed to make it again.
+//
+//   FileSource walk --> folder_begins, file, ..., folder_ends --> the pipeline
+//
+// The walk opens folders by descriptor and never follows a symlink, so that a
+// tree that changes under it cannot lead it elsewhere. What cannot be read is
+// reported to the visitor, and the walk goes on.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ingest/exclude_rules.h"
+#include "repo/entry.h"
+
+namespace cairn::ingest {
+
+// What tells an unchanged file from a changed one without reading it.
+struct FileState {
+  std::uint64_t size = 0;
+  repo::Timestamp modified;
+  repo::Timestamp changed;  // ctime: no program can set it back
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+
+  bool operator==(const FileState&) const = default;
+};
+
+// A state proves "unchanged" only when it was taken later than the clock tick
+// of its last change: a file written twice within one tick looks the same. So a
+// state may be remembered only if both its times lie before `read_began` less
+// the coarsest tick of the clock that stamps files.
+[[nodiscard]] bool is_settled(const FileState& state,
+                              const repo::Timestamp& read_began) noexcept;
+
+// The clock that stamps files (CLOCK_REALTIME_COARSE).
+[[nodiscard]] repo::Timestamp file_clock_now();
+
+enum class FileSystems { any, one };
+
+struct FileSourceOptions {
+  std::vector<std::string> exclude_rules;
+  // Leaves out each folder that holds an entry of one of these names (the
+  // folder itself stays, empty).
+  std::vector<std::string> exclude_if_present;
+  FileSystems file_systems = FileSystems::any;
+};
+
+// An open regular file whose data is read without its holes.
+//
+// Threads        one thread at a time.
+class OpenFile {
+ public:
+  OpenFile(OpenFile&&) noexcept;
+  OpenFile& operator=(OpenFile&&) noexcept;
+  ~OpenFile();
+
+  // The next bytes of data, skipping holes, in file order; 0 at the end. Less
+  // than out.size() only at the end. Throws repo::IoError (EIO and the like);
+  // a file that shrank simply ends early, which state_now() then tells.
+  [[nodiscard]] std::size_t read(std::span<std::byte> out);
+
+  // Ascending; found by SEEK_DATA and SEEK_HOLE when the file was opened, and
+  // only for files with fewer blocks than their size needs.
+  [[nodiscard]] const std::vector<repo::Extent>& holes() const noexcept;
+
+  // As the system sees the file now, by its descriptor.
+  [[nodiscard]] FileState state_now() const;
+
+  // For telling a page file from others: up to out.size() bytes from `offset`,
+  // without moving the read position.
+  [[nodiscard]] std::size_t peek(std::uint64_t offset,
+                                 std::span<std::byte> out) const;
+
+ private:
+  friend class FileSource;
+  struct State;
+  explicit OpenFile(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+// What the walk meets, in order. Entries of a folder come sorted by the bytes
+// of their names; a folder's own metadata was read before its entries.
+class FileVisitor {
+ public:
+  virtual ~FileVisitor() = default;
+
+  virtual void folder_begins(const repo::Entry& folder) = 0;
+  virtual void folder_ends() = 0;
+
+  // A regular file, not yet opened. `path` is absolute; `open` may be called
+  // once, before this returns, and throws repo::IoError when it may not be read
+  // or vanished. entry.holes is empty until then.
+  class Opener {
+   public:
+    virtual ~Opener() = default;
+    [[nodiscard]] virtual OpenFile open() = 0;
+  };
+  virtual void file(const repo::Entry& entry, const FileState& state,
+                    std::string_view path, Opener& opener) = 0;
+
+  // Anything else that is stored: symlink, fifo, device.
+  virtual void other(const repo::Entry& entry) = 0;
+
+  // Sockets, which only their program can make: counted, not stored.
+  virtual void socket_skipped(std::string_view path) = 0;
+  virtual void excluded(std::string_view path) = 0;
+
+  // An entry that could not be read: vanished, no permission, a failing disk.
+  virtual void unreadable(std::string_view path, std::string_view why) = 0;
+};
+
+// Walks the given paths as one tree from the root folder "/": parents of a path
+// come with their own metadata and hold nothing else. Paths are made absolute
+// against the current folder without resolving symlinks in their last part;
+// a path inside another given one is not visited twice.
+//
+// Threads        one thread at a time.
+class FileSource {
+ public:
+  // Throws std::invalid_argument for a bad rule, repo::NotFound, naming the
+  // path, when one does not exist.
+  FileSource(std::span<const std::string> paths, FileSourceOptions options);
+  ~FileSource();
+
+  // Calls the visitor for the children of "/" downwards; "/" itself is not
+  // reported unless it is one of the paths, in which case its children are.
+  // Returns early, with folder_ends() not balanced, when `stop` is requested.
+  void walk(FileVisitor& visitor, std::stop_token stop);
+
+  // What was given, absolute, sorted.
+  [[nodiscard]] const std::vector<std::string>& paths() const noexcept;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Everything the system says of one path, without following a symlink at its
+// end; for the destination of a restore and for tests.
+[[nodiscard]] repo::Entry describe(const std::filesystem::path& path);
+
+}  // namespace cairn::ingest

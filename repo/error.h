@@ -1,0 +1,72 @@
+// The failures a caller can meet. Each kind has one exit code (cli/exit_code.h)
+// and one piece of advice; the message says which object, what is wrong, where.
+#pragma once
+
+#include <stdexcept>
+
+namespace cairn::repo {
+
+struct Error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// Stored bytes are not what was written. Run `check`; fetch another copy.
+struct CorruptionError : Error {
+  using Error::Error;
+};
+
+// The object was written by a newer program: a kind, codec or draft that this
+// one does not know. Nothing is damaged; nothing may be deleted because of it.
+struct UnsupportedFormat : Error {
+  using Error::Error;
+};
+
+// The system refused: permission denied, a bad disk. A later retry may succeed.
+struct IoError : Error {
+  using Error::Error;
+};
+
+struct OutOfSpace : IoError {
+  using IoError::IoError;
+};
+
+// The storage cannot be reached, or what lies there is not the repository that
+// this process opened (a mount that vanished).
+struct StorageUnreachable : IoError {
+  using IoError::IoError;
+};
+
+// A create may or may not have happened; read the name to find out.
+struct AmbiguousError : IoError {
+  using IoError::IoError;
+};
+
+struct NoRepository : Error {
+  using Error::Error;
+};
+
+struct WrongKey : Error {
+  using Error::Error;
+};
+
+// Another session is in the way, or this one was fenced off.
+struct LockedError : Error {
+  using Error::Error;
+};
+
+// Done only when asked for more explicitly.
+struct RefusedForSafety : Error {
+  using Error::Error;
+};
+
+// No such snapshot or path, or more than one that matches.
+struct NotFound : Error {
+  using Error::Error;
+};
+
+// The caller asked to stop.
+struct Cancelled : Error {
+  using Error::Error;
+};
+
+}  // namespace cairn::repo
