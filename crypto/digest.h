@@ -56,8 +56,8 @@ class Hmac {
 };
 
 // Compares in time that does not depend on where the two differ.
-[[nodiscard]] bool equal_in_constant_time(std::span<const std::byte> a,
-                                          std::span<const std::byte> b) noexcept;
+[[nodiscard]] bool equal_in_constant_time(
+    std::span<const std::byte> a, std::span<const std::byte> b) noexcept;
 
 // Lower-case hexadecimal, and back. from_hex answers false, and leaves `out` in
 // an unspecified state, unless `text` is exactly 2 * out.size() digits 0-9a-f.

@@ -22,10 +22,11 @@ inline constexpr std::size_t kTagBytes = 16;
 void seal(const Secret& key, std::span<const std::byte> associated_data,
           std::span<const std::byte> plain, std::span<std::byte> sealed);
 
-// Writes sealed.size() - kTagBytes bytes to `plain`, which must be that long.
-// False, with nothing useful in `plain`: these bytes were not sealed with this
-// key and this associated data. The caller knows whether that means damage or a
-// wrong key.
+// Writes sealed.size() - kTagBytes bytes to `plain`, which must be that long
+// (empty, when there are not even bytes enough for a tag) and may start at the
+// same address as `sealed`. False, with nothing useful in `plain`: these bytes
+// were not sealed with this key and this associated data. The caller knows
+// whether that means damage or a wrong key.
 [[nodiscard]] bool open(const Secret& key,
                         std::span<const std::byte> associated_data,
                         std::span<const std::byte> sealed,

@@ -21,6 +21,8 @@ using Wrapped = std::array<std::byte, kWrappedBytes>;
 // The public half of an X25519 secret key.
 [[nodiscard]] PublicKey public_key_of(const Secret& secret_key);
 
+// Fresh randomness makes every result another one. Throws std::invalid_argument
+// for a public key that no secret key belongs to.
 [[nodiscard]] Wrapped wrap(const Secret& secret, const PublicKey& reader);
 
 // Nothing: not wrapped for this reader, or damaged.
