@@ -1,0 +1,689 @@
+// Every path is walked from the held root descriptor, one component at a time
+// and never through a symbolic link: whoever can plant a link in the repository
+// cannot lead us out of it.
+#include "repo/local_storage.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <list>
+#include <mutex>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "crypto/random.h"
+#include "repo/error.h"
+
+namespace cairn::repo {
+
+namespace {
+
+constexpr std::string_view kUnfinished = "tmp";
+constexpr mode_t kFolderMode = 0700;
+constexpr mode_t kFileMode = 0600;
+constexpr std::size_t kWriteBytes = 256 << 10;
+
+// Dirty bytes after which the kernel is asked to begin writing, so that little
+// is left to wait for in the final sync.
+constexpr std::uint64_t kWriteBackBytes = 8 << 20;
+
+// A restore reads many blobs out of few packs at a time.
+constexpr std::size_t kOpenFiles = 64;
+
+class UniqueFd {
+ public:
+  UniqueFd() = default;
+  explicit UniqueFd(int fd) : fd_(fd) {}
+  ~UniqueFd() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  UniqueFd& operator=(UniqueFd&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+
+  [[nodiscard]] int get() const { return fd_; }
+  [[nodiscard]] bool is_open() const { return fd_ >= 0; }
+  [[nodiscard]] int release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_ = -1;
+};
+
+// The one door through which the system's failures enter ours.
+[[noreturn]] void fail(std::string_view object, std::string_view doing,
+                       int error) {
+  const std::string what = std::string(object) + ": " + std::string(doing) +
+                           ": " + std::generic_category().message(error);
+  switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+      throw OutOfSpace(what);
+    case ESTALE:
+    case ENODEV:
+    case ENXIO:
+    case ENOTCONN:  // a FUSE process that died
+    case EHOSTDOWN:
+      throw StorageUnreachable(what);
+    default:
+      throw IoError(what);  // EFBIG too: free space would not help
+  }
+}
+
+template <typename Call>
+auto uninterrupted(Call call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
+// Not open: errno says why.
+UniqueFd open_at(int folder, const std::string& name, int flags) {
+  return UniqueFd(uninterrupted([&] {
+    return ::openat(folder, name.c_str(), flags | O_CLOEXEC | O_NOFOLLOW,
+                    kFileMode);
+  }));
+}
+
+UniqueFd open_folder_at(int folder, const std::string& name) {
+  return open_at(folder, name, O_RDONLY | O_DIRECTORY);
+}
+
+// Follows links: where a user keeps the repository is the user's business.
+// Not open: errno says why.
+UniqueFd open_root(const std::filesystem::path& path) {
+  return UniqueFd(uninterrupted([&] {
+    return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  }));
+}
+
+void write_fully(int fd, std::span<const std::byte> bytes,
+                 std::string_view object) {
+  while (!bytes.empty()) {
+    const auto written =
+        uninterrupted([&] { return ::write(fd, bytes.data(), bytes.size()); });
+    if (written < 0) fail(object, "cannot write", errno);
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+}
+
+void read_fully(int fd, std::uint64_t offset, std::span<std::byte> out,
+                std::string_view object) {
+  while (!out.empty()) {
+    const auto count = uninterrupted([&] {
+      return ::pread(fd, out.data(), out.size(), static_cast<off_t>(offset));
+    });
+    if (count < 0) fail(object, "cannot read", errno);
+    if (count == 0) {
+      throw CorruptionError(std::string(object) + ": ends at " +
+                            std::to_string(offset) + " bytes while being read");
+    }
+    offset += static_cast<std::uint64_t>(count);
+    out = out.subspan(static_cast<std::size_t>(count));
+  }
+}
+
+// Makes the names in a folder survive a power cut. Some file systems (CIFS)
+// cannot sync a folder and say so; nothing better can be done on them.
+void sync_folder(int folder, std::string_view object) {
+  if (::fsync(folder) == 0) return;
+  if (errno == EINVAL || errno == EOPNOTSUPP) return;
+  fail(object, "cannot sync its folder", errno);
+}
+
+struct stat look_at(int fd, std::string_view object) {
+  struct stat found {};
+  if (::fstat(fd, &found) != 0) fail(object, "cannot look at it", errno);
+  return found;
+}
+
+// Makes a folder and, where they are absent, those above it.
+void make_folder_and_parents(const std::filesystem::path& folder) {
+  const auto parent = folder.parent_path();
+  bool made = ::mkdir(folder.c_str(), kFolderMode) == 0;
+  if (!made && errno == ENOENT && parent != folder) {
+    make_folder_and_parents(parent);
+    made = ::mkdir(folder.c_str(), kFolderMode) == 0;
+  }
+  if (!made) {
+    if (errno == EEXIST) return;
+    fail(folder.string(), "cannot make the folder", errno);
+  }
+  const UniqueFd above = open_root(parent);
+  if (!above.is_open()) fail(parent.string(), "cannot open", errno);
+  sync_folder(above.get(), folder.string());
+}
+
+bool is_object_component(std::string_view component) {
+  return !component.empty() && component.front() != '.' &&
+         std::ranges::all_of(component, [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+                  c == '.' || c == '_' || c == '-';
+         });
+}
+
+std::vector<std::string> components_of(std::string_view name) {
+  std::vector<std::string> components;
+  while (true) {
+    const auto slash = name.find('/');
+    components.emplace_back(name.substr(0, slash));
+    assert(is_object_component(components.back()));
+    if (slash == std::string_view::npos) break;
+    name.remove_prefix(slash + 1);
+  }
+  assert(components.front() != kUnfinished);
+  return components;
+}
+
+struct SplitName {
+  std::vector<std::string> folders;
+  std::string last;
+};
+
+SplitName split(std::string_view name) {
+  SplitName split{components_of(name), {}};
+  split.last = std::move(split.folders.back());
+  split.folders.pop_back();
+  return split;
+}
+
+std::string random_name() {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string name;
+  for (const auto byte : crypto::random_array<16>()) {
+    name += kDigits[std::to_integer<unsigned>(byte) >> 4];
+    name += kDigits[std::to_integer<unsigned>(byte) & 15];
+  }
+  return name;
+}
+
+// The files read most recently, open. All members from many threads.
+class OpenFiles {
+ public:
+  // Shared by this list and by the reads under way, so that a file which is
+  // pushed out of the list stays open until they are done.
+  using File = std::shared_ptr<const UniqueFd>;
+
+  // Null: not among them.
+  [[nodiscard]] File find(std::string_view name) {
+    std::lock_guard lock(mutex_);
+    const auto it = std::ranges::find(files_, name, &Named::first);
+    if (it == files_.end()) return nullptr;
+    files_.splice(files_.begin(), files_, it);
+    return files_.front().second;
+  }
+
+  void add(std::string_view name, File file) {
+    std::lock_guard lock(mutex_);
+    files_.emplace_front(name, std::move(file));
+    if (files_.size() > kOpenFiles) files_.pop_back();
+  }
+
+  void drop(std::string_view name) {
+    std::lock_guard lock(mutex_);
+    files_.remove_if([&](const auto& file) { return file.first == name; });
+  }
+
+ private:
+  using Named = std::pair<std::string, File>;
+
+  std::mutex mutex_;        // guards files_
+  std::list<Named> files_;  // most recent first; short enough to search
+};
+
+// A folder is no object; what is neither file nor folder was never ours.
+bool is_object(const struct stat& found, std::string_view name) {
+  if (S_ISREG(found.st_mode)) return true;
+  if (S_ISDIR(found.st_mode)) return false;
+  throw CorruptionError(std::string(name) + ": is not a file");
+}
+
+std::vector<std::string> names_in(UniqueFd folder, std::string_view object) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(folder.get()),
+                                                   &::closedir);
+  if (!stream) fail(object, "cannot list", errno);
+  (void)folder.release();  // the stream closes it
+
+  std::vector<std::string> names;
+  while (true) {
+    errno = 0;
+    const dirent* entry = ::readdir(stream.get());
+    if (!entry) break;
+    names.emplace_back(entry->d_name);
+  }
+  if (errno != 0) fail(object, "cannot list", errno);
+  return names;
+}
+
+// A file that has no name yet but its temporary one.
+//
+// Threads        one thread at a time.
+// Failure        final: what a failed sync left in the page cache is unknown
+//                (Linux marks the lost pages clean), so the file goes at once
+//                and is never synced again.
+// Abandonment    destroyed before publish(), it leaves nothing behind.
+class UnnamedFile {
+ public:
+  // `object` names it in messages. Borrows nothing.
+  UnnamedFile(UniqueFd folder, std::string object)
+      : object_(std::move(object)),
+        folder_(std::move(folder)),
+        name_(random_name()),
+        file_(open_at(folder_.get(), name_, O_RDWR | O_CREAT | O_EXCL)) {
+    if (!file_.is_open()) fail(object_, "cannot create", errno);
+  }
+  ~UnnamedFile() { abandon(); }
+  UnnamedFile(UnnamedFile&&) = delete;
+
+  void call_it(std::string_view object) { object_ = object; }
+
+  void append(std::span<const std::byte> bytes) {
+    assert(file_.is_open());
+    try {
+      write_fully(file_.get(), bytes, object_);
+    } catch (const IoError&) {
+      abandon();
+      throw;
+    }
+    written_ += bytes.size();
+    if (written_ - write_back_begun_ < kWriteBackBytes) return;
+    // Its answer does not matter: the sync reports whatever went wrong.
+    ::sync_file_range(file_.get(), static_cast<off_t>(write_back_begun_),
+                      static_cast<off_t>(written_ - write_back_begun_),
+                      SYNC_FILE_RANGE_WRITE);
+    write_back_begun_ = written_;
+  }
+
+  // Makes its bytes survive a power cut.
+  void sync() {
+    assert(file_.is_open());
+    if (::fdatasync(file_.get()) != 0) fail_for_good("cannot sync", errno);
+  }
+
+  // Requires: synced. Compares with what the device gives back, as far as the
+  // kernel lets go of its own copy.
+  void verify(std::span<const std::byte> expected) {
+    ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_DONTNEED);
+    std::vector<std::byte> found(expected.size());
+    read_fully(file_.get(), 0, found, object_);
+    if (!std::ranges::equal(found, expected)) {
+      throw CorruptionError(object_ +
+                            ": reads back differently from what was written");
+    }
+  }
+
+  // Requires: synced. The descriptor is closed first, because network file
+  // systems report some failures only then, and nothing is visible yet.
+  Created publish(int folder, const std::string& name) {
+    if (::close(file_.release()) != 0) fail_for_good("cannot close", errno);
+    const Created result = link(folder, name);
+    // Also when it exists: whoever made it may not have synced it yet.
+    sync_folder(folder, object_);
+    abandon();
+    return result;
+  }
+
+ private:
+  // Gives it the name, or finds that the name is taken.
+  Created link(int folder, const std::string& name) {
+    const bool linked =
+        ::linkat(folder_.get(), name_.c_str(), folder, name.c_str(), 0) == 0;
+    if (linked) return Created::created;
+    const int error = errno;
+    switch (error) {
+      case EPERM:  // file systems without hard links
+      case EOPNOTSUPP:
+      case ENOSYS:
+      case EMLINK:
+        return rename(folder, name);
+    }
+    // NFS may do it, lose the answer and fail its own second attempt.
+    if (is_also(folder, name)) return Created::created;
+    if (error == EEXIST) return Created::exists;
+    fail_for_good("cannot name it", error);
+  }
+
+  Created rename(int folder, const std::string& name) {
+    const int failed = ::renameat2(folder_.get(), name_.c_str(), folder,
+                                   name.c_str(), RENAME_NOREPLACE);
+    if (failed == 0) {
+      name_.clear();
+      return Created::created;
+    }
+    if (errno == EEXIST) return Created::exists;
+    fail_for_good("cannot name it without replacing another", errno);
+  }
+
+  [[nodiscard]] bool is_also(int folder, const std::string& name) const {
+    struct stat ours {};
+    struct stat theirs {};
+    return ::fstatat(folder_.get(), name_.c_str(), &ours,
+                     AT_SYMLINK_NOFOLLOW) == 0 &&
+           ::fstatat(folder, name.c_str(), &theirs, AT_SYMLINK_NOFOLLOW) == 0 &&
+           ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+  }
+
+  [[noreturn]] void fail_for_good(std::string_view doing, int error) {
+    abandon();
+    fail(object_, doing, error);
+  }
+
+  // Takes the temporary name away. That this may fail is no harm: what stays
+  // is what a crash leaves, and remove_unfinished() finds it.
+  void abandon() noexcept {
+    file_ = UniqueFd();
+    if (!name_.empty()) ::unlinkat(folder_.get(), name_.c_str(), 0);
+    name_.clear();
+  }
+
+  std::string object_;
+  UniqueFd folder_;
+  std::string name_;  // in folder_; empty: it has none any more
+  UniqueFd file_;
+  std::uint64_t written_ = 0;           // bytes
+  std::uint64_t write_back_begun_ = 0;  // bytes before this are on their way
+};
+
+}  // namespace
+
+struct LocalStorage::State {
+  State(UniqueFd root_fd, std::string root_path)
+      : root(std::move(root_fd)), path(std::move(root_path)) {}
+
+  // A folder that was deleted has no links left; what we create in it would be
+  // lost, and what we miss in it proves nothing.
+  void check_root_exists() const {
+    if (look_at(root.get(), path).st_nlink == 0) {
+      throw StorageUnreachable(path + ": the folder is gone");
+    }
+  }
+
+  // Not open: it is absent.
+  [[nodiscard]] UniqueFd find_folder(const std::vector<std::string>& folders,
+                                     std::string_view object) const {
+    UniqueFd folder = open_folder_at(root.get(), ".");
+    if (!folder.is_open()) fail(object, "cannot open the repository", errno);
+    for (const auto& name : folders) {
+      UniqueFd inner = open_folder_at(folder.get(), name);
+      if (!inner.is_open()) {
+        if (errno != ENOENT) fail(object, "cannot open its folder", errno);
+        check_root_exists();
+        return {};
+      }
+      folder = std::move(inner);
+    }
+    return folder;
+  }
+
+  [[nodiscard]] UniqueFd make_folder(const std::vector<std::string>& folders,
+                                     std::string_view object) {
+    check_root_exists();
+    UniqueFd folder = open_folder_at(root.get(), ".");
+    if (!folder.is_open()) fail(object, "cannot open the repository", errno);
+    std::string walked;
+    for (const auto& name : folders) {
+      walked += "/" + name;
+      UniqueFd inner = open_folder_at(folder.get(), name);
+      if (!inner.is_open() && errno == ENOENT) {
+        if (::mkdirat(folder.get(), name.c_str(), kFolderMode) != 0 &&
+            errno != EEXIST) {
+          fail(object, "cannot make its folder", errno);
+        }
+        inner = open_folder_at(folder.get(), name);
+      }
+      if (!inner.is_open()) fail(object, "cannot open its folder", errno);
+      sync_once(folder.get(), walked, object);
+      folder = std::move(inner);
+    }
+    return folder;
+  }
+
+  // A folder that is already there may have been made a moment ago by a
+  // process that has not synced it yet: ours counts, once.
+  void sync_once(int parent, const std::string& made, std::string_view object) {
+    {
+      std::lock_guard lock(mutex);
+      if (durable_folders.contains(made)) return;
+    }
+    sync_folder(parent, object);
+    std::lock_guard lock(mutex);
+    durable_folders.insert(made);
+  }
+
+  // Null: no such name.
+  [[nodiscard]] OpenFiles::File open_file(std::string_view name) const {
+    const auto [folders, last] = split(name);
+    const UniqueFd folder = find_folder(folders, name);
+    if (!folder.is_open()) return nullptr;
+
+    // O_NONBLOCK: a planted FIFO must not make us wait for its writer.
+    UniqueFd file = open_at(folder.get(), last, O_RDONLY | O_NONBLOCK);
+    if (!file.is_open()) {
+      if (errno != ENOENT) fail(name, "cannot open", errno);
+      check_root_exists();
+      return nullptr;
+    }
+    if (!is_object(look_at(file.get(), name), name)) return nullptr;
+    return std::make_shared<const UniqueFd>(std::move(file));
+  }
+
+  void list(UniqueFd folder, const std::string& prefix,
+            const std::function<void(const ListedObject&)>& visit) const {
+    // The names are read before the first visit, which may remove some.
+    UniqueFd stream = open_folder_at(folder.get(), ".");
+    if (!stream.is_open()) fail(prefix, "cannot list", errno);
+    for (const auto& name : names_in(std::move(stream), prefix)) {
+      if (!is_object_component(name)) continue;
+      if (prefix.empty() && name == kUnfinished) continue;
+      struct stat found {};
+      if (::fstatat(folder.get(), name.c_str(), &found, AT_SYMLINK_NOFOLLOW)) {
+        if (errno == ENOENT) continue;  // removed in between
+        fail(prefix + name, "cannot look at it", errno);
+      }
+      if (S_ISREG(found.st_mode)) {
+        visit({prefix + name, static_cast<std::uint64_t>(found.st_size)});
+      } else if (S_ISDIR(found.st_mode)) {
+        UniqueFd inner = open_folder_at(folder.get(), name);
+        if (!inner.is_open()) fail(prefix + name, "cannot list", errno);
+        list(std::move(inner), prefix + name + "/", visit);
+      }
+    }
+  }
+
+  [[nodiscard]] UniqueFd unfinished_folder(std::string_view object) {
+    return make_folder({std::string(kUnfinished)}, object);
+  }
+
+  [[nodiscard]] Created publish(UnnamedFile& file, std::string_view name) {
+    const auto [folders, last] = split(name);
+    const UniqueFd folder = make_folder(folders, name);
+    return file.publish(folder.get(), last);
+  }
+
+  class Staged;
+
+  const UniqueFd root;
+  const std::string path;
+  OpenFiles open_files;
+
+  std::mutex mutex;  // guards durable_folders
+  std::set<std::string> durable_folders;
+};
+
+class LocalStorage::State::Staged final : public StagedObject {
+ public:
+  explicit Staged(std::shared_ptr<State> state)
+      : state_(std::move(state)),
+        file_(state_->unfinished_folder(kNewObject), kNewObject) {
+    buffer_.reserve(kWriteBytes);
+  }
+
+  void append(std::span<const std::byte> bytes) override {
+    if (buffer_.size() + bytes.size() >= kWriteBytes) {
+      const auto filler =
+          bytes.first(std::min(bytes.size(), kWriteBytes - buffer_.size()));
+      buffer_.insert(buffer_.end(), filler.begin(), filler.end());
+      bytes = bytes.subspan(filler.size());
+      flush();
+      const auto whole_writes =
+          bytes.first(bytes.size() / kWriteBytes * kWriteBytes);
+      if (!whole_writes.empty()) file_.append(whole_writes);
+      bytes = bytes.subspan(whole_writes.size());
+    }
+    buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
+  }
+
+  Created publish(std::string_view name) override {
+    file_.call_it(name);
+    flush();
+    file_.sync();
+    return state_->publish(file_, name);
+  }
+
+ private:
+  static constexpr const char* kNewObject = "new object";
+
+  void flush() {
+    file_.append(buffer_);
+    buffer_.clear();
+  }
+
+  std::shared_ptr<State> state_;
+  UnnamedFile file_;
+  std::vector<std::byte> buffer_;  // fewer than kWriteBytes
+};
+
+std::unique_ptr<LocalStorage> LocalStorage::open(
+    const std::filesystem::path& root) {
+  UniqueFd fd = open_root(root);
+  if (!fd.is_open() && (errno == ENOENT || errno == ENOTDIR)) {
+    throw NoRepository(root.string() + ": no such folder");
+  }
+  if (!fd.is_open()) fail(root.string(), "cannot open", errno);
+  return std::unique_ptr<LocalStorage>(
+      new LocalStorage(std::make_shared<State>(std::move(fd), root.string())));
+}
+
+std::unique_ptr<LocalStorage> LocalStorage::create_folder(
+    const std::filesystem::path& root) {
+  auto path = std::filesystem::absolute(root).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // it ended with "/"
+  make_folder_and_parents(path);
+  if (!std::filesystem::is_directory(path)) {
+    throw RefusedForSafety(root.string() + ": is not a folder");
+  }
+  auto storage = open(root);
+  UniqueFd folder = open_folder_at(storage->state_->root.get(), ".");
+  if (!folder.is_open()) fail(root.string(), "cannot open", errno);
+  if (names_in(std::move(folder), root.string()).size() > 2) {  // "." and ".."
+    throw RefusedForSafety(root.string() + ": the folder is not empty");
+  }
+  return storage;
+}
+
+LocalStorage::LocalStorage(std::shared_ptr<State> state)
+    : state_(std::move(state)) {}
+
+LocalStorage::~LocalStorage() = default;
+
+Created LocalStorage::create(std::string_view name,
+                             std::span<const std::byte> bytes) {
+  UnnamedFile file(state_->unfinished_folder(name), std::string(name));
+  file.append(bytes);
+  file.sync();
+  file.verify(bytes);
+  return state_->publish(file, name);
+}
+
+std::unique_ptr<StagedObject> LocalStorage::stage() {
+  return std::make_unique<State::Staged>(state_);
+}
+
+void LocalStorage::get(std::string_view name, std::uint64_t offset,
+                       std::span<std::byte> out) const {
+  auto file = state_->open_files.find(name);
+  if (file && look_at(file->get(), name).st_nlink == 0) {
+    state_->open_files.drop(name);  // removed, perhaps by another process
+    file = nullptr;
+  }
+  if (!file) {
+    file = state_->open_file(name);
+    if (!file) throw NotFound(std::string(name) + ": no such object");
+    state_->open_files.add(name, file);
+  }
+
+  const auto size =
+      static_cast<std::uint64_t>(look_at(file->get(), name).st_size);
+  if (offset > size || out.size() > size - offset) {
+    throw CorruptionError(std::string(name) + ": is " + std::to_string(size) +
+                          " bytes long, expected at least " +
+                          std::to_string(offset + out.size()));
+  }
+  read_fully(file->get(), offset, out, name);
+}
+
+std::optional<std::uint64_t> LocalStorage::size(std::string_view name) const {
+  const auto [folders, last] = split(name);
+  const UniqueFd folder = state_->find_folder(folders, name);
+  if (!folder.is_open()) return std::nullopt;
+  struct stat found {};
+  if (::fstatat(folder.get(), last.c_str(), &found, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (errno != ENOENT) fail(name, "cannot look at it", errno);
+    state_->check_root_exists();
+    return std::nullopt;
+  }
+  if (!is_object(found, name)) return std::nullopt;
+  return static_cast<std::uint64_t>(found.st_size);
+}
+
+void LocalStorage::list(
+    std::string_view folder,
+    const std::function<void(const ListedObject&)>& visit) const {
+  if (folder.empty()) {
+    state_->list(state_->find_folder({}, ""), "", visit);
+    return;
+  }
+  UniqueFd found = state_->find_folder(components_of(folder), folder);
+  if (!found.is_open()) return;
+  state_->list(std::move(found), std::string(folder) + "/", visit);
+}
+
+void LocalStorage::remove(std::string_view name) {
+  const auto [folders, last] = split(name);
+  const UniqueFd folder = state_->find_folder(folders, name);
+  if (!folder.is_open()) return;
+  if (::unlinkat(folder.get(), last.c_str(), 0) != 0 && errno != ENOENT) {
+    fail(name, "cannot remove", errno);
+  }
+  state_->open_files.drop(name);
+  // Also when it was absent: whoever removed it may not have synced that.
+  sync_folder(folder.get(), name);
+}
+
+void LocalStorage::remove_unfinished() {
+  const UniqueFd folder =
+      state_->find_folder({std::string(kUnfinished)}, kUnfinished);
+  if (!folder.is_open()) return;
+  UniqueFd stream = open_folder_at(folder.get(), ".");
+  if (!stream.is_open()) fail(kUnfinished, "cannot list", errno);
+  for (const auto& name : names_in(std::move(stream), kUnfinished)) {
+    if (name == "." || name == "..") continue;
+    if (::unlinkat(folder.get(), name.c_str(), 0) != 0 && errno != ENOENT) {
+      fail(std::string(kUnfinished) + "/" + name, "cannot remove", errno);
+    }
+  }
+}
+
+std::string LocalStorage::description() const { return state_->path; }
+
+}  // namespace cairn::repo
