@@ -241,11 +241,15 @@ class OpenFiles {
   std::list<Named> files_;  // most recent first; short enough to search
 };
 
+CorruptionError not_a_file(std::string_view name) {
+  return CorruptionError(std::string(name) + ": is not a file");
+}
+
 // A folder is no object; what is neither file nor folder was never ours.
 bool is_object(const struct stat& found, std::string_view name) {
   if (S_ISREG(found.st_mode)) return true;
   if (S_ISDIR(found.st_mode)) return false;
-  throw CorruptionError(std::string(name) + ": is not a file");
+  throw not_a_file(name);
 }
 
 std::vector<std::string> names_in(UniqueFd folder, std::string_view object) {
@@ -469,6 +473,7 @@ struct LocalStorage::State {
     // O_NONBLOCK: a planted FIFO must not make us wait for its writer.
     UniqueFd file = open_at(folder.get(), last, O_RDONLY | O_NONBLOCK);
     if (!file.is_open()) {
+      if (errno == ELOOP) throw not_a_file(name);  // a symbolic link
       if (errno != ENOENT) fail(name, "cannot open", errno);
       check_root_exists();
       return nullptr;
