@@ -1,0 +1,611 @@
+#!/usr/bin/python3
+"""Writes the golden repository and the vectors of this folder.
+
+A writer for tests, from FORMAT.md alone and apart from the independent reader.
+What a writer must draw at random comes from a seed here, so that a run repeats
+itself as long as zstd compresses alike. `build(folder, fault=...)` writes the
+same repository with one fault in it, for independent_reader_test.py.
+
+  make_golden.py FOLDER    writes FOLDER/repository and the vectors beside it
+"""
+
+import hashlib
+import hmac
+import os
+import sys
+
+import cbor2
+import nacl.bindings as sodium
+import nacl.pwhash
+import nacl.signing
+import zstandard
+
+PAGE = 16384
+PASSPHRASE = "correct horse battery staple"
+CREATED = [1795132800, 123456789]  # 2026-11-20T00:00:00.123456789Z
+OWNER, WRITE = 0, 4
+
+
+def rand(label, size):
+    """Fixed bytes in place of random ones, another run for each label."""
+    return hashlib.shake_256(b"cairn golden " + label.encode()).digest(size)
+
+
+def cbor(value):
+    return cbor2.dumps(value, canonical=True)
+
+
+def derive(key, label, context):
+    return hmac.digest(key, label.encode() + context, "sha256")
+
+
+def seal(key, ad, plain):
+    return sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(
+        plain, ad, hashlib.sha256(ad).digest()[:24], key)
+
+
+def wrap(public, key, label):
+    """crypto_box_seal with an ephemeral key from the seed."""
+    own, secret = sodium.crypto_box_seed_keypair(rand("wrap " + label, 32))
+    nonce = hashlib.blake2b(own + public, digest_size=24).digest()
+    return own + sodium.crypto_box(key, nonce, public, secret)
+
+
+def sign(seed, message):
+    return nacl.signing.SigningKey(seed).sign(message).signature
+
+
+def public_of(seed):
+    return bytes(nacl.signing.SigningKey(seed).verify_key)
+
+
+def prologue(type_, number):
+    return (bytes.fromhex("8963 6169 726e 0d0a") + type_.encode() + b"\x81" +
+            bytes(2) + number.to_bytes(4, "little"))
+
+
+def envelope(type_, body):
+    front = prologue(type_, len(body)) + body
+    return front + hashlib.sha256(front).digest()
+
+
+def padme(length):
+    e = length.bit_length() - 1
+    step = 1 << e - e.bit_length()
+    return (length + step - 1) // step * step
+
+
+def key_file_line(key):
+    digits = key.hex()
+    groups = [digits[i:i + 8] for i in range(0, 64, 8)]
+    check = hashlib.sha256(key).hexdigest()[:8]
+    return "CAIRN-KEY-1 " + "-".join(groups + [check]) + "\n"
+
+
+def blob_ad(family, generation, kind, codec, id_, plain_size, stored_size,
+            counter, base, depth):
+    return cbor(["cairn blob", family, generation, kind, codec, id_, plain_size,
+                 stored_size, counter, base, depth])
+
+
+def directory_plain(keys, rows):
+    text = cbor([keys, rows])
+    used = len(text).to_bytes(4, "little") + text
+    room = PAGE * (-(-(len(used) + 16) // PAGE)) - 16
+    return used + bytes(room - len(used))
+
+
+class Signer:
+    """A host's key, certified by a role's."""
+
+    def __init__(self, repository_id, role, role_seed, root_seed):
+        self.repository_id, self.seed = repository_id, rand(f"host {role}", 32)
+        role_key, host = public_of(role_seed), public_of(self.seed)
+        certificate = None
+        if role != OWNER:
+            certificate = role_certificate(repository_id, role, role_seed,
+                                           root_seed)
+        self.record = [host, sign(role_seed, b"cairn host key" + repository_id +
+                                  host), role, role_key, certificate]
+
+    def sign(self, label, message):
+        return sign(self.seed, label.encode() + self.repository_id + message)
+
+
+def role_certificate(repository_id, role, role_seed, root_seed):
+    return sign(root_seed, b"cairn role key" + repository_id + bytes([role]) +
+                public_of(role_seed))
+
+
+class Pack:
+    """Blobs of one pack; `keys` maps a class to its place."""
+
+    def __init__(self, golden, name, classes):
+        self.golden, self.name, self.salt = golden, name, rand(name, 32)
+        self.blobs, self.rows, self.counter = b"", [], 0
+        self.keys, self.place, self.secret = [], {}, {}
+        for class_ in classes:
+            self.secret[class_] = rand(f"{name} session key {class_}", 32)
+            self.place[class_] = len(self.keys)
+            self.keys.append([class_, 1, 1, wrap(
+                golden.public[class_], self.secret[class_],
+                f"{name} {class_}")])
+
+    def add(self, kind, plain, codec=0, base=None, depth=0, id_=None,
+            plain_size=None):
+        """The blob's id. `base` is the pair of its id and plain bytes."""
+        id_ = id_ or self.golden.blob_id(kind, plain)
+        if any(row[2] == id_ for row in self.rows):
+            return id_
+        plain_size = plain_size or len(plain)
+        text = plain
+        if codec:
+            text = zstandard.ZstdCompressor(
+                level=19, dict_data=base and zstandard.ZstdCompressionDict(
+                    base[1], dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+            ).compress(plain)
+            if self.golden.fault == "wide zstd window" and kind == 0:
+                wide = zstandard.ZstdCompressor(
+                    compression_params=zstandard.ZstdCompressionParameters(
+                        window_log=25)).compressobj()  # knows no size to fit
+                text = wide.compress(plain) + wide.flush()
+        stored_size = len(text) + 16
+        base_id = base and base[0]
+        ad = blob_ad(self.golden.family, 1, kind, codec, id_, plain_size,
+                     stored_size, self.counter, base_id, depth)
+        self.blobs += seal(self.secret[kind], ad, text)
+        self.rows.append([kind, codec, id_, plain_size, stored_size,
+                          self.place[kind], self.counter] +
+                         ([base_id, depth] if codec == 2 else []))
+        self.counter += 1
+        return id_
+
+    def bytes(self):
+        plain = directory_plain(self.keys, self.rows)
+        if self.golden.fault == f"{self.name} CBOR head not the shortest":
+            # The number of rows in two bytes.
+            at = 4 + len(cbor([self.keys, []])) - 1
+            rows = cbor(self.rows)
+            body = (plain[4:at] + b"\x98" + bytes([len(self.rows)]) + rows[1:])
+            plain = len(body).to_bytes(4, "little") + body
+            plain += bytes(PAGE - 16 - len(plain))
+        if self.golden.fault == f"{self.name} directory padding":
+            plain = plain[:-1] + b"\1"
+        front = prologue("p", 1) + self.salt + self.blobs
+        total = padme(len(front) + len(plain) + 16 + 8)
+        offset = total - len(plain) - 16 - 8
+        front += rand(self.name + " padding", offset - len(front))
+        key = derive(self.golden.index_key, "cairn directory", self.salt)
+        ad = front[:48] + offset.to_bytes(8, "little")
+        return (front + seal(key, ad, plain) +
+                (len(plain) + 16).to_bytes(4, "little") + b"dir\n")
+
+
+class Golden:
+    def __init__(self, path, fault=None):
+        self.path, self.fault = path, fault
+        self.id, self.family = rand("repository id", 16), rand("family id", 16)
+        self.id_key, self.index_key = rand("id key", 32), rand("index key", 32)
+        self.root_seed, self.write_seed = rand("root", 32), rand("write", 32)
+        self.public, self.secret = {}, {}
+        for class_ in (0, 1, 2):
+            self.public[class_], self.secret[class_] = (
+                sodium.crypto_box_seed_keypair(rand(f"class {class_}", 32)))
+        self.owner = Signer(self.id, OWNER, self.root_seed, self.root_seed)
+        self.writer = Signer(self.id, WRITE, self.write_seed, self.root_seed)
+
+    def put(self, name, data):
+        path = os.path.join(self.path, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(data)
+
+    def blob_id(self, kind, plain):
+        return hmac.digest(self.id_key, bytes([kind]) + plain, "sha256")
+
+    # config and keys
+
+    def write_config(self):
+        config = envelope("c", cbor({
+            1: self.id, 2: self.family, 3: 1, 4: public_of(self.root_seed),
+            5: CREATED, 6: [1 << 19, 1 << 20, 1 << 23], 7: 16384}))
+        self.put("config", config)
+        self.put("config.2", config)
+
+    def write_slot(self, label, role, passphrase=None, key_file=None):
+        salt = rand(f"slot {label} salt", 16)
+        passes, memory = (2, 64 << 20) if passphrase else (0, 0)
+        if passphrase:
+            both = nacl.pwhash.argon2id.kdf(64, passphrase.encode(), salt,
+                                            opslimit=passes, memlimit=memory)
+            key, commitment = both[:32], both[32:]
+        else:
+            key = derive(key_file, "cairn key file seal", salt)
+            commitment = derive(key_file, "cairn key file commitment", salt)
+        method = 0 if passphrase else 1
+        generation = {1: 1, 2: self.index_key, 3: self.public[0],
+                      4: self.public[2], 5: self.public[1],
+                      8: self.secret[1]}
+        if role == OWNER:
+            generation.update({6: self.secret[0], 7: self.secret[2]})
+        bundle = {1: self.id, 2: self.family, 3: public_of(self.root_seed),
+                  4: role, 5: self.id_key, 6: rand("cutter key", 32),
+                  7: [generation],
+                  8: self.root_seed if role == OWNER else self.write_seed}
+        if self.fault == "bundle of another repository":
+            bundle[1] = rand("elsewhere", 16)
+        if role != OWNER:
+            bundle[9] = role_certificate(self.id, role, self.write_seed,
+                                         self.root_seed)
+        ad = b"cairn key slot" + cbor([self.id, role, method, salt, passes,
+                                       memory])
+        self.put("keys/" + rand(f"slot {label}", 16).hex(), envelope("k", cbor({
+            1: role, 2: method, 3: salt, 4: passes, 5: memory, 6: commitment,
+            7: seal(key, ad, cbor(bundle)), 8: label, 9: CREATED})))
+
+    # the graph
+
+    def lists(self, pack, rows, level=1):
+        """One row for many: split as section 7 says."""
+        if level == 8:
+            runs = [rows]
+        else:
+            runs, run = [], []
+            for row in rows:
+                run.append(row)
+                if (int.from_bytes(row[1][:4], "little") % 256 == 0
+                        or len(run) == 1024):
+                    runs, run = runs + [run], []
+            runs += [run] if run else []
+        made = [[1, pack.add(1, cbor(run)), sum(r[2] for r in run)]
+                for run in runs]
+        return made[0] if len(made) == 1 else self.lists(pack, made, level + 1)
+
+    def folder(self, pack, entries):
+        """The row of the folder that holds these (fields, rows) pairs."""
+        entries = sorted(entries, key=lambda e: e[0][1])
+        if self.fault == "names out of order":
+            entries.reverse()
+        nodes, node = [], []
+        for entry in entries:
+            node.append(entry)
+            if hashlib.sha256(entry[0][1]).digest()[0] < 2:
+                nodes, node = nodes + [node], []
+        nodes += [node] if node else []
+        rows = [self.entry_node(pack, node) for node in nodes]
+        return rows[0] if len(rows) == 1 else self.lists(pack, rows)
+
+    def entry_node(self, pack, entries):
+        names = cbor([fields for fields, _ in entries])
+        rows = [row for _, own in entries for row in own]
+        if self.fault == "a row that no entry takes" and rows:
+            rows.append(rows[-1])
+        length = sum(row[2] for row in rows)
+        if self.fault == "wrong length of a folder":
+            length += 1
+        names_row = [2, pack.add(2, names, codec=1 if len(names) > 400 else 0),
+                     len(names)]
+        links = cbor([names_row] + rows)
+        return [1, pack.add(1, links), length]
+
+    def data(self, pack, blobs, **more):
+        """Fields and rows of a file or stream of these (id, bytes)."""
+        rows = [[0, id_, len(plain)] for id_, plain in blobs]
+        if len(rows) > 8:
+            rows = [self.lists(pack, rows)]
+        size = sum(len(plain) for _, plain in blobs) + sum(
+            s for _, s in more.get("holes", ()))
+        return {"size": size, "rows": rows, **more}
+
+    # signed records
+
+    def snapshot(self, label, signer, root_row, series, time, complete=True,
+                 sequence=0, previous=bytes(32), entries=0):
+        own, salt = rand(f"session {label}", 16), rand(f"snapshot {label}", 32)
+        header = cbor({
+            1: time, 2: [time[0] + 5, 0], 3: 0,
+            4: derive(self.index_key, "cairn series tag",
+                      series.encode())[:16],
+            5: root_row[1], 6: root_row[2], 7: 4096, 8: complete, 9: sequence,
+            10: previous, 11: entries})
+        record = cbor({
+            1: series, 2: "golden-host", 3: "alice", 4: ["golden"],
+            5: [b"/srv/golden"],
+            6: [[b"/srv/golden", 0, 0 if complete else 1, root_row[2], entries,
+                 "" if complete else "one file could not be read"]],
+            7: "make_golden.py"})
+        record_key = rand(f"record key {label}", 32)
+        body = [0, 1, salt,
+                seal(derive(self.index_key, "cairn snapshot header", salt),
+                     b"cairn snapshot header" + self.id + own, header),
+                wrap(self.public[2], record_key, f"record {label}"),
+                seal(record_key, b"cairn snapshot record" + self.id + own,
+                     record)]
+        signature = signer.sign("cairn snapshot", own + cbor(body))
+        if self.fault == "wrong signature" and label == "first":
+            signature = sign(rand("stranger", 32), b"cairn snapshot" +
+                             self.id + own + cbor(body))
+        data = envelope("s", cbor(body + [signer.record, signature]))
+        self.put("snapshots/" + own.hex(), data)
+        return own, data
+
+    def tombstone(self, label):
+        own = rand(f"session {label}", 16)
+        body = [1, [CREATED[0] + 900, 0], "its process is gone"]
+        self.put("snapshots/" + own.hex(), envelope("s", cbor(body + [
+            self.owner.record, self.owner.sign("cairn snapshot",
+                                               own + cbor(body))])))
+
+    def sealed_record(self, folder, type_, what, label, signer, fields):
+        own = rand(f"{what} {label}", 16)
+        salt = rand(f"{what} salt {label}", 32)
+        name = "cairn " + what
+        body = [1, salt, seal(derive(self.index_key, name, salt),
+                              name.encode() + self.id + own, cbor(fields))]
+        self.put(f"{folder}/{own.hex()}", envelope(type_, cbor(body + [
+            signer.record, signer.sign(name, own + cbor(body))])))
+        return own
+
+    def index(self, label, packs):
+        salt = rand(f"index {label}", 32)
+        front = prologue("x", 1) + salt
+        body = cbor({1: rand(f"session {label}", 16), 2: packs})
+        if self.fault == "index that lies":
+            body = body.replace(cbor(packs[0][1]), cbor(packs[0][1] + 1), 1)
+        plain = cbor([body, self.owner.record,
+                      self.owner.sign("cairn index", body)])
+        data = front + seal(derive(self.index_key, "cairn index", salt), front,
+                            plain)
+        self.put("index/" + hashlib.sha256(data).hexdigest(), data)
+
+    def put_pack(self, pack):
+        data = pack.bytes()
+        name = hashlib.sha256(data)
+        self.put(f"packs/{name.hexdigest()[:2]}/{name.hexdigest()}", data)
+        return [name.digest(), len(data), [pack.keys, pack.rows]]
+
+
+def text_versions():
+    """Three states of a text, each a small change of the one before."""
+    first = b"".join(b"%04d the quick brown fox %s\n" % (
+        i, rand(f"word {i}", 6).hex().encode()) for i in range(200))
+    second = first[:3000] + b"a line that is new in the second\n" + first[3000:]
+    third = second.replace(b"0100 the", b"0100 THE")
+    return first, second, third
+
+
+def fields(name, type_, mode=0o644, time=0, rows=(), **more):
+    """An entry's map. Absent is what the format wants absent."""
+    entry = {1: name, 2: type_, 3: mode, 4: 1000, 5: 1000, 6: "alice",
+             7: "users", 8: [CREATED[0] + time, 987654321]}
+    places = {"size": 9, "profile": 11, "target": 12, "inode": 13,
+              "device": 14, "xattrs": 15, "holes": 16}
+    entry.update({places[k]: v for k, v in more.items() if v})
+    if rows:
+        entry[10] = len(rows)
+    return entry, list(rows)
+
+
+def build(folder, fault=None, small=False):
+    """Writes the repository. `small` leaves out the costly passphrase."""
+    golden = Golden(folder, fault)
+    golden.write_config()
+    if not small:
+        golden.write_slot("passphrase", OWNER, passphrase=PASSPHRASE)
+    golden.write_slot("key file", OWNER, key_file=rand("owner key file", 32))
+    golden.write_slot("writer", WRITE, key_file=rand("write key file", 32))
+
+    content = Pack(golden, "content", [0])
+    tree = Pack(golden, "tree", [1, 2])
+    first, second, third = text_versions()
+
+    def add(plain, **how):
+        return content.add(0, plain, **how), plain
+
+    one = add(first, codec=1, plain_size=(8 << 20) + 1 if
+              fault == "oversize plain size" else None,
+              id_=rand("wrong id", 32) if fault == "wrong id" else None)
+    two = add(second, codec=2, base=one, depth=1)
+    three = add(third, codec=2, base=two,
+                depth=1 if fault == "base of equal depth" else 2)
+    noise = add(rand("noise", 700))
+    head, tail = add(b"head of the sparse file\n"), add(b"and its tail\n")
+    parts = [add(b"part %d of a stream\n" % i) for i in range(11)]
+    if fault == "row past the padding":
+        content.rows.append([0, 0, rand("row", 32), 1 << 22, (1 << 22) + 16, 0,
+                             content.counter])
+
+    def data(name, blobs, type_=0, mode=0o644, time=0, **more):
+        return fields(name, type_, mode, time, **golden.data(tree, blobs,
+                                                             **more))
+
+    many = golden.folder(tree, [
+        # SHA-256("note-141") begins with 00: a node ends there.
+        data(b"note-%03d" % i, [], time=i) for i in range(134, 144)])
+    docs = golden.folder(tree, [
+        data(b"first.txt", [one], time=1), data(b"second.txt", [two], time=2),
+        data(b"third.txt", [three], time=3, mode=0o4755),
+        data(b"caf\xe9", [noise], time=4, xattrs=[[b"user.cairn",
+                                                   b"golden\0value"]]),
+        fields(b"notes", 1, 0o700, 5, rows=[many])])
+    holes = [[24, 70000], [70037, 29963]]
+    if fault == "overlapping holes":
+        holes = [[24, 70001], [70024, 29962]]
+    root = golden.folder(tree, [
+        fields(b"docs", 1, 0o750, 6, rows=[docs]),
+        data(b"dump.sql", parts, type_=6, mode=0o600, time=7),
+        data(b"empty", []), fields(b"empty folder", 1, 0o711, 8),
+        fields(b"fifo", 3, 0o622, 9),
+        data(b"linked-a", [noise], inode=[64, 4711], profile=1),
+        data(b"linked-b", [noise], inode=[64, 4711], profile=1),
+        data(b"sl/ash" if fault == "name with a slash" else
+             b".." if fault == "name of dots" else b"plain", [parts[0]]),
+        data(b"sparse", [head, tail], time=-2 * CREATED[0], holes=holes),
+        fields(b"symlink", 2, 0o777, 10, target=b"docs/third.txt")])
+    other = golden.folder(tree, [data(b"dump.sql", parts[2:], type_=6,
+                                      mode=0o600)])
+    packs = [golden.put_pack(content), golden.put_pack(tree)]
+    golden.index("first", packs)
+
+    time = CREATED[0] + 1000
+    slot, data_ = golden.snapshot("first", golden.owner, root, "golden/files",
+                                  [time, 500], entries=25)
+    forgotten, data_ = golden.snapshot(
+        "second", golden.owner, root, "golden/files", [time + 100, 0],
+        sequence=1, previous=hashlib.sha256(data_).digest(), entries=25)
+    golden.snapshot("third", golden.writer, other, "golden/db", [time + 50, 0],
+                    complete=False, entries=1)
+    golden.tombstone("fenced")
+    marker = (golden.writer if fault == "mark by a write key"
+              else golden.owner)
+    golden.sealed_record("marks", "m", "mark", "forget", marker, {
+        1: 0, 2: forgotten, 3: [time + 200, 0], 4: "forget --keep-last 1"})
+    golden.sealed_record("marks", "m", "mark", "hold", golden.owner, {
+        1: 1, 2: slot, 3: [time + 200, 0], 4: "for the auditor",
+        5: [time + 86400, 0]})
+    golden.sealed_record("sessions", "n", "session", "alive", golden.writer, {
+        1: [time + 300, 0], 2: "golden-host",
+        3: hashlib.sha256(b"machine").digest(),
+        4: hashlib.sha256(b"boot").digest(), 5: 4026531836, 6: 1234, 7: 56789,
+        8: 0})
+    return golden
+
+
+def hex_lines(**values):
+    """`name: value` lines: hex of bytes, decimal of numbers, text as it is."""
+    return "".join(f"{k}: {v.hex() if isinstance(v, bytes) else v}\n"
+                   for k, v in values.items())
+
+
+def vectors():
+    """Name of each vector file -> its text."""
+    golden = Golden(None)
+    config = {1: golden.id, 2: golden.family, 3: 1,
+              4: public_of(golden.root_seed), 5: CREATED,
+              6: [1 << 19, 1 << 20, 1 << 23], 7: 16384}
+    files = {"prologue_config.hex": envelope("c", cbor(config))[:16].hex(" ") +
+             "\n"}
+
+    lengths = [2, 3, 7, 8, 9, 15, 16, 17, 100, 255, 256, 257, 1000, 16384,
+               16440, 17000, 32768, 65537, 1000000, 16 << 20, (16 << 20) + 1,
+               33554431, 123456789, (1 << 30) - (25 << 20), 1 << 30]
+    files["padme.txt"] = "# length padded\n" + "".join(
+        f"{n} {padme(n)}\n" for n in lengths)
+
+    plain = b"a golden chunk\n"
+    id_key = bytes(range(32))
+    files["id.txt"] = "".join(
+        "\n" * (kind > 0) + hex_lines(
+            key=id_key, kind=kind, plain=plain, id=hmac.digest(
+                id_key, bytes([kind]) + plain, "sha256")) for kind in (0, 1, 2))
+
+    id_ = hmac.digest(id_key, b"\0" + plain, "sha256")
+    key, base = bytes(range(32, 64)), bytes(range(64, 96))
+    family = bytes(range(16))
+    text = ""
+    for codec, base_id, depth in ((0, None, 0), (2, base, 1)):
+        ad = blob_ad(family, 1, 0, codec, id_, len(plain), len(plain) + 16, 5,
+                     base_id, depth)
+        text += "\n" * bool(text) + hex_lines(
+            key=key, family=family, generation=1, kind=0, codec=codec, id=id_,
+            plain_size=len(plain), stored_size=len(plain) + 16, counter=5,
+            base=base_id or "null", depth=depth, ad=ad,
+            nonce=hashlib.sha256(ad).digest()[:24], stored_plain=plain,
+            sealed=seal(key, ad, plain))
+    files["blob.txt"] = text
+
+    salt, wrapped = bytes(range(96, 128)), bytes(range(80))
+    keys = [[0, 1, 1, wrapped]]
+    rows = [[0, 0, id_, 15, 31, 0, 5], [0, 2, base, 5000, 60, 0, 6, id_, 1]]
+    front = prologue("p", 1) + salt
+    offset = 139
+    ad = front + offset.to_bytes(8, "little")
+    index_key = bytes(range(128, 160))
+    sealed_key = derive(index_key, "cairn directory", salt)
+    directory = directory_plain(keys, rows)
+    sealed = seal(sealed_key, ad, directory)
+    files["directory.txt"] = hex_lines(
+        index_key=index_key, prologue=prologue("p", 1), salt=salt,
+        offset=offset, derived_key=sealed_key, ad=ad, row_0=cbor(rows[0]),
+        row_1=cbor(rows[1]), cbor=cbor([keys, rows]),
+        plain_sha256=hashlib.sha256(directory).digest(),
+        nonce=hashlib.sha256(ad).digest()[:24], sealed_size=len(sealed),
+        sealed_sha256=hashlib.sha256(sealed).digest())
+
+    entry = {1: b"a", 2: 0, 3: 0o644, 4: 1000, 5: 1000, 8: [1795132800, 5],
+             9: 15, 10: 1}
+    names = cbor([entry, {1: b"l", 2: 2, 3: 0o777, 4: 0, 5: 0, 8: [-1, 0],
+                          12: b"a"}])
+    names_id = hmac.digest(id_key, b"\2" + names, "sha256")
+    links = cbor([[2, names_id, len(names)], [0, id_, 15]])
+    files["names_node.txt"] = hex_lines(key=id_key, cbor=names, id=names_id)
+    files["links_node.txt"] = hex_lines(
+        key=id_key, names_id=names_id, content_id=id_, cbor=links,
+        id=hmac.digest(id_key, b"\1" + links, "sha256"))
+
+    slot_salt = bytes(range(16))
+    both = nacl.pwhash.argon2id.kdf(64, PASSPHRASE.encode(), slot_salt,
+                                    opslimit=2, memlimit=64 << 20)
+    key_file = bytes(range(32))
+    files["passphrase.txt"] = hex_lines(
+        passphrase=PASSPHRASE, salt=slot_salt, passes=2, memory=64 << 20,
+        seal_key=both[:32], commitment=both[32:])
+    files["key_file.txt"] = hex_lines(
+        key=key_file, line=key_file_line(key_file).strip(), salt=slot_salt,
+        seal_key=derive(key_file, "cairn key file seal", slot_salt),
+        commitment=derive(key_file, "cairn key file commitment", slot_salt))
+
+    public, secret = sodium.crypto_box_seed_keypair(bytes(32))
+    files["wrapped_key.txt"] = hex_lines(
+        public=public, secret=secret, key=key,
+        wrapped=wrap(public, key, "vector"))
+    files["signer.txt"] = "".join(
+        "\n" * (signer is golden.writer) + hex_lines(
+            root=public_of(golden.root_seed), repository_id=golden.id,
+            label="cairn snapshot", message=b"message",
+            signature=signer.sign("cairn snapshot", b"message"),
+            signer=cbor(signer.record))
+        for signer in (golden.owner, golden.writer))
+    files["cbor_refused.txt"] = (
+        "# Each is refused by every decoder of section 4.\n" + hex_lines(
+            empty="", head_ends_early="19ff", text_ends_early="6361",
+            byte_in_two="1817", two_bytes_in_four="1a0000ffff",
+            four_bytes_in_eight="1b00000000ffffffff", length_in_two="580161",
+            indefinite_bytes="5f4161ff", indefinite_array="9f01ff",
+            indefinite_map="bf0101ff", float_half="f93c00",
+            float_double="fb3ff0000000000000", undefined="f7",
+            below_64_bits="3b8000000000000000",
+            simple_value="e0", simple_in_two="f8ff", tag="c101",
+            keys_descending="a202010101", key_twice="a201010102",
+            key_negative="a12001", key_text="a1616101",
+            not_utf8="61ff", surrogate="63eda080", overlong="62c080",
+            trailing="0101", seventeen_levels="81" * 17 + "00",
+            huge_array="9bffffffffffffffff", huge_bytes="5bffffffffffffffff"))
+    files["cbor_accepted.txt"] = (
+        "# Each is decoded and encodes to the same bytes again.\n" + hex_lines(
+            zero="00", byte="1818", two_bytes="190100", four_bytes="1a00010000",
+            eight_bytes="1b0000000100000000", negative="20",
+            least="3b7fffffffffffffff", most="1bffffffffffffffff",
+            false="f4", true="f5", null="f6", no_bytes="40", no_text="60",
+            text="63e282ac", no_array="80", no_map="a0",
+            map="a3010002818018186161",
+            sixteen_levels="81" * 16 + "00"))
+    return files
+
+
+def main():
+    folder = sys.argv[1]
+    golden = build(os.path.join(folder, "repository"))
+    for name, text in vectors().items():
+        with open(os.path.join(folder, name), "w") as file:
+            file.write(text)
+    for name in ("owner", "write"):
+        with open(os.path.join(folder, f"{name}.key"), "w") as file:
+            file.write(key_file_line(rand(f"{name} key file", 32)))
+    with open(os.path.join(folder, "passphrase"), "w") as file:
+        file.write(PASSPHRASE + "\n")
+    return golden
+
+
+if __name__ == "__main__":
+    main()
