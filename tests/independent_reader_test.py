@@ -1,0 +1,321 @@
+#!/usr/bin/python3
+"""Tests the independent reader against repositories of golden/make_golden.py,
+sound ones and such with one fault each."""
+
+import contextlib
+import io
+import os
+import pathlib
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import unittest
+
+TESTS = pathlib.Path(__file__).resolve().parent
+GOLDEN = TESTS / "golden"
+sys.dont_write_bytecode = True
+sys.path[:0] = [str(TESTS), str(GOLDEN)]
+
+import independent_reader as reader  # noqa: E402
+import make_golden  # noqa: E402
+
+FIRST = make_golden.rand("session first", 16).hex()
+THIRD = make_golden.rand("session third", 16).hex()
+LIST = [f"{FIRST} 2026-11-20T00:16:40.000000500Z golden/files complete",
+        f"{THIRD} 2026-11-20T00:17:30Z golden/db partial"]
+
+
+def expected_tree():
+    """Path -> (type, mode, modified, content or target)."""
+    first, second, third = make_golden.text_versions()
+    noise = make_golden.rand("noise", 700)
+    dump = b"".join(b"part %d of a stream\n" % i for i in range(11))
+    sparse = (b"head of the sparse file\n" + bytes(70000) +
+              b"and its tail\n" + bytes(29963))
+    zero = make_golden.CREATED[0]
+
+    def item(kind, mode, time, content=b""):
+        return kind, mode, (zero + time) * 10**9 + 987654321, content
+    tree = {
+        b"docs": item("folder", 0o750, 6),
+        b"docs/caf\xe9": item("file", 0o644, 4, noise),
+        b"docs/first.txt": item("file", 0o644, 1, first),
+        b"docs/second.txt": item("file", 0o644, 2, second),
+        b"docs/third.txt": item("file", 0o4755, 3, third),
+        b"docs/notes": item("folder", 0o700, 5),
+        b"dump.sql": item("file", 0o600, 7, dump),
+        b"empty": item("file", 0o644, 0),
+        b"empty folder": item("folder", 0o711, 8),
+        b"fifo": item("fifo", 0o622, 9),
+        b"linked-a": item("file", 0o644, 0, noise),
+        b"linked-b": item("file", 0o644, 0, noise),
+        b"plain": item("file", 0o644, 0, b"part 0 of a stream\n"),
+        b"sparse": item("file", 0o644, -2 * zero, sparse),
+        b"symlink": item("symlink", 0o777, 10, b"docs/third.txt"),
+    }
+    for i in range(134, 144):
+        tree[b"docs/notes/note-%03d" % i] = item("file", 0o644, i)
+    return tree
+
+
+def read_tree(top):
+    top, tree = os.fsencode(top), {}
+    for folder, folders, files in os.walk(top):
+        for name in folders + files:
+            path = os.path.join(folder, name)
+            status, content = os.lstat(path), b""
+            if stat.S_ISREG(status.st_mode):
+                kind = "file"
+                with open(path, "rb") as file:
+                    content = file.read()
+            elif stat.S_ISLNK(status.st_mode):
+                kind, content = "symlink", os.readlink(path)
+            else:
+                kind = {stat.S_IFDIR: "folder", stat.S_IFIFO: "fifo"}[
+                    stat.S_IFMT(status.st_mode)]
+            tree[os.path.relpath(path, top)] = (
+                kind, stat.S_IMODE(status.st_mode), status.st_mtime_ns, content)
+    return tree
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.out = self.folder / "out"
+
+    def golden(self, fault=None):
+        repo = self.folder / "repo"
+        make_golden.build(str(repo), fault, small=True)
+        return repo
+
+    def read(self, repo, *command, key="owner.key", kind="--key-file"):
+        """Exit code, lines on stdout, lines on stderr."""
+        out, err = io.TextIOWrapper(io.BytesIO()), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = reader.run(["--repo", str(repo), kind, str(GOLDEN / key),
+                               *command])
+        out.seek(0)
+        return code, out.read().splitlines(), err.getvalue().splitlines()
+
+    def refuses(self, repo, *command, says=""):
+        code, _, err = self.read(repo, *command)
+        self.assertEqual(code, 4, err)
+        self.assertIn(says, "\n".join(err))
+        self.assertTrue(all(e.startswith("independent_reader: ") for e in err))
+
+    def restores(self, repo):
+        code, _, err = self.read(repo, "restore", FIRST[:6], "--to",
+                                 str(self.out))
+        self.assertEqual((code, err), (0, []))
+        self.assertEqual(read_tree(self.out), expected_tree())
+
+
+class Golden(Case):
+    """The committed repository: what was once written stays readable."""
+
+    def test_opens_with_every_key_and_lists_valid_snapshots(self):
+        for key, kind in (("passphrase", "--password-file"),
+                          ("owner.key", "--key-file")):
+            self.assertEqual(self.read(GOLDEN / "repository", "list", key=key,
+                                       kind=kind), (0, LIST, []))
+
+    def test_restores_and_verifies(self):
+        self.restores(GOLDEN / "repository")
+        self.assertEqual(self.read(GOLDEN / "repository", "verify"),
+                         (0, ["2 snapshots, 2 packs, 30 blobs"], []))
+
+    def test_vectors_are_what_the_writer_makes(self):
+        for name, text in make_golden.vectors().items():
+            self.assertEqual((GOLDEN / name).read_text(), text, name)
+
+    def test_format_prints_bytes_of_the_vectors(self):
+        text = (TESTS.parent / "FORMAT.md").read_text()
+        bare = (line.partition(";")[0] for line in text.splitlines())
+        printed = "".join("".join(bare).split())
+        self.assertIn((GOLDEN / "prologue_config.hex").read_text().split(),
+                      [line.split() for line in text.splitlines()])
+        for file, key in (("directory.txt", "row_0"), ("blob.txt", "ad"),
+                          ("links_node.txt", "cbor"),
+                          ("names_node.txt", "cbor")):
+            lines = dict(line.split(": ", 1) for line in
+                         (GOLDEN / file).read_text().split("\n\n")[0]
+                         .splitlines())
+            self.assertTrue(lines[key] in printed, file)
+
+    def test_decoder_keeps_to_one_spelling(self):
+        for file in ("cbor_accepted.txt", "cbor_refused.txt"):
+            for line in (GOLDEN / file).read_text().splitlines():
+                if line.startswith("#"):
+                    continue
+                name, _, digits = line.partition(":")
+                data = bytes.fromhex(digits)
+                if file == "cbor_refused.txt":
+                    with self.assertRaises(reader.Damage, msg=name):
+                        reader.cbor_decode(data)
+                else:
+                    value = reader.cbor_decode(data)
+                    self.assertEqual(make_golden.cbor(value), data, name)
+
+
+class Sound(Case):
+    def test_restores_what_was_written_now(self):
+        self.restores(self.golden())
+        links = os.stat(self.out / "linked-a")
+        self.assertEqual(links.st_nlink, 2)
+        self.assertEqual(links.st_ino, os.stat(self.out / "linked-b").st_ino)
+        self.assertLess(os.stat(self.out / "sparse").st_blocks * 512, 50000)
+        self.assertEqual(os.getxattr(os.fsencode(self.out) + b"/docs/caf\xe9",
+                                     "user.cairn"), b"golden\0value")
+        if os.geteuid() == 0:
+            self.assertEqual(os.lstat(self.out / "symlink").st_uid, 1000)
+
+    def test_cat_writes_a_stream_and_zeros_for_holes(self):
+        for path in ("dump.sql", "sparse", "docs/third.txt", "empty"):
+            ran = subprocess.run(
+                ["/usr/bin/python3", TESTS / "independent_reader.py", "--repo",
+                 GOLDEN / "repository", "--key-file", GOLDEN / "owner.key",
+                 "cat", FIRST, path], capture_output=True, check=True)
+            self.assertEqual(ran.stdout, expected_tree()[path.encode()][3])
+
+    def test_refuses_without_blame_what_cannot_be_done(self):
+        repo = GOLDEN / "repository"
+        wrong = self.folder / "wrong"
+        wrong.write_text("not it\n")
+        self.out.mkdir()
+        (self.out / "occupied").touch()
+        for command, how in (
+                (["list"], {"key": wrong, "kind": "--password-file"}),
+                (["list"], {"key": wrong}), (["list"], {"key": "write.key"}),
+                (["restore", "0" * 32, "--to", str(self.out)], {}),
+                (["restore", "latest", "--to", str(self.out)], {}),
+                (["cat", FIRST, "docs"], {}), (["cat", FIRST, "empty/x"], {})):
+            code, _, err = self.read(repo, *command, **how)
+            self.assertEqual(code, 1, (command, err))
+
+    def test_reads_past_a_damaged_config_and_says_so(self):
+        repo = self.golden()
+        flip(repo / "config", 20)
+        code, lines, err = self.read(repo, "list")
+        self.assertEqual((code, lines, len(err)), (4, LIST, 1))
+
+
+def flip(path, at):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 4
+    path.write_bytes(data)
+
+
+def only(repo, pattern):
+    return sorted(repo.glob(pattern))[0]
+
+
+class Damaged(Case):
+    def test_any_flipped_byte_of_any_object(self):
+        repo = self.golden()
+        for path in sorted(p for p in repo.rglob("*") if p.is_file()):
+            size = path.stat().st_size
+            step = 1999 if size > 10000 else 41
+            for at in [*range(0, size, step), size - 1]:
+                with self.subTest(path=path, at=at):
+                    flip(path, at)
+                    code, _, err = self.read(repo, "verify")
+                    # Byte 9 is the draft: a newer program may have written it.
+                    self.assertEqual(code, 4, err)
+                    flip(path, at)
+        self.assertEqual(self.read(repo, "verify")[0], 0)
+
+    def test_flipped_bit_in_a_pack_stops_a_restore(self):
+        for at in (60, -9000):
+            repo = self.golden()
+            for pack in repo.glob("packs/*/*"):
+                flip(pack, at)
+            self.refuses(repo, "restore", FIRST, "--to", str(self.out),
+                         says="SHA-256")
+            shutil.rmtree(self.out)
+            shutil.rmtree(repo)
+
+    def test_snapshot_moved_to_another_slot(self):
+        repo = self.golden()
+        os.rename(repo / "snapshots" / FIRST, repo / "snapshots" / ("0" * 32))
+        self.refuses(repo, "list", says="wrong signature")
+
+    def test_mark_session_and_key_slot_under_another_name(self):
+        for folder, says in (("marks", "signature"), ("sessions", "signature")):
+            repo = self.golden()
+            mark = only(repo, folder + "/*")
+            mark.rename(mark.with_name("0" * 32))
+            self.refuses(repo, "verify", says=says)
+            shutil.rmtree(repo)
+
+    def test_pack_and_index_under_another_name(self):
+        repo = self.golden()
+        pack = only(repo, "packs/*/*")
+        pack.rename(pack.with_name(pack.name[:2] + "0" * 62))
+        index = only(repo, "index/*")
+        index.rename(index.with_name("0" * 64))
+        self.refuses(repo, "verify", says="name")
+
+    def test_missing_pack(self):
+        repo = self.golden()
+        for pack in repo.glob("packs/*/*"):
+            pack.unlink()
+        self.refuses(repo, "restore", FIRST, "--to", str(self.out),
+                     says="no copy")
+
+    def test_object_of_another_type_in_its_place(self):
+        repo = self.golden()
+        shutil.copy(only(repo, "marks/*"), repo / "snapshots" / ("0" * 32))
+        self.refuses(repo, "list", says="misplaced")
+
+    def test_config_of_another_repository(self):
+        repo = self.golden("bundle of another repository")
+        self.refuses(repo, "list", says="another repository")
+
+
+# Fault of the writer -> what the reader says, on verify and on restore.
+FAULTS = {
+    "wrong signature": "wrong signature",
+    "mark by a write key": "may not sign",
+    "name with a slash": "forbidden name",
+    "name of dots": "forbidden name",
+    "names out of order": "not ascending",
+    "a row that no entry takes": "no entry takes",
+    "wrong length of a folder": "wrong length",
+    "overlapping holes": "holes",
+    "base of equal depth": "no copy that can be a base",
+    "oversize plain size": "bad value",
+    "row past the padding": "past the padding",
+    "wrong id": "another id",
+    "wide zstd window": "window",
+    "tree CBOR head not the shortest": "not the shortest",
+    "content directory padding": "directory padding",
+}
+
+
+class Faulty(Case):
+    """Sealed and signed as it should be, by a writer that does wrong."""
+
+    def test_each_fault_is_refused(self):
+        for fault, says in FAULTS.items():
+            with self.subTest(fault):
+                repo = self.golden(fault)
+                self.refuses(repo, "verify", says=says)
+                self.refuses(repo, "restore", FIRST, "--to", str(self.out),
+                             says=says if fault != "wrong signature" else "fit")
+                self.assertEqual({p.name for p in self.folder.iterdir()} -
+                                 {"out", "repo"}, set())
+                shutil.rmtree(repo)
+                shutil.rmtree(self.out, ignore_errors=True)
+
+    def test_index_that_lies_is_told_by_verify_and_harms_no_restore(self):
+        repo = self.golden("index that lies")
+        self.refuses(repo, "verify", says="differs")
+        self.restores(repo)
+
+
+if __name__ == "__main__":
+    unittest.main()
