@@ -53,6 +53,7 @@ class ContentDefinedCutter {
 
  private:
   struct State;
+  class Confirmation;
   std::unique_ptr<State> state_;
 };
 
