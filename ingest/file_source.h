@@ -39,8 +39,13 @@ struct FileState {
 
 // A state proves "unchanged" only when it was taken later than the clock tick
 // of its last change: a file written twice within one tick looks the same. So a
-// state may be remembered only if both its times lie before `read_began` less
-// the coarsest tick of the clock that stamps files.
+// state may be remembered only if both its times lie before `read_began`, by
+// file_clock_now() before the file was opened, less the coarsest tick that the
+// file system may round its stamps to.
+//
+// What no stamp can show: a clock that was set back, a server with a clock of
+// its own that lags behind, and a page that a program changes through a mapping
+// after the kernel stamped the file for an earlier change of the same page.
 [[nodiscard]] bool is_settled(const FileState& state,
                               const repo::Timestamp& read_began) noexcept;
 
@@ -50,10 +55,12 @@ struct FileState {
 enum class FileSystems { any, one };
 
 struct FileSourceOptions {
-  std::vector<std::string> exclude_rules;
-  // Leaves out each folder that holds an entry of one of these names (the
-  // folder itself stays, empty).
-  std::vector<std::string> exclude_if_present;
+  std::vector<std::string> exclude_rules = {};
+  // Leaves out what lies in a folder that holds an entry of one of these names;
+  // the folder itself stays, empty.
+  std::vector<std::string> exclude_if_present = {};
+  // one: only the file system that each given path lies on; a folder on which
+  // another is mounted stays, empty.
   FileSystems file_systems = FileSystems::any;
 };
 
@@ -67,15 +74,17 @@ class OpenFile {
   ~OpenFile();
 
   // The next bytes of data, skipping holes, in file order; 0 at the end. Less
-  // than out.size() only at the end. Throws repo::IoError (EIO and the like);
-  // a file that shrank simply ends early, which state_now() then tells.
+  // than out.size() only at the end. The end is where it was when the file was
+  // opened, so that a file that grows cannot keep a backup from ending; one
+  // that shrank ends early. state_now() then tells. Throws repo::IoError.
   [[nodiscard]] std::size_t read(std::span<std::byte> out);
 
   // Ascending; found by SEEK_DATA and SEEK_HOLE when the file was opened, and
   // only for files with fewer blocks than their size needs.
   [[nodiscard]] const std::vector<repo::Extent>& holes() const noexcept;
 
-  // As the system sees the file now, by its descriptor.
+  // As the system sees the file now, by its descriptor. Equal to the state that
+  // the walk gave only if the file was not touched in between.
   [[nodiscard]] FileState state_now() const;
 
   // For telling a page file from others: up to out.size() bytes from `offset`,
@@ -87,6 +96,11 @@ class OpenFile {
   friend class FileSource;
   struct State;
   explicit OpenFile(std::unique_ptr<State> state);
+
+  // Throws repo::IoError when `name` is no longer the regular file `seen`.
+  static OpenFile open(int folder, const char* name, const FileState& seen,
+                       std::string_view path);
+
   std::unique_ptr<State> state_;
 };
 
@@ -115,16 +129,27 @@ class FileVisitor {
 
   // Sockets, which only their program can make: counted, not stored.
   virtual void socket_skipped(std::string_view path) = 0;
+
+  // Left out by a rule; or a folder that is stored empty because of
+  // exclude_if_present or FileSystems::one.
   virtual void excluded(std::string_view path) = 0;
 
   // An entry that could not be read: vanished, no permission, a failing disk.
+  // It may come with what could be read all the same: a folder without its
+  // entries, a file without its xattrs.
   virtual void unreadable(std::string_view path, std::string_view why) = 0;
 };
 
 // Walks the given paths as one tree from the root folder "/": parents of a path
 // come with their own metadata and hold nothing else. Paths are made absolute
-// against the current folder without resolving symlinks in their last part;
-// a path inside another given one is not visited twice.
+// against the current folder without resolving symlinks in their last part
+// (a slash after it does resolve it).
+//
+// A path inside another given one is not visited twice. It is never left out,
+// and below it the rules and the file system are its own: after "/" and "/home"
+// with FileSystems::one, a mounted /home is stored.
+//
+// Memory: the names in the folders from "/" to the current one.
 //
 // Threads        one thread at a time.
 class FileSource {
@@ -147,8 +172,9 @@ class FileSource {
   std::unique_ptr<State> state_;
 };
 
-// Everything the system says of one path, without following a symlink at its
-// end; for the destination of a restore and for tests.
+// Everything the system says of one path, the holes of a file included, without
+// following a symlink at its end; for the destination of a restore and for
+// tests. Throws repo::IoError; for a socket too.
 [[nodiscard]] repo::Entry describe(const std::filesystem::path& path);
 
 }  // namespace cairn::ingest
