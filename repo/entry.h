@@ -74,7 +74,7 @@ struct Entry {
   std::uint32_t mode = 0;  // permission bits with setuid, setgid, sticky: 07777
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
-  std::string user;   // names as the source machine knew them; may be empty
+  std::string user;  // names as the source machine knew them; may be empty
   std::string group;
   Timestamp modified;
   std::uint64_t size = 0;  // as read(2) would give it, holes included

@@ -24,7 +24,7 @@
 
 namespace cairn::repo {
 
-enum class [[nodiscard]] Created { created, exists };
+enum class [[nodiscard]] Created{created, exists};
 
 // An object that is written front to back and named only when it is complete,
 // because its name depends on its bytes.
@@ -45,8 +45,8 @@ class StagedObject {
 };
 
 struct ListedObject {
-  std::string name;         // whole, from the repository's root
-  std::uint64_t size = 0;   // bytes
+  std::string name;        // whole, from the repository's root
+  std::uint64_t size = 0;  // bytes
 };
 
 class Storage {

@@ -1,0 +1,407 @@
+#include "repo/blob_index.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <shared_mutex>
+#include <unordered_map>
+
+#include "repo/cbor.h"
+#include "repo/error.h"
+#include "repo/pack_format.h"
+
+namespace cairn::repo {
+namespace {
+
+// Keys of the store, by their first letter:
+//   b <first 16 bytes of the id>   copies of that blob
+//   p <number>                     a pack
+//   P <pack id>                    its number
+//   i <index id>                   the numbers of its packs
+//   n                              the next number
+constexpr char kBlob = 'b';
+constexpr char kPack = 'p';
+constexpr char kPackNumber = 'P';
+constexpr char kIndex = 'i';
+constexpr std::string_view kNextNumber = "n";
+constexpr std::size_t kIdPrefixBytes = 16;
+constexpr std::chrono::minutes kPatience{2};
+
+// Packs that this process published but no index object names yet get numbers
+// from here upwards.
+constexpr std::uint32_t kFirstOwnNumber = 0x80000000;
+
+std::string_view as_text(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+std::span<const std::byte> as_bytes(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
+
+std::string key_of(char kind, std::span<const std::byte> bytes) {
+  std::string key(1, kind);
+  key += as_text(bytes);
+  return key;
+}
+
+std::string blob_key(const BlobId& id) {
+  return key_of(kBlob, std::span(id.bytes).first(kIdPrefixBytes));
+}
+
+std::string pack_key(std::uint32_t number) {
+  std::string key(1, kPack);
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    key += static_cast<char>(number >> shift);
+  }
+  return key;
+}
+
+std::uint32_t number_in(std::string_view pack_key) {
+  std::uint32_t number = 0;
+  for (const char c : pack_key.substr(1)) {
+    number = number << 8 | static_cast<unsigned char>(c);
+  }
+  return number;
+}
+
+void write(CborWriter& out, const BlobCopy& copy) {
+  const BlobRow& row = copy.row;
+  out.uint(copy.pack).uint(copy.offset);
+  out.uint(static_cast<std::uint64_t>(row.kind));
+  out.uint(static_cast<std::uint64_t>(row.codec));
+  out.bytes(row.id.bytes).uint(row.plain_size).uint(row.stored_size);
+  out.uint(row.key).uint(row.counter);
+  if (row.base) {
+    out.bytes(row.base->bytes);
+  } else {
+    out.null();
+  }
+  out.uint(row.depth);
+}
+
+BlobCopy read_copy(CborReader& in) {
+  BlobCopy copy;
+  BlobRow& row = copy.row;
+  copy.pack = static_cast<std::uint32_t>(in.uint());
+  copy.offset = in.uint();
+  row.kind = static_cast<BlobKind>(in.uint());
+  row.codec = static_cast<Codec>(in.uint());
+  row.id.bytes = in.fixed<BlobId::kBytes>();
+  row.plain_size = static_cast<std::uint32_t>(in.uint());
+  row.stored_size = static_cast<std::uint32_t>(in.uint());
+  row.key = static_cast<std::uint32_t>(in.uint());
+  row.counter = in.uint();
+  if (!in.skip_null()) row.base = BlobId{in.fixed<BlobId::kBytes>()};
+  row.depth = static_cast<std::uint32_t>(in.uint());
+  return copy;
+}
+
+std::string encode(const PackInfo& pack) {
+  CborWriter out;
+  out.bytes(pack.id.bytes).uint(pack.size).array(pack.keys.size());
+  for (const auto& key : pack.keys) {
+    out.uint(static_cast<std::uint64_t>(key.key_class));
+    out.uint(key.generation).bytes(key.wrapped);
+  }
+  return std::string(as_text(out.view()));
+}
+
+PackInfo decode_pack(std::string_view value) {
+  CborReader in(as_bytes(value), "index cache");
+  PackInfo pack;
+  pack.id.bytes = in.fixed<PackId::kBytes>();
+  pack.size = in.uint();
+  pack.keys.resize(in.array(value.size()));
+  for (auto& key : pack.keys) {
+    key.key_class = static_cast<KeyClass>(in.uint());
+    key.generation = static_cast<std::uint32_t>(in.uint());
+    key.wrapped = in.fixed<crypto::kWrappedBytes>();
+  }
+  return pack;
+}
+
+template <typename Visit>
+void for_each_copy(std::string_view value, Visit visit) {
+  CborReader in(as_bytes(value), "index cache");
+  while (in.left() > 0) visit(read_copy(in));
+}
+
+std::vector<std::uint32_t> decode_numbers(std::string_view value) {
+  CborReader in(as_bytes(value), "index cache");
+  std::vector<std::uint32_t> numbers;
+  while (in.left() > 0) {
+    numbers.push_back(static_cast<std::uint32_t>(in.uint()));
+  }
+  return numbers;
+}
+
+std::string encode_numbers(const std::vector<std::uint32_t>& numbers) {
+  CborWriter out;
+  for (const auto number : numbers) out.uint(number);
+  return std::string(as_text(out.view()));
+}
+
+// Adds index objects to the store, one after another.
+class Importer {
+ public:
+  explicit Importer(IndexStore::Writer& store) : store_(store) {
+    if (const auto next = store_.get(kNextNumber)) {
+      next_number_ = decode_numbers(*next).at(0);
+    }
+  }
+
+  void add(const IndexId& id, const IndexObject& object) {
+    std::vector<std::uint32_t> numbers;
+    for (const auto& pack : object.packs) numbers.push_back(add(pack));
+    store_.put(kNextNumber, encode_numbers({next_number_}));
+    // Last: an import that a crash cuts short is done again.
+    store_.put(key_of(kIndex, id.bytes), encode_numbers(numbers));
+  }
+
+ private:
+  std::uint32_t add(const IndexedPack& pack) {
+    const std::string number_key = key_of(kPackNumber, pack.id.bytes);
+    if (const auto known = store_.get(number_key)) {
+      return decode_numbers(*known).at(0);
+    }
+    const std::uint32_t number = next_number_++;
+    std::uint64_t offset = kPackHeadBytes;
+    std::map<std::string, std::string> values;
+    for (const auto& row : pack.directory.rows) {
+      CborWriter out;
+      write(out, BlobCopy{number, offset, row});
+      offset += row.stored_size;
+      values[blob_key(row.id)] += as_text(out.view());
+    }
+    for (auto& [key, value] : values) {
+      if (const auto before = store_.get(key)) value += *before;
+      store_.put(key, value);
+    }
+    store_.put(pack_key(number),
+               encode(PackInfo{pack.id, pack.size, pack.directory.keys}));
+    store_.put(number_key, encode_numbers({number}));
+    return number;
+  }
+
+  IndexStore::Writer& store_;
+  std::uint32_t next_number_ = 0;
+};
+
+// Forgets index objects that are gone, and the packs that only they named.
+void drop_vanished(IndexStore::Writer& writer,
+                   const std::vector<IndexId>& present) {
+  std::vector<std::string> vanished;
+  std::set<std::uint32_t> in_vanished;
+  std::set<std::uint32_t> in_present;
+  writer.for_each(std::string_view(&kIndex, 1), [&](std::string_view key,
+                                                    std::string_view value) {
+    IndexId id;
+    std::ranges::copy(as_bytes(key.substr(1)), id.bytes.begin());
+    const bool stays = std::ranges::binary_search(present, id);
+    if (!stays) vanished.emplace_back(key);
+    for (const auto number : decode_numbers(value)) {
+      (stays ? in_present : in_vanished).insert(number);
+    }
+    return IndexStore::Next::go_on;
+  });
+  for (const auto& key : vanished) writer.remove(key);
+  for (const auto number : in_vanished) {
+    if (in_present.contains(number)) continue;
+    // Rows that name this pack stay behind and are passed over: a number is
+    // never given twice.
+    const auto value = writer.get(pack_key(number));
+    if (!value) continue;
+    writer.remove(key_of(kPackNumber, decode_pack(*value).id.bytes));
+    writer.remove(pack_key(number));
+  }
+}
+
+}  // namespace
+
+struct BlobIndex::State {
+  struct Pack {
+    PackInfo info;
+    bool exists = true;
+  };
+
+  explicit State(IndexStore& s) : store(s) {}
+
+  IndexStore& store;
+  mutable std::shared_mutex mutex;  // guards everything below
+  std::unordered_map<std::uint32_t, Pack> packs;
+  std::optional<std::vector<PackId>> existing;
+  std::uint32_t next_own_number = kFirstOwnNumber;
+  std::unordered_multimap<std::uint64_t, BlobCopy> own;  // by id prefix
+
+  void load_packs() {
+    std::erase_if(packs,
+                  [](const auto& p) { return p.first < kFirstOwnNumber; });
+    store.for_each(std::string_view(&kPack, 1),
+                   [&](std::string_view key, std::string_view value) {
+                     packs[number_in(key)] = {decode_pack(value)};
+                     return IndexStore::Next::go_on;
+                   });
+    mark_existing();
+  }
+
+  void mark_existing() {
+    if (!existing) return;
+    for (auto& [number, pack] : packs) {
+      pack.exists = number >= kFirstOwnNumber ||
+                    std::ranges::binary_search(*existing, pack.info.id);
+    }
+  }
+
+  void drop_own_rows_now_in_store() {
+    std::set<PackId> in_store;
+    for (const auto& [number, pack] : packs) {
+      if (number < kFirstOwnNumber) in_store.insert(pack.info.id);
+    }
+    std::set<std::uint32_t> covered;
+    for (const auto& [number, pack] : packs) {
+      if (number >= kFirstOwnNumber && in_store.contains(pack.info.id)) {
+        covered.insert(number);
+      }
+    }
+    std::erase_if(own, [&](const auto& entry) {
+      return covered.contains(entry.second.pack);
+    });
+  }
+
+  [[nodiscard]] bool is_usable(std::uint32_t number) const {
+    const auto found = packs.find(number);
+    return found != packs.end() && found->second.exists;
+  }
+};
+
+BlobIndex::BlobIndex(IndexStore& store)
+    : state_(std::make_unique<State>(store)) {
+  state_->load_packs();
+}
+
+BlobIndex::~BlobIndex() = default;
+
+void BlobIndex::refresh(const Storage& storage, const Keyring& keyring) {
+  const std::vector<IndexId> present = list_indexes(storage);
+  std::vector<IndexId> known;
+  state_->store.for_each(std::string_view(&kIndex, 1), [&](std::string_view key,
+                                                           std::string_view) {
+    IndexId id;
+    std::ranges::copy(as_bytes(key.substr(1)), id.bytes.begin());
+    known.push_back(id);
+    return IndexStore::Next::go_on;
+  });
+  if (known != present) {
+    // What is known is looked up again inside: another process may have been
+    // quicker.
+    const auto written =
+        state_->store.write(kPatience, [&](IndexStore::Writer& writer) {
+          drop_vanished(writer, present);
+          Importer importer(writer);
+          for (const auto& id : present) {
+            if (writer.get(key_of(kIndex, id.bytes))) continue;
+            try {
+              importer.add(id, read_index(storage, keyring, id));
+            } catch (const NotFound&) {
+              continue;  // merged away since it was listed
+            }
+          }
+        });
+    if (written == IndexStore::Written::others_are_writing) {
+      throw LockedError(
+          "index cache: another process has been writing to it "
+          "for two minutes");
+    }
+  }
+  std::unique_lock lock(state_->mutex);
+  state_->load_packs();
+  state_->drop_own_rows_now_in_store();
+}
+
+void BlobIndex::restrict_to(std::span<const PackId> existing) {
+  std::unique_lock lock(state_->mutex);
+  state_->existing.emplace(existing.begin(), existing.end());
+  state_->mark_existing();
+}
+
+void BlobIndex::add(const IndexedPack& pack) {
+  std::unique_lock lock(state_->mutex);
+  const std::uint32_t number = state_->next_own_number++;
+  state_->packs[number] = {{pack.id, pack.size, pack.directory.keys}};
+  if (auto& existing = state_->existing) {
+    existing->insert(std::ranges::upper_bound(*existing, pack.id), pack.id);
+  }
+  std::uint64_t offset = kPackHeadBytes;
+  for (const auto& row : pack.directory.rows) {
+    state_->own.emplace(row.id.prefix(), BlobCopy{number, offset, row});
+    offset += row.stored_size;
+  }
+}
+
+std::vector<BlobCopy> BlobIndex::find(const BlobId& id) const {
+  std::vector<BlobCopy> copies;
+  const auto value = state_->store.get(blob_key(id));
+  std::shared_lock lock(state_->mutex);
+  const auto keep = [&](BlobCopy copy) {
+    if (copy.row.id == id && state_->is_usable(copy.pack)) {
+      copies.push_back(std::move(copy));
+    }
+  };
+  if (value) for_each_copy(*value, keep);
+  const auto [begin, end] = state_->own.equal_range(id.prefix());
+  for (auto at = begin; at != end; ++at) keep(at->second);
+  std::ranges::stable_sort(copies, {},
+                           [](const BlobCopy& copy) { return copy.row.depth; });
+  return copies;
+}
+
+bool BlobIndex::contains(const BlobId& id) const { return !find(id).empty(); }
+
+PackInfo BlobIndex::pack(std::uint32_t number) const {
+  std::shared_lock lock(state_->mutex);
+  const auto found = state_->packs.find(number);
+  if (found == state_->packs.end()) {
+    throw NotFound("a pack that is no longer indexed");
+  }
+  return found->second.info;
+}
+
+std::vector<PackInfo> BlobIndex::packs() const {
+  std::shared_lock lock(state_->mutex);
+  std::map<PackId, PackInfo> packs;  // one that is known twice counts once
+  for (const auto& [number, pack] : state_->packs) {
+    if (pack.exists) packs.emplace(pack.info.id, pack.info);
+  }
+  std::vector<PackInfo> out;
+  for (auto& [id, info] : packs) out.push_back(std::move(info));
+  return out;
+}
+
+void BlobIndex::clear() {
+  const auto written =
+      state_->store.write(kPatience, [&](IndexStore::Writer& writer) {
+        std::vector<std::string> keys;
+        for (const char kind : {kBlob, kPack, kPackNumber, kIndex}) {
+          writer.for_each(std::string_view(&kind, 1),
+                          [&](std::string_view key, std::string_view) {
+                            keys.emplace_back(key);
+                            return IndexStore::Next::go_on;
+                          });
+          for (const auto& key : keys) writer.remove(key);
+          keys.clear();
+        }
+      });
+  if (written == IndexStore::Written::others_are_writing) {
+    throw LockedError("index cache: another process is writing to it");
+  }
+  std::unique_lock lock(state_->mutex);
+  state_->packs.clear();
+  state_->own.clear();
+}
+
+}  // namespace cairn::repo

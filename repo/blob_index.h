@@ -1,0 +1,76 @@
+// Which blob lies where. Derived from the repository's index objects, kept in
+// the cache folder, thrown away without loss (FORMAT.md, 6.7; DESIGN: RocksDB).
+//
+//   index objects --refresh()--> IndexStore --find()--> copies of a blob
+//                                     ^
+//   this session's new packs --add()--+ in memory until the next refresh()
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "repo/blob.h"
+#include "repo/index_object.h"
+#include "repo/index_store.h"
+#include "repo/keyring.h"
+#include "repo/storage.h"
+
+namespace cairn::repo {
+
+// One place where a blob lies.
+struct BlobCopy {
+  std::uint32_t pack = 0;    // number of the pack in this index
+  std::uint64_t offset = 0;  // from the start of the pack
+  BlobRow row;
+};
+
+struct PackInfo {
+  PackId id;
+  std::uint64_t size = 0;  // bytes
+  std::vector<WrappedKey> keys;
+};
+
+// Threads        find() and pack() from many threads, also during add() and
+//                refresh(); the others one thread at a time.
+class BlobIndex {
+ public:
+  // Borrows the store.
+  explicit BlobIndex(IndexStore& store);
+  ~BlobIndex();
+
+  // Brings in the index objects that are not known yet, drops what only those
+  // said that are gone, and forgets rows given to add() that are now in them.
+  // Throws CorruptionError for an index object that is damaged: `repair index`
+  // makes new ones.
+  void refresh(const Storage& storage, const Keyring& keyring);
+
+  // From now on, packs not in `existing` count as absent: what lies in them has
+  // to be stored anew. Sorted.
+  void restrict_to(std::span<const PackId> existing);
+
+  // A pack that this process just published. Kept in memory.
+  void add(const IndexedPack& pack);
+
+  // Every copy in a pack that exists; the ones of smaller depth first.
+  [[nodiscard]] std::vector<BlobCopy> find(const BlobId& id) const;
+
+  // True if find() would give any.
+  [[nodiscard]] bool contains(const BlobId& id) const;
+
+  // By number; valid until refresh().
+  [[nodiscard]] PackInfo pack(std::uint32_t number) const;
+
+  // All packs known, in no particular order.
+  [[nodiscard]] std::vector<PackInfo> packs() const;
+
+  // Forgets everything, in memory and in the store.
+  void clear();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace cairn::repo

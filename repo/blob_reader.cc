@@ -1,0 +1,169 @@
+#include "repo/blob_reader.h"
+
+#include <exception>
+#include <list>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include "repo/blob_codec.h"
+#include "repo/error.h"
+#include "repo/pack_format.h"
+
+namespace cairn::repo {
+
+struct PlainCache::State {
+  struct Entry {
+    BlobId id;
+    PlainBlob plain;
+  };
+  std::size_t max_bytes;
+  std::mutex mutex;  // guards everything below
+  std::size_t bytes = 0;
+  std::list<Entry> recent;  // newest first
+  std::unordered_map<BlobId, std::list<Entry>::iterator, IdHash> places;
+};
+
+PlainCache::PlainCache(std::size_t max_bytes)
+    : state_(std::make_unique<State>()) {
+  state_->max_bytes = max_bytes;
+}
+
+PlainCache::~PlainCache() = default;
+
+PlainBlob PlainCache::find(const BlobId& id) {
+  std::lock_guard lock(state_->mutex);
+  const auto found = state_->places.find(id);
+  if (found == state_->places.end()) return nullptr;
+  state_->recent.splice(state_->recent.begin(), state_->recent, found->second);
+  return found->second->plain;
+}
+
+void PlainCache::insert(const BlobId& id, PlainBlob plain) {
+  std::lock_guard lock(state_->mutex);
+  if (state_->places.contains(id)) return;
+  state_->bytes += plain->size();
+  state_->recent.push_front({id, std::move(plain)});
+  state_->places[id] = state_->recent.begin();
+  while (state_->bytes > state_->max_bytes) {
+    const auto& oldest = state_->recent.back();
+    state_->bytes -= oldest.plain->size();
+    state_->places.erase(oldest.id);
+    state_->recent.pop_back();
+  }
+}
+
+struct BlobReader::State {
+  const Storage& storage;
+  const Keyring& keyring;
+  const BlobIndex& index;
+  SessionKeyCache& keys;
+  PlainCache& cache;
+  BlobDecoder decoder;
+  std::vector<std::byte> stored;  // reused between blobs
+
+  PlainBlob resolve_base(const BlobRow& row);
+  PlainBlob read_copy(const BlobCopy& copy, VerifyId verify);
+  PlainBlob decode(const BlobRow& row, const WrappedKey& key,
+                   std::span<const std::byte> bytes, const PlainBlob& base,
+                   VerifyId verify);
+  PlainBlob read_first(const BlobId& id, const std::vector<BlobCopy>& copies,
+                       VerifyId verify);
+};
+
+// Recursion is bounded: each step goes to a strictly smaller depth, and no row
+// is deeper than kMaxDepth.
+PlainBlob BlobReader::State::resolve_base(const BlobRow& row) {
+  if (!row.base) return nullptr;
+  if (auto plain = cache.find(*row.base)) return plain;
+  auto copies = index.find(*row.base);
+  std::erase_if(copies, [&](const BlobCopy& copy) {
+    return copy.row.depth >= row.depth || copy.row.kind != row.kind;
+  });
+  if (copies.empty()) {
+    throw CorruptionError("blob " + row.id.brief() + ": its base " +
+                          row.base->brief() + " is missing");
+  }
+  PlainBlob plain = read_first(*row.base, copies, VerifyId::no);
+  cache.insert(*row.base, plain);
+  return plain;
+}
+
+PlainBlob BlobReader::State::read_first(const BlobId& id,
+                                        const std::vector<BlobCopy>& copies,
+                                        VerifyId verify) {
+  std::exception_ptr first_failure;
+  for (const BlobCopy& copy : copies) {
+    try {
+      return read_copy(copy, verify);
+    } catch (const CorruptionError&) {
+      if (!first_failure) first_failure = std::current_exception();
+    } catch (const NotFound&) {
+      if (!first_failure) first_failure = std::current_exception();
+    }
+  }
+  if (first_failure) std::rethrow_exception(first_failure);
+  throw NotFound("blob " + id.brief() + ": is missing");
+}
+
+PlainBlob BlobReader::State::read_copy(const BlobCopy& copy, VerifyId verify) {
+  const PackInfo pack = index.pack(copy.pack);
+  if (copy.row.key >= pack.keys.size()) {
+    throw CorruptionError("blob " + copy.row.id.brief() +
+                          ": names a key that its pack does not have");
+  }
+  // Before the stored bytes, whose buffer the base's own reading uses.
+  const PlainBlob base = resolve_base(copy.row);
+  stored.resize(copy.row.stored_size);
+  storage.get(pack_name(pack.id), copy.offset, stored);
+  return decode(copy.row, pack.keys[copy.row.key], stored, base, verify);
+}
+
+PlainBlob BlobReader::State::decode(const BlobRow& row, const WrappedKey& key,
+                                    std::span<const std::byte> bytes,
+                                    const PlainBlob& base, VerifyId verify) {
+  const crypto::Secret* const secret = keys.find(key);
+  if (secret == nullptr) {
+    throw WrongKey(
+        "this key may not read " +
+        std::string(row.kind == BlobKind::content ? "contents" : "names"));
+  }
+  auto plain = std::make_shared<std::vector<std::byte>>();
+  decoder.decode(
+      keyring.family(), key.generation, *secret, row, bytes,
+      base ? std::span<const std::byte>(*base) : std::span<const std::byte>(),
+      *plain);
+  if (verify == VerifyId::yes && keyring.id_of(row.kind, *plain) != row.id) {
+    throw CorruptionError("blob " + row.id.brief() +
+                          ": its bytes are not what its id names");
+  }
+  return plain;
+}
+
+BlobReader::BlobReader(const Storage& storage, const Keyring& keyring,
+                       const BlobIndex& index, SessionKeyCache& keys,
+                       PlainCache& cache)
+    : state_(new State{storage, keyring, index, keys, cache, {}, {}}) {}
+
+BlobReader::~BlobReader() = default;
+BlobReader::BlobReader(BlobReader&&) noexcept = default;
+
+PlainBlob BlobReader::read(BlobKind kind, const BlobId& id) {
+  auto copies = state_->index.find(id);
+  std::erase_if(copies,
+                [&](const BlobCopy& copy) { return copy.row.kind != kind; });
+  return state_->read_first(id, copies, VerifyId::yes);
+}
+
+PlainBlob BlobReader::read_copy(const BlobCopy& copy, VerifyId verify) {
+  return state_->read_copy(copy, verify);
+}
+
+PlainBlob BlobReader::decode(const BlobRow& row, const WrappedKey& key,
+                             std::span<const std::byte> stored,
+                             VerifyId verify) {
+  const PlainBlob base = state_->resolve_base(row);
+  return state_->decode(row, key, stored, base, verify);
+}
+
+}  // namespace cairn::repo

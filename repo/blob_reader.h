@@ -1,0 +1,74 @@
+// Blobs by their ids, wherever they lie and however many differences have to be
+// undone.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "repo/blob.h"
+#include "repo/blob_index.h"
+#include "repo/keyring.h"
+#include "repo/session_keys.h"
+#include "repo/storage.h"
+
+namespace cairn::repo {
+
+// Plain bytes, shared between whoever asked and the cache of recent bases; the
+// last of them frees it. Never null.
+using PlainBlob = std::shared_ptr<const std::vector<std::byte>>;
+
+// Bases decoded lately, shared by readers so that neighbours in a stream do not
+// decode the same one again.
+//
+// Threads        all members from many threads.
+class PlainCache {
+ public:
+  explicit PlainCache(std::size_t max_bytes);
+  ~PlainCache();
+
+  // Null: not there.
+  [[nodiscard]] PlainBlob find(const BlobId& id);
+  void insert(const BlobId& id, PlainBlob plain);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Whether what was decoded is compared with its id. The seal already binds the
+// id to the bytes; only a wrong writer or a wrong base can be found this way.
+enum class VerifyId { yes, no };
+
+// Threads        one thread at a time; each worker has its own. What it borrows
+//                is shared.
+class BlobReader {
+ public:
+  // Borrows all of them.
+  BlobReader(const Storage& storage, const Keyring& keyring,
+             const BlobIndex& index, SessionKeyCache& keys, PlainCache& cache);
+  ~BlobReader();
+  BlobReader(BlobReader&&) noexcept;
+
+  // The blob's plain bytes, always compared with its id. Tries every copy
+  // before it gives up. Throws NotFound when the index knows no copy,
+  // CorruptionError when none can be read, WrongKey when this role may not.
+  [[nodiscard]] PlainBlob read(BlobKind kind, const BlobId& id);
+
+  // One particular copy. Its base, if it has one, is resolved only to copies of
+  // strictly smaller depth.
+  [[nodiscard]] PlainBlob read_copy(const BlobCopy& copy, VerifyId verify);
+
+  // The same, with the stored bytes already at hand (a pack read whole).
+  [[nodiscard]] PlainBlob decode(const BlobRow& row, const WrappedKey& key,
+                                 std::span<const std::byte> stored,
+                                 VerifyId verify);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace cairn::repo

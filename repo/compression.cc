@@ -1,0 +1,92 @@
+#include "repo/compression.h"
+
+#include <zstd.h>
+
+#include <cassert>
+#include <new>
+
+namespace cairn::repo {
+namespace {
+
+// FORMAT.md section 12: readers refuse larger windows.
+constexpr int kMaxWindowLog = 24;
+
+void must(std::size_t result) {
+  assert(!ZSTD_isError(result));
+  (void)result;
+}
+
+}  // namespace
+
+struct Compressor::State {
+  struct Free {
+    void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
+  };
+  std::unique_ptr<ZSTD_CCtx, Free> context;
+};
+
+Compressor::Compressor(int level) : state_(std::make_unique<State>()) {
+  state_->context.reset(ZSTD_createCCtx());
+  if (!state_->context) throw std::bad_alloc();
+  auto* const context = state_->context.get();
+  must(ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level));
+  // The plain size stands in the directory, and the seal is the checksum.
+  must(ZSTD_CCtx_setParameter(context, ZSTD_c_contentSizeFlag, 1));
+  must(ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 0));
+  must(ZSTD_CCtx_setParameter(context, ZSTD_c_dictIDFlag, 0));
+}
+
+Compressor::~Compressor() = default;
+Compressor::Compressor(Compressor&&) noexcept = default;
+Compressor& Compressor::operator=(Compressor&&) noexcept = default;
+
+std::size_t Compressor::compress(std::span<const std::byte> plain,
+                                 std::span<std::byte> out) {
+  const std::size_t size =
+      ZSTD_compress2(state_->context.get(), out.data(), out.size(),
+                     plain.data(), plain.size());
+  return ZSTD_isError(size) ? 0 : size;
+}
+
+std::size_t Compressor::compress_difference(std::span<const std::byte> plain,
+                                            std::span<const std::byte> base,
+                                            std::span<std::byte> out) {
+  // The prefix holds for one frame only.
+  must(ZSTD_CCtx_refPrefix(state_->context.get(), base.data(), base.size()));
+  return compress(plain, out);
+}
+
+struct Decompressor::State {
+  struct Free {
+    void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
+  };
+  std::unique_ptr<ZSTD_DCtx, Free> context;
+};
+
+Decompressor::Decompressor() : state_(std::make_unique<State>()) {
+  state_->context.reset(ZSTD_createDCtx());
+  if (!state_->context) throw std::bad_alloc();
+  must(ZSTD_DCtx_setParameter(state_->context.get(), ZSTD_d_windowLogMax,
+                              kMaxWindowLog));
+}
+
+Decompressor::~Decompressor() = default;
+Decompressor::Decompressor(Decompressor&&) noexcept = default;
+Decompressor& Decompressor::operator=(Decompressor&&) noexcept = default;
+
+bool Decompressor::decompress(std::span<const std::byte> frame,
+                              std::span<const std::byte> base,
+                              std::span<std::byte> out) {
+  auto* const context = state_->context.get();
+  // One frame and nothing behind it: ZSTD_decompressDCtx would take several.
+  const std::size_t frame_size =
+      ZSTD_findFrameCompressedSize(frame.data(), frame.size());
+  if (ZSTD_isError(frame_size) || frame_size != frame.size()) return false;
+  must(ZSTD_DCtx_refPrefix(context, base.empty() ? nullptr : base.data(),
+                           base.size()));
+  const std::size_t size = ZSTD_decompressDCtx(context, out.data(), out.size(),
+                                               frame.data(), frame.size());
+  return !ZSTD_isError(size) && size == out.size();
+}
+
+}  // namespace cairn::repo

@@ -1,0 +1,107 @@
+#include "repo/config.h"
+
+#include <exception>
+#include <string>
+
+#include "repo/blob.h"
+#include "repo/cbor.h"
+#include "repo/envelope.h"
+#include "repo/error.h"
+#include "repo/record.h"
+
+namespace cairn::repo {
+namespace {
+
+constexpr std::uint64_t kSuite = 1;
+constexpr std::uint64_t kLimitBytes = 64U << 10;
+
+enum Field : std::uint64_t {
+  repository = 1,
+  family = 2,
+  suite = 3,
+  root_key = 4,
+  created = 5,
+  cdc_sizes = 6,
+  page_chunk = 7,
+};
+
+}  // namespace
+
+std::vector<std::byte> encode(const Config& config) {
+  CborWriter out;
+  out.map(7);
+  out.key(Field::repository).bytes(config.repository.bytes);
+  out.key(Field::family).bytes(config.family.bytes);
+  out.key(Field::suite).uint(kSuite);
+  out.key(Field::root_key).bytes(config.root_key);
+  write_time(out.key(Field::created), config.created);
+  out.key(Field::cdc_sizes).array(3);
+  out.uint(config.cdc_min).uint(config.cdc_normal).uint(config.cdc_max);
+  out.key(Field::page_chunk).uint(config.page_chunk);
+  return enclose(ObjectType::config, out.view());
+}
+
+Config decode_config(std::span<const std::byte> object, std::string_view name) {
+  CborReader in(disclose(object, ObjectType::config, name), name);
+  Config config;
+  RequiredFields seen;
+  auto map = in.map();
+  while (const auto key = map.next()) {
+    seen.note(*key);
+    switch (*key) {
+      case Field::repository:
+        config.repository.bytes = in.fixed<RepositoryId::kBytes>();
+        break;
+      case Field::family:
+        config.family.bytes = in.fixed<FamilyId::kBytes>();
+        break;
+      case Field::suite:
+        if (const auto number = in.uint(); number != kSuite) {
+          throw UnsupportedFormat(std::string(name) + ": cipher suite " +
+                                  std::to_string(number) + " is unknown");
+        }
+        break;
+      case Field::root_key:
+        config.root_key = in.fixed<crypto::kVerifyKeyBytes>();
+        break;
+      case Field::created:
+        config.created = read_time(in);
+        break;
+      case Field::cdc_sizes:
+        in.array_of(3);
+        config.cdc_min = static_cast<std::uint32_t>(in.uint(kMaxBlobBytes));
+        config.cdc_normal = static_cast<std::uint32_t>(in.uint(kMaxBlobBytes));
+        config.cdc_max = static_cast<std::uint32_t>(in.uint(kMaxBlobBytes));
+        break;
+      case Field::page_chunk:
+        config.page_chunk = static_cast<std::uint32_t>(in.uint(kMaxBlobBytes));
+        break;
+      default:
+        in.unknown_key(*key);
+    }
+  }
+  in.end();
+  seen.require({1, 2, 3, 4, 5, 6, 7}, in);
+  return config;
+}
+
+Config read_config(const Storage& storage) {
+  std::exception_ptr first_failure;
+  bool any_exists = false;
+  for (const auto name : {kConfigName, kSecondConfigName}) {
+    if (!storage.size(name)) continue;
+    any_exists = true;
+    try {
+      return decode_config(get_whole(storage, name, kLimitBytes), name);
+    } catch (const Error&) {
+      if (!first_failure) first_failure = std::current_exception();
+    }
+  }
+  if (!any_exists) {
+    throw NoRepository(storage.description() +
+                       ": no repository here; `cairn init` makes one");
+  }
+  std::rethrow_exception(first_failure);
+}
+
+}  // namespace cairn::repo

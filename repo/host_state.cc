@@ -1,0 +1,152 @@
+#include "repo/host_state.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <optional>
+#include <sstream>
+#include <utility>
+#include <vector>
+
+#include "repo/error.h"
+
+namespace cairn::repo {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void fail(const fs::path& path, const char* what) {
+  throw IoError(path.string() + ": " + what + ": " + std::strerror(errno));
+}
+
+// Whole and durable under its name, or not there: written aside, synced,
+// linked. False: another process was first.
+bool create_file(const fs::path& path, std::string_view text) {
+  const fs::path aside = path.string() + "." + std::to_string(::getpid());
+  const int fd =
+      ::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0) fail(aside, "cannot create");
+  const bool is_written = ::write(fd, text.data(), text.size()) ==
+                              static_cast<ssize_t>(text.size()) &&
+                          ::fsync(fd) == 0;
+  const bool is_closed = ::close(fd) == 0;
+  if (!is_written || !is_closed) fail(aside, "cannot write");
+  const bool is_first = ::link(aside.c_str(), path.c_str()) == 0;
+  const int error = errno;
+  ::unlink(aside.c_str());
+  if (!is_first && error != EEXIST) {
+    errno = error;
+    fail(path, "cannot create");
+  }
+  return is_first;
+}
+
+void replace_file(const fs::path& path, std::string_view text) {
+  const fs::path aside = path.string() + ".new";
+  ::unlink(aside.c_str());
+  (void)create_file(aside, text);
+  if (::rename(aside.c_str(), path.c_str()) != 0) fail(path, "cannot replace");
+}
+
+std::optional<std::string> read_file(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return std::nullopt;
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+}  // namespace
+
+HostState::HostState(const fs::path& folder, const RepositoryId& repository)
+    : folder_(folder / repository.hex()) {}
+
+void HostState::make_folder() const {
+  std::error_code error;
+  fs::create_directories(folder_, error);
+  if (error) {
+    throw IoError(folder_.string() + ": " + error.message() +
+                  "; set XDG_STATE_HOME to a folder that can be written");
+  }
+  fs::permissions(folder_, fs::perms::owner_all, error);
+}
+
+crypto::Secret HostState::signing_seed() {
+  const fs::path path = folder_ / "signing-key";
+  constexpr std::size_t kDigits = 2 * crypto::kSecretBytes;
+  if (!fs::exists(path)) {
+    make_folder();
+    const auto fresh = crypto::Secret::random();
+    // Whoever is second takes the first one's.
+    (void)create_file(path, crypto::to_hex(fresh.bytes()) + "\n");
+  }
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) fail(path, "cannot read");
+  if ((status.st_mode & 077) != 0) {
+    throw RefusedForSafety(path.string() +
+                           ": others may read this signing key; chmod 600 it, "
+                           "or remove it to start a new chain");
+  }
+  const auto text = read_file(path);
+  std::vector<std::byte> bytes(crypto::kSecretBytes);
+  if (!text || text->size() < kDigits ||
+      !crypto::from_hex(std::string_view(*text).substr(0, kDigits), bytes)) {
+    throw CorruptionError(
+        path.string() + ": not a signing key; remove it to start a new chain");
+  }
+  auto seed = crypto::Secret::from_bytes(bytes);
+  crypto::wipe(bytes);
+  return seed;
+}
+
+HostState::ChainLock HostState::lock_chain(std::string_view series) {
+  make_folder();
+  const auto digest = crypto::sha256(std::as_bytes(std::span(series)));
+  const std::string name =
+      "chain-" + crypto::to_hex(std::span(digest).first<8>());
+  const fs::path lock = folder_ / (name + ".lock");
+  const int fd = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) fail(lock, "cannot open");
+  while (::flock(fd, LOCK_EX) != 0) {
+    if (errno == EINTR) continue;
+    ::close(fd);
+    fail(lock, "cannot lock");
+  }
+  return ChainLock(fd, folder_ / name);
+}
+
+HostState::ChainLock::ChainLock(int fd, fs::path file)
+    : fd_(fd), file_(std::move(file)) {}
+
+HostState::ChainLock::ChainLock(ChainLock&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), file_(std::move(other.file_)) {}
+
+HostState::ChainLock::~ChainLock() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+ChainLink HostState::ChainLock::last() const {
+  ChainLink link;
+  const auto text = read_file(file_);
+  if (!text) return link;
+  std::istringstream in(*text);
+  std::string digest;
+  if (!(in >> link.sequence >> digest) ||
+      !crypto::from_hex(digest, link.object)) {
+    return {};  // damaged: a new chain
+  }
+  return link;
+}
+
+void HostState::ChainLock::store(const ChainLink& link) {
+  replace_file(file_, std::to_string(link.sequence) + " " +
+                          crypto::to_hex(link.object) + "\n");
+}
+
+}  // namespace cairn::repo

@@ -1,0 +1,277 @@
+#include "repo/index_store.h"
+
+#include <fcntl.h>
+#include <rocksdb/cache.h>
+#include <rocksdb/db.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/options.h>
+#include <rocksdb/table.h>
+#include <rocksdb/utilities/write_batch_with_index.h>
+#include <rocksdb/write_batch.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <shared_mutex>
+#include <thread>
+#include <utility>
+
+#include "crypto/digest.h"
+#include "crypto/random.h"
+#include "repo/error.h"
+
+namespace cairn::repo {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Bounds the memory of the store whatever the number of chunks.
+constexpr std::size_t kBlockCacheBytes = std::size_t{24} << 20;
+constexpr std::size_t kWriteBufferBytes = std::size_t{8} << 20;
+constexpr std::size_t kBatchBytes = std::size_t{1} << 20;
+constexpr double kFilterBitsPerKey = 10;
+
+// The one door through which RocksDB's failures enter ours.
+void must(const rocksdb::Status& status, std::string_view doing) {
+  if (status.ok()) return;
+  const std::string what =
+      "index cache: " + std::string(doing) + ": " + status.ToString();
+  if (status.IsNoSpace()) throw OutOfSpace(what);
+  if (status.IsCorruption()) throw CorruptionError(what);
+  throw IoError(what);
+}
+
+rocksdb::Slice slice(std::string_view text) {
+  return {text.data(), text.size()};
+}
+
+std::string_view view(const rocksdb::Slice& text) {
+  return {text.data(), text.size()};
+}
+
+rocksdb::Options options() {
+  rocksdb::BlockBasedTableOptions table;
+  table.format_version = 5;
+  table.filter_policy.reset(rocksdb::NewRibbonFilterPolicy(kFilterBitsPerKey));
+  table.whole_key_filtering = true;
+  table.cache_index_and_filter_blocks = true;
+  table.pin_l0_filter_and_index_blocks_in_cache = true;
+  table.block_cache = rocksdb::NewLRUCache(kBlockCacheBytes);
+
+  rocksdb::Options options;
+  options.create_if_missing = true;
+  options.compression = rocksdb::kNoCompression;
+  options.paranoid_checks = true;
+  options.write_buffer_size = kWriteBufferBytes;
+  options.max_write_buffer_number = 2;
+  options.max_background_jobs = 1;
+  options.max_open_files = -1;  // a secondary has to hold its files
+  options.keep_log_file_num = 1;
+  options.max_manifest_file_size = std::uint64_t{16} << 20;
+  options.info_log_level = rocksdb::ERROR_LEVEL;
+  options.stats_dump_period_sec = 0;
+  options.stats_persist_period_sec = 0;
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return options;
+}
+
+// Held while one writes; given back when it goes.
+class FolderLock {
+ public:
+  explicit FolderLock(int fd) : fd_(fd) {}
+  ~FolderLock() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  FolderLock(FolderLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  FolderLock& operator=(FolderLock&&) = delete;
+
+ private:
+  int fd_;
+};
+
+template <typename Database>
+void for_each_in(
+    Database& database, std::string_view prefix,
+    const std::function<IndexStore::Next(std::string_view, std::string_view)>&
+        visit) {
+  std::unique_ptr<rocksdb::Iterator> at(database.NewIterator({}));
+  for (at->Seek(slice(prefix)); at->Valid(); at->Next()) {
+    if (!view(at->key()).starts_with(prefix)) break;
+    if (visit(view(at->key()), view(at->value())) == IndexStore::Next::stop) {
+      break;
+    }
+  }
+  must(at->status(), "read");
+}
+
+class PrimaryWriter : public IndexStore::Writer {
+ public:
+  explicit PrimaryWriter(rocksdb::DB& database) : database_(database) {}
+
+  std::optional<std::string> get(std::string_view key) override {
+    std::string value;
+    const auto status =
+        batch_.GetFromBatchAndDB(&database_, {}, slice(key), &value);
+    if (status.IsNotFound()) return std::nullopt;
+    must(status, "get");
+    return value;
+  }
+
+  void put(std::string_view key, std::string_view value) override {
+    must(batch_.Put(slice(key), slice(value)), "put");
+    if (batch_.GetWriteBatch()->GetDataSize() >= kBatchBytes) write_batch();
+  }
+
+  void remove(std::string_view key) override {
+    must(batch_.Delete(slice(key)), "remove");
+  }
+
+  void for_each(
+      std::string_view prefix,
+      const std::function<IndexStore::Next(std::string_view, std::string_view)>&
+          visit) override {
+    write_batch();
+    for_each_in(database_, prefix, visit);
+  }
+
+  void finish() {
+    write_batch();
+    must(database_.Flush({}), "flush");
+  }
+
+ private:
+  // Without the log: the flush makes it durable, and what a crash takes is made
+  // again from the repository.
+  void write_batch() {
+    if (batch_.GetWriteBatch()->Count() == 0) return;
+    rocksdb::WriteOptions options;
+    options.disableWAL = true;
+    must(database_.Write(options, batch_.GetWriteBatch()), "write");
+    batch_.Clear();
+  }
+
+  rocksdb::DB& database_;
+  // With an index over itself, so that get() sees what is not written yet.
+  rocksdb::WriteBatchWithIndex batch_{rocksdb::BytewiseComparator(), 0, true};
+};
+
+}  // namespace
+
+struct IndexStore::State {
+  fs::path folder;
+  fs::path secondary_folder;
+  std::unique_ptr<rocksdb::DB> secondary;
+  mutable std::shared_mutex mutex;  // guards `secondary` while it is replaced
+
+  [[nodiscard]] fs::path database() const { return folder / "rocksdb"; }
+
+  void open_secondary() {
+    rocksdb::DB* opened = nullptr;
+    must(rocksdb::DB::OpenAsSecondary(options(), database().string(),
+                                      secondary_folder.string(), &opened),
+         "open");
+    std::unique_lock lock(mutex);
+    secondary.reset(opened);
+  }
+
+  std::unique_ptr<rocksdb::DB> open_primary() {
+    rocksdb::DB* opened = nullptr;
+    must(rocksdb::DB::Open(options(), database().string(), &opened), "open");
+    return std::unique_ptr<rocksdb::DB>(opened);
+  }
+
+  // Whoever holds this is the only writer.
+  std::optional<FolderLock> lock(std::chrono::milliseconds patience) const;
+};
+
+std::optional<FolderLock> IndexStore::State::lock(
+    std::chrono::milliseconds patience) const {
+  const fs::path path = folder / "lock";
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) {
+    throw IoError(path.string() + ": " + std::strerror(errno));
+  }
+  FolderLock file(fd);
+  constexpr std::chrono::milliseconds kPause{5};
+  const auto until = std::chrono::steady_clock::now() + patience;
+  while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR) {
+      throw IoError(path.string() + ": " + std::strerror(errno));
+    }
+    if (std::chrono::steady_clock::now() >= until) return std::nullopt;
+    std::this_thread::sleep_for(kPause);
+  }
+  return file;
+}
+
+IndexStore::IndexStore(fs::path folder) : state_(std::make_unique<State>()) {
+  state_->folder = std::move(folder);
+  std::error_code error;
+  fs::create_directories(state_->folder, error);
+  if (error) {
+    throw IoError(state_->folder.string() + ": " + error.message() +
+                  "; set CAIRN_CACHE_DIR to a folder that can be written");
+  }
+  fs::permissions(state_->folder, fs::perms::owner_all, error);
+  state_->secondary_folder =
+      state_->folder / ("reader-" + crypto::to_hex(crypto::random_array<8>()));
+  try {
+    state_->open_secondary();
+  } catch (const Error&) {
+    // Absent or damaged. Under the lock, since another process may be making
+    // it; if it still cannot be read then, it is made anew.
+    constexpr std::chrono::minutes kPatience{2};
+    const auto lock = state_->lock(kPatience);
+    if (!lock) throw LockedError("index cache: another process holds it");
+    try {
+      state_->open_primary();
+    } catch (const Error&) {
+      fs::remove_all(state_->database());
+      state_->open_primary();
+    }
+    state_->open_secondary();
+  }
+}
+
+IndexStore::~IndexStore() {
+  state_->secondary.reset();
+  std::error_code ignored;
+  fs::remove_all(state_->secondary_folder, ignored);
+}
+
+std::optional<std::string> IndexStore::get(std::string_view key) const {
+  std::string value;
+  std::shared_lock lock(state_->mutex);
+  const auto status = state_->secondary->Get({}, slice(key), &value);
+  if (status.IsNotFound()) return std::nullopt;
+  must(status, "get");
+  return value;
+}
+
+void IndexStore::for_each(
+    std::string_view prefix,
+    const std::function<Next(std::string_view, std::string_view)>& visit)
+    const {
+  std::shared_lock lock(state_->mutex);
+  for_each_in(*state_->secondary, prefix, visit);
+}
+
+IndexStore::Written IndexStore::write(
+    std::chrono::milliseconds patience,
+    const std::function<void(Writer&)>& change) {
+  {
+    const auto lock = state_->lock(patience);
+    if (!lock) return Written::others_are_writing;
+    const auto primary = state_->open_primary();
+    PrimaryWriter writer(*primary);
+    change(writer);
+    writer.finish();
+    must(primary->Close(), "close");
+  }
+  std::shared_lock lock(state_->mutex);
+  must(state_->secondary->TryCatchUpWithPrimary(), "catch up");
+  return Written::yes;
+}
+
+}  // namespace cairn::repo

@@ -1,0 +1,62 @@
+// A small ordered store of keys and values in the cache folder: RocksDB, with
+// the rule by which several processes share it.
+//
+// RocksDB admits one writing process. So every process reads as a *secondary*,
+// and whoever has something to add opens the store as primary for that moment,
+// under a lock of the folder. What lies here is derived from the repository:
+// whenever it is damaged, it is thrown away and made again.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace cairn::repo {
+
+// Threads        get() and for_each() from many threads, also during write();
+//                write() and clear() one at a time.
+class IndexStore {
+ public:
+  // Creates the folder and the store where they are absent.
+  explicit IndexStore(std::filesystem::path folder);
+  ~IndexStore();
+
+  [[nodiscard]] std::optional<std::string> get(std::string_view key) const;
+
+  // Ascending; stops when `visit` answers Next::stop.
+  enum class Next { go_on, stop };
+  void for_each(std::string_view prefix,
+                const std::function<Next(std::string_view key,
+                                         std::string_view value)>& visit) const;
+
+  // Changes, seen in order by their writer and by nobody else until write()
+  // returns.
+  class Writer {
+   public:
+    virtual ~Writer() = default;
+    [[nodiscard]] virtual std::optional<std::string> get(
+        std::string_view key) = 0;
+    virtual void put(std::string_view key, std::string_view value) = 0;
+    virtual void remove(std::string_view key) = 0;
+    virtual void for_each(
+        std::string_view prefix,
+        const std::function<Next(std::string_view key, std::string_view value)>&
+            visit) = 0;
+  };
+
+  // Runs `change` as the only writer, waiting up to `patience` for others.
+  // A crash in between leaves a prefix of the changes.
+  enum class [[nodiscard]] Written{yes, others_are_writing};
+  Written write(std::chrono::milliseconds patience,
+                const std::function<void(Writer&)>& change);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace cairn::repo

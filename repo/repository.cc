@@ -1,0 +1,173 @@
+#include "repo/repository.h"
+
+#include <algorithm>
+#include <optional>
+#include <set>
+#include <variant>
+
+#include "crypto/digest.h"
+#include "crypto/random.h"
+#include "repo/error.h"
+
+namespace cairn::repo {
+namespace {
+
+constexpr std::size_t kReserveBytes = std::size_t{1} << 20;
+constexpr std::size_t kPlainCacheBytes = std::size_t{24} << 20;
+
+}  // namespace
+
+void give_reserve(Storage& storage) { storage.remove(kReserveName); }
+
+void take_reserve(Storage& storage) {
+  if (storage.size(kReserveName)) return;
+  // Random, so that a file system that compresses really allocates it.
+  std::vector<std::byte> bytes(kReserveBytes);
+  const std::span rest =
+      std::span(bytes).first(kReserveBytes - crypto::kDigestBytes);
+  crypto::fill_random(rest);
+  std::ranges::copy(crypto::sha256(rest), bytes.end() - crypto::kDigestBytes);
+  (void)storage.create(kReserveName, bytes);  // another process may be first
+}
+
+void initialise(Storage& storage, const Keyring& keyring, const Timestamp& now,
+                const std::function<void(Storage&)>& add_keys) {
+  for (const auto name : {kConfigName, kSecondConfigName}) {
+    if (storage.size(name)) {
+      throw RefusedForSafety(storage.description() +
+                             ": there is a repository here already");
+    }
+  }
+  Config config;
+  config.repository = keyring.repository();
+  config.family = keyring.family();
+  config.root_key = keyring.root_key();
+  config.created = now;
+  const auto object = encode(config);
+  add_keys(storage);
+  take_reserve(storage);
+  for (const auto name : {kSecondConfigName, kConfigName}) {
+    if (storage.create(name, object) == Created::exists) {
+      throw RefusedForSafety(storage.description() +
+                             ": another process is making a repository here");
+    }
+  }
+}
+
+struct Repository::State {
+  State(std::unique_ptr<Storage> s, Config c, Keyring k, HostFolders f)
+      : storage(std::move(s)),
+        config(std::move(c)),
+        keyring(std::move(k)),
+        folders(std::move(f)),
+        host_state(folders.state, config.repository),
+        session_keys(keyring),
+        plain_cache(kPlainCacheBytes) {}
+
+  std::unique_ptr<Storage> storage;
+  Config config;
+  Keyring keyring;
+  HostFolders folders;
+  HostState host_state;
+  std::optional<Signer> signer;
+  std::optional<IndexStore> index_store;
+  std::optional<BlobIndex> index;
+  SessionKeyCache session_keys;
+  PlainCache plain_cache;
+};
+
+Repository::Repository(std::unique_ptr<State> state)
+    : state_(std::move(state)) {}
+Repository::Repository(Repository&&) noexcept = default;
+Repository& Repository::operator=(Repository&&) noexcept = default;
+Repository::~Repository() = default;
+
+Repository Repository::open(std::unique_ptr<Storage> storage,
+                            const OpenKeys& open_keys, HostFolders folders) {
+  Config config = read_config(*storage);
+  Keyring keyring = open_keys(*storage, config);
+  return Repository(
+      std::make_unique<State>(std::move(storage), std::move(config),
+                              std::move(keyring), std::move(folders)));
+}
+
+Storage& Repository::storage() noexcept { return *state_->storage; }
+const Config& Repository::config() const noexcept { return state_->config; }
+const Keyring& Repository::keyring() const noexcept { return state_->keyring; }
+HostState& Repository::host_state() noexcept { return state_->host_state; }
+
+const Signer& Repository::signer() {
+  if (!state_->signer) {
+    state_->signer.emplace(state_->host_state.signing_seed(), state_->keyring);
+  }
+  return *state_->signer;
+}
+
+IndexStore& Repository::index_store() {
+  if (!state_->index_store) {
+    state_->index_store.emplace(state_->folders.cache /
+                                state_->config.repository.hex());
+  }
+  return *state_->index_store;
+}
+
+BlobIndex& Repository::index() {
+  if (!state_->index) {
+    state_->index.emplace(index_store());
+    state_->index->refresh(*state_->storage, state_->keyring);
+  }
+  return *state_->index;
+}
+
+BlobReader Repository::blobs() {
+  return BlobReader(*state_->storage, state_->keyring, index(),
+                    state_->session_keys, state_->plain_cache);
+}
+
+SessionKeyCache& Repository::session_keys() noexcept {
+  return state_->session_keys;
+}
+PlainCache& Repository::plain_cache() noexcept { return state_->plain_cache; }
+
+SnapshotList Repository::snapshots(const Timestamp& now) const {
+  // Snapshots before marks: one forgotten in between counts as forgotten.
+  SnapshotList list;
+  std::vector<Snapshot> committed;
+  for (const auto& id : list_slots(*state_->storage)) {
+    try {
+      auto slot = read_slot(*state_->storage, state_->keyring, id);
+      if (auto* const snapshot = std::get_if<Snapshot>(&slot)) {
+        committed.push_back(std::move(*snapshot));
+      }
+    } catch (const NotFound&) {
+      continue;  // forgotten and pruned since it was listed
+    } catch (const CorruptionError& e) {
+      list.damage.emplace_back(e.what());
+    } catch (const UnsupportedFormat& e) {
+      list.damage.emplace_back(e.what());
+    }
+  }
+  list.marks = read_marks(*state_->storage, state_->keyring);
+  std::set<SessionId> forgotten;
+  for (const auto& [id, mark] : list.marks) {
+    if (mark.action == MarkAction::forget) forgotten.insert(mark.target);
+  }
+  const auto holds = active_holds(list.marks, now);
+  for (auto& snapshot : committed) {
+    if (forgotten.contains(snapshot.id)) continue;
+    ValidSnapshot valid{std::move(snapshot), {}};
+    for (const auto& hold : holds) {
+      if (hold.mark.target == valid.snapshot.id) valid.holds.push_back(hold);
+    }
+    list.snapshots.push_back(std::move(valid));
+  }
+  std::ranges::sort(list.snapshots, [](const auto& a, const auto& b) {
+    const auto key = [](const ValidSnapshot& valid) {
+      return std::pair(valid.snapshot.header.time, valid.snapshot.id);
+    };
+    return key(a) < key(b);
+  });
+  return list;
+}
+
+}  // namespace cairn::repo

@@ -1,0 +1,34 @@
+// The shape that sessions and marks share: a small map, sealed under the index
+// key and signed, bound to the name it lies under (FORMAT.md, 6.9 and 6.10).
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "repo/envelope.h"
+#include "repo/keyring.h"
+#include "repo/signer.h"
+
+namespace cairn::repo {
+
+struct SealedRecordKind {
+  ObjectType type;
+  std::string_view label;  // of key, seal and signature
+  Authority authority;     // who may sign it
+};
+
+// `id` are the 16 bytes that name the object.
+[[nodiscard]] std::vector<std::byte> seal_record(
+    const SealedRecordKind& kind, const Keyring& keyring, const Signer& signer,
+    std::span<const std::byte> id, std::span<const std::byte> plain);
+
+// The plain bytes. Throws CorruptionError, also for a signature that does not
+// count.
+[[nodiscard]] std::vector<std::byte> open_record(
+    const SealedRecordKind& kind, const Keyring& keyring,
+    std::span<const std::byte> id, std::span<const std::byte> object,
+    std::string_view name);
+
+}  // namespace cairn::repo

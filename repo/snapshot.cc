@@ -1,0 +1,343 @@
+#include "repo/snapshot.h"
+
+#include <algorithm>
+
+#include "crypto/random.h"
+#include "crypto/seal.h"
+#include "repo/cbor.h"
+#include "repo/envelope.h"
+#include "repo/error.h"
+#include "repo/record.h"
+
+namespace cairn::repo {
+namespace {
+
+constexpr std::string_view kFolder = "snapshots/";
+constexpr std::string_view kLabel = "cairn snapshot";
+constexpr std::string_view kHeaderLabel = "cairn snapshot header";
+constexpr std::string_view kRecordLabel = "cairn snapshot record";
+constexpr std::uint64_t kLimitBytes = std::uint64_t{16} << 20;
+constexpr std::size_t kSaltBytes = 32;
+constexpr std::size_t kMaxText = 65'536;
+constexpr std::size_t kMaxItems = 100'000;
+constexpr std::uint64_t kIsSnapshot = 0;
+constexpr std::uint64_t kIsTombstone = 1;
+
+std::vector<std::byte> bound_to(std::string_view label,
+                                const RepositoryId& repository,
+                                const SessionId& id) {
+  return Statement{label, repository, {id.bytes}}.bytes();
+}
+
+std::vector<std::byte> sealed(const crypto::Secret& key,
+                              std::span<const std::byte> ad,
+                              std::span<const std::byte> plain) {
+  std::vector<std::byte> out(plain.size() + crypto::kTagBytes);
+  crypto::seal(key, ad, plain, out);
+  return out;
+}
+
+std::vector<std::byte> opened(const crypto::Secret& key,
+                              std::span<const std::byte> ad,
+                              std::span<const std::byte> bytes,
+                              std::string_view name) {
+  if (bytes.size() >= crypto::kTagBytes) {
+    std::vector<std::byte> plain(bytes.size() - crypto::kTagBytes);
+    if (crypto::open(key, ad, bytes, plain)) return plain;
+  }
+  throw CorruptionError(std::string(name) + ": tag does not verify");
+}
+
+// The object, from the fields that are signed, as one CBOR array that the
+// signer and the signature are then added to.
+std::vector<std::byte> signed_object(
+    const Signer& signer, const RepositoryId& repository, const SessionId& id,
+    std::size_t fields, std::span<const std::byte> encoded_fields) {
+  CborWriter statement;
+  statement.array(fields).raw(encoded_fields);
+  CborWriter body;
+  body.array(fields + 2).raw(encoded_fields);
+  write(body, signer.chain());
+  body.bytes(signer.sign({kLabel, repository, {id.bytes, statement.view()}}));
+  return enclose(ObjectType::snapshot, body.view());
+}
+
+}  // namespace
+
+SeriesTag series_tag(const Keyring& keyring, std::string_view series) {
+  const auto derived =
+      crypto::derive(keyring.oldest().index_key, "cairn series tag",
+                     std::as_bytes(std::span(series)));
+  SeriesTag tag;
+  std::ranges::copy(derived.bytes().first(tag.size()), tag.begin());
+  return tag;
+}
+
+std::string snapshot_name(const SessionId& id) {
+  return std::string(kFolder) + id.hex();
+}
+
+std::vector<std::byte> encode(const SnapshotHeader& header) {
+  CborWriter out;
+  out.map(11);
+  write_time(out.key(1), header.time);
+  write_time(out.key(2), header.arrival);
+  out.key(3).uint(header.epoch);
+  out.key(4).bytes(header.series_tag);
+  out.key(5).bytes(header.root.bytes);
+  out.key(6).uint(header.logical_bytes);
+  out.key(7).uint(header.stored_bytes);
+  out.key(8).boolean(header.is_complete);
+  out.key(9).uint(header.sequence);
+  out.key(10).bytes(header.previous);
+  out.key(11).uint(header.entries);
+  return std::move(out).take();
+}
+
+SnapshotHeader decode_header(std::span<const std::byte> bytes,
+                             std::string_view name) {
+  CborReader in(bytes, name);
+  SnapshotHeader header;
+  RequiredFields seen;
+  auto map = in.map();
+  while (const auto key = map.next()) {
+    seen.note(*key);
+    switch (*key) {
+      case 1:
+        header.time = read_time(in);
+        break;
+      case 2:
+        header.arrival = read_time(in);
+        break;
+      case 3:
+        header.epoch = in.uint();
+        break;
+      case 4:
+        header.series_tag = in.fixed<std::tuple_size_v<SeriesTag>>();
+        break;
+      case 5:
+        header.root.bytes = in.fixed<BlobId::kBytes>();
+        break;
+      case 6:
+        header.logical_bytes = in.uint();
+        break;
+      case 7:
+        header.stored_bytes = in.uint();
+        break;
+      case 8:
+        header.is_complete = in.boolean();
+        break;
+      case 9:
+        header.sequence = in.uint();
+        break;
+      case 10:
+        header.previous = in.fixed<crypto::kDigestBytes>();
+        break;
+      case 11:
+        header.entries = in.uint();
+        break;
+      default:
+        in.unknown_key(*key);
+    }
+  }
+  in.end();
+  seen.require({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, in);
+  return header;
+}
+
+std::vector<std::byte> encode(const SnapshotRecord& record) {
+  CborWriter out;
+  out.map(7);
+  out.key(1).text(record.series);
+  out.key(2).text(record.host);
+  out.key(3).text(record.user);
+  out.key(4).array(record.tags.size());
+  for (const auto& tag : record.tags) out.text(tag);
+  out.key(5).array(record.paths.size());
+  for (const auto& path : record.paths) out.bytes(path);
+  out.key(6).array(record.sources.size());
+  for (const auto& source : record.sources) {
+    out.array(6).bytes(source.name);
+    out.uint(static_cast<std::uint64_t>(source.kind));
+    out.uint(static_cast<std::uint64_t>(source.status));
+    out.uint(source.bytes).uint(source.entries).text(source.message);
+  }
+  out.key(7).text(record.program);
+  return std::move(out).take();
+}
+
+SnapshotRecord decode_record(std::span<const std::byte> bytes,
+                             std::string_view name) {
+  CborReader in(bytes, name);
+  SnapshotRecord record;
+  RequiredFields seen;
+  auto map = in.map();
+  while (const auto key = map.next()) {
+    seen.note(*key);
+    switch (*key) {
+      case 1:
+        record.series = in.text(kMaxText);
+        break;
+      case 2:
+        record.host = in.text(kMaxText);
+        break;
+      case 3:
+        record.user = in.text(kMaxText);
+        break;
+      case 4:
+        for (auto n = in.array(kMaxItems); n > 0; --n) {
+          record.tags.emplace_back(in.text(kMaxText));
+        }
+        break;
+      case 5:
+        for (auto n = in.array(kMaxItems); n > 0; --n) {
+          record.paths.emplace_back(in.byte_text(kMaxText));
+        }
+        break;
+      case 6:
+        for (auto n = in.array(kMaxItems); n > 0; --n) {
+          in.array_of(6);
+          SourceReport source;
+          source.name = in.byte_text(kMaxText);
+          source.kind = static_cast<SourceKind>(
+              in.uint(static_cast<std::uint64_t>(SourceKind::command)));
+          source.status = static_cast<SourceStatus>(
+              in.uint(static_cast<std::uint64_t>(SourceStatus::failed)));
+          source.bytes = in.uint();
+          source.entries = in.uint();
+          source.message = in.text(kMaxText);
+          record.sources.push_back(std::move(source));
+        }
+        break;
+      case 7:
+        record.program = in.text(kMaxText);
+        break;
+      default:
+        in.unknown_key(*key);
+    }
+  }
+  in.end();
+  seen.require({1, 2, 3, 4, 5, 6, 7}, in);
+  return record;
+}
+
+Committed publish_snapshot(Storage& storage, const Keyring& keyring,
+                           const Signer& signer, const SessionId& id,
+                           const SnapshotHeader& header,
+                           const SnapshotRecord& record) {
+  const Generation& generation = keyring.newest();
+  const auto salt = crypto::random_array<kSaltBytes>();
+  const auto header_key =
+      crypto::derive(generation.index_key, kHeaderLabel, salt);
+  const auto record_key = crypto::Secret::random();
+  const auto wrapped = crypto::wrap(
+      record_key,
+      generation.public_keys[static_cast<std::size_t>(KeyClass::names)]);
+  constexpr std::size_t kFields = 6;
+  CborWriter fields;
+  fields.uint(kIsSnapshot).uint(generation.number).bytes(salt);
+  fields.bytes(sealed(header_key,
+                      bound_to(kHeaderLabel, keyring.repository(), id),
+                      encode(header)));
+  fields.bytes(wrapped);
+  fields.bytes(sealed(record_key,
+                      bound_to(kRecordLabel, keyring.repository(), id),
+                      encode(record)));
+  const auto object =
+      signed_object(signer, keyring.repository(), id, kFields, fields.view());
+  if (object.size() > kLimitBytes) {
+    throw Error("the snapshot's record is too large: fewer paths or tags");
+  }
+  const Created outcome = storage.create(snapshot_name(id), object);
+  return {outcome, crypto::sha256(object)};
+}
+
+Created publish_tombstone(Storage& storage, const Keyring& keyring,
+                          const Signer& signer, const Tombstone& tombstone) {
+  constexpr std::size_t kFields = 3;
+  CborWriter fields;
+  fields.uint(kIsTombstone);
+  write_time(fields, tombstone.time);
+  fields.text(tombstone.reason);
+  return storage.create(snapshot_name(tombstone.id),
+                        signed_object(signer, keyring.repository(),
+                                      tombstone.id, kFields, fields.view()));
+}
+
+std::variant<Snapshot, Tombstone> read_slot(const Storage& storage,
+                                            const Keyring& keyring,
+                                            const SessionId& id) {
+  const std::string name = snapshot_name(id);
+  const auto object = get_whole(storage, name, kLimitBytes);
+  const auto body = disclose(object, ObjectType::snapshot, name);
+  CborReader in(body, name);
+  const std::size_t fields = in.array(8);
+  const std::size_t begin = body.size() - in.left();
+  const bool is_snapshot = in.uint(kIsTombstone) == kIsSnapshot;
+  if (fields != (is_snapshot ? 8U : 5U)) in.fail("a record of another length");
+
+  std::uint64_t generation_number = 0;
+  std::span<const std::byte> salt;
+  std::span<const std::byte> header;
+  crypto::Wrapped wrapped{};
+  std::span<const std::byte> record;
+  Tombstone tombstone{id, {}, {}};
+  if (is_snapshot) {
+    generation_number = in.uint(~std::uint32_t{0});
+    salt = in.bytes(kSaltBytes);
+    header = in.bytes(body.size());
+    wrapped = in.fixed<crypto::kWrappedBytes>();
+    record = in.bytes(body.size());
+  } else {
+    tombstone.time = read_time(in);
+    tombstone.reason = in.text(kMaxText);
+  }
+  const std::size_t end = body.size() - in.left();
+  const SignerChain signer = read_signer_chain(in);
+  const auto signature = in.fixed<crypto::kSignatureBytes>();
+  in.end();
+
+  CborWriter statement;
+  statement.array(fields - 2).raw(body.subspan(begin, end - begin));
+  const auto fault = find_fault(
+      signer, keyring.root_key(),
+      {kLabel, keyring.repository(), {id.bytes, statement.view()}}, signature,
+      is_snapshot ? Authority::writer : Authority::keeper);
+  if (fault) throw CorruptionError(name + ": " + std::string(*fault));
+  if (!is_snapshot) return tombstone;
+
+  const Generation* generation =
+      keyring.find(static_cast<std::uint32_t>(generation_number));
+  if (generation == nullptr) {
+    throw UnsupportedFormat(name + ": sealed under an unknown generation");
+  }
+  Snapshot snapshot;
+  snapshot.id = id;
+  snapshot.signer = signer;
+  snapshot.header = decode_header(
+      opened(crypto::derive(generation->index_key, kHeaderLabel, salt),
+             bound_to(kHeaderLabel, keyring.repository(), id), header, name),
+      name);
+  if (const auto& names_key = generation->secret_of(KeyClass::names)) {
+    const auto record_key = crypto::unwrap(wrapped, *names_key);
+    if (!record_key) throw CorruptionError(name + ": key does not unwrap");
+    snapshot.record = decode_record(
+        opened(*record_key, bound_to(kRecordLabel, keyring.repository(), id),
+               record, name),
+        name);
+  }
+  return snapshot;
+}
+
+std::vector<SessionId> list_slots(const Storage& storage) {
+  std::vector<SessionId> ids;
+  storage.list("snapshots", [&](const ListedObject& object) {
+    const auto id = SessionId::from_hex(
+        std::string_view(object.name).substr(kFolder.size()));
+    if (id) ids.push_back(*id);
+  });
+  std::ranges::sort(ids);
+  return ids;
+}
+
+}  // namespace cairn::repo

@@ -1,0 +1,127 @@
+// A snapshot: the dated, signed record that names one root, and the only commit
+// point there is (FORMAT.md, 6.8).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "crypto/digest.h"
+#include "repo/entry.h"
+#include "repo/ids.h"
+#include "repo/keyring.h"
+#include "repo/signer.h"
+#include "repo/storage.h"
+
+namespace cairn::repo {
+
+using SeriesTag = std::array<std::byte, 16>;
+
+[[nodiscard]] SeriesTag series_tag(const Keyring& keyring,
+                                   std::string_view series);
+
+// What collection and retention need; readable without the names key.
+struct SnapshotHeader {
+  Timestamp time;     // of the data
+  Timestamp arrival;  // the clock at commit
+  std::uint64_t epoch = 0;
+  SeriesTag series_tag{};
+  BlobId root;  // a links blob
+  std::uint64_t logical_bytes = 0;
+  std::uint64_t stored_bytes = 0;  // what its session added to packs
+  bool is_complete = true;
+  std::uint64_t sequence = 0;  // per signing key and series
+  crypto::Digest previous{};   // SHA-256 of the predecessor object
+  std::uint64_t entries = 0;
+
+  bool operator==(const SnapshotHeader&) const = default;
+};
+
+enum class SourceKind : std::uint8_t {
+  files = 0,
+  standard_input = 1,
+  command = 2
+};
+enum class SourceStatus : std::uint8_t {
+  complete = 0,
+  partial = 1,
+  failed = 2
+};
+
+struct SourceReport {
+  std::string name;  // any bytes
+  SourceKind kind = SourceKind::files;
+  SourceStatus status = SourceStatus::complete;
+  std::uint64_t bytes = 0;
+  std::uint64_t entries = 0;
+  std::string message;  // UTF-8
+
+  bool operator==(const SourceReport&) const = default;
+};
+
+// What only the list role reads.
+struct SnapshotRecord {
+  std::string series;
+  std::string host;
+  std::string user;
+  std::vector<std::string> tags;
+  std::vector<std::string> paths;  // any bytes
+  std::vector<SourceReport> sources;
+  std::string program;
+
+  bool operator==(const SnapshotRecord&) const = default;
+};
+
+struct Snapshot {
+  SessionId id;
+  SnapshotHeader header;
+  std::optional<SnapshotRecord> record;  // nothing: this role may not read it
+  SignerChain signer;
+};
+
+struct Tombstone {
+  SessionId id;
+  Timestamp time;
+  std::string reason;
+};
+
+[[nodiscard]] std::string snapshot_name(const SessionId& id);
+
+// Takes the slot. `exists`: the session was fenced off, nothing was committed.
+// On `created`, `object_digest` is what a successor names as its previous.
+struct Committed {
+  Created outcome;
+  crypto::Digest object_digest;
+};
+[[nodiscard]] Committed publish_snapshot(Storage& storage,
+                                         const Keyring& keyring,
+                                         const Signer& signer,
+                                         const SessionId& id,
+                                         const SnapshotHeader& header,
+                                         const SnapshotRecord& record);
+
+// Fills the slot of a session that is gone, so that it can never commit.
+Created publish_tombstone(Storage& storage, const Keyring& keyring,
+                          const Signer& signer, const Tombstone& tombstone);
+
+// What a slot holds. Throws CorruptionError (also for a signature that does not
+// count), NotFound.
+[[nodiscard]] std::variant<Snapshot, Tombstone> read_slot(
+    const Storage& storage, const Keyring& keyring, const SessionId& id);
+
+[[nodiscard]] std::vector<SessionId> list_slots(const Storage& storage);
+
+// For fuzzing: the plain parts.
+[[nodiscard]] SnapshotHeader decode_header(std::span<const std::byte> bytes,
+                                           std::string_view name);
+[[nodiscard]] SnapshotRecord decode_record(std::span<const std::byte> bytes,
+                                           std::string_view name);
+[[nodiscard]] std::vector<std::byte> encode(const SnapshotHeader& header);
+[[nodiscard]] std::vector<std::byte> encode(const SnapshotRecord& record);
+
+}  // namespace cairn::repo

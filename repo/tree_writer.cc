@@ -1,0 +1,257 @@
+#include "repo/tree_writer.h"
+
+#include <algorithm>
+#include <cassert>
+#include <optional>
+
+#include "crypto/digest.h"
+#include "repo/error.h"
+#include "repo/wire.h"
+
+namespace cairn::repo {
+namespace {
+
+// FORMAT.md section 7.
+constexpr std::size_t kRowsInEntry = 8;
+constexpr std::uint32_t kListModulus = 256;
+constexpr std::size_t kMaxListRows = 1024;
+constexpr unsigned kEntriesPerNodeLimit = 512;
+constexpr std::uint8_t kNameThreshold = 2;
+constexpr std::size_t kNamesPerNodeBytes = std::size_t{128} << 10;
+constexpr std::size_t kRowsPerEntryNode = 2048;
+
+bool ends_list(const Link& link) {
+  return wire::get_u32(std::span(link.id.bytes).first<4>()) % kListModulus == 0;
+}
+
+bool ends_entry_node(std::string_view name) {
+  const auto digest = crypto::sha256(std::as_bytes(std::span(name)));
+  return std::to_integer<std::uint8_t>(digest[0]) < kNameThreshold;
+}
+
+std::uint64_t total_length(std::span<const Link> links) {
+  std::uint64_t total = 0;
+  for (const auto& link : links) {
+    if (link.kind != BlobKind::names) total += link.length;
+  }
+  return total;
+}
+
+Link store_links(const StoreNode& store, std::span<const Link> links) {
+  return {BlobKind::links, store(BlobKind::links, encode_links(links)),
+          total_length(links)};
+}
+
+// Lists upon lists until one row is left.
+class Levels {
+ public:
+  explicit Levels(const StoreNode& store) : store_(store) {}
+
+  void add(const Link& link) { add_at(0, link); }
+
+  // A list of what was added, or lists of lists of it. Requires one row.
+  Link close_all() {
+    for (std::size_t level = 0;; ++level) {
+      if (!levels_[level].rows.empty()) close(level);
+      const Level& above = levels_[level + 1];
+      if (above.total == 1) return above.rows.front();
+    }
+  }
+
+ private:
+  struct Level {
+    std::vector<Link> rows;
+    std::uint64_t total = 0;  // rows ever added
+  };
+
+  void add_at(std::size_t level, const Link& link) {
+    if (levels_.size() <= level) levels_.resize(level + 1);
+    levels_[level].rows.push_back(link);
+    ++levels_[level].total;
+    // A list of one row would stand for nothing new.
+    const bool may_split =
+        level + 1 < kMaxListLevels && levels_[level].rows.size() >= 2;
+    const bool is_full = levels_[level].rows.size() >= kMaxListRows;
+    if (may_split && (ends_list(link) || is_full)) close(level);
+  }
+
+  void close(std::size_t level) {
+    const Link list = store_links(store_, levels_[level].rows);
+    levels_[level].rows.clear();
+    add_at(level + 1, list);
+  }
+
+  const StoreNode& store_;
+  std::vector<Level> levels_;
+};
+
+}  // namespace
+
+struct ListWriter::State {
+  const StoreNode& store;
+  std::vector<Link> first;  // until they are too many for the entry
+  std::optional<Levels> lists;
+};
+
+ListWriter::ListWriter(const StoreNode& store)
+    : state_(new State{store, {}, std::nullopt}) {}
+ListWriter::~ListWriter() = default;
+ListWriter::ListWriter(ListWriter&&) noexcept = default;
+ListWriter& ListWriter::operator=(ListWriter&&) noexcept = default;
+
+void ListWriter::add(const Link& chunk) {
+  if (state_->lists) {
+    state_->lists->add(chunk);
+    return;
+  }
+  state_->first.push_back(chunk);
+  if (state_->first.size() <= kRowsInEntry) return;
+  state_->lists.emplace(state_->store);
+  for (const auto& link : state_->first) state_->lists->add(link);
+  state_->first.clear();
+}
+
+std::vector<Link> ListWriter::finish() && {
+  if (!state_->lists) return std::move(state_->first);
+  return {state_->lists->close_all()};
+}
+
+namespace {
+
+// One folder's entry nodes.
+class FolderWriter {
+ public:
+  explicit FolderWriter(const StoreNode& store) : store_(store) {}
+
+  void add(const Entry& entry, std::span<const Link> rows) {
+    entries_.push_back({entry, rows.size()});
+    rows_.insert(rows_.end(), rows.begin(), rows.end());
+    names_bytes_ += size_of(entry);
+    if (ends_entry_node(entry.name) ||
+        entries_.size() >= kEntriesPerNodeLimit ||
+        names_bytes_ >= kNamesPerNodeBytes ||
+        rows_.size() >= kRowsPerEntryNode) {
+      close();
+    }
+  }
+
+  // The one row that stands for the folder; nothing for an empty one.
+  std::optional<Link> finish() {
+    if (!entries_.empty()) close();
+    if (node_count_ == 0) return std::nullopt;
+    if (node_count_ == 1) return only_;
+    return lists_->close_all();
+  }
+
+  // An entry node without entries, for a root that is empty.
+  Link empty_node() {
+    close();
+    return *only_;
+  }
+
+ private:
+  // About what the entry takes encoded; only where nodes end depends on it.
+  static std::size_t size_of(const Entry& entry) {
+    constexpr std::size_t kFixed = 48;
+    constexpr std::size_t kPerHole = 12;
+    std::size_t size = kFixed + entry.name.size() + entry.user.size() +
+                       entry.group.size() + entry.symlink_target.size() +
+                       entry.holes.size() * kPerHole;
+    for (const auto& xattr : entry.xattrs) {
+      size += xattr.name.size() + xattr.value.size();
+    }
+    return size;
+  }
+
+  void close() {
+    const auto names = encode_names(entries_);
+    std::vector<Link> links;
+    links.reserve(rows_.size() + 1);
+    links.push_back(
+        {BlobKind::names, store_(BlobKind::names, names), names.size()});
+    links.insert(links.end(), rows_.begin(), rows_.end());
+    const Link node = store_links(store_, links);
+    entries_.clear();
+    rows_.clear();
+    names_bytes_ = 0;
+    ++node_count_;
+    if (node_count_ == 1) {
+      only_ = node;
+      return;
+    }
+    if (!lists_) {
+      lists_.emplace(store_);
+      lists_->add(*only_);
+    }
+    lists_->add(node);
+  }
+
+  const StoreNode& store_;
+  std::vector<NodeEntry> entries_;
+  std::vector<Link> rows_;
+  std::size_t names_bytes_ = 0;
+  std::uint64_t node_count_ = 0;
+  std::optional<Link> only_;  // the first node, while it may be the only one
+  std::optional<Levels> lists_;
+};
+
+struct OpenFolder {
+  Entry entry;
+  FolderWriter writer;
+};
+
+}  // namespace
+
+struct TreeWriter::State {
+  StoreNode store;
+  std::vector<OpenFolder> folders;  // the way down from the root
+
+  struct RootEntry {
+    Entry entry;
+    std::vector<Link> rows;
+  };
+  std::vector<RootEntry> root;
+};
+
+TreeWriter::TreeWriter(StoreNode store)
+    : state_(new State{std::move(store), {}, {}}) {}
+TreeWriter::~TreeWriter() = default;
+
+void TreeWriter::begin_folder(const Entry& folder) {
+  state_->folders.push_back({folder, FolderWriter(state_->store)});
+}
+
+void TreeWriter::end_folder() {
+  assert(!state_->folders.empty());
+  OpenFolder folder = std::move(state_->folders.back());
+  state_->folders.pop_back();
+  std::vector<Link> rows;
+  if (const auto node = folder.writer.finish()) rows.push_back(*node);
+  add(folder.entry, rows);
+}
+
+void TreeWriter::add(const Entry& entry, std::span<const Link> rows) {
+  if (state_->folders.empty()) {
+    state_->root.push_back({entry, {rows.begin(), rows.end()}});
+  } else {
+    state_->folders.back().writer.add(entry, rows);
+  }
+}
+
+Link TreeWriter::finish() && {
+  assert(state_->folders.empty());
+  auto& root = state_->root;
+  std::ranges::sort(root, {},
+                    [](const auto& child) { return child.entry.name; });
+  FolderWriter writer(state_->store);
+  for (std::size_t i = 0; i < root.size(); ++i) {
+    if (i > 0 && root[i - 1].entry.name == root[i].entry.name) {
+      throw Error("two sources are both named " + root[i].entry.name);
+    }
+    writer.add(root[i].entry, root[i].rows);
+  }
+  const auto node = writer.finish();
+  return node ? *node : writer.empty_node();
+}
+
+}  // namespace cairn::repo

@@ -1,0 +1,67 @@
+// Builds the graph of one snapshot while its content streams by: lists of
+// chunks, folders of entries, split where their content says so, so that
+// unchanged stretches are shared with other snapshots (FORMAT.md, section 7).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "repo/blob.h"
+#include "repo/entry.h"
+#include "repo/node.h"
+
+namespace cairn::repo {
+
+// Stores one node, or finds that it is stored already, and answers its id.
+using StoreNode =
+    std::function<BlobId(BlobKind kind, std::span<const std::byte> plain)>;
+
+// The rows of one file or stream. Holds at most one list per level in memory,
+// however long the stream.
+//
+// Threads        one thread at a time.
+class ListWriter {
+ public:
+  // Borrows `store`.
+  explicit ListWriter(const StoreNode& store);
+  ~ListWriter();
+  ListWriter(ListWriter&&) noexcept;
+  ListWriter& operator=(ListWriter&&) noexcept;
+
+  void add(const Link& chunk);
+
+  // The rows for the entry: the chunks themselves while they are few, else one
+  // row of a list.
+  [[nodiscard]] std::vector<Link> finish() &&;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// The folders. Entries of a folder come with ascending names, but those of the
+// root in any order, since its entries come from several sources.
+//
+// Threads        one thread at a time.
+class TreeWriter {
+ public:
+  explicit TreeWriter(StoreNode store);
+  ~TreeWriter();
+
+  void begin_folder(const Entry& folder);
+  void end_folder();
+  void add(const Entry& entry, std::span<const Link> rows);
+
+  // The root's node. Requires that every folder was ended; throws Error when
+  // two sources gave the root the same name.
+  [[nodiscard]] Link finish() &&;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace cairn::repo
