@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 namespace cairn::chunker {
@@ -16,11 +17,12 @@ struct SipHashKey {
   std::uint64_t high;
 };
 
-// Compilers make one load of this.
+// Not byte by byte with shifts: g++ 12 at -O3 leaves that as it stands.
 [[nodiscard]] inline std::uint64_t load_le64(const std::byte* bytes) noexcept {
-  std::uint64_t value = 0;
-  for (unsigned i = 0; i < 8; ++i) {
-    value |= std::to_integer<std::uint64_t>(bytes[i]) << (8 * i);
+  std::uint64_t value;
+  std::memcpy(&value, bytes, sizeof value);
+  if constexpr (std::endian::native == std::endian::big) {
+    value = __builtin_bswap64(value);
   }
   return value;
 }

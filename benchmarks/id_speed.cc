@@ -1,0 +1,35 @@
+// How fast are chunks named, at the sizes that occur?
+//
+// This bounds a backup of unchanged data, which is cut and named and no more.
+#include <benchmark/benchmark.h>
+
+#include <vector>
+
+#include "crypto/digest.h"
+
+namespace {
+
+using namespace cairn;
+
+void set_bytes(benchmark::State& state) {
+  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) *
+                          state.range(0));
+}
+
+void hmac_sha256(benchmark::State& state) {
+  const crypto::Hmac hmac(crypto::Secret::random());
+  const std::vector<std::byte> kind(1);
+  const std::vector<std::byte> chunk(static_cast<std::size_t>(state.range(0)));
+  for (auto _ : state) benchmark::DoNotOptimize(hmac.of(kind, chunk));
+  set_bytes(state);
+}
+BENCHMARK(hmac_sha256)->Arg(0)->Arg(4 << 10)->Arg(64 << 10)->Arg(1 << 20);
+
+void sha256(benchmark::State& state) {
+  const std::vector<std::byte> chunk(static_cast<std::size_t>(state.range(0)));
+  for (auto _ : state) benchmark::DoNotOptimize(crypto::sha256(chunk));
+  set_bytes(state);
+}
+BENCHMARK(sha256)->Arg(0)->Arg(4 << 10)->Arg(64 << 10)->Arg(1 << 20);
+
+}  // namespace
