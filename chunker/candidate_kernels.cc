@@ -9,11 +9,11 @@
 // so that the compiler turns each into vector code: 32 positions at a time with
 // AVX-512. The same source is compiled for several instruction sets and the
 // choice made once at run time; integers modulo 2^16 leave no room for
-// different answers. Measured on one core of an AMD EPYC (Zen 5): 7 to 9 GB/s with
-// AVX-512, 5 to 6 with AVX2, 3 without; gear, the usual rolling hash, gives 2.
+// different answers. Measured on one core of an AMD EPYC (Zen 5): 7 to 9 GB/s
+// with AVX-512, 5 to 6 with AVX2, 3 without; gear, the usual rolling hash,
+// gives 2.
 //
-// This file is always compiled with -O3 -funroll-loops
-// (chunker/CMakeLists.txt).
+// This file is compiled with -O3 -funroll-loops (chunker/CMakeLists.txt).
 #include "chunker/candidate_kernels.h"
 
 #include <algorithm>
