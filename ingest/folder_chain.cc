@@ -34,6 +34,8 @@ std::shared_ptr<const UniqueFd> FolderChain::share() const noexcept {
   return levels_.back().fd;
 }
 
+int FolderChain::start() const noexcept { return levels_.front().fd->get(); }
+
 std::size_t FolderChain::depth() const noexcept { return levels_.size() - 1; }
 
 void FolderChain::push(UniqueFd folder, std::string name) {

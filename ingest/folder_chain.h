@@ -32,6 +32,8 @@ class FolderChain {
   [[nodiscard]] int fd() const noexcept;
   [[nodiscard]] std::shared_ptr<const UniqueFd> share() const noexcept;
 
+  [[nodiscard]] int start() const noexcept;
+
   // Folders below the start; 0 at the start.
   [[nodiscard]] std::size_t depth() const noexcept;
 

@@ -6,8 +6,8 @@
 // beneath the target (openat2 with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
 // RESOLVE_NO_MAGICLINKS; on kernels without it, component by component with
 // O_NOFOLLOW). Contents come first, then owner, xattrs, mode and times by
-// descriptor, folders last, bottom up, so that a read-only folder can be
-// filled and its times are its own.
+// descriptor; a folder gets its own when all its entries are done, so that a
+// read-only folder can be filled and its times are its own.
 #pragma once
 
 #include <cstddef>
@@ -25,8 +25,8 @@
 namespace cairn::ingest {
 
 enum class Overwrite {
-  refuse,      // the target is empty or absent; anything else is RefusedForSafety
-  never,       // what exists stays as it is
+  refuse,  // the target is empty or absent; anything else is RefusedForSafety
+  never,   // what exists stays as it is
   if_changed,  // rewrites only the ranges whose bytes differ
   always,      // replaces what exists
 };
@@ -40,19 +40,26 @@ struct Shortfall {
   std::uint64_t count = 0;
 };
 
-// A regular file being written.
+// A regular file being written. One that takes the place of another is written
+// beside it under a temporary name, .cairn-<process>-<number>, so that the old
+// one is there until finish(); with Overwrite::if_changed it is written in
+// place where that is safe: a regular file with one name that nobody else may
+// write.
 //
 // Threads        write() and matches() from many threads at once, on ranges
-//                that do not overlap; finish() after all of them.
-// Abandonment    destroyed before finish(), a file that did not exist before is
-//                removed.
+//                that do not overlap; finish() after all of them. Each file may
+//                be finished on a thread of its own, also after its folder was
+//                left, but before the tree is finished.
+// Abandonment    destroyed before finish(), it leaves the place as it was. Only
+//                a file that is rewritten in place keeps what was written.
 class TargetFile {
  public:
   TargetFile(TargetFile&&) noexcept;
   TargetFile& operator=(TargetFile&&) noexcept;
   ~TargetFile();
 
-  // Throws repo::IoError, repo::OutOfSpace.
+  // Throws repo::IoError, repo::OutOfSpace; repo::CorruptionError beyond the
+  // entry's size.
   void write(std::uint64_t offset, std::span<const std::byte> bytes);
 
   // True if the file holds exactly these bytes there already. Only meaningful
@@ -72,46 +79,74 @@ class TargetFile {
   std::unique_ptr<State> state_;
 };
 
+// What became of a folder that was to be entered.
+enum class Entered {
+  yes,
+  passed_over,  // Overwrite::never, and what has its name is no folder
+};
+
+// What became of a further name.
+enum class Linked {
+  done,        // made, or something of that name stays (Overwrite::never)
+  unknown,     // no earlier file to link to: restore it as a file
+  unfinished,  // the earlier file is still being written: ask again after that
+};
+
 // Threads        all members from one thread; TargetFiles see above.
+// Descriptors    64 folders however deep the tree, one per unfinished file, and
+//                one per folder that was left with unfinished files in it.
+// Failure        a member that throws has changed nothing but what stood in the
+//                way of the entry; the tree can be used further.
 class TargetTree {
  public:
-  // Creates `root` if it is absent (0700 until finish). Throws
-  // repo::RefusedForSafety when it is not empty and `overwrite` is refuse, or
-  // when it is no folder.
+  // Creates `root` if it is absent; it stays 0700 unless an entry says
+  // otherwise. A symlink at the end of `root` is followed: it is the user's own
+  // word. Throws repo::RefusedForSafety when it is not empty and `overwrite` is
+  // refuse, or when it is no folder.
   TargetTree(const std::filesystem::path& root, Overwrite overwrite);
   ~TargetTree();
 
-  // Enters and creates the folder `entry.name` below the current one; the
-  // first call may name the root itself by an empty name, which then takes the
-  // entry's metadata. Throws repo::CorruptionError for a name that may not
-  // occur: empty elsewhere, ".", "..", with a slash or NUL.
-  void enter(const repo::Entry& entry);
+  // Enters the folder `entry.name` below the current one and creates it if
+  // needed; the first call may name the root itself by an empty name, which
+  // then takes the entry's metadata. Throws repo::CorruptionError for a name
+  // that may not occur: empty elsewhere, ".", "..", with a slash or NUL. A
+  // folder that was there keeps its metadata with Overwrite::never.
+  //
+  // Everything up to the leave() of a folder that is passed over is passed over
+  // too, by the tree itself: the caller may go on as if it had been entered.
+  Entered enter(const repo::Entry& entry);
+
+  // Once the last file of the folder is finished, it gets its metadata.
   void leave();
 
   // A regular file or stream in the current folder. Nothing: it exists and
-  // stays as it is (Overwrite::never).
+  // stays as it is (Overwrite::never). Throws repo::RefusedForSafety when a
+  // folder that is not empty is in the way.
   [[nodiscard]] std::optional<TargetFile> create_file(const repo::Entry& entry);
 
   // Symlink, fifo, device. A device without the right to make one is a
   // Shortfall.
   void create_other(const repo::Entry& entry);
 
-  // A further name for a file that this run finished earlier, known by its
-  // entry's hard_link. False: there is none; restore it as a file.
-  [[nodiscard]] bool link(const repo::Entry& entry);
+  // A further name for a file that this run made, known by its entry's
+  // hard_link.
+  [[nodiscard]] Linked link(const repo::Entry& entry);
 
-  // Sets the metadata of the folders, deepest first. Only what this run
-  // entered is touched.
+  // Leaves what is still entered and sets the metadata of the root. Only what
+  // this run entered is touched.
+  //
+  // Requires: every TargetFile is finished or destroyed.
   void finish();
 
+  // Requires: no TargetFile is being finished.
   [[nodiscard]] const std::vector<Shortfall>& shortfalls() const noexcept;
 
-  // For messages: the path of `name` in the current folder, beneath root.
+  // For messages: the path of `name` in the current folder, with the root's.
   [[nodiscard]] std::string path_of(std::string_view name) const;
 
  private:
   struct State;
-  std::shared_ptr<State> state_;  // shared with the TargetFiles it handed out
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace cairn::ingest

@@ -44,16 +44,17 @@ std::string proc_path(int folder, const char* name) {
   return path;
 }
 
-// Tries the call of Linux 6.13, then the older way. `by_entry` is for a path
-// whose last part is the entry; `by_descriptor` for /proc/self/fd/N, a link
-// that must be followed to reach what is open.
+// Tries the call of Linux 6.13, then the older way, which is also the only one
+// for a descriptor of O_PATH. `by_entry` is for a path whose last part is the
+// entry; `by_descriptor` for /proc/self/fd/N, a link that must be followed to
+// reach what is open.
 template <typename At, typename ByEntry, typename ByDescriptor>
 ssize_t try_both(int folder, const char* name, At at, ByEntry by_entry,
                  ByDescriptor by_descriptor) {
   if (has_xattrat.load(std::memory_order_relaxed)) {
     const ssize_t result = at();
-    if (result >= 0 || errno != ENOSYS) return result;
-    has_xattrat.store(false, std::memory_order_relaxed);
+    if (result >= 0 || (errno != ENOSYS && errno != EBADF)) return result;
+    if (errno == ENOSYS) has_xattrat.store(false, std::memory_order_relaxed);
   }
   const std::string path = proc_path(folder, name);
   return *name == '\0' ? by_descriptor(path.c_str()) : by_entry(path.c_str());

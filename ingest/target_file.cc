@@ -1,0 +1,189 @@
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <utility>
+
+#include "ingest/apply_metadata.h"
+#include "ingest/file_error.h"
+#include "ingest/target_file_state.h"
+#include "ingest/target_tree.h"
+
+namespace cairn::ingest {
+namespace {
+
+constexpr std::uint64_t kMostFileBytes = std::numeric_limits<off_t>::max();
+
+void write_all(int fd, std::uint64_t offset, std::span<const std::byte> bytes,
+               const std::string& path) {
+  while (!bytes.empty()) {
+    const ssize_t size = uninterrupted([&] {
+      return pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    });
+    if (size < 0) throw_io_error(path, "write", errno);
+    offset += static_cast<std::size_t>(size);
+    bytes = bytes.subspan(static_cast<std::size_t>(size));
+  }
+}
+
+}  // namespace
+
+void TargetFolder::file_begins() {
+  const std::lock_guard lock(mutex_);
+  ++unfinished_;
+}
+
+void TargetFolder::file_ends(int folder, Shortfalls& shortfalls) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (--unfinished_ > 0 || !is_left_) return;
+  }
+  apply(folder, shortfalls);
+}
+
+void TargetFolder::leave(int folder, std::string path, Shortfalls& shortfalls) {
+  {
+    const std::lock_guard lock(mutex_);
+    path_ = std::move(path);
+    is_left_ = true;
+    if (unfinished_ > 0) return;
+  }
+  apply(folder, shortfalls);
+}
+
+void TargetFolder::apply(int folder, Shortfalls& shortfalls) {
+  if (!metadata_) return;
+  struct stat now;
+  if (fstat(folder, &now) != 0) {
+    shortfalls.add("folder metadata", errno, path_);
+    return;
+  }
+  apply_metadata(folder, now, *metadata_, path_, shortfalls);
+}
+
+TargetFile::State::~State() {
+  if (!has_begun || is_finished) return;
+  if (place != Place::rewritten) {
+    const std::string& name =
+        place == Place::taken ? temporary_name : entry.name;
+    unlinkat(folder_fd->get(), name.c_str(), 0);
+  }
+  if (linked_folder) shared->linked.abandon(*entry.hard_link);
+  folder->file_ends(folder_fd->get(), shared->shortfalls);
+}
+
+void TargetFile::State::finish() {
+  set_size();
+  struct stat now;
+  if (fstat(fd.get(), &now) != 0) throw_io_error(path, "stat", errno);
+  apply_metadata(fd.get(), now, entry, path, shared->shortfalls);
+  close_written();
+  const int parent = folder_fd->get();
+  if (place == Place::taken && renameat(parent, temporary_name.c_str(), parent,
+                                        entry.name.c_str()) != 0) {
+    throw_io_error(path, "rename", errno);
+  }
+  if (linked_folder) {
+    shared->linked.finish(*entry.hard_link, {.folder = *linked_folder,
+                                             .name = entry.name,
+                                             .device = now.st_dev,
+                                             .inode = now.st_ino});
+  }
+  is_finished = true;
+  folder->file_ends(parent, shared->shortfalls);
+}
+
+void TargetFile::State::set_size() {
+  struct stat now;
+  if (fstat(fd.get(), &now) != 0) throw_io_error(path, "stat", errno);
+  const auto old_size = static_cast<std::uint64_t>(now.st_size);
+  if (entry.size > kMostFileBytes) throw_io_error(path, "set size", EFBIG);
+  if (old_size != entry.size &&
+      ftruncate(fd.get(), static_cast<off_t>(entry.size)) != 0) {
+    throw_io_error(path, "set size", errno);
+  }
+  if (place == Place::rewritten) punch_holes(old_size);
+}
+
+// A new file has its holes by nobody's having written there.
+void TargetFile::State::punch_holes(std::uint64_t old_size) {
+  const std::uint64_t end = std::min(old_size, entry.size);
+  for (const repo::Extent& hole : entry.holes) {
+    if (hole.offset >= end) continue;
+    const auto at = static_cast<off_t>(hole.offset);
+    const std::uint64_t size = std::min(hole.size, end - hole.offset);
+    const off_t data = lseek(fd.get(), at, SEEK_DATA);
+    const bool is_hole =
+        data < 0 ? errno == ENXIO : data >= at + static_cast<off_t>(size);
+    if (is_hole || size == 0) continue;
+    if (fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at,
+                  static_cast<off_t>(size)) == 0) {
+      continue;
+    }
+    if (errno != EOPNOTSUPP) throw_io_error(path, "punch hole", errno);
+    static constexpr std::array<std::byte, 65536> kZeros{};
+    for (std::uint64_t done = 0; done < size;) {
+      const auto part = std::span(kZeros).first(static_cast<std::size_t>(
+          std::min<std::uint64_t>(kZeros.size(), size - done)));
+      write_all(fd.get(), hole.offset + done, part, path);
+      done += part.size();
+    }
+  }
+}
+
+// Some file systems report a failed write only here.
+void TargetFile::State::close_written() {
+  if (close(fd.release()) != 0 && errno != EINTR) {
+    throw_io_error(path, "close", errno);
+  }
+}
+
+TargetFile::TargetFile(std::unique_ptr<State> state)
+    : state_(std::move(state)) {}
+TargetFile::TargetFile(TargetFile&&) noexcept = default;
+TargetFile& TargetFile::operator=(TargetFile&&) noexcept = default;
+TargetFile::~TargetFile() = default;
+
+void TargetFile::write(std::uint64_t offset, std::span<const std::byte> bytes) {
+  const std::uint64_t size = std::min(state_->entry.size, kMostFileBytes);
+  if (offset > size || bytes.size() > size - offset) {
+    throw repo::CorruptionError(state_->path +
+                                ": more content than its entry's size");
+  }
+  write_all(state_->fd.get(), offset, bytes, state_->path);
+}
+
+bool TargetFile::matches(std::uint64_t offset,
+                         std::span<const std::byte> bytes) const {
+  if (state_->place != State::Place::rewritten) return false;
+  if (offset > kMostFileBytes) return false;
+  std::array<std::byte, 65536> present;
+  while (!bytes.empty()) {
+    const ssize_t size = uninterrupted([&] {
+      return pread(state_->fd.get(), present.data(),
+                   std::min(present.size(), bytes.size()),
+                   static_cast<off_t>(offset));
+    });
+    if (size < 0) throw_io_error(state_->path, "read", errno);
+    const auto part = std::span(present).first(static_cast<std::size_t>(size));
+    if (part.empty() || !std::ranges::equal(part, bytes.first(part.size()))) {
+      return false;
+    }
+    offset += part.size();
+    bytes = bytes.subspan(part.size());
+  }
+  return true;
+}
+
+void TargetFile::finish() && {
+  state_->finish();
+  state_.reset();
+}
+
+const std::string& TargetFile::path() const noexcept { return state_->path; }
+
+}  // namespace cairn::ingest

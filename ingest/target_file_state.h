@@ -1,0 +1,87 @@
+// What a TargetTree hands to the files it makes. Seen by target_tree.cc and
+// target_file.cc only.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "ingest/linked_files.h"
+#include "ingest/shortfalls.h"
+#include "ingest/target_tree.h"
+#include "ingest/unique_fd.h"
+
+namespace cairn::ingest {
+
+// What outlives the tree if a file does.
+struct TargetShared {
+  Shortfalls shortfalls;
+  LinkedFiles linked;
+};
+
+// A folder whose metadata waits until it was left and all its files are
+// finished: each of them, being renamed into it, changes its times.
+//
+// Threads        all members from many threads.
+class TargetFolder {
+ public:
+  // Nothing: a folder that keeps the metadata it has.
+  explicit TargetFolder(std::optional<repo::Entry> metadata)
+      : metadata_(std::move(metadata)) {}
+
+  void file_begins();
+  void file_ends(int folder, Shortfalls& shortfalls);
+  void leave(int folder, std::string path, Shortfalls& shortfalls);
+
+ private:
+  void apply(int folder, Shortfalls& shortfalls);
+
+  std::optional<repo::Entry> metadata_;
+
+  std::mutex mutex_;  // guards everything below
+  std::size_t unfinished_ = 0;
+  bool is_left_ = false;
+  std::string path_;  // once it was left
+};
+
+struct TargetFile::State {
+  enum class Place {
+    empty,      // nothing had its name; written under it
+    taken,      // written under a temporary name, renamed in the end
+    rewritten,  // an existing file, rewritten where it differs
+  };
+
+  State() = default;
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  ~State();
+
+  void finish();
+
+  // Shared with the tree and the other files, see TargetShared.
+  std::shared_ptr<TargetShared> shared;
+  // Shared with the tree, while it is current, and the folder's other files.
+  std::shared_ptr<TargetFolder> folder;
+  std::shared_ptr<const UniqueFd> folder_fd;
+
+  UniqueFd fd;
+  Place place = Place::empty;
+  std::string temporary_name;  // of a taken place
+  repo::Entry entry;
+  std::string path;  // for messages
+
+  // Set if this is the first name of a file with several.
+  std::optional<FolderPaths::Id> linked_folder;
+
+  bool has_begun = false;
+  bool is_finished = false;
+
+ private:
+  void set_size();
+  void punch_holes(std::uint64_t old_size);
+  void close_written();
+};
+
+}  // namespace cairn::ingest
