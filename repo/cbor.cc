@@ -311,4 +311,13 @@ bool is_utf8(std::string_view text) noexcept {
   return true;
 }
 
+std::string as_utf8(std::string_view text) {
+  std::string out(text);
+  if (is_utf8(text)) return out;
+  for (char& c : out) {
+    if (static_cast<unsigned char>(c) >= 0x80) c = '?';
+  }
+  return out;
+}
+
 }  // namespace cairn::repo

@@ -135,4 +135,8 @@ class CborReader {
 
 [[nodiscard]] bool is_utf8(std::string_view text) noexcept;
 
+// The text itself if it is UTF-8, else with every byte above 0x7f replaced by
+// "?"; for messages, which may quote a path of any bytes.
+[[nodiscard]] std::string as_utf8(std::string_view text);
+
 }  // namespace cairn::repo

@@ -1,0 +1,131 @@
+#include "ingest/assembler.h"
+
+#include <optional>
+#include <utility>
+#include <variant>
+
+#include "repo/pack_writer.h"
+#include "repo/tree_writer.h"
+
+namespace cairn::ingest {
+
+struct Assembler::State {
+  State(repo::Repository& repository_, repo::SessionKeys& keys_,
+        const BackupOptions& options_, const repo::SessionId& session_,
+        ClaimedBlobs& claimed_, PathCache& paths_, PackPublisher& publisher_,
+        std::stop_token stop_)
+      : repository(repository_),
+        keys(keys_),
+        options(options_),
+        session(session_),
+        claimed(claimed_),
+        paths(paths_),
+        publisher(publisher_),
+        stop(std::move(stop_)),
+        encoder(repository.keyring(), keys, options.levels),
+        store([this](repo::BlobKind kind, std::span<const std::byte> plain) {
+          return store_node(kind, plain);
+        }),
+        tree(store) {}
+
+  repo::Repository& repository;
+  repo::SessionKeys& keys;
+  const BackupOptions& options;
+  const repo::SessionId& session;
+  ClaimedBlobs& claimed;
+  PathCache& paths;
+  PackPublisher& publisher;
+  std::stop_token stop;
+
+  repo::BlobEncoder encoder;  // of nodes
+  repo::StoreNode store;
+  repo::TreeWriter tree;
+  std::optional<repo::ListWriter> content;  // the one being received
+  std::optional<repo::PackWriter> content_pack;
+  std::optional<repo::PackWriter> node_pack;
+  std::uint64_t entries = 0;
+
+  repo::BlobId store_node(repo::BlobKind kind,
+                          std::span<const std::byte> plain) {
+    const repo::BlobId id = repository.keyring().id_of(kind, plain);
+    if (!repository.index().contains(id) && claimed.claim(id)) {
+      pack(encoder.encode(kind, id, plain, std::nullopt, 0), node_pack);
+    }
+    return id;
+  }
+
+  void pack(const repo::EncodedBlob& blob,
+            std::optional<repo::PackWriter>& writer) {
+    if (!writer) {
+      writer.emplace(repository.storage(), repository.keyring().newest());
+    }
+    writer->add(blob.row, keys.wrapped(repo::class_of(blob.row.kind)),
+                blob.stored);
+    if (writer->size_if_finished() >= options.pack_bytes) give(writer);
+  }
+
+  void give(std::optional<repo::PackWriter>& writer) {
+    if (!writer) return;
+    publisher.give(std::move(*writer), stop);
+    writer.reset();
+  }
+
+  void operator()(FolderBegins& event) { tree.begin_folder(event.entry); }
+
+  void operator()(FolderEnds&) {
+    tree.end_folder();
+    ++entries;
+  }
+
+  void operator()(WholeEntry& event) {
+    const std::vector<repo::Link> none;
+    tree.add(event.entry, event.state ? event.state->rows : none);
+    ++entries;
+    if (event.state) paths.remember(event.path, *event.state);
+  }
+
+  void operator()(Chunk& event) {
+    if (event.encoded) pack(*event.encoded, content_pack);
+    if (!content) content.emplace(store);
+    content->add({repo::BlobKind::content, event.id, event.plain.size()});
+    event.encoded.reset();
+  }
+
+  void operator()(ContentEnds& event) {
+    std::vector<repo::Link> rows;
+    if (content) rows = std::move(*content).finish();
+    content.reset();
+    tree.add(event.entry, rows);
+    ++entries;
+    paths.remember(event.path, {session, event.settled_state,
+                                event.entry.profile, event.entry.holes, rows});
+  }
+
+  void operator()(ContentFails&) { content.reset(); }
+};
+
+Assembler::Assembler(repo::Repository& repository, repo::SessionKeys& keys,
+                     const BackupOptions& options,
+                     const repo::SessionId& session, ClaimedBlobs& claimed,
+                     PathCache& paths, PackPublisher& publisher,
+                     std::stop_token stop)
+    : state_(std::make_unique<State>(repository, keys, options, session,
+                                     claimed, paths, publisher,
+                                     std::move(stop))) {}
+
+Assembler::~Assembler() = default;
+
+void Assembler::add(Batch& batch) {
+  for (auto& event : batch.events) std::visit(*state_, event);
+}
+
+repo::Link Assembler::finish() && {
+  const repo::Link root = std::move(state_->tree).finish();
+  state_->give(state_->content_pack);
+  state_->give(state_->node_pack);
+  return root;
+}
+
+std::uint64_t Assembler::entries() const noexcept { return state_->entries; }
+
+}  // namespace cairn::ingest

@@ -1,0 +1,262 @@
+#include "ingest/backup.h"
+
+#include <algorithm>
+#include <set>
+#include <stdexcept>
+#include <utility>
+
+#include "ingest/assembler.h"
+#include "ingest/batch.h"
+#include "ingest/chunk_encoder.h"
+#include "ingest/feeder.h"
+#include "ingest/pack_publisher.h"
+#include "ingest/path_cache.h"
+#include "ingest/stage_group.h"
+#include "repo/cbor.h"
+#include "repo/error.h"
+#include "repo/pack_reader.h"
+#include "repo/session.h"
+#include "repo/session_keys.h"
+
+namespace cairn::ingest {
+namespace {
+
+// Each worker has one batch in hand; the others wait, are being fed or put
+// together.
+constexpr std::size_t kBatchesPerWorker = 2;
+constexpr std::size_t kBatchesBeside = 4;
+constexpr std::size_t kLeastBatchBytes = std::size_t{2} << 20;
+constexpr std::size_t kChunksPerBatch = 4;  // of the largest
+
+void require_utf8(const BackupOptions& options) {
+  const auto require = [](const std::string& text, const char* what) {
+    if (!repo::is_utf8(text)) {
+      throw std::invalid_argument(std::string(what) + " is not UTF-8");
+    }
+  };
+  require(options.series, "the series");
+  require(options.host, "the host name");
+  require(options.user, "the user name");
+  for (const auto& tag : options.tags) require(tag, "a tag");
+}
+
+// What the newest snapshot of the series was, and which snapshots are valid.
+struct History {
+  std::vector<repo::ValidSnapshot> snapshots;
+  std::set<repo::SessionId> valid;
+  const repo::Snapshot* previous = nullptr;  // into snapshots
+};
+
+History read_history(const repo::Repository& repository,
+                     const repo::SeriesTag& series,
+                     const repo::Timestamp& now) {
+  History history;
+  history.snapshots = repository.snapshots(now).snapshots;
+  for (const auto& [snapshot, holds] : history.snapshots) {
+    history.valid.insert(snapshot.id);
+    if (snapshot.header.series_tag == series) history.previous = &snapshot;
+  }
+  return history;
+}
+
+// One run, from registered to committed.
+class Run {
+ public:
+  Run(repo::Repository& repository, const BackupOptions& options,
+      repo::Progress& progress, const repo::SessionId& session)
+      : repository_(repository),
+        options_(options),
+        progress_(progress),
+        session_(session),
+        tag_(repo::series_tag(repository.keyring(), options.series)),
+        history_(read_history(repository, tag_, options.now)),
+        keys_(repository.keyring()),
+        paths_(repository.index_store(), options.series),
+        publisher_(repository, session, claimed_, progress) {
+    // Nothing is used again that is not seen to exist: prune deletes packs
+    // before it rewrites the index.
+    std::vector<repo::PackId> existing;
+    for (const auto& pack : repo::list_packs(repository.storage())) {
+      existing.push_back(pack.id);
+    }
+    repository.index().restrict_to(existing);
+    if (history_.previous != nullptr) {
+      progress_.bytes_total = history_.previous->header.logical_bytes;
+    }
+  }
+
+  // Everything into packs, named by index objects. Answers the root.
+  repo::Link store(std::vector<Source>& sources, std::stop_token stop);
+
+  // Publishes the index of what a run that ends early has stored.
+  void keep_what_is_stored() { publisher_.finish(); }
+
+  void commit(const repo::Link& root, std::span<const Source> sources);
+  void remember_paths() { paths_.flush(); }
+
+  [[nodiscard]] BackupReport& report() { return report_; }
+
+ private:
+  repo::Repository& repository_;
+  const BackupOptions& options_;
+  repo::Progress& progress_;
+  const repo::SessionId& session_;
+  repo::SeriesTag tag_;
+  History history_;
+  repo::SessionKeys keys_;
+  PathCache paths_;
+  ClaimedBlobs claimed_;
+  ChunkCounts counts_;
+  PackPublisher publisher_;
+  BackupReport report_;
+  std::uint64_t entries_ = 0;
+};
+
+repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
+  const PreviousState previous{history_.previous,
+                               [this](const repo::SessionId& id) {
+                                 return history_.valid.contains(id);
+                               }};
+  const std::size_t max_chunk = std::max<std::size_t>(
+      repository_.config().cdc_max, repository_.config().page_chunk);
+  BatchLine line(options_.workers * kBatchesPerWorker + kBatchesBeside,
+                 std::max(kLeastBatchBytes, kChunksPerBatch * max_chunk));
+  repo::Link root;
+  {
+    StageGroup stages(stop);
+    stages.start([&](std::stop_token stage_stop) {
+      Feeder feeder(repository_, previous, paths_, session_, line, progress_,
+                    report_, stage_stop);
+      for (auto& source : sources) {
+        if (auto* const files = std::get_if<FilesToBackUp>(&source)) {
+          feeder.feed(*files);
+        } else {
+          feeder.feed(std::get<StreamToBackUp>(source), options_.now);
+        }
+      }
+      feeder.finish();
+    });
+    for (unsigned i = 0; i < options_.workers; ++i) {
+      stages.start([&](std::stop_token stage_stop) {
+        ChunkEncoder encoder(repository_, keys_, options_.levels, claimed_,
+                             counts_, progress_);
+        while (const auto batch = line.take_to_encode(stage_stop)) {
+          encoder.encode(*batch);
+          line.encoded(batch);
+        }
+      });
+    }
+    stages.start([&](std::stop_token stage_stop) {
+      Assembler assembler(repository_, keys_, options_, session_, claimed_,
+                          paths_, publisher_, stage_stop);
+      while (auto batch = line.take_to_assemble(stage_stop)) {
+        assembler.add(*batch);
+        line.release(std::move(batch));
+      }
+      if (stage_stop.stop_requested()) return;
+      root = std::move(assembler).finish();
+      entries_ = assembler.entries();
+      publisher_.close();
+    });
+    stages.start(
+        [&](std::stop_token stage_stop) { publisher_.run(stage_stop); });
+    stages.join();
+  }
+  if (stop.stop_requested()) throw repo::Cancelled("interrupted");
+  publisher_.finish();
+
+  report_.chunks = counts_.chunks;
+  report_.chunks_new = counts_.chunks_new;
+  report_.bytes_new = counts_.bytes_new;
+  report_.differences = counts_.differences;
+  report_.bytes_stored = publisher_.bytes_stored();
+  return root;
+}
+
+void Run::commit(const repo::Link& root, std::span<const Source> sources) {
+  repo::SnapshotRecord record;
+  record.series = options_.series;
+  record.host = options_.host;
+  record.user = options_.user;
+  record.tags = options_.tags;
+  record.program = options_.program;
+  record.sources = report_.sources;
+  for (const auto& source : sources) {
+    if (const auto* const files = std::get_if<FilesToBackUp>(&source)) {
+      record.paths.insert(record.paths.end(), files->paths.begin(),
+                          files->paths.end());
+    } else {
+      record.paths.push_back(std::get<StreamToBackUp>(source).name);
+    }
+  }
+
+  repo::SnapshotHeader header;
+  header.time = options_.time.value_or(options_.now);
+  header.series_tag = tag_;
+  header.root = root.id;
+  header.logical_bytes = report_.bytes_read;
+  header.stored_bytes = report_.bytes_stored;
+  header.is_complete = report_.is_complete;
+  header.entries = entries_;
+
+  auto chain = repository_.host_state().lock_chain(options_.series);
+  const repo::ChainLink last = chain.last();
+  header.arrival = file_clock_now();
+  header.sequence = last.sequence + 1;
+  header.previous = last.object;
+  const auto committed =
+      repo::publish_snapshot(repository_.storage(), repository_.keyring(),
+                             repository_.signer(), session_, header, record);
+  if (committed.outcome == repo::Created::exists) {
+    throw repo::LockedError(
+        "session " + session_.brief() +
+        ": was fenced off by a prune, which took it for dead; nothing was "
+        "committed. Run the backup again");
+  }
+  chain.store({header.sequence, committed.object_digest});
+  report_.snapshot = session_;
+}
+
+}  // namespace
+
+BackupReport back_up(repo::Repository& repository, std::vector<Source> sources,
+                     const BackupOptions& options, repo::Progress& progress,
+                     std::stop_token stop) {
+  require_utf8(options);
+  repo::Session session(repository.storage(), repository.keyring(),
+                        repository.signer(), repo::SessionPurpose::write,
+                        options.now);
+  std::optional<Run> run;
+  try {
+    run.emplace(repository, options, progress, session.id());
+    const repo::Link root = run->store(sources, stop);
+    BackupReport& report = run->report();
+    const auto failed =
+        std::ranges::count(report.sources, repo::SourceStatus::failed,
+                           &repo::SourceReport::status);
+    report.is_complete = std::ranges::all_of(
+        report.sources, [](const repo::SourceReport& source) {
+          return source.status == repo::SourceStatus::complete;
+        });
+    if (failed < std::ssize(report.sources)) run->commit(root, sources);
+  } catch (const repo::Cancelled&) {
+    if (run) run->keep_what_is_stored();
+    session.end();
+    throw;
+  } catch (...) {
+    // Ends the registration where that is still possible; where it is not, the
+    // next prune fences it.
+    try {
+      session.end();
+    } catch (const repo::Error&) {
+    }
+    throw;
+  }
+  session.end();
+  // After the commit: until then the paths' states name a snapshot that is not
+  // valid, and nobody would use them.
+  run->remember_paths();
+  return std::move(run->report());
+}
+
+}  // namespace cairn::ingest

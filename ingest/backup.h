@@ -1,0 +1,117 @@
+// The backup pipeline: from sources to a snapshot.
+//
+//            batches of ~1 MiB, in order
+//   feed ------------------------------> name, look up, encode   (N workers)
+//   walk, read, cut                                |
+//     ^                                            v
+//     |  buffers come back                   assemble: packs, lists, folders
+//     +--------------------------------------------|
+//                                                  v
+//                                            publish: packs, index objects
+//
+// feed        one thread; finds unchanged files in the path cache and passes
+//             them by
+// encode      the id of each chunk; new ones become a difference to the chunk
+//             at the same place of the series' previous state, or are
+//             compressed, then sealed, then read back and compared
+// assemble    one thread, in the order of the source, so that the graph does
+//             not depend on how many workers ran
+// publish     one thread; waits for the disk so that nobody else does
+//
+// Memory: a fixed number of batch buffers of 2 MiB each, the same again
+// at most in encoded form, one pack's directory, the rows of packs that no
+// index object names yet.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "ingest/byte_stream.h"
+#include "ingest/file_source.h"
+#include "repo/blob_codec.h"
+#include "repo/entry.h"
+#include "repo/progress.h"
+#include "repo/repository.h"
+#include "repo/snapshot.h"
+
+namespace cairn::ingest {
+
+// Files and folders, found again under their absolute paths.
+struct FilesToBackUp {
+  std::vector<std::string> paths;
+  FileSourceOptions options;
+};
+
+// One stream, found again under `name`, whose slashes make folders.
+struct StreamToBackUp {
+  std::string name;
+  repo::SourceKind kind = repo::SourceKind::standard_input;
+  std::unique_ptr<ByteStream> stream;
+};
+
+using Source = std::variant<FilesToBackUp, StreamToBackUp>;
+
+struct BackupOptions {
+  std::string series;  // as stored: with its host
+  std::string host;
+  std::string user;
+  std::string program;  // "cairn 0.1.0"
+  std::vector<std::string> tags;
+  repo::Timestamp now;                  // when it begins
+  std::optional<repo::Timestamp> time;  // of the data; nothing: now
+  repo::CompressionLevels levels;
+  unsigned workers = 2;
+  std::uint64_t pack_bytes = std::uint64_t{64} << 20;
+};
+
+// Something of a source that is not in the snapshot as it should be.
+struct SourceProblem {
+  std::string path;
+  std::string why;
+};
+
+struct BackupReport {
+  // Nothing: every source failed, and nothing was committed.
+  std::optional<repo::SessionId> snapshot;
+  bool is_complete = true;
+  std::vector<repo::SourceReport> sources;
+  std::vector<SourceProblem> problems;  // the first kMaxProblems of them
+  std::uint64_t problem_count = 0;
+
+  std::uint64_t files_new = 0;
+  std::uint64_t files_changed = 0;
+  std::uint64_t files_unmodified = 0;  // not read again
+  std::uint64_t folders = 0;
+  std::uint64_t others = 0;  // symlinks, fifos, devices
+  std::uint64_t sockets_skipped = 0;
+  std::uint64_t excluded = 0;
+
+  std::uint64_t bytes_read = 0;    // what the snapshot holds, logically
+  std::uint64_t bytes_new = 0;     // plain bytes of chunks not stored before
+  std::uint64_t bytes_stored = 0;  // what this run added to the repository
+  std::uint64_t chunks = 0;
+  std::uint64_t chunks_new = 0;
+  std::uint64_t differences = 0;  // of those, stored as a difference
+
+  static constexpr std::size_t kMaxProblems = 1000;
+};
+
+// Backs up the sources, one after another, into one snapshot.
+//
+// What fails of a source is reported and leaves the rest alone; what fails of
+// the repository ends the run without a snapshot: repo::OutOfSpace,
+// repo::LockedError (a prune at work, or fenced off), repo::CorruptionError and
+// so on. repo::Cancelled when `stop` is requested; packs that are complete by
+// then are indexed, so that the next run need not store them again.
+[[nodiscard]] BackupReport back_up(repo::Repository& repository,
+                                   std::vector<Source> sources,
+                                   const BackupOptions& options,
+                                   repo::Progress& progress,
+                                   std::stop_token stop);
+
+}  // namespace cairn::ingest

@@ -1,0 +1,101 @@
+// What travels through the backup pipeline: stretches of source bytes with the
+// events that happened to them, in the order of the source.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "ingest/base_finder.h"
+#include "ingest/path_cache.h"
+#include "repo/blob_codec.h"
+#include "repo/entry.h"
+#include "repo/node.h"
+
+namespace cairn::ingest {
+
+struct FolderBegins {
+  repo::Entry entry;
+};
+struct FolderEnds {};
+
+// An entry whose rows are known without reading: none, or those of an unchanged
+// file.
+struct WholeEntry {
+  repo::Entry entry;
+  std::string path;
+  std::optional<PathState> state;  // to be remembered
+};
+
+// Chunks of one content follow each other; ContentEnds or ContentFails closes
+// it.
+struct Chunk {
+  std::span<const std::byte> plain;   // in the batch's buffer
+  std::uint64_t offset = 0;           // in its content
+  std::shared_ptr<BaseFinder> bases;  // null: there is no previous state
+  // Filled in by a worker:
+  repo::BlobId id;
+  std::optional<repo::EncodedBlob> encoded;  // nothing: stored already
+};
+struct ContentEnds {
+  repo::Entry entry;
+  std::string path;
+  // Nothing: may not be taken for unchanged the next time.
+  std::optional<FileState> settled_state;
+};
+struct ContentFails {};
+
+using Event = std::variant<FolderBegins, FolderEnds, WholeEntry, Chunk,
+                           ContentEnds, ContentFails>;
+
+struct Batch {
+  std::vector<std::byte> buffer;
+  std::size_t used = 0;  // bytes of the buffer
+  std::vector<Event> events;
+  bool is_encoded = false;  // guarded by the BatchLine
+};
+
+// The batches on their way, in order: given out to workers as they come, taken
+// by the assembler in the order in which they were fed, used again after that.
+// Their number bounds the pipeline's memory.
+//
+// Threads        all members from many threads.
+class BatchLine {
+ public:
+  // So many batches, with buffers of so many bytes.
+  BatchLine(std::size_t batches, std::size_t buffer_bytes);
+
+  // An empty batch, waiting for one. Null: stopping.
+  [[nodiscard]] std::shared_ptr<Batch> acquire(std::stop_token stop);
+
+  // Puts it in line.
+  void feed(std::shared_ptr<Batch> batch);
+  void close();
+
+  // The next that no worker has; null: closed and empty, or stopping.
+  [[nodiscard]] std::shared_ptr<Batch> take_to_encode(std::stop_token stop);
+  void encoded(const std::shared_ptr<Batch>& batch);
+
+  // The first in line, once it is encoded; null: closed and empty, or stopping.
+  [[nodiscard]] std::shared_ptr<Batch> take_to_assemble(std::stop_token stop);
+  void release(std::shared_ptr<Batch> batch);
+
+ private:
+  std::mutex mutex_;  // guards everything below
+  std::condition_variable_any changed_;
+  std::vector<std::shared_ptr<Batch>> free_;
+  std::deque<std::shared_ptr<Batch>> to_encode_;
+  std::deque<std::shared_ptr<Batch>> in_order_;
+  bool is_closed_ = false;
+};
+
+}  // namespace cairn::ingest

@@ -1,0 +1,73 @@
+// The workers' part of a backup: names chunks, finds out which are new, and
+// encodes those.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <unordered_set>
+
+#include "ingest/batch.h"
+#include "repo/blob_codec.h"
+#include "repo/blob_index.h"
+#include "repo/blob_reader.h"
+#include "repo/progress.h"
+#include "repo/repository.h"
+
+namespace cairn::ingest {
+
+// Blobs that this run has taken upon itself to store and that the index does
+// not know yet, so that two workers do not encode the same chunk.
+//
+// Threads        all members from many threads.
+class ClaimedBlobs {
+ public:
+  // False: somebody has it already.
+  [[nodiscard]] bool claim(const repo::BlobId& id);
+  void now_indexed(const repo::IndexedPack& pack);
+
+ private:
+  std::mutex mutex_;  // guards claimed_
+  std::unordered_set<repo::BlobId, repo::IdHash> claimed_;
+};
+
+struct ChunkCounts {
+  std::atomic<std::uint64_t> chunks = 0;
+  std::atomic<std::uint64_t> chunks_new = 0;
+  std::atomic<std::uint64_t> bytes_new = 0;
+  std::atomic<std::uint64_t> differences = 0;
+};
+
+// Threads        one thread at a time; each worker has its own, and shares what
+//                it borrows.
+class ChunkEncoder {
+ public:
+  ChunkEncoder(repo::Repository& repository, repo::SessionKeys& keys,
+               const repo::CompressionLevels& levels, ClaimedBlobs& claimed,
+               ChunkCounts& counts, repo::Progress& progress);
+
+  // Fills in what the batch's chunks lack.
+  void encode(Batch& batch);
+
+ private:
+  struct LoadedBase {
+    repo::PlainBlob plain;
+    repo::Base base;
+    std::uint64_t chain_bytes = 0;  // stored, of all differences of its chain
+  };
+
+  void encode(Chunk& chunk);
+  [[nodiscard]] std::optional<LoadedBase> load_base(const repo::BlobId& id);
+
+  const repo::Keyring& keyring_;
+  const repo::BlobIndex& index_;
+  repo::BlobReader blobs_;
+  repo::BlobEncoder encoder_;
+  ClaimedBlobs& claimed_;
+  ChunkCounts& counts_;
+  repo::Progress& progress_;
+  bool can_read_content_;
+};
+
+}  // namespace cairn::ingest

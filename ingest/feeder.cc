@@ -1,0 +1,449 @@
+#include "ingest/feeder.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "ingest/page_files.h"
+#include "repo/cbor.h"
+#include "repo/error.h"
+#include "repo/node.h"
+
+namespace cairn::ingest {
+namespace {
+
+// A batch goes on its way when this much of it is cut. The rest of its buffer
+// takes what is read ahead of the next cut.
+constexpr std::size_t kBatchTarget = std::size_t{1} << 20;
+constexpr std::size_t kMaxEvents = 1024;
+constexpr std::size_t kReadBytes = std::size_t{256} << 10;
+
+// Looking for a base costs more than a small file.
+constexpr std::uint64_t kMinBytesWithBases = 16U << 10;
+
+chunker::CutterKey cutter_key(const repo::Keyring& keyring) {
+  chunker::CutterKey key;
+  std::ranges::copy(keyring.cutter_key().bytes(), key.begin());
+  return key;
+}
+
+// Where in its file the byte after the first `content_bytes` of content lies,
+// holes counted.
+std::uint64_t file_offset_after(std::uint64_t content_bytes,
+                                const std::vector<repo::Extent>& holes) {
+  std::uint64_t offset = content_bytes;
+  for (const auto& hole : holes) {
+    if (hole.offset > offset) break;
+    offset += hole.size;
+  }
+  return offset;
+}
+
+std::uint64_t hole_bytes(const std::vector<repo::Extent>& holes) {
+  std::uint64_t bytes = 0;
+  for (const auto& hole : holes) bytes += hole.size;
+  return bytes;
+}
+
+// What was read of a file that changed meanwhile, as an entry that is true to
+// itself: content and holes add up to the size.
+void fit_to_content(repo::Entry& entry, std::uint64_t content_bytes) {
+  if (content_bytes + hole_bytes(entry.holes) == entry.size) return;
+  entry.size = file_offset_after(content_bytes, entry.holes);
+  std::erase_if(entry.holes, [&](const repo::Extent& hole) {
+    return hole.offset + hole.size > entry.size;
+  });
+  entry.size = content_bytes + hole_bytes(entry.holes);
+}
+
+}  // namespace
+
+struct Feeder::State {
+  State(repo::Repository& repository_, const PreviousState& previous_,
+        const PathCache& paths_, const repo::SessionId& session_,
+        BatchLine& line_, repo::Progress& progress_, BackupReport& report_,
+        std::stop_token stop_)
+      : repository(repository_),
+        previous(previous_),
+        paths(paths_),
+        session(session_),
+        line(line_),
+        progress(progress_),
+        report(report_),
+        stop(std::move(stop_)),
+        cdc(cutter_key(repository.keyring()),
+            {repository.config().cdc_min, repository.config().cdc_normal,
+             repository.config().cdc_max}),
+        page(repository.config().page_chunk),
+        blobs(repository.blobs()),
+        tree(blobs) {}
+
+  repo::Repository& repository;
+  const PreviousState& previous;
+  const PathCache& paths;
+  const repo::SessionId& session;
+  BatchLine& line;
+  repo::Progress& progress;
+  BackupReport& report;
+  std::stop_token stop;
+  chunker::ContentDefinedCutter cdc;
+  chunker::PageCutter page;
+  repo::BlobReader blobs;
+  repo::TreeReader tree;
+
+  std::shared_ptr<Batch> batch;
+  std::size_t cut_end = 0;  // of the batch's buffer, what events cover
+
+  // ---- batches
+
+  void need_batch() {
+    if (batch) return;
+    batch = line.acquire(stop);
+    if (!batch) throw repo::Cancelled("interrupted");
+    cut_end = 0;
+  }
+
+  // Sends the batch; what is read but not cut yet moves to the next.
+  void send() {
+    if (!batch) return;
+    const std::size_t left = batch->used - cut_end;
+    if (left == 0) {
+      line.feed(std::exchange(batch, nullptr));
+      return;
+    }
+    auto next = line.acquire(stop);
+    if (!next) throw repo::Cancelled("interrupted");
+    std::memcpy(next->buffer.data(), batch->buffer.data() + cut_end, left);
+    next->used = left;
+    line.feed(std::exchange(batch, std::move(next)));
+    cut_end = 0;
+  }
+
+  void push(Event event) {
+    need_batch();
+    batch->events.push_back(std::move(event));
+    if (batch->events.size() >= kMaxEvents) send();
+  }
+
+  // ---- content
+
+  using Read = std::function<std::size_t(std::span<std::byte>)>;
+
+  // Reads to the end and cuts. Answers how many bytes there were.
+  std::uint64_t feed_content(repo::Profile profile,
+                             const std::shared_ptr<BaseFinder>& bases,
+                             const Read& read) {
+    const bool is_page = profile == repo::Profile::page;
+    const std::size_t max_chunk =
+        is_page ? repository.config().page_chunk : repository.config().cdc_max;
+    std::uint64_t offset = 0;
+    bool is_at_end = false;
+    while (!is_at_end) {
+      need_batch();
+      if (cut_end >= kBatchTarget ||
+          batch->buffer.size() - batch->used < max_chunk) {
+        send();
+        need_batch();
+      }
+      const std::size_t room =
+          std::min(kReadBytes, batch->buffer.size() - batch->used);
+      const std::size_t size =
+          read(std::span(batch->buffer).subspan(batch->used, room));
+      batch->used += size;
+      is_at_end = size == 0;
+      progress.bytes_done += size;
+      while (cut_end < batch->used &&
+             (is_at_end || batch->used - cut_end >= max_chunk)) {
+        const auto uncut = std::span<const std::byte>(batch->buffer)
+                               .subspan(cut_end, batch->used - cut_end);
+        const std::size_t length =
+            is_page ? page.first_cut(uncut) : cdc.first_cut(uncut);
+        batch->events.push_back(
+            Chunk{uncut.first(length), offset, bases, {}, {}});
+        offset += length;
+        cut_end += length;
+      }
+      if (stop.stop_requested()) throw repo::Cancelled("interrupted");
+    }
+    return offset;
+  }
+
+  std::shared_ptr<BaseFinder> bases_of(std::vector<repo::Link> previous_rows) {
+    if (previous_rows.empty()) return nullptr;
+    return std::make_shared<BaseFinder>(repository.blobs(),
+                                        std::move(previous_rows));
+  }
+
+  // The rows that the path had in the previous snapshot of the series; none
+  // when that cannot be told.
+  std::vector<repo::Link> previous_rows_of(std::string_view path) {
+    if (previous.snapshot == nullptr ||
+        !repository.keyring().can_read(repo::KeyClass::names)) {
+      return {};
+    }
+    try {
+      const repo::Link root{repo::BlobKind::links,
+                            previous.snapshot->header.root, 0};
+      if (auto found = tree.find(root, path);
+          found && repo::has_content(found->entry.type)) {
+        return std::move(found->rows);
+      }
+    } catch (const repo::Error&) {
+      // Damaged: then without bases.
+    }
+    return {};
+  }
+
+  // Whether the rows may be used again: their snapshot is valid, so that
+  // collection keeps what lies below them, and they are where the index says.
+  [[nodiscard]] bool is_usable(const PathState& state) const {
+    return previous.is_valid(state.snapshot) &&
+           std::ranges::all_of(state.rows, [&](const repo::Link& row) {
+             return repository.index().contains(row.id);
+           });
+  }
+
+  void problem(std::string_view path, std::string_view why) {
+    ++report.problem_count;
+    if (report.problems.size() < BackupReport::kMaxProblems) {
+      report.problems.push_back({std::string(path), std::string(why)});
+    }
+  }
+};
+
+Feeder::Feeder(repo::Repository& repository, const PreviousState& previous,
+               const PathCache& paths, const repo::SessionId& session,
+               BatchLine& line, repo::Progress& progress, BackupReport& report,
+               std::stop_token stop)
+    : state_(std::make_unique<State>(repository, previous, paths, session, line,
+                                     progress, report, std::move(stop))) {}
+
+Feeder::~Feeder() = default;
+
+// Turns what the walk meets into events.
+class Feeder::Visitor : public FileVisitor {
+ public:
+  explicit Visitor(State& state) : state_(state) {}
+
+  void folder_begins(const repo::Entry& folder) override {
+    ++state_.report.folders;
+    state_.push(FolderBegins{folder});
+  }
+
+  void folder_ends() override { state_.push(FolderEnds{}); }
+
+  void file(const repo::Entry& entry, const FileState& seen,
+            std::string_view path, Opener& opener) override {
+    const std::uint64_t item = state_.progress.items_done++;
+    constexpr std::uint64_t kShowEvery = 64;
+    if (item % kShowEvery == 0 || entry.size > kBatchTarget) {
+      state_.progress.set_current(path);
+    }
+    auto known = state_.paths.find(path);
+    const bool is_unchanged = known && known->settled_state == seen;
+    if (is_unchanged && state_.is_usable(*known)) {
+      pass_by(entry, path, std::move(*known));
+      return;
+    }
+    ++(known ? state_.report.files_changed : state_.report.files_new);
+    read(entry, seen, path, opener,
+         known ? std::move(known->rows) : std::vector<repo::Link>());
+  }
+
+  void other(const repo::Entry& entry) override {
+    ++state_.report.others;
+    state_.push(WholeEntry{entry, {}, std::nullopt});
+  }
+
+  void socket_skipped(std::string_view) override {
+    ++state_.report.sockets_skipped;
+  }
+  void excluded(std::string_view) override { ++state_.report.excluded; }
+
+  void unreadable(std::string_view path, std::string_view why) override {
+    state_.problem(path, why);
+  }
+
+ private:
+  void pass_by(const repo::Entry& entry, std::string_view path,
+               PathState known) {
+    ++state_.report.files_unmodified;
+    state_.report.bytes_read += entry.size;
+    state_.progress.bytes_done += entry.size;
+    WholeEntry whole{entry, std::string(path), std::nullopt};
+    whole.entry.holes = known.holes;
+    whole.entry.profile = known.profile;
+    known.snapshot = state_.session;
+    whole.state = std::move(known);
+    state_.push(std::move(whole));
+  }
+
+  void read(const repo::Entry& seen_entry, const FileState& seen,
+            std::string_view path, Opener& opener,
+            std::vector<repo::Link> previous_rows) {
+    const repo::Timestamp read_began = file_clock_now();
+    repo::Entry entry = seen_entry;
+    std::optional<OpenFile> file;
+    try {
+      file.emplace(opener.open());
+    } catch (const repo::IoError& e) {
+      state_.problem(path, e.what());
+      return;
+    }
+    entry.holes = file->holes();
+    entry.profile = profile(*file, entry);
+    std::shared_ptr<BaseFinder> bases;
+    if (entry.size >= kMinBytesWithBases) {
+      if (previous_rows.empty()) previous_rows = state_.previous_rows_of(path);
+      bases = state_.bases_of(std::move(previous_rows));
+    }
+    std::uint64_t content_bytes = 0;
+    try {
+      content_bytes = state_.feed_content(
+          entry.profile, bases,
+          [&](std::span<std::byte> out) { return file->read(out); });
+    } catch (const repo::Cancelled&) {
+      throw;
+    } catch (const repo::IoError& e) {
+      // A disk that fails in the middle of a file. What was read of it is cut
+      // off: half a file under its name would look like the file.
+      drop_uncut();
+      state_.push(ContentFails{});
+      state_.problem(path, e.what());
+      return;
+    }
+    const FileState now = file->state_now();
+    const bool is_as_seen = now == seen;
+    if (!is_as_seen) state_.problem(path, "changed while it was read");
+    fit_to_content(entry, content_bytes);
+    state_.report.bytes_read += entry.size;
+    const bool may_be_remembered = is_as_seen && is_settled(now, read_began);
+    state_.push(
+        ContentEnds{std::move(entry), std::string(path),
+                    may_be_remembered ? std::optional(now) : std::nullopt});
+  }
+
+  static repo::Profile profile(const OpenFile& file, const repo::Entry& entry) {
+    // Fixed cuts count from the start of the content, which holes shift.
+    if (entry.size < kMinBytesWithBases || !entry.holes.empty()) {
+      return repo::Profile::cdc;
+    }
+    std::array<std::byte, kProfilePeekBytes> beginning;
+    const std::size_t size = file.peek(0, beginning);
+    return profile_of(entry.size, std::span(beginning).first(size));
+  }
+
+  void drop_uncut() {
+    if (state_.batch) state_.batch->used = state_.cut_end;
+  }
+
+  State& state_;
+};
+
+void Feeder::feed(const FilesToBackUp& files) {
+  State& state = *state_;
+  const std::uint64_t problems_before = state.report.problem_count;
+  const std::uint64_t bytes_before = state.report.bytes_read;
+  const std::uint64_t items_before = state.progress.items_done;
+  FileSource source(files.paths, files.options);
+  Visitor visitor(state);
+  source.walk(visitor, state.stop);
+  if (state.stop.stop_requested()) throw repo::Cancelled("interrupted");
+
+  repo::SourceReport report;
+  report.name = "files";
+  report.kind = repo::SourceKind::files;
+  report.bytes = state.report.bytes_read - bytes_before;
+  report.entries = state.progress.items_done - items_before;
+  const std::uint64_t problems = state.report.problem_count - problems_before;
+  if (problems > 0) {
+    report.status = repo::SourceStatus::partial;
+    report.message =
+        std::to_string(problems) + " entries not as they should be";
+  }
+  state.report.sources.push_back(std::move(report));
+}
+
+void Feeder::feed(StreamToBackUp& stream, const repo::Timestamp& now) {
+  State& state = *state_;
+  state.progress.set_current(stream.name);
+  // Slashes in the name are folders, which nobody described.
+  std::vector<std::string> folders;
+  std::string rest = stream.name;
+  while (rest.starts_with('/')) rest.erase(0, 1);
+  for (auto slash = rest.find('/'); slash != std::string::npos;
+       slash = rest.find('/')) {
+    folders.push_back(rest.substr(0, slash));
+    rest.erase(0, slash + 1);
+  }
+  folders.push_back(rest);
+  for (const auto& name : folders) {
+    if (!repo::is_valid_name(name)) {
+      throw std::invalid_argument("\"" + stream.name +
+                                  "\": not a name that a stream can have");
+    }
+  }
+  folders.pop_back();
+
+  repo::Entry entry;
+  entry.name = rest;
+  entry.type = repo::EntryType::stream;
+  constexpr std::uint32_t kPrivate = 0600;
+  entry.mode = kPrivate;
+  entry.uid = ::getuid();
+  entry.gid = ::getgid();
+  entry.modified = now;
+
+  repo::SourceReport report;
+  report.name = stream.name;
+  report.kind = stream.kind;
+  std::vector<repo::Link> rows;
+  if (auto known = state.paths.find(stream.name);
+      known && state.is_usable(*known)) {
+    rows = std::move(known->rows);
+  } else {
+    rows = state.previous_rows_of(stream.name);
+  }
+  for (const auto& name : folders) {
+    repo::Entry folder = entry;
+    folder.name = name;
+    folder.type = repo::EntryType::folder;
+    folder.mode = 0700;
+    state.push(FolderBegins{std::move(folder)});
+  }
+  try {
+    entry.size =
+        state.feed_content(entry.profile, state.bases_of(std::move(rows)),
+                           [&](std::span<std::byte> out) {
+                             return stream.stream->read(out, state.stop);
+                           });
+    stream.stream->finish();
+    report.bytes = entry.size;
+    report.entries = 1;
+    state.report.bytes_read += entry.size;
+    state.push(ContentEnds{std::move(entry), stream.name, std::nullopt});
+  } catch (const repo::Cancelled&) {
+    throw;
+  } catch (const std::exception& e) {
+    if (state.batch) state.batch->used = state.cut_end;
+    state.push(ContentFails{});
+    state.problem(stream.name, e.what());
+    report.status = repo::SourceStatus::failed;
+    report.message = repo::as_utf8(e.what());
+  }
+  for (std::size_t i = 0; i < folders.size(); ++i) state.push(FolderEnds{});
+  ++state.progress.items_done;
+  state.report.sources.push_back(std::move(report));
+}
+
+void Feeder::finish() {
+  state_->send();
+  state_->line.close();
+}
+
+}  // namespace cairn::ingest

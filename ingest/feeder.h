@@ -1,0 +1,55 @@
+// The first stage of a backup: walks, reads and cuts its sources, and feeds
+// what it finds into the line in batches.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "chunker/chunker.h"
+#include "ingest/backup.h"
+#include "ingest/batch.h"
+#include "ingest/path_cache.h"
+#include "repo/progress.h"
+#include "repo/repository.h"
+
+namespace cairn::ingest {
+
+// What the series looked like before, as far as that is known.
+struct PreviousState {
+  // Null: a first backup, or its record may not be read with this key.
+  const repo::Snapshot* snapshot = nullptr;
+  // Which snapshots are valid: rows of no other may be used again.
+  std::function<bool(const repo::SessionId&)> is_valid;
+};
+
+// Threads        one thread.
+class Feeder {
+ public:
+  // Borrows everything.
+  Feeder(repo::Repository& repository, const PreviousState& previous,
+         const PathCache& paths, const repo::SessionId& session,
+         BatchLine& line, repo::Progress& progress, BackupReport& report,
+         std::stop_token stop);
+  ~Feeder();
+
+  // Each appends to the report what became of the source. Throws
+  // repo::Cancelled.
+  void feed(const FilesToBackUp& files);
+  void feed(StreamToBackUp& stream, const repo::Timestamp& now);
+
+  // Sends what is left and closes the line.
+  void finish();
+
+ private:
+  struct State;
+  class Visitor;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace cairn::ingest

@@ -1,0 +1,68 @@
+#include "ingest/pack_publisher.h"
+
+#include <utility>
+
+#include "repo/error.h"
+
+namespace cairn::ingest {
+namespace {
+
+constexpr std::size_t kPacksOnTheirWay = 1;
+
+// A crash costs at most the packs that no index object names: they are stored
+// again.
+constexpr std::size_t kPacksPerIndexObject = 16;
+
+}  // namespace
+
+PackPublisher::PackPublisher(repo::Repository& repository,
+                             const repo::SessionId& session,
+                             ClaimedBlobs& claimed, repo::Progress& progress)
+    : repository_(repository),
+      claimed_(claimed),
+      progress_(progress),
+      packs_(kPacksOnTheirWay) {
+  pending_.session = session;
+}
+
+void PackPublisher::give(repo::PackWriter pack, std::stop_token stop) {
+  if (!packs_.push(std::move(pack), std::move(stop))) {
+    throw repo::Cancelled("interrupted");
+  }
+}
+
+void PackPublisher::close() { packs_.close(); }
+
+void PackPublisher::run(std::stop_token stop) {
+  while (auto writer = packs_.pop(stop)) {
+    repo::IndexedPack pack = std::move(*writer).finish();
+    bytes_stored_ += pack.size;
+    progress_.bytes_stored += pack.size;
+    repository_.index().add(pack);
+    claimed_.now_indexed(pack);
+    pending_rows_ += pack.directory.rows.size();
+    pending_.packs.push_back(std::move(pack));
+    if (pending_rows_ >= repo::kRowsPerIndexObject ||
+        pending_.packs.size() >= kPacksPerIndexObject) {
+      publish_index();
+    }
+  }
+}
+
+void PackPublisher::finish() { publish_index(); }
+
+void PackPublisher::publish_index() {
+  if (pending_.packs.empty()) return;
+  (void)repo::publish_index(repository_.storage(), repository_.keyring(),
+                            repository_.signer(), pending_);
+  pending_.packs.clear();
+  pending_rows_ = 0;
+  try {
+    // The rows move from memory into the cache.
+    repository_.index().refresh(repository_.storage(), repository_.keyring());
+  } catch (const repo::LockedError&) {
+    // Another process is writing to the cache: they stay in memory for now.
+  }
+}
+
+}  // namespace cairn::ingest

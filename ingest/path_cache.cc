@@ -1,0 +1,100 @@
+#include "ingest/path_cache.h"
+
+#include <chrono>
+#include <span>
+
+#include "crypto/digest.h"
+#include "repo/cbor.h"
+#include "repo/error.h"
+#include "repo/record.h"
+
+namespace cairn::ingest {
+namespace {
+
+constexpr char kPathPrefix = 'f';
+constexpr std::size_t kKeyBytes = 16;
+constexpr std::chrono::seconds kPatience{20};
+
+std::string encode(const PathState& state) {
+  repo::CborWriter out;
+  out.bytes(state.snapshot.bytes);
+  if (const auto& file = state.settled_state) {
+    out.array(5).uint(file->size);
+    repo::write_time(out, file->modified);
+    repo::write_time(out, file->changed);
+    out.uint(file->device).uint(file->inode);
+  } else {
+    out.null();
+  }
+  out.uint(static_cast<std::uint64_t>(state.profile));
+  out.array(state.holes.size());
+  for (const auto& hole : state.holes) out.uint(hole.offset).uint(hole.size);
+  out.bytes(state.rows.empty() ? std::vector<std::byte>()
+                               : repo::encode_links(state.rows));
+  const auto& bytes = out.view();
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+PathState decode(std::string_view value) {
+  repo::CborReader in(std::as_bytes(std::span(value)), "path cache");
+  PathState state;
+  state.snapshot.bytes = in.fixed<repo::SessionId::kBytes>();
+  if (!in.skip_null()) {
+    FileState file;
+    in.array_of(5);
+    file.size = in.uint();
+    file.modified = repo::read_time(in);
+    file.changed = repo::read_time(in);
+    file.device = in.uint();
+    file.inode = in.uint();
+    state.settled_state = file;
+  }
+  state.profile = static_cast<repo::Profile>(
+      in.uint(static_cast<std::uint64_t>(repo::Profile::page)));
+  for (auto n = in.array(value.size()); n > 0; --n) {
+    const auto offset = in.uint();
+    state.holes.push_back({offset, in.uint()});
+  }
+  const auto rows = in.bytes(value.size());
+  if (!rows.empty()) state.rows = repo::decode_links(rows, "path cache");
+  in.end();
+  return state;
+}
+
+}  // namespace
+
+PathCache::PathCache(repo::IndexStore& store, std::string_view series)
+    : store_(store), series_(series) {}
+
+std::string PathCache::key_of(std::string_view path) const {
+  std::string text = series_;
+  text += '\0';
+  text += path;
+  const auto digest = crypto::sha256(std::as_bytes(std::span(text)));
+  std::string key(1, kPathPrefix);
+  key.append(reinterpret_cast<const char*>(digest.data()), kKeyBytes);
+  return key;
+}
+
+std::optional<PathState> PathCache::find(std::string_view path) const {
+  const auto value = store_.get(key_of(path));
+  if (!value) return std::nullopt;
+  try {
+    return decode(*value);
+  } catch (const repo::Error&) {
+    return std::nullopt;  // written by another version of the cache
+  }
+}
+
+void PathCache::remember(std::string_view path, const PathState& state) {
+  pending_.emplace_back(key_of(path), encode(state));
+}
+
+void PathCache::flush() {
+  (void)store_.write(kPatience, [&](repo::IndexStore::Writer& writer) {
+    for (const auto& [key, value] : pending_) writer.put(key, value);
+  });
+  pending_.clear();
+}
+
+}  // namespace cairn::ingest

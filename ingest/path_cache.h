@@ -1,0 +1,59 @@
+// What the last backup of a series found at each path: enough to pass over an
+// unchanged file without reading it, and to know the previous chunks of one
+// that changed. A cache: losing it costs time and no more.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "ingest/file_source.h"
+#include "repo/entry.h"
+#include "repo/ids.h"
+#include "repo/index_store.h"
+#include "repo/node.h"
+
+namespace cairn::ingest {
+
+struct PathState {
+  // The snapshot that holds these rows. They are safe to use again only while
+  // it is valid: then collection keeps all that lies below them.
+  repo::SessionId snapshot;
+  // Nothing: the file could have changed unseen (see is_settled), or is a
+  // stream; its rows serve as bases, but it has to be read.
+  std::optional<FileState> settled_state;
+  repo::Profile profile = repo::Profile::cdc;
+  std::vector<repo::Extent> holes;
+  std::vector<repo::Link> rows;
+
+  bool operator==(const PathState&) const = default;
+};
+
+// Threads        find() from many threads; the others one thread at a time.
+class PathCache {
+ public:
+  // Borrows the store.
+  PathCache(repo::IndexStore& store, std::string_view series);
+
+  [[nodiscard]] std::optional<PathState> find(std::string_view path) const;
+
+  // Kept in memory until flush().
+  void remember(std::string_view path, const PathState& state);
+  [[nodiscard]] std::size_t pending() const noexcept { return pending_.size(); }
+
+  // Writes what is pending. When another process is writing for long, it is
+  // dropped: the next backup reads those files again.
+  void flush();
+
+ private:
+  [[nodiscard]] std::string key_of(std::string_view path) const;
+
+  repo::IndexStore& store_;
+  std::string series_;
+  std::vector<std::pair<std::string, std::string>> pending_;
+};
+
+}  // namespace cairn::ingest
