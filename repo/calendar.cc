@@ -1,0 +1,204 @@
+#include "repo/calendar.h"
+
+#include <date/tz.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <charconv>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <stdexcept>
+#include <system_error>
+
+namespace cairn::repo {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr date::year kFirstYear{0};
+constexpr date::year kLastYear{9999};
+constexpr date::sys_seconds kEarliest =
+    date::sys_days{kFirstYear / date::January / 1};
+constexpr date::sys_seconds kLatest =
+    date::sys_days{kLastYear / date::December / 31} + std::chrono::hours(24) -
+    seconds(1);
+
+date::sys_seconds within_calendar(const Timestamp& instant) {
+  return std::clamp(date::sys_seconds(seconds(instant.seconds)), kEarliest,
+                    kLatest);
+}
+
+// The instant at which the wall clock shows `local`: with the offset that holds
+// at `local` read as UTC, if it also holds at the result; else with the one
+// that holds there. In a gap or a repeated hour this chooses as Go's time.Date
+// does, and restic with it.
+date::sys_seconds instant_of(date::sys_seconds local,
+                             const date::time_zone& rules) {
+  const date::sys_info guess = rules.get_info(local);
+  const date::sys_seconds instant = local - guess.offset;
+  if (guess.begin <= instant && instant < guess.end) return instant;
+  return local - rules.get_info(instant).offset;
+}
+
+const date::time_zone* find_zone(const std::string& iana_name) {
+  try {
+    return date::locate_zone(iana_name);
+  } catch (const std::runtime_error&) {  // all that the library ever says
+    return nullptr;
+  }
+}
+
+// What /usr/share/zoneinfo/Europe/Berlin calls itself: Europe/Berlin. Such
+// paths stand in TZ and behind /etc/localtime.
+std::string zone_of_path(std::string path) {
+  for (const std::string_view root : {"zoneinfo/", "posix/", "right/"}) {
+    const std::size_t at = path.rfind(root);
+    if (at != std::string::npos) path.erase(0, at + root.size());
+  }
+  return path;
+}
+
+std::string zone_or_utc(const std::string& name) {
+  return find_zone(name) ? name : "UTC";
+}
+
+}  // namespace
+
+std::optional<Weekday> parse_weekday(std::string_view text) {
+  constexpr std::array<std::string_view, 7> kNames{
+      "sunday",   "monday", "tuesday", "wednesday",
+      "thursday", "friday", "saturday"};
+  std::string lower(text);
+  for (char& c : lower) {
+    if ('A' <= c && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  for (std::size_t day = 0; day < kNames.size(); ++day) {
+    if (lower == kNames[day] || lower == kNames[day].substr(0, 3)) {
+      return static_cast<Weekday>(day);
+    }
+  }
+  return std::nullopt;
+}
+
+bool CalendarSpan::is_zero() const noexcept {
+  return years == 0 && months == 0 && days == 0 && hours == 0;
+}
+
+std::optional<CalendarSpan> parse_calendar_span(std::string_view text) {
+  constexpr std::string_view kUnits = "ymdh";
+  constexpr int kMostOfAUnit = 9'999'999;  // a thousand years and more of hours
+  std::array<std::optional<int>, kUnits.size()> counts;
+  if (text.empty()) return std::nullopt;
+  while (!text.empty()) {
+    const bool is_digit = '0' <= text.front() && text.front() <= '9';
+    int count = 0;
+    const auto [rest, error] =
+        std::from_chars(text.data(), text.data() + text.size(), count);
+    if (!is_digit || error != std::errc() || count > kMostOfAUnit) {
+      return std::nullopt;
+    }
+    text.remove_prefix(static_cast<std::size_t>(rest - text.data()));
+    if (text.empty()) return std::nullopt;
+    const std::size_t unit = kUnits.find(text.front());
+    if (unit == kUnits.npos || counts[unit]) return std::nullopt;
+    counts[unit] = count;
+    text.remove_prefix(1);
+  }
+  return CalendarSpan{.years = counts[0].value_or(0),
+                      .months = counts[1].value_or(0),
+                      .days = counts[2].value_or(0),
+                      .hours = counts[3].value_or(0)};
+}
+
+std::string to_string(const CalendarSpan& span) {
+  std::string text;
+  if (span.years != 0) text += std::to_string(span.years) + "y";
+  if (span.months != 0) text += std::to_string(span.months) + "m";
+  if (span.days != 0) text += std::to_string(span.days) + "d";
+  if (span.hours != 0) text += std::to_string(span.hours) + "h";
+  return text.empty() ? "0h" : text;
+}
+
+TimeZone::TimeZone(const std::string& iana_name)
+    : rules_(find_zone(iana_name)) {
+  if (!rules_) {
+    throw std::invalid_argument("time zone \"" + iana_name +
+                                "\": the system knows no such zone");
+  }
+}
+
+LocalTime TimeZone::local_time(const Timestamp& instant) const {
+  const date::sys_seconds time = within_calendar(instant);
+  const date::sys_seconds local = time + rules_->get_info(time).offset;
+  const date::sys_days day = date::floor<date::days>(local);
+  const date::year_month_day ymd{day};
+  const date::weekday weekday{day};
+
+  const date::sys_days thursday =
+      day + date::days(4 - static_cast<int>(weekday.iso_encoding()));
+  const date::year week_year = date::year_month_day{thursday}.year();
+  const auto days_into_year =
+      (thursday - date::sys_days{week_year / date::January / 1}).count();
+
+  return LocalTime{
+      .year = static_cast<int>(ymd.year()),
+      .month = static_cast<unsigned>(ymd.month()),
+      .day = static_cast<unsigned>(ymd.day()),
+      .hour = static_cast<unsigned>(
+          std::chrono::duration_cast<std::chrono::hours>(local - day).count()),
+      .weekday = static_cast<Weekday>(weekday.c_encoding()),
+      .week_year = static_cast<int>(week_year),
+      .week = static_cast<unsigned>(days_into_year / 7 + 1),
+  };
+}
+
+Timestamp TimeZone::before(const Timestamp& instant,
+                           const CalendarSpan& span) const {
+  assert(span.years >= 0 && span.months >= 0 && span.days >= 0 &&
+         span.hours >= 0);
+  const date::sys_seconds time = within_calendar(instant);
+  const date::sys_seconds local = time + rules_->get_info(time).offset;
+  const date::sys_days day = date::floor<date::days>(local);
+  const date::year_month_day ymd{day};
+
+  // Months since the year 0, then the day of the month as a distance from its
+  // first: so a day too many runs over by itself.
+  const std::int64_t month =
+      12 * (std::int64_t{static_cast<int>(ymd.year())} - span.years) +
+      static_cast<int>(static_cast<unsigned>(ymd.month())) - 1 - span.months;
+  if (month < 0) return Timestamp{kEarliest.time_since_epoch().count(), 0};
+  const date::sys_days first_of_month =
+      date::year(static_cast<int>(month / 12)) /
+      date::month(static_cast<unsigned>(month % 12 + 1)) / 1;
+  const seconds into_month =
+      date::days(static_cast<int>(static_cast<unsigned>(ymd.day())) - 1) +
+      (local - day);
+  const date::sys_seconds moved =
+      date::sys_seconds(first_of_month) + into_month - date::days(span.days);
+
+  const date::sys_seconds result =
+      instant_of(moved, *rules_) - std::chrono::hours(span.hours);
+  return Timestamp{result.time_since_epoch().count(), instant.nanoseconds};
+}
+
+std::string local_time_zone() {
+  if (const char* variable = std::getenv("TZ")) {
+    std::string name = variable;
+    if (name.starts_with(':')) name.erase(0, 1);
+    return zone_or_utc(zone_of_path(name));
+  }
+  std::error_code none;
+  const auto link = std::filesystem::read_symlink("/etc/localtime", none);
+  std::string linked = zone_of_path(link.string());
+  if (find_zone(linked)) return linked;
+
+  std::ifstream file("/etc/timezone");
+  std::string name;
+  std::getline(file >> std::ws, name);
+  return zone_or_utc(name);
+}
+
+}  // namespace cairn::repo
