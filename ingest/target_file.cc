@@ -157,26 +157,23 @@ void TargetFile::write(std::uint64_t offset, std::span<const std::byte> bytes) {
   write_all(state_->fd.get(), offset, bytes, state_->path);
 }
 
-bool TargetFile::matches(std::uint64_t offset,
-                         std::span<const std::byte> bytes) const {
-  if (state_->place != State::Place::rewritten) return false;
-  if (offset > kMostFileBytes) return false;
-  std::array<std::byte, 65536> present;
-  while (!bytes.empty()) {
+bool TargetFile::is_rewritten() const noexcept {
+  return state_->place == State::Place::rewritten;
+}
+
+std::size_t TargetFile::read(std::uint64_t offset,
+                             std::span<std::byte> out) const {
+  std::size_t done = 0;
+  while (done < out.size() && offset + done < kMostFileBytes) {
     const ssize_t size = uninterrupted([&] {
-      return pread(state_->fd.get(), present.data(),
-                   std::min(present.size(), bytes.size()),
-                   static_cast<off_t>(offset));
+      return pread(state_->fd.get(), out.data() + done, out.size() - done,
+                   static_cast<off_t>(offset + done));
     });
     if (size < 0) throw_io_error(state_->path, "read", errno);
-    const auto part = std::span(present).first(static_cast<std::size_t>(size));
-    if (part.empty() || !std::ranges::equal(part, bytes.first(part.size()))) {
-      return false;
-    }
-    offset += part.size();
-    bytes = bytes.subspan(part.size());
+    if (size == 0) break;
+    done += static_cast<std::size_t>(size);
   }
-  return true;
+  return done;
 }
 
 void TargetFile::finish() && {

@@ -350,7 +350,7 @@ std::optional<TargetFile> TargetTree::create_file(const repo::Entry& entry) {
 
 // Leaves file.fd closed if what exists stays.
 void TargetTree::State::open_file(TargetFile::State& file) {
-  constexpr int kNewFile = O_WRONLY | O_CREAT | O_EXCL;
+  constexpr int kNewFile = O_RDWR | O_CREAT | O_EXCL;
   constexpr mode_t kPrivate = 0600;
   using Place = TargetFile::State::Place;
   const std::string& name = file.entry.name;

@@ -46,7 +46,7 @@ struct Shortfall {
 // place where that is safe: a regular file with one name that nobody else may
 // write.
 //
-// Threads        write() and matches() from many threads at once, on ranges
+// Threads        write() and read() from many threads at once, on ranges
 //                that do not overlap; finish() after all of them. Each file may
 //                be finished on a thread of its own, also after its folder was
 //                left, but before the tree is finished.
@@ -62,10 +62,14 @@ class TargetFile {
   // entry's size.
   void write(std::uint64_t offset, std::span<const std::byte> bytes);
 
-  // True if the file holds exactly these bytes there already. Only meaningful
-  // for Overwrite::if_changed; false for a new file.
-  [[nodiscard]] bool matches(std::uint64_t offset,
-                             std::span<const std::byte> bytes) const;
+  // True for an existing file that is rewritten in place, where read() tells
+  // what need not be written again.
+  [[nodiscard]] bool is_rewritten() const noexcept;
+
+  // Fills `out` with what the file holds now; answers how many bytes it has
+  // from `offset` on, at most out.size().
+  [[nodiscard]] std::size_t read(std::uint64_t offset,
+                                 std::span<std::byte> out) const;
 
   // Sets the length, punches `entry.holes`, then owner, xattrs, mode, times.
   void finish() &&;

@@ -72,6 +72,13 @@ void put(TargetTree& tree, const std::string& name, std::string_view content) {
   put(tree, file_named(name, content.size()), content);
 }
 
+std::string read_from(const TargetFile& file, std::uint64_t offset,
+                      std::size_t size) {
+  testing_support::Bytes bytes(size);
+  bytes.resize(file.read(offset, bytes));
+  return testing_support::text_of(bytes);
+}
+
 std::vector<std::string> names_in(const fs::path& folder) {
   std::vector<std::string> names;
   for (const auto& entry : fs::directory_iterator(folder)) {
@@ -437,11 +444,12 @@ TEST(TargetTree, RewritesInPlaceOnlyWhatDiffers) {
   TargetTree tree(folder / "target", Overwrite::if_changed);
 
   auto file = tree.create_file(file_named("file", 12));
-  EXPECT_TRUE(file->matches(0, bytes_of("aaaa")));
-  EXPECT_FALSE(file->matches(4, bytes_of("BBBB")));
+  EXPECT_TRUE(file->is_rewritten());
+  EXPECT_EQ(read_from(*file, 0, 6), "aaaabb");
   file->write(4, bytes_of("BBBB"));
-  EXPECT_TRUE(file->matches(8, bytes_of("cccc")));
-  EXPECT_FALSE(file->matches(20, bytes_of("beyond the end")));
+  EXPECT_EQ(read_from(*file, 2, 8), "aaBBBBcc");
+  EXPECT_EQ(read_from(*file, 17, 100), "more");
+  EXPECT_EQ(read_from(*file, 21, 100), "");
   std::move(*file).finish();
   tree.finish();
 
@@ -462,7 +470,8 @@ TEST(TargetTree, AFileThatIsAsItShouldBeIsNotTouched) {
   TargetTree tree(folder / "target", Overwrite::if_changed);
 
   auto file = tree.create_file(entry);
-  EXPECT_TRUE(file->matches(0, bytes_of("same")));
+  EXPECT_TRUE(file->is_rewritten());
+  EXPECT_EQ(read_from(*file, 0, 4), "same");
   std::move(*file).finish();
   tree.finish();
 
@@ -479,7 +488,7 @@ TEST(TargetTree, AFileWithAnotherNameIsReplacedNotRewritten) {
   TargetTree tree(folder / "target", Overwrite::if_changed);
 
   auto file = tree.create_file(file_named("file", 8));
-  EXPECT_FALSE(file->matches(0, bytes_of("precious")));
+  EXPECT_FALSE(file->is_rewritten());
   file->write(0, bytes_of("restored"));
   std::move(*file).finish();
 
