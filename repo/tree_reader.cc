@@ -16,59 +16,129 @@ std::vector<Link> read_links(BlobReader& blobs, const Link& link) {
 
 }  // namespace
 
+FolderCursor::FolderCursor(BlobReader& blobs, const Link& row)
+    : blobs_(&blobs) {
+  lists_.push_back({row, {row}, 0});
+}
+
+const TreeEntry* FolderCursor::next() {
+  while (true) {
+    if (!node_) {
+      if (!find_row()) return nullptr;
+      open_row();
+      continue;
+    }
+    if (entries_.empty()) {
+      entries_ = read_node(*node_, read_links(*blobs_, *node_));
+    }
+    if (next_entry_ < entries_.size()) return &entries_[next_entry_++];
+    node_.reset();
+    entries_.clear();
+  }
+}
+
+// Leaves what is at its end. False: nothing is left.
+bool FolderCursor::find_row() {
+  while (!lists_.empty()) {
+    List& list = lists_.back();
+    if (list.rows.empty()) list.rows = read_links(*blobs_, list.link);
+    if (list.next < list.rows.size()) return true;
+    lists_.pop_back();
+  }
+  return false;
+}
+
+// Nothing changes before everything was read.
+void FolderCursor::open_row() {
+  List& list = lists_.back();
+  const Link row = list.rows[list.next];
+  auto links = read_links(*blobs_, row);
+  if (links.front().kind == BlobKind::names) {
+    auto entries = read_node(row, links);
+    if (!entries.empty() && entries.front().entry.name <= last_name_) {
+      throw CorruptionError(name_of(row) + ": names that do not ascend");
+    }
+    ++list.next;
+    if (entries.empty()) return;
+    last_name_ = entries.back().entry.name;
+    node_ = row;
+    entries_ = std::move(entries);
+    next_entry_ = 0;
+    return;
+  }
+  if (lists_.size() > kMaxListLevels) {
+    throw CorruptionError(name_of(row) + ": lists nested too deeply");
+  }
+  const bool has_folders = std::ranges::all_of(
+      links, [](const Link& child) { return child.kind == BlobKind::links; });
+  if (!has_folders) {
+    throw CorruptionError(name_of(row) + ": contents where a folder should be");
+  }
+  ++list.next;
+  lists_.push_back({row, std::move(links), 0});
+}
+
+std::vector<TreeEntry> FolderCursor::read_node(
+    const Link& link, std::span<const Link> links) const {
+  const auto plain = blobs_->read(BlobKind::names, links.front().id);
+  links = links.subspan(1);
+  std::vector<TreeEntry> entries;
+  for (auto& [entry, rows] : decode_names(*plain, name_of(link))) {
+    if (rows > links.size()) {
+      throw CorruptionError(name_of(link) + ": rows that are not there");
+    }
+    const auto own = links.first(static_cast<std::size_t>(rows));
+    links = links.subspan(own.size());
+    if (entry.type == EntryType::folder && !own.empty() &&
+        own.front().kind != BlobKind::links) {
+      throw CorruptionError(name_of(link) + ": a folder without a node");
+    }
+    entries.push_back({std::move(entry), {own.begin(), own.end()}});
+  }
+  if (!links.empty()) {
+    throw CorruptionError(name_of(link) + ": rows that nobody owns");
+  }
+  return entries;
+}
+
+void FolderCursor::pass_over() {
+  if (node_) {
+    node_.reset();
+  } else if (!lists_.empty() && lists_.back().rows.empty()) {
+    lists_.pop_back();
+  } else if (!lists_.empty()) {
+    ++lists_.back().next;
+  }
+}
+
+std::optional<BlobId> FolderCursor::unread_row() {
+  const bool is_inside =
+      node_ && (entries_.empty() || next_entry_ < entries_.size());
+  if (is_inside) return std::nullopt;
+  if (!find_row()) return std::nullopt;
+  return lists_.back().rows[lists_.back().next].id;
+}
+
+void FolderCursor::skip_row() {
+  node_.reset();
+  entries_.clear();
+  ++lists_.back().next;
+}
+
+void FolderCursor::release() noexcept {
+  if (next_entry_ == entries_.size()) node_.reset();
+  entries_ = {};
+  for (std::size_t i = 1; i < lists_.size(); ++i) lists_[i].rows = {};
+}
+
 TreeReader::TreeReader(BlobReader& blobs) : blobs_(blobs) {}
 
 void TreeReader::for_each_entry(
     const Link& row, const std::function<Visit(const TreeEntry&)>& visit) {
-  std::optional<std::string> last_name;
-
-  // Recursion is bounded by kMaxListLevels.
-  const std::function<Visit(const Link&, unsigned)> walk = [&](const Link& link,
-                                                               unsigned level) {
-    const auto links = read_links(blobs_, link);
-    const bool is_entry_node =
-        !links.empty() && links.front().kind == BlobKind::names;
-    if (!is_entry_node) {
-      if (level >= kMaxListLevels) {
-        throw CorruptionError(name_of(link) + ": lists nested too deeply");
-      }
-      for (const auto& child : links) {
-        if (child.kind != BlobKind::links) {
-          throw CorruptionError(name_of(link) +
-                                ": contents where a folder should be");
-        }
-        if (walk(child, level + 1) == Visit::stop) return Visit::stop;
-      }
-      return Visit::go_on;
-    }
-    const auto plain = blobs_.read(BlobKind::names, links.front().id);
-    auto entries = decode_names(*plain, name_of(link));
-    std::size_t next = 1;
-    for (auto& [entry, rows] : entries) {
-      if (rows > links.size() - next) {
-        throw CorruptionError(name_of(link) + ": rows that are not there");
-      }
-      if (last_name && entry.name <= *last_name) {
-        throw CorruptionError(name_of(link) + ": names that do not ascend");
-      }
-      last_name = entry.name;
-      TreeEntry found{std::move(entry), {}};
-      const auto begin = links.begin() + static_cast<std::ptrdiff_t>(next);
-      found.rows.assign(begin, begin + static_cast<std::ptrdiff_t>(rows));
-      next += static_cast<std::size_t>(rows);
-      const bool is_folder = found.entry.type == EntryType::folder;
-      if (is_folder && rows == 1 &&
-          found.rows.front().kind != BlobKind::links) {
-        throw CorruptionError(name_of(link) + ": a folder without a node");
-      }
-      if (visit(found) == Visit::stop) return Visit::stop;
-    }
-    if (next != links.size()) {
-      throw CorruptionError(name_of(link) + ": rows that nobody owns");
-    }
-    return Visit::go_on;
-  };
-  (void)walk(row, 0);
+  FolderCursor folder(blobs_, row);
+  while (const TreeEntry* const entry = folder.next()) {
+    if (visit(*entry) == Visit::stop) return;
+  }
 }
 
 void TreeReader::for_each_chunk(

@@ -23,6 +23,51 @@ struct TreeEntry {
 
 enum class Visit { go_on, stop };
 
+// The entries of one folder in the order of their names, for who walks several
+// folders at once or goes down into them: one list per level and one node in
+// memory, however large the folder.
+//
+// Threads        one thread at a time.
+class FolderCursor {
+ public:
+  // Of the folder whose node `row` names. Borrows `blobs`.
+  FolderCursor(BlobReader& blobs, const Link& row);
+
+  // The next entry; null behind the last. Valid until the next call. When it
+  // throws, it may be called again, or pass_over() first.
+  [[nodiscard]] const TreeEntry* next();
+
+  // Goes on behind the node that next() failed to read.
+  void pass_over();
+
+  // The row that next() would read first: a node, or a list of many. Nothing
+  // inside a node and behind the last. Where two folders meet the same one,
+  // skip_row() passes over it in both.
+  [[nodiscard]] std::optional<BlobId> unread_row();
+  void skip_row();
+
+  // Gives the memory back; next() reads again where it stood.
+  void release() noexcept;
+
+ private:
+  struct List {
+    Link link;
+    std::vector<Link> rows;  // empty: given back
+    std::size_t next = 0;
+  };
+  [[nodiscard]] bool find_row();
+  void open_row();
+  [[nodiscard]] std::vector<TreeEntry> read_node(
+      const Link& link, std::span<const Link> links) const;
+
+  BlobReader* blobs_;
+  std::vector<List> lists_;  // the way down; the first has only the folder
+  std::optional<Link> node_;
+  std::vector<TreeEntry> entries_;  // of node_; empty: given back
+  std::size_t next_entry_ = 0;
+  std::string last_name_;  // of the nodes so far
+};
+
 // Threads        one thread at a time.
 class TreeReader {
  public:
