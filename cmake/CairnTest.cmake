@@ -1,5 +1,6 @@
 # cairn_test(repo pack_writer) builds tests/repo/pack_writer_test.cc against
-# cairn_repo and runs it under ctest as repo.pack_writer.
+# cairn_repo and runs it under ctest as repo.pack_writer. Labels: "unit", which
+# the runs under sanitizers pick, and the folder.
 find_package(GTest REQUIRED)
 
 function(cairn_test folder name)
@@ -10,6 +11,7 @@ function(cairn_test folder name)
   target_compile_definitions(${target} PRIVATE
     CAIRN_GOLDEN_DIR="${PROJECT_SOURCE_DIR}/tests/golden")
   add_test(NAME ${folder}.${name} COMMAND ${target})
+  set_tests_properties(${folder}.${name} PROPERTIES LABELS "unit;${folder}")
 endfunction()
 
 # cairn_fuzz(repo wire) builds tests/fuzz/wire_fuzz.cc in both its lives: under
@@ -23,6 +25,7 @@ function(cairn_fuzz folder name)
   target_link_libraries(${name}_fuzz_replay PRIVATE
     cairn_${folder} cairn_test_support)
   add_test(NAME fuzz.${name} COMMAND ${name}_fuzz_replay ${corpus})
+  set_tests_properties(fuzz.${name} PROPERTIES LABELS "unit;fuzz")
   if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
     add_executable(${name}_fuzz ${source})
     target_link_libraries(${name}_fuzz PRIVATE
