@@ -222,10 +222,10 @@ std::optional<std::uint64_t> CborReader::Map::next() {
   return key;
 }
 
-void CborReader::unknown_key(std::uint64_t key) {
+void CborReader::unknown_key(std::uint64_t key, int around) {
   constexpr std::uint64_t kFirstIgnorable = 128;
   if (key >= kFirstIgnorable) {
-    (void)skip();
+    skip_inside(around);
     return;
   }
   throw UnsupportedFormat(std::string(what_) + ": field " +
@@ -235,17 +235,20 @@ void CborReader::unknown_key(std::uint64_t key) {
 
 std::span<const std::byte> CborReader::skip() {
   const std::size_t begin = at_;
-  skip_at(0);
+  skip_inside(0);
   return bytes_.subspan(begin, at_ - begin);
 }
 
-void CborReader::skip_at(int depth) {
-  if (depth >= kMaxDepth) fail("nested too deeply");
+void CborReader::skip_inside(int around) {
   const std::size_t begin = at_;
   const Head h = head();
+  const bool nests = h.major == array_head || h.major == map_head;
+  if (nests && around >= kMaxDepth) fail("nested too deeply");
   switch (h.major) {
     case unsigned_integer:
+      return;
     case negative_integer:
+      if (h.argument >> 63 != 0) fail("an integer below -2^63");
       return;
     case byte_string:
       at_ = begin;
@@ -257,12 +260,12 @@ void CborReader::skip_at(int depth) {
       return;
     case array_head:
       at_ = begin;
-      for (std::size_t n = array(left()); n > 0; --n) skip_at(depth + 1);
+      for (std::size_t n = array(left()); n > 0; --n) skip_inside(around + 1);
       return;
     case map_head: {
       at_ = begin;
       Map pairs = map();
-      while (pairs.next()) skip_at(depth + 1);
+      while (pairs.next()) skip_inside(around + 1);
       return;
     }
     case simple:

@@ -104,8 +104,9 @@ class CborReader {
   [[nodiscard]] Map map();
 
   // For a key the caller does not know: passes over its value when the key is
-  // ignorable, refuses with UnsupportedFormat when it is critical.
-  void unknown_key(std::uint64_t key);
+  // ignorable, refuses with UnsupportedFormat when it is critical. `around` is
+  // how many arrays and maps its value lies in, the map itself included.
+  void unknown_key(std::uint64_t key, int around = 1);
 
   // Passes over one value, whatever it is, and answers its bytes.
   std::span<const std::byte> skip();
@@ -126,7 +127,7 @@ class CborReader {
   };
   Head head();
   std::uint64_t expect(unsigned major, std::string_view name);
-  void skip_at(int depth);
+  void skip_inside(int around);
 
   std::span<const std::byte> bytes_;
   std::string_view what_;

@@ -237,7 +237,7 @@ NodeEntry read_entry(CborReader& in) {
         }
         break;
       default:
-        in.unknown_key(*key);
+        in.unknown_key(*key, 2);
     }
   }
   check(node_entry, seen, in);
