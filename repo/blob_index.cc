@@ -286,7 +286,8 @@ BlobIndex::BlobIndex(IndexStore& store)
 
 BlobIndex::~BlobIndex() = default;
 
-void BlobIndex::refresh(const Storage& storage, const Keyring& keyring) {
+void BlobIndex::refresh(const Storage& storage, const Keyring& keyring,
+                        const PassOver& pass_over) {
   const std::vector<IndexId> present = list_indexes(storage);
   std::vector<IndexId> known;
   state_->store.for_each(std::string_view(&kIndex, 1), [&](std::string_view key,
@@ -309,6 +310,12 @@ void BlobIndex::refresh(const Storage& storage, const Keyring& keyring) {
               importer.add(id, read_index(storage, keyring, id));
             } catch (const NotFound&) {
               continue;  // merged away since it was listed
+            } catch (const CorruptionError& e) {
+              if (!pass_over) throw;
+              pass_over(id, e);
+            } catch (const UnsupportedFormat& e) {
+              if (!pass_over) throw;
+              pass_over(id, e);
             }
           }
         });
@@ -383,20 +390,8 @@ std::vector<PackInfo> BlobIndex::packs() const {
 }
 
 void BlobIndex::clear() {
-  const auto written =
-      state_->store.write(kPatience, [&](IndexStore::Writer& writer) {
-        std::vector<std::string> keys;
-        for (const char kind : {kBlob, kPack, kPackNumber, kIndex}) {
-          writer.for_each(std::string_view(&kind, 1),
-                          [&](std::string_view key, std::string_view) {
-                            keys.emplace_back(key);
-                            return IndexStore::Next::go_on;
-                          });
-          for (const auto& key : keys) writer.remove(key);
-          keys.clear();
-        }
-      });
-  if (written == IndexStore::Written::others_are_writing) {
+  if (state_->store.clear(kPatience) ==
+      IndexStore::Written::others_are_writing) {
     throw LockedError("index cache: another process is writing to it");
   }
   std::unique_lock lock(state_->mutex);

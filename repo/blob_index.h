@@ -7,11 +7,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "repo/blob.h"
+#include "repo/error.h"
 #include "repo/index_object.h"
 #include "repo/index_store.h"
 #include "repo/keyring.h"
@@ -43,8 +45,11 @@ class BlobIndex {
   // Brings in the index objects that are not known yet, drops what only those
   // said that are gone, and forgets rows given to add() that are now in them.
   // Throws CorruptionError for an index object that is damaged: `repair index`
-  // makes new ones.
-  void refresh(const Storage& storage, const Keyring& keyring);
+  // makes new ones. Given `pass_over`, calls that instead and goes on without
+  // the object.
+  using PassOver = std::function<void(const IndexId&, const Error&)>;
+  void refresh(const Storage& storage, const Keyring& keyring,
+               const PassOver& pass_over = {});
 
   // From now on, packs not in `existing` count as absent: what lies in them has
   // to be stored anew. Sorted.

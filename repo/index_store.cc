@@ -274,4 +274,18 @@ IndexStore::Written IndexStore::write(
   return Written::yes;
 }
 
+// Files that another process still reads stay with it until it closes them.
+IndexStore::Written IndexStore::clear(std::chrono::milliseconds patience) {
+  const auto lock = state_->lock(patience);
+  if (!lock) return Written::others_are_writing;
+  {
+    std::unique_lock reading(state_->mutex);
+    state_->secondary.reset();
+  }
+  fs::remove_all(state_->database());
+  state_->open_primary();
+  state_->open_secondary();
+  return Written::yes;
+}
+
 }  // namespace cairn::repo

@@ -54,6 +54,9 @@ class IndexStore {
   Written write(std::chrono::milliseconds patience,
                 const std::function<void(Writer&)>& change);
 
+  // Throws everything away, also what is damaged, and begins anew.
+  Written clear(std::chrono::milliseconds patience);
+
  private:
   struct State;
   std::unique_ptr<State> state_;

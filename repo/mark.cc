@@ -83,6 +83,13 @@ MarkId publish_mark(Storage& storage, const Keyring& keyring,
   return id;
 }
 
+Mark read_mark(const Storage& storage, const Keyring& keyring,
+               const MarkId& id) {
+  const std::string name = mark_name(id);
+  const auto object = get_whole(storage, name, kLimitBytes);
+  return decode_mark(open_record(kKind, keyring, id.bytes, object, name), name);
+}
+
 std::vector<StoredMark> read_marks(const Storage& storage,
                                    const Keyring& keyring) {
   std::vector<MarkId> ids;
@@ -94,12 +101,8 @@ std::vector<StoredMark> read_marks(const Storage& storage,
   std::ranges::sort(ids);
   std::vector<StoredMark> marks;
   for (const auto& id : ids) {
-    const std::string name = mark_name(id);
     try {
-      const auto object = get_whole(storage, name, kLimitBytes);
-      marks.push_back(
-          {id, decode_mark(open_record(kKind, keyring, id.bytes, object, name),
-                           name)});
+      marks.push_back({id, read_mark(storage, keyring, id)});
     } catch (const NotFound&) {
       continue;  // settled by a prune since it was listed
     }

@@ -40,6 +40,10 @@ struct StoredMark {
 MarkId publish_mark(Storage& storage, const Keyring& keyring,
                     const Signer& signer, const Mark& mark);
 
+// Throws CorruptionError, NotFound, UnsupportedFormat.
+[[nodiscard]] Mark read_mark(const Storage& storage, const Keyring& keyring,
+                             const MarkId& id);
+
 // Every mark. Throws CorruptionError for one that is damaged or forged: whoever
 // asks decides over deletion, and must not decide without it.
 [[nodiscard]] std::vector<StoredMark> read_marks(const Storage& storage,

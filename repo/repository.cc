@@ -103,11 +103,12 @@ const Signer& Repository::signer() {
   return *state_->signer;
 }
 
+std::filesystem::path Repository::cache_folder() const {
+  return state_->folders.cache / state_->config.repository.hex();
+}
+
 IndexStore& Repository::index_store() {
-  if (!state_->index_store) {
-    state_->index_store.emplace(state_->folders.cache /
-                                state_->config.repository.hex());
-  }
+  if (!state_->index_store) state_->index_store.emplace(cache_folder());
   return *state_->index_store;
 }
 

@@ -83,6 +83,10 @@ class Repository {
   // Made when it is first needed: a signing key of this host.
   [[nodiscard]] const Signer& signer();
 
+  // Where this repository's derived data lies on this machine. Not created yet
+  // perhaps.
+  [[nodiscard]] std::filesystem::path cache_folder() const;
+
   // Opened, and brought up to date, when it is first needed.
   [[nodiscard]] IndexStore& index_store();
   [[nodiscard]] BlobIndex& index();

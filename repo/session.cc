@@ -189,6 +189,14 @@ Session::Session(Storage& storage, const Keyring& keyring, const Signer& signer,
 
 void Session::end() { storage_.remove(session_name(id_)); }
 
+SessionRecord read_session(const Storage& storage, const Keyring& keyring,
+                           const SessionId& id) {
+  const std::string name = session_name(id);
+  const auto object = get_whole(storage, name, kLimitBytes);
+  return decode_session(open_record(kKind, keyring, id.bytes, object, name),
+                        name);
+}
+
 std::vector<StoredSession> read_sessions(const Storage& storage,
                                          const Keyring& keyring) {
   std::vector<SessionId> ids;
@@ -200,12 +208,8 @@ std::vector<StoredSession> read_sessions(const Storage& storage,
   std::ranges::sort(ids);
   std::vector<StoredSession> sessions;
   for (const auto& id : ids) {
-    const std::string name = session_name(id);
     try {
-      const auto object = get_whole(storage, name, kLimitBytes);
-      sessions.push_back(
-          {id, decode_session(
-                   open_record(kKind, keyring, id.bytes, object, name), name)});
+      sessions.push_back({id, read_session(storage, keyring, id)});
     } catch (const NotFound&) {
       continue;  // ended since it was listed
     }

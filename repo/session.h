@@ -76,6 +76,11 @@ class Session {
 
 [[nodiscard]] std::string session_name(const SessionId& id);
 
+// Throws CorruptionError, NotFound, UnsupportedFormat.
+[[nodiscard]] SessionRecord read_session(const Storage& storage,
+                                         const Keyring& keyring,
+                                         const SessionId& id);
+
 // Every registration. Throws CorruptionError for one that is damaged.
 [[nodiscard]] std::vector<StoredSession> read_sessions(const Storage& storage,
                                                        const Keyring& keyring);
