@@ -11,6 +11,7 @@
 #include "repo/envelope.h"
 #include "repo/error.h"
 #include "repo/record.h"
+#include "repo/signer.h"
 
 namespace cairn::repo {
 namespace {
@@ -20,6 +21,7 @@ constexpr std::size_t kMaxSlots = 1000;
 constexpr std::size_t kMaxGenerations = 1000;
 constexpr std::string_view kKeysFolder = "keys";
 constexpr std::string_view kRoleKeyLabel = "cairn role key";
+constexpr std::string_view kSlotLabel = "cairn key slot";
 
 std::span<const std::byte> as_bytes(std::string_view text) {
   return std::as_bytes(std::span(text));
@@ -125,30 +127,20 @@ Keyring Keyring::create_like(const Keyring& sister) {
 Keyring Keyring::for_role(Role role) const {
   assert(state_->role == Role::owner);
   const State& owner = *state_;
-  if (role == Role::owner) {
-    std::vector<Generation> all;
-    for (const auto& generation : owner.generations) {
-      all.push_back(restrict_to(generation, role));
-    }
-    return Keyring(std::unique_ptr<State>(
-        new State{owner.repository, owner.family, owner.root_key, role,
-                  owner.id_key.clone(), owner.cutter_key.clone(),
-                  std::move(all), owner.signing_seed.clone(), std::nullopt}));
-  }
   std::vector<Generation> generations;
   for (const auto& generation : owner.generations) {
     generations.push_back(restrict_to(generation, role));
   }
-  auto seed = crypto::Secret::random();
-  std::vector<std::byte> message(as_bytes(kRoleKeyLabel).begin(),
-                                 as_bytes(kRoleKeyLabel).end());
-  const auto append = [&](std::span<const std::byte> bytes) {
-    message.insert(message.end(), bytes.begin(), bytes.end());
-  };
-  append(owner.repository.bytes);
-  message.push_back(static_cast<std::byte>(role));
-  append(crypto::verify_key_of(seed));
-  const auto certificate = crypto::sign(owner.signing_seed, message);
+  const bool is_owner = role == Role::owner;
+  auto seed = is_owner ? owner.signing_seed.clone() : crypto::Secret::random();
+  std::optional<crypto::Signature> certificate;
+  if (!is_owner) {
+    const std::array role_byte = {static_cast<std::byte>(role)};
+    const auto role_key = crypto::verify_key_of(seed);
+    const Statement certifies{
+        kRoleKeyLabel, owner.repository, {role_byte, role_key}};
+    certificate = crypto::sign(owner.signing_seed, certifies.bytes());
+  }
   return Keyring(std::unique_ptr<State>(
       new State{owner.repository, owner.family, owner.root_key, role,
                 owner.id_key.clone(), owner.cutter_key.clone(),
@@ -275,6 +267,10 @@ struct KeyringCodec {
     in.end();
     seen.require({1, 2, 3, 4, 5, 6, 7, 8}, in);
     if (generations.empty()) in.fail("no generation");
+    if (certificate.has_value() ==
+        (role == static_cast<std::uint64_t>(Role::owner))) {
+      in.fail("a role certificate that does not fit the role");
+    }
     return Keyring(std::unique_ptr<Keyring::State>(new Keyring::State{
         repository, family, root_key, static_cast<Role>(role),
         std::move(*id_key), std::move(*cutter_key), std::move(generations),
@@ -325,7 +321,7 @@ struct KeyringCodec {
           secrets[kOrder[*key - 6]] = secret(in);
           break;
         default:
-          in.unknown_key(*key);
+          in.unknown_key(*key, 3);
       }
     }
     seen.require({1, 2, 3, 4, 5}, in);
@@ -387,6 +383,9 @@ std::optional<crypto::Secret> parse_key_file(std::string_view text) {
   std::string digits = compact.substr(word.size() + 1);
   constexpr std::size_t kGroups = 2 * crypto::kSecretBytes / kGroupDigits + 1;
   if (digits.size() != kGroups * (kGroupDigits + 1) - 1) return std::nullopt;
+  for (std::size_t group = 1; group < kGroups; ++group) {
+    if (digits[group * (kGroupDigits + 1) - 1] != '-') return std::nullopt;
+  }
   std::erase(digits, '-');
   if (digits.size() != kGroups * kGroupDigits) return std::nullopt;
 
@@ -433,9 +432,10 @@ std::vector<std::byte> associated_data(const RepositoryId& repository,
   cbor.uint(static_cast<std::uint64_t>(header.method));
   cbor.bytes(header.salt);
   cbor.uint(header.cost.passes).uint(header.cost.memory_bytes);
-  const auto label = as_bytes("cairn key slot");
-  std::vector<std::byte> out(label.begin(), label.end());
-  out.insert(out.end(), cbor.view().begin(), cbor.view().end());
+  const auto label = as_bytes(kSlotLabel);
+  std::vector<std::byte> out(label.size() + cbor.size());
+  const auto rest = std::ranges::copy(label, out.begin()).out;
+  std::ranges::copy(cbor.view(), rest);
   return out;
 }
 
@@ -505,7 +505,7 @@ Slot decode_slot(std::span<const std::byte> object, std::string_view name) {
         break;
       }
       case 8:
-        slot.label = in.text(1024);
+        slot.label = in.text(kSlotLimitBytes);
         break;
       case 9:
         slot.created = read_time(in);
@@ -583,6 +583,8 @@ Keyring open_any_slot(const Storage& storage, const Config& config,
           Fit::fits) {
         return std::move(*keyring);
       }
+    } catch (const NotFound&) {
+      continue;  // removed since it was listed
     } catch (const UnsupportedFormat&) {
       continue;  // a role or method of a newer program; another slot may fit
     } catch (const CorruptionError&) {
@@ -606,9 +608,13 @@ KeySlotId add_slot(Storage& storage, const Keyring& keyring, SlotHeader header,
   crypto::seal(stretched.key, ad, bundle, slot.sealed_bundle);
   crypto::wipe(bundle);
 
+  const auto object = encode(slot);
+  if (object.size() > kSlotLimitBytes) {
+    throw Error("the label of a key slot is too long");
+  }
   const KeySlotId id{crypto::random_array<KeySlotId::kBytes>()};
   const std::string name = key_slot_name(id);
-  if (storage.create(name, encode(slot)) == Created::exists) {
+  if (storage.create(name, object) == Created::exists) {
     throw IoError(name + ": exists already");  // 2^-128
   }
   // Opened again before anything relies on it: a slot that does not open is a
@@ -635,9 +641,15 @@ std::string key_slot_name(const KeySlotId& id) {
 std::vector<KeySlot> list_key_slots(const Storage& storage) {
   std::vector<KeySlot> slots;
   for (const auto& [id, name] : slot_names(storage)) {
-    Slot slot = decode_slot(get_whole(storage, name, kSlotLimitBytes), name);
-    slots.push_back({id, slot.header.role, slot.header.method,
-                     std::move(slot.label), slot.created});
+    try {
+      Slot slot = decode_slot(get_whole(storage, name, kSlotLimitBytes), name);
+      slots.push_back({id, slot.header.role, slot.header.method,
+                       std::move(slot.label), slot.created});
+    } catch (const NotFound&) {
+      continue;  // removed since it was listed
+    } catch (const UnsupportedFormat&) {
+      continue;  // a role of a newer program
+    }
   }
   return slots;
 }

@@ -111,7 +111,7 @@ struct KeySlot {
   Timestamp created;
 };
 
-// Every slot; a damaged one throws CorruptionError.
+// Every slot of a role that is known; a damaged one throws CorruptionError.
 [[nodiscard]] std::vector<KeySlot> list_key_slots(const Storage& storage);
 
 // Adds a slot with the keys of `keyring`, verified by opening it again.

@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "repo/error.h"
+
 namespace cairn::repo {
 namespace {
 
@@ -38,8 +40,11 @@ SignerChain read_signer_chain(CborReader& in) {
   in.array_of(5);
   chain.host_key = in.fixed<crypto::kVerifyKeyBytes>();
   chain.host_certificate = in.fixed<crypto::kSignatureBytes>();
-  chain.role =
-      static_cast<Role>(in.uint(static_cast<std::uint64_t>(Role::write)));
+  const auto role = in.uint();
+  if (role > static_cast<std::uint64_t>(Role::write)) {
+    throw UnsupportedFormat("signed by a role that this cairn does not know");
+  }
+  chain.role = static_cast<Role>(role);
   chain.role_key = in.fixed<crypto::kVerifyKeyBytes>();
   if (!in.skip_null()) {
     chain.role_certificate = in.fixed<crypto::kSignatureBytes>();

@@ -1,0 +1,313 @@
+#include "repo/keyring.h"
+
+#include <gtest/gtest.h>
+
+#include "crypto/seal.h"
+#include "repo/blob_codec.h"
+#include "repo/cbor.h"
+#include "repo/envelope.h"
+#include "repo/error.h"
+#include "repo/session_keys.h"
+#include "repo/signer.h"
+#include "tests/support/bytes.h"
+#include "tests/support/for_each_seed.h"
+#include "tests/support/memory_storage.h"
+
+namespace cairn::repo {
+namespace {
+
+using testing_support::Bytes;
+using testing_support::bytes_of;
+using testing_support::for_each_seed;
+using testing_support::MemoryStorage;
+
+constexpr crypto::PassphraseCost kCheap{2, std::uint64_t{64} << 20};
+constexpr Timestamp kNow{1'000, 0};
+
+Config config_of(const Keyring& keyring) {
+  Config config;
+  config.repository = keyring.repository();
+  config.family = keyring.family();
+  config.root_key = keyring.root_key();
+  return config;
+}
+
+TEST(Keyring, APassphraseSlotGivesTheSameKeysBack) {
+  MemoryStorage storage;
+  const Keyring keyring = Keyring::create();
+  const auto id =
+      add_passphrase_slot(storage, keyring, "secret", kCheap, "laptop", kNow);
+
+  const Keyring opened =
+      open_with_passphrase(storage, config_of(keyring), "secret");
+
+  const Bytes plain = bytes_of("some bytes");
+  EXPECT_EQ(opened.role(), Role::owner);
+  EXPECT_EQ(opened.id_of(BlobKind::content, plain),
+            keyring.id_of(BlobKind::content, plain));
+  EXPECT_EQ(crypto::verify_key_of(opened.signing_seed()), keyring.root_key());
+  const auto slots = list_key_slots(storage);
+  ASSERT_EQ(slots.size(), 1U);
+  EXPECT_EQ(slots[0].id, id);
+  EXPECT_EQ(slots[0].label, "laptop");
+  EXPECT_EQ(slots[0].method, KeyMethod::passphrase);
+}
+
+class KeySlots : public ::testing::Test {
+ protected:
+  KeySlots() {
+    slot = add_key_file_slot(storage, keyring, key, "recovery", kNow);
+  }
+
+  Keyring open() const {
+    return open_with_key_file(storage, config_of(keyring), key);
+  }
+
+  MemoryStorage storage;
+  Keyring keyring = Keyring::create();
+  crypto::Secret key = crypto::Secret::random();
+  KeySlotId slot;
+};
+
+TEST_F(KeySlots, AnotherKeyFileIsAWrongKey) {
+  const auto other = crypto::Secret::random();
+  EXPECT_THROW((void)open_with_key_file(storage, config_of(keyring), other),
+               WrongKey);
+}
+
+TEST_F(KeySlots, EveryFlippedBitIsDamageAndNotAWrongKey) {
+  const std::string name = key_slot_name(slot);
+  const auto size = storage.size(name).value();
+  for (std::uint64_t at = 0; at < size; ++at) {
+    MemoryStorage damaged = storage;
+    damaged.flip_bit(name, at, at % 8);
+    try {
+      (void)open_with_key_file(damaged, config_of(keyring), key);
+      ADD_FAILURE() << "byte " << at;
+    } catch (const CorruptionError&) {
+    } catch (const WrongKey&) {
+      EXPECT_EQ(at, 9U);  // the format byte: the slot of a newer program
+    }
+  }
+}
+
+TEST_F(KeySlots, ADamagedSlotDoesNotKeepAnotherFromOpening) {
+  const auto second = crypto::Secret::random();
+  (void)add_key_file_slot(storage, keyring, second, "second", kNow);
+  storage.flip_bit(key_slot_name(slot), 100, 3);
+  EXPECT_NO_THROW(
+      (void)open_with_key_file(storage, config_of(keyring), second));
+  EXPECT_THROW((void)open(), CorruptionError);
+}
+
+TEST_F(KeySlots, ASlotOfAnotherRepositoryIsRefused) {
+  const Keyring other = Keyring::create();
+  EXPECT_THROW((void)open_with_key_file(storage, config_of(other), key),
+               CorruptionError);
+}
+
+TEST_F(KeySlots, AnotherRootKeyInTheConfigIsNoticed) {
+  Config config = config_of(keyring);
+  config.root_key[5] ^= std::byte{1};
+  EXPECT_THROW((void)open_with_key_file(storage, config, key), CorruptionError);
+}
+
+TEST_F(KeySlots, ALabelThatIsTooLongIsRefusedBeforeItIsWritten) {
+  const std::string label(std::size_t{64} << 10, 'x');
+  EXPECT_THROW((void)add_key_file_slot(storage, keyring, key, label, kNow),
+               Error);
+  EXPECT_EQ(list_key_slots(storage).size(), 1U);
+}
+
+TEST_F(KeySlots, ALongLabelComesBack) {
+  const std::string label(5'000, 'x');
+  (void)add_key_file_slot(storage, keyring, key, label, kNow);
+  const auto slots = list_key_slots(storage);
+  EXPECT_TRUE(std::ranges::any_of(
+      slots, [&](const KeySlot& each) { return each.label == label; }));
+}
+
+struct PlainSlot {
+  std::uint64_t role = 0;
+  std::uint64_t method = 0;
+  std::uint64_t passes = 3;
+  std::uint64_t memory = std::uint64_t{64} << 20;
+};
+
+// A slot that no writer would write, whole and with its SHA-256.
+void store_slot(MemoryStorage& storage, const PlainSlot& slot) {
+  CborWriter out;
+  out.map(9).key(1).uint(slot.role).key(2).uint(slot.method);
+  out.key(3).bytes(Bytes(16)).key(4).uint(slot.passes);
+  out.key(5).uint(slot.memory).key(6).bytes(Bytes(32));
+  out.key(7).bytes(Bytes(64)).key(8).text("").key(9).array(2).sint(0).uint(0);
+  (void)storage.create(key_slot_name(KeySlotId{}),
+                       enclose(ObjectType::key_slot, out.view()));
+}
+
+TEST(Keyring, ACostOutsideTheBoundsIsRefusedBeforeAnyMemoryIsTaken) {
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+  const PlainSlot slots[] = {
+      {.passes = 1},
+      {.passes = 33},
+      {.memory = 63 * kMiB},
+      {.memory = 4097 * kMiB},
+      {.memory = ~std::uint64_t{0}},
+      {.passes = 0, .memory = 0},
+      {.method = 1},  // a key file costs nothing
+  };
+  for (const PlainSlot& slot : slots) {
+    MemoryStorage storage;
+    store_slot(storage, slot);
+    const Keyring keyring = Keyring::create();
+    EXPECT_THROW(
+        (void)open_with_passphrase(storage, config_of(keyring), "words"),
+        CorruptionError);
+  }
+}
+
+TEST(Keyring, ASlotOfAnUnknownRoleIsPassedOver) {
+  MemoryStorage storage;
+  const Keyring keyring = Keyring::create();
+  const auto key = crypto::Secret::random();
+  (void)add_key_file_slot(storage, keyring, key, "", kNow);
+  store_slot(storage, {.role = 5});
+
+  EXPECT_NO_THROW((void)open_with_key_file(storage, config_of(keyring), key));
+  EXPECT_EQ(list_key_slots(storage).size(), 1U);
+  EXPECT_THROW((void)open_with_passphrase(storage, config_of(keyring), "words"),
+               WrongKey);
+}
+
+TEST(Keyring, ASisterSharesIdsAndNothingElse) {
+  const Keyring keyring = Keyring::create();
+  const Keyring sister = Keyring::create_like(keyring);
+  const Bytes plain = bytes_of("some bytes");
+  EXPECT_EQ(sister.family(), keyring.family());
+  EXPECT_EQ(sister.id_of(BlobKind::content, plain),
+            keyring.id_of(BlobKind::content, plain));
+  EXPECT_TRUE(std::ranges::equal(sister.cutter_key().bytes(),
+                                 keyring.cutter_key().bytes()));
+  EXPECT_NE(sister.repository(), keyring.repository());
+  EXPECT_NE(sister.root_key(), keyring.root_key());
+  EXPECT_FALSE(std::ranges::equal(sister.newest().index_key.bytes(),
+                                  keyring.newest().index_key.bytes()));
+}
+
+TEST(Keyring, TheSameBytesHaveAnotherIdAsAnotherKind) {
+  const Keyring keyring = Keyring::create();
+  const Bytes plain = bytes_of("some bytes");
+  EXPECT_NE(keyring.id_of(BlobKind::content, plain),
+            keyring.id_of(BlobKind::links, plain));
+}
+
+struct RoleReads {
+  Role role;
+  bool content;
+  bool links;
+  bool names;
+};
+
+TEST(Keyring, EachRoleReadsItsClassesAndNoOther) {
+  const RoleReads table[] = {
+      {Role::owner, true, true, true},   {Role::restore, true, true, true},
+      {Role::list, false, true, true},   {Role::maintain, false, true, false},
+      {Role::write, false, true, false},
+  };
+  const Keyring owner = Keyring::create();
+  for (const RoleReads& line : table) {
+    SCOPED_TRACE(name_of(line.role));
+    MemoryStorage storage;
+    const auto key = crypto::Secret::random();
+    (void)add_key_file_slot(storage, owner.for_role(line.role), key, "", kNow);
+
+    const Keyring opened = open_with_key_file(storage, config_of(owner), key);
+
+    EXPECT_EQ(opened.role(), line.role);
+    EXPECT_EQ(opened.can_read(KeyClass::content), line.content);
+    EXPECT_EQ(opened.can_read(KeyClass::links), line.links);
+    EXPECT_EQ(opened.can_read(KeyClass::names), line.names);
+    EXPECT_EQ(opened.role_certificate().has_value(), line.role != Role::owner);
+  }
+}
+
+TEST(Keyring, AWriterCannotOpenTheContentItSealed) {
+  const Keyring owner = Keyring::create();
+  const Keyring writer = owner.for_role(Role::write);
+  SessionKeys keys(writer);
+
+  SessionKeyCache writer_cache(writer);
+  SessionKeyCache owner_cache(owner);
+
+  EXPECT_EQ(writer_cache.find(keys.wrapped(KeyClass::content)), nullptr);
+  EXPECT_EQ(writer_cache.find(keys.wrapped(KeyClass::names)), nullptr);
+  EXPECT_NE(writer_cache.find(keys.wrapped(KeyClass::links)), nullptr);
+  const auto* const content = owner_cache.find(keys.wrapped(KeyClass::content));
+  ASSERT_NE(content, nullptr);
+  EXPECT_TRUE(std::ranges::equal(content->bytes(),
+                                 keys.key(KeyClass::content).bytes()));
+}
+
+TEST(Keyring, ARoleCertificateVerifiesForThatRoleOnly) {
+  const Keyring owner = Keyring::create();
+  const Keyring writer = owner.for_role(Role::write);
+  const Signer signer(crypto::Secret::random(), writer);
+  const Statement statement{"label", owner.repository(), {}};
+  const auto signature = signer.sign(statement);
+  SignerChain promoted = signer.chain();
+  promoted.role = Role::maintain;
+
+  EXPECT_EQ(find_fault(signer.chain(), owner.root_key(), statement, signature,
+                       Authority::writer),
+            std::nullopt);
+  EXPECT_NE(find_fault(promoted, owner.root_key(), statement, signature,
+                       Authority::keeper),
+            std::nullopt);
+}
+
+// Key files -------------------------------------------------------------------
+
+TEST(KeyFile, ItsTextComesBackAsTheSameKey) {
+  for_each_seed(50, [](auto& random) {
+    const auto key = crypto::Secret::from_bytes(
+        testing_support::random_bytes(random, crypto::kSecretBytes));
+    const auto parsed = parse_key_file(key_file_text(key));
+    ASSERT_TRUE(parsed);
+    EXPECT_TRUE(std::ranges::equal(parsed->bytes(), key.bytes()));
+  });
+}
+
+TEST(KeyFile, CaseAndWhiteSpaceAroundItDoNotMatter) {
+  const auto key = crypto::Secret::random();
+  std::string text = key_file_text(key);
+  std::ranges::transform(text, text.begin(), [](char c) {
+    return static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  });
+  EXPECT_TRUE(parse_key_file(" \r\n\t" + text + "\r\n  "));
+}
+
+TEST(KeyFile, AWrongDigitIsNoticed) {
+  const std::string text = key_file_text(crypto::Secret::random());
+  for (std::size_t at = 0; at + 1 < text.size(); ++at) {
+    std::string wrong = text;
+    wrong[at] = wrong[at] == '0' ? '1' : '0';
+    EXPECT_FALSE(parse_key_file(wrong)) << at;
+  }
+}
+
+TEST(KeyFile, GroupsOfAnotherLengthAreRefused) {
+  std::string text = key_file_text(crypto::Secret::random());
+  std::swap(text[20], text[19]);  // the first dash and a digit
+  ASSERT_NE(text[20], '-');
+  EXPECT_FALSE(parse_key_file(text));
+}
+
+TEST(KeyFile, NothingAndHalfOfItAreRefused) {
+  const std::string text = key_file_text(crypto::Secret::random());
+  EXPECT_FALSE(parse_key_file(""));
+  EXPECT_FALSE(parse_key_file(" \n"));
+  EXPECT_FALSE(parse_key_file(text.substr(0, 50)));
+}
+
+}  // namespace
+}  // namespace cairn::repo
