@@ -31,11 +31,17 @@ class BaseFinder {
   [[nodiscard]] std::optional<Candidate> find(std::uint64_t offset,
                                               std::uint64_t length);
 
-  // The chunk at `offset` was equal or similar to what lay at
-  // `previous_offset`.
+  // The chunk at `offset` was similar to what lay at `previous_offset`.
   void matched(std::uint64_t offset, std::uint64_t previous_offset);
 
+  // The chunk at `offset` is stored already. If the previous content holds it
+  // near the place where it is expected, this tells how far things have moved:
+  // the way back after a long insertion.
+  void found(const repo::BlobId& id, std::uint64_t offset);
+
  private:
+  void set_shift(std::uint64_t offset, std::uint64_t previous_offset);
+
   std::mutex mutex_;  // guards everything below
   repo::BlobReader blobs_;
   repo::StreamCursor cursor_;

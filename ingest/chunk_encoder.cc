@@ -15,6 +15,13 @@ constexpr std::uint32_t kMaxChainDepth = 8;
 // Below this a difference saves less than its longer row costs.
 constexpr std::size_t kMinDifferenceBytes = 1024;
 
+// Whether a difference is so small that the two must be states of one thing,
+// and not merely text of one kind.
+bool is_close(const repo::EncodedBlob& blob) {
+  constexpr std::uint32_t kShare = 16;
+  return blob.row.base && blob.row.stored_size <= blob.row.plain_size / kShare;
+}
+
 }  // namespace
 
 bool ClaimedBlobs::claim(const repo::BlobId& id) {
@@ -53,20 +60,18 @@ void ChunkEncoder::encode(Chunk& chunk) {
   chunk.id = keyring_.id_of(repo::BlobKind::content, chunk.plain);
   const bool may_have_base = chunk.bases && can_read_content_ &&
                              chunk.plain.size() >= kMinDifferenceBytes;
-  std::optional<BaseFinder::Candidate> candidate;
-  if (may_have_base) {
-    candidate = chunk.bases->find(chunk.offset, chunk.plain.size());
-  }
   if (index_.contains(chunk.id) || !claimed_.claim(chunk.id)) {
-    if (candidate && candidate->id == chunk.id) {
-      chunk.bases->matched(chunk.offset, candidate->offset);
-    }
+    if (may_have_base) chunk.bases->found(chunk.id, chunk.offset);
     return;
   }
   ++counts_.chunks_new;
   counts_.bytes_new += chunk.plain.size();
   progress_.bytes_new += chunk.plain.size();
 
+  std::optional<BaseFinder::Candidate> candidate;
+  if (may_have_base) {
+    candidate = chunk.bases->find(chunk.offset, chunk.plain.size());
+  }
   std::optional<LoadedBase> loaded;
   if (candidate) loaded = load_base(candidate->id);
   const std::size_t room = chunk.plain.size() / 2;
@@ -74,8 +79,8 @@ void ChunkEncoder::encode(Chunk& chunk) {
     chunk.encoded = encoder_.encode(
         repo::BlobKind::content, chunk.id, chunk.plain, loaded->base,
         room - static_cast<std::size_t>(loaded->chain_bytes));
-    if (chunk.encoded->row.base) {
-      ++counts_.differences;
+    if (chunk.encoded->row.base) ++counts_.differences;
+    if (is_close(*chunk.encoded)) {
       chunk.bases->matched(chunk.offset, candidate->offset);
     }
     return;

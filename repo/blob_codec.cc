@@ -17,6 +17,42 @@ BlobEncoder::BlobEncoder(const Keyring& keyring, SessionKeys& keys,
       plain_(levels.plain),
       difference_(levels.difference) {}
 
+std::span<const std::byte> BlobEncoder::compress(
+    BlobRow& row, std::span<const std::byte> plain,
+    const std::optional<Base>& base, std::size_t max_difference) {
+  // A codec has to save at least one byte; the room it gets says so.
+  const std::size_t room = plain.size() - 1;
+  std::size_t difference = 0;
+  if (base) {
+    assert(base->depth < kMaxDepth);
+    difference_room_.resize(std::min(max_difference, room));
+    difference =
+        difference_.compress_difference(plain, base->plain, difference_room_);
+  }
+  // A difference to something that is not much alike is hardly smaller than
+  // the blob by itself, and makes every reader decode two.
+  constexpr std::size_t kCloseShare = 16;
+  const bool is_close =
+      difference != 0 && difference <= plain.size() / kCloseShare;
+  std::size_t alone = 0;
+  if (!is_close) {
+    packed_.resize(room);
+    alone = plain_.compress(plain, packed_);
+  }
+  constexpr double kWorthADepth = 0.8;
+  const auto alone_or_raw =
+      static_cast<double>(alone != 0 ? alone : plain.size());
+  if (is_close || (difference != 0 && static_cast<double>(difference) <
+                                          kWorthADepth * alone_or_raw)) {
+    row.codec = Codec::difference;
+    row.base = base->id;
+    row.depth = base->depth + 1;
+    return std::span(difference_room_).first(difference);
+  }
+  row.codec = alone != 0 ? Codec::zstd : Codec::raw;
+  return alone != 0 ? std::span<const std::byte>(packed_).first(alone) : plain;
+}
+
 EncodedBlob BlobEncoder::encode(BlobKind kind, const BlobId& id,
                                 std::span<const std::byte> plain,
                                 const std::optional<Base>& base,
@@ -28,26 +64,8 @@ EncodedBlob BlobEncoder::encode(BlobKind kind, const BlobId& id,
   blob.row.plain_size = static_cast<std::uint32_t>(plain.size());
   blob.row.counter = keys_.next_counter();
 
-  // A codec has to save at least one byte; the room it gets says so.
-  packed_.resize(plain.size() - 1);
-  std::size_t size = 0;
-  if (base) {
-    assert(base->depth < kMaxDepth);
-    const std::size_t room = std::min(max_difference, packed_.size());
-    size = difference_.compress_difference(plain, base->plain,
-                                           std::span(packed_).first(room));
-    if (size != 0) {
-      blob.row.codec = Codec::difference;
-      blob.row.base = base->id;
-      blob.row.depth = base->depth + 1;
-    }
-  }
-  if (size == 0) {
-    size = plain_.compress(plain, packed_);
-    blob.row.codec = size != 0 ? Codec::zstd : Codec::raw;
-  }
   const std::span<const std::byte> packed =
-      size != 0 ? std::span<const std::byte>(packed_).first(size) : plain;
+      compress(blob.row, plain, base, max_difference);
 
   const KeyClass key_class = class_of(kind);
   blob.row.stored_size =

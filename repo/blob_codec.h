@@ -59,12 +59,18 @@ class BlobEncoder {
                                    std::size_t max_difference);
 
  private:
+  // Sets codec, base and depth. The result points into `plain` or a buffer.
+  [[nodiscard]] std::span<const std::byte> compress(
+      BlobRow& row, std::span<const std::byte> plain,
+      const std::optional<Base>& base, std::size_t max_difference);
+
   const Keyring& keyring_;
   SessionKeys& keys_;
   Compressor plain_;
   Compressor difference_;
   Decompressor decompressor_;
-  std::vector<std::byte> packed_;  // reused between blobs
+  std::vector<std::byte> packed_;  // these are reused between blobs
+  std::vector<std::byte> difference_room_;
   std::vector<std::byte> opened_;
   std::vector<std::byte> decoded_;
 };

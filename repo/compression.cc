@@ -45,7 +45,10 @@ std::size_t Compressor::compress(std::span<const std::byte> plain,
   const std::size_t size =
       ZSTD_compress2(state_->context.get(), out.data(), out.size(),
                      plain.data(), plain.size());
-  return ZSTD_isError(size) ? 0 : size;
+  if (!ZSTD_isError(size)) return size;
+  // It did not fit. Without this the context would wait for the rest.
+  must(ZSTD_CCtx_reset(state_->context.get(), ZSTD_reset_session_only));
+  return 0;
 }
 
 std::size_t Compressor::compress_difference(std::span<const std::byte> plain,
