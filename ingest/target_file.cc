@@ -66,25 +66,34 @@ void TargetFolder::apply(int folder, Shortfalls& shortfalls) {
 }
 
 TargetFile::State::~State() {
-  if (!has_begun || is_finished) return;
-  if (place != Place::rewritten) {
+  if (!has_begun_ || is_finished_) return;
+  if (placed.place != Place::rewritten) {
     const std::string& name =
-        place == Place::taken ? temporary_name : entry.name;
+        placed.place == Place::taken ? placed.temporary_name : entry.name;
     unlinkat(folder_fd->get(), name.c_str(), 0);
   }
   if (linked_folder) shared->linked.abandon(*entry.hard_link);
   folder->file_ends(folder_fd->get(), shared->shortfalls);
 }
 
+void TargetFile::State::begin(PlacedFile file) {
+  placed = std::move(file);
+  folder->file_begins();
+  has_begun_ = true;
+}
+
 void TargetFile::State::finish() {
-  set_size();
-  struct stat now;
-  if (fstat(fd.get(), &now) != 0) throw_io_error(path, "stat", errno);
-  apply_metadata(fd.get(), now, entry, path, shared->shortfalls);
+  struct stat now = status();
+  const auto old_size = static_cast<std::uint64_t>(now.st_size);
+  bool has_changed = set_size(old_size);
+  if (placed.place == Place::rewritten) has_changed |= punch_holes(old_size);
+  if (has_changed) now = status();
+  apply_metadata(placed.fd.get(), now, entry, path, shared->shortfalls);
   close_written();
   const int parent = folder_fd->get();
-  if (place == Place::taken && renameat(parent, temporary_name.c_str(), parent,
-                                        entry.name.c_str()) != 0) {
+  if (placed.place == Place::taken &&
+      renameat(parent, placed.temporary_name.c_str(), parent,
+               entry.name.c_str()) != 0) {
     throw_io_error(path, "rename", errno);
   }
   if (linked_folder) {
@@ -93,34 +102,41 @@ void TargetFile::State::finish() {
                                              .device = now.st_dev,
                                              .inode = now.st_ino});
   }
-  is_finished = true;
+  is_finished_ = true;
   folder->file_ends(parent, shared->shortfalls);
 }
 
-void TargetFile::State::set_size() {
+struct stat TargetFile::State::status() const {
   struct stat now;
-  if (fstat(fd.get(), &now) != 0) throw_io_error(path, "stat", errno);
-  const auto old_size = static_cast<std::uint64_t>(now.st_size);
-  if (entry.size > kMostFileBytes) throw_io_error(path, "set size", EFBIG);
-  if (old_size != entry.size &&
-      ftruncate(fd.get(), static_cast<off_t>(entry.size)) != 0) {
-    throw_io_error(path, "set size", errno);
-  }
-  if (place == Place::rewritten) punch_holes(old_size);
+  if (fstat(placed.fd.get(), &now) != 0) throw_io_error(path, "stat", errno);
+  return now;
 }
 
-// A new file has its holes by nobody's having written there.
-void TargetFile::State::punch_holes(std::uint64_t old_size) {
+// True if that changed the file; so punch_holes.
+bool TargetFile::State::set_size(std::uint64_t old_size) {
+  if (entry.size == old_size) return false;
+  if (entry.size > kMostFileBytes) throw_io_error(path, "set size", EFBIG);
+  if (ftruncate(placed.fd.get(), static_cast<off_t>(entry.size)) != 0) {
+    throw_io_error(path, "set size", errno);
+  }
+  return true;
+}
+
+// Only in what was there before: a hole of a new file is where nobody wrote.
+bool TargetFile::State::punch_holes(std::uint64_t old_size) {
+  const int fd = placed.fd.get();
   const std::uint64_t end = std::min(old_size, entry.size);
+  bool has_punched = false;
   for (const repo::Extent& hole : entry.holes) {
     if (hole.offset >= end) continue;
     const auto at = static_cast<off_t>(hole.offset);
     const std::uint64_t size = std::min(hole.size, end - hole.offset);
-    const off_t data = lseek(fd.get(), at, SEEK_DATA);
+    const off_t data = lseek(fd, at, SEEK_DATA);
     const bool is_hole =
         data < 0 ? errno == ENXIO : data >= at + static_cast<off_t>(size);
     if (is_hole || size == 0) continue;
-    if (fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at,
+    has_punched = true;
+    if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at,
                   static_cast<off_t>(size)) == 0) {
       continue;
     }
@@ -129,15 +145,16 @@ void TargetFile::State::punch_holes(std::uint64_t old_size) {
     for (std::uint64_t done = 0; done < size;) {
       const auto part = std::span(kZeros).first(static_cast<std::size_t>(
           std::min<std::uint64_t>(kZeros.size(), size - done)));
-      write_all(fd.get(), hole.offset + done, part, path);
+      write_all(fd, hole.offset + done, part, path);
       done += part.size();
     }
   }
+  return has_punched;
 }
 
 // Some file systems report a failed write only here.
 void TargetFile::State::close_written() {
-  if (close(fd.release()) != 0 && errno != EINTR) {
+  if (close(placed.fd.release()) != 0 && errno != EINTR) {
     throw_io_error(path, "close", errno);
   }
 }
@@ -154,11 +171,11 @@ void TargetFile::write(std::uint64_t offset, std::span<const std::byte> bytes) {
     throw repo::CorruptionError(state_->path +
                                 ": more content than its entry's size");
   }
-  write_all(state_->fd.get(), offset, bytes, state_->path);
+  write_all(state_->placed.fd.get(), offset, bytes, state_->path);
 }
 
 bool TargetFile::is_rewritten() const noexcept {
-  return state_->place == State::Place::rewritten;
+  return state_->placed.place == State::Place::rewritten;
 }
 
 std::size_t TargetFile::read(std::uint64_t offset,
@@ -166,8 +183,8 @@ std::size_t TargetFile::read(std::uint64_t offset,
   std::size_t done = 0;
   while (done < out.size() && offset + done < kMostFileBytes) {
     const ssize_t size = uninterrupted([&] {
-      return pread(state_->fd.get(), out.data() + done, out.size() - done,
-                   static_cast<off_t>(offset + done));
+      return pread(state_->placed.fd.get(), out.data() + done,
+                   out.size() - done, static_cast<off_t>(offset + done));
     });
     if (size < 0) throw_io_error(state_->path, "read", errno);
     if (size == 0) break;

@@ -2,13 +2,15 @@
 // target_file.cc only.
 #pragma once
 
-#include <atomic>
+#include <sys/stat.h>
+
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 
 #include "ingest/linked_files.h"
+#include "ingest/placement.h"
 #include "ingest/shortfalls.h"
 #include "ingest/target_tree.h"
 #include "ingest/unique_fd.h"
@@ -47,17 +49,14 @@ class TargetFolder {
 };
 
 struct TargetFile::State {
-  enum class Place {
-    empty,      // nothing had its name; written under it
-    taken,      // written under a temporary name, renamed in the end
-    rewritten,  // an existing file, rewritten where it differs
-  };
+  using Place = PlacedFile::Place;
 
   State() = default;
   State(const State&) = delete;
   State& operator=(const State&) = delete;
   ~State();
 
+  void begin(PlacedFile file);
   void finish();
 
   // Shared with the tree and the other files, see TargetShared.
@@ -66,22 +65,21 @@ struct TargetFile::State {
   std::shared_ptr<TargetFolder> folder;
   std::shared_ptr<const UniqueFd> folder_fd;
 
-  UniqueFd fd;
-  Place place = Place::empty;
-  std::string temporary_name;  // of a taken place
+  PlacedFile placed;
   repo::Entry entry;
   std::string path;  // for messages
 
   // Set if this is the first name of a file with several.
   std::optional<FolderPaths::Id> linked_folder;
 
-  bool has_begun = false;
-  bool is_finished = false;
-
  private:
-  void set_size();
-  void punch_holes(std::uint64_t old_size);
+  struct stat status() const;
+  bool set_size(std::uint64_t old_size);
+  bool punch_holes(std::uint64_t old_size);
   void close_written();
+
+  bool has_begun_ = false;
+  bool is_finished_ = false;
 };
 
 }  // namespace cairn::ingest

@@ -13,15 +13,11 @@
 #include "ingest/folder_chain.h"
 #include "ingest/folder_names.h"
 #include "ingest/open_beneath.h"
+#include "ingest/placement.h"
 #include "ingest/target_file_state.h"
 
 namespace cairn::ingest {
 namespace {
-
-constexpr int kOpenFolder = O_RDONLY | O_DIRECTORY | O_NONBLOCK;
-
-// How often a name is tried again that changes under us.
-constexpr int kMostAttempts = 16;
 
 void check_name(const std::string& name) {
   const bool may_occur = !name.empty() && name != "." && name != ".." &&
@@ -32,19 +28,38 @@ void check_name(const std::string& name) {
   }
 }
 
-[[noreturn]] void refuse_existing(const std::string& path) {
-  throw repo::RefusedForSafety(path + ": exists already");
-}
+// Opens the root, made if need be.
+struct Root {
+  UniqueFd fd;
+  bool was_there = false;
+};
 
-// Whether a file may be rewritten where it is. Not one with another name, which
-// may lie outside the target; nor one that somebody else could still write when
-// it has become another's.
-bool may_be_rewritten(const struct stat& existing, const repo::Entry& entry) {
-  constexpr mode_t kOthersWrite = S_IWGRP | S_IWOTH;
-  const bool is_trusted =
-      existing.st_uid == geteuid() || existing.st_uid == entry.uid;
-  return S_ISREG(existing.st_mode) && existing.st_nlink == 1 && is_trusted &&
-         (existing.st_mode & kOthersWrite & ~entry.mode) == 0;
+Root open_root(const std::filesystem::path& path, Overwrite overwrite) {
+  std::error_code error;
+  if (path.has_parent_path()) {
+    std::filesystem::create_directories(path.parent_path(), error);
+  }
+  if (error) throw_io_error(path.native(), "create", error.value());
+  const bool is_new = mkdir(path.c_str(), 0700) == 0;
+  if (!is_new && errno != EEXIST && errno != EISDIR) {
+    throw_io_error(path.native(), "create", errno);
+  }
+  UniqueFd fd(uninterrupted([&] {
+    return open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC);
+  }));
+  if (!fd && errno == ENOTDIR) {
+    throw repo::RefusedForSafety(path.native() + ": not a folder");
+  }
+  if (!fd) throw_io_error(path.native(), "open", errno);
+  if (overwrite == Overwrite::refuse) {
+    FolderNames names;
+    const int refused = names.read(fd.get());
+    if (refused != 0) throw_io_error(path.native(), "list", refused);
+    if (names.count() > 0) {
+      throw repo::RefusedForSafety(path.native() + ": not empty");
+    }
+  }
+  return {std::move(fd), !is_new};
 }
 
 mode_t type_bits(repo::EntryType type) {
@@ -66,15 +81,35 @@ mode_t type_bits(repo::EntryType type) {
 // 0 or an errno.
 int make_other(int folder, const char* name, const repo::Entry& entry) {
   constexpr mode_t kPrivate = 0600;
+  int result = 0;
   if (entry.type == repo::EntryType::symlink) {
-    const int result = symlinkat(entry.symlink_target.c_str(), folder, name);
-    return result == 0 ? 0 : errno;
+    result = symlinkat(entry.symlink_target.c_str(), folder, name);
+  } else {
+    dev_t number = 0;
+    if (entry.device) {
+      number = makedev(entry.device->major, entry.device->minor);
+    }
+    result = mknodat(folder, name, type_bits(entry.type) | kPrivate, number);
   }
-  dev_t number = 0;
-  if (entry.device) number = makedev(entry.device->major, entry.device->minor);
-  return mknodat(folder, name, type_bits(entry.type) | kPrivate, number) == 0
-             ? 0
-             : errno;
+  return result == 0 ? 0 : errno;
+}
+
+bool is_that_file(int folder, const char* name, const LinkedPlace& place) {
+  struct stat status;
+  return fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+         status.st_dev == place.device && status.st_ino == place.inode;
+}
+
+// 0 or an errno.
+int make_link(int from, const LinkedPlace& place, int folder,
+              const char* name) {
+  if (linkat(from, place.name.c_str(), folder, name, 0) != 0) {
+    if (errno != EEXIST) return errno;
+    return is_that_file(folder, name, place) ? 0 : EEXIST;
+  }
+  if (is_that_file(folder, name, place)) return 0;
+  unlinkat(folder, name, 0);
+  return ENOENT;
 }
 
 }  // namespace
@@ -88,11 +123,16 @@ struct TargetTree::State {
     std::optional<FolderPaths::Id> id;
   };
 
-  State(UniqueFd root, std::string root_path, Overwrite mode)
+  State(Root root, std::string root_path, Overwrite mode)
       : overwrite(mode),
+        root_was_there(root.was_there),
         path(std::move(root_path)),
         shared(std::make_shared<TargetShared>()),
-        chain(std::move(root), O_RDONLY) {}
+        chain(std::move(root.fd), O_RDONLY) {
+    folders.push_back({.target = std::make_shared<TargetFolder>(std::nullopt),
+                       .path_size = path.size(),
+                       .id = FolderPaths::kRoot});
+  }
 
   // The current folder's descriptor.
   int fd() const {
@@ -106,59 +146,21 @@ struct TargetTree::State {
     return path + "/" + std::string(name);
   }
 
-  // "" in the folder of the temporary name that `make` succeeded with. `make`
-  // returns 0 or an errno.
-  template <typename Make>
-  std::pair<int, std::string> with_temporary_name(Make make) {
-    for (;;) {
-      std::string name = ".cairn-" + std::to_string(getpid()) + "-" +
-                         std::to_string(++temporary_names);
-      const int error = make(name.c_str());
-      if (error != EEXIST) return {error, std::move(name)};
-    }
+  Spot spot_of(const repo::Entry& entry) const {
+    return {.folder = fd(),
+            .entry = entry,
+            .path = path_of(entry.name),
+            .overwrite = overwrite};
   }
 
-  // What to do about something that has an entry's name.
-  enum class Existing { stays, gone, is_replaced };
-
-  // Makes way for a file or the like. A folder must be empty, and is removed;
-  // anything else stays until the new one takes its name.
-  Existing make_way(const std::string& name) {
-    if (overwrite == Overwrite::never) return Existing::stays;
-    if (overwrite == Overwrite::refuse) refuse_existing(path_of(name));
-    if (unlinkat(fd(), name.c_str(), AT_REMOVEDIR) == 0) return Existing::gone;
-    if (errno == ENOENT) return Existing::gone;
-    if (errno == ENOTDIR) return Existing::is_replaced;
-    if (errno == ENOTEMPTY || errno == EEXIST || errno == EBUSY) {
-      throw repo::RefusedForSafety(
-          path_of(name) + ": a folder that is not empty is in the way");
-    }
-    throw_io_error(path_of(name), "remove", errno);
-  }
-
-  struct OpenedFolder {
-    UniqueFd fd;
-    bool is_new = false;
-  };
-  std::optional<OpenedFolder> open_or_make_folder(const repo::Entry& entry);
-  UniqueFd open_existing_folder(const char* name) const;
-
-  void open_file(TargetFile::State& file);
-  bool open_to_rewrite(TargetFile::State& file);
   LinkedPlace finish_other(const char* name, const repo::Entry& entry);
-  void remember_links(const repo::Entry& entry, LinkedPlace made);
   UniqueFd open_linked_folder(FolderPaths::Id id);
-  int link_into_place(int from, const LinkedPlace& place,
-                      const std::string& name);
-  bool is_that_file(const char* name, const LinkedPlace& place) const;
   FolderPaths::Id id_of_current();
 
   const Overwrite overwrite;
-  bool root_was_there = false;
-  bool root_is_named = false;
+  const bool root_was_there;
   bool has_begun = false;
   bool is_finished = false;
-  std::uint64_t temporary_names = 0;
 
   std::string path;  // of the current folder; "" for "/"
   // Sizes of `path` before each folder that is passed over.
@@ -175,39 +177,10 @@ struct TargetTree::State {
 };
 
 TargetTree::TargetTree(const std::filesystem::path& root, Overwrite overwrite) {
-  namespace fs = std::filesystem;
   std::string path = root.native();
   while (path.ends_with('/')) path.pop_back();
-  const fs::path whole = path.empty() ? fs::path("/") : fs::path(path);
-
-  std::error_code error;
-  if (whole.has_parent_path())
-    fs::create_directories(whole.parent_path(), error);
-  if (error) throw_io_error(whole.native(), "create", error.value());
-  const bool is_new = mkdir(whole.c_str(), 0700) == 0;
-  if (!is_new && errno != EEXIST && errno != EISDIR) {
-    throw_io_error(whole.native(), "create", errno);
-  }
-  UniqueFd fd(uninterrupted(
-      [&] { return open(whole.c_str(), kOpenFolder | O_CLOEXEC); }));
-  if (!fd && errno == ENOTDIR) {
-    throw repo::RefusedForSafety(whole.native() + ": not a folder");
-  }
-  if (!fd) throw_io_error(whole.native(), "open", errno);
-  if (overwrite == Overwrite::refuse) {
-    FolderNames names;
-    const int refused = names.read(fd.get());
-    if (refused != 0) throw_io_error(whole.native(), "list", refused);
-    if (names.count() > 0) {
-      throw repo::RefusedForSafety(whole.native() + ": not empty");
-    }
-  }
-  state_ = std::make_unique<State>(std::move(fd), std::move(path), overwrite);
-  state_->root_was_there = !is_new;
-  state_->folders.push_back(
-      {.target = std::make_shared<TargetFolder>(std::nullopt),
-       .path_size = state_->path.size(),
-       .id = FolderPaths::kRoot});
+  state_ = std::make_unique<State>(
+      open_root(path.empty() ? "/" : path, overwrite), path, overwrite);
 }
 
 TargetTree::~TargetTree() = default;
@@ -216,17 +189,16 @@ Entered TargetTree::enter(const repo::Entry& entry) {
   State& tree = *state_;
   assert(entry.type == repo::EntryType::folder);
   if (entry.name.empty() && !std::exchange(tree.has_begun, true)) {
-    tree.root_is_named = true;
     if (tree.overwrite != Overwrite::never || !tree.root_was_there) {
       tree.folders.front().target = std::make_shared<TargetFolder>(entry);
     }
     return Entered::yes;
   }
   check_name(entry.name);
-  const std::size_t outer = tree.path.size();
-  std::optional<State::OpenedFolder> folder;
-  if (tree.passed_over.empty()) folder = tree.open_or_make_folder(entry);
   tree.has_begun = true;
+  std::optional<PlacedFolder> folder;
+  if (tree.passed_over.empty()) folder = place_folder(tree.spot_of(entry));
+  const std::size_t outer = tree.path.size();
   tree.path.append("/").append(entry.name);
   if (!folder) {
     tree.passed_over.push_back(outer);
@@ -240,67 +212,6 @@ Entered TargetTree::enter(const repo::Entry& entry) {
        .id = std::nullopt});
   tree.chain.push(std::move(folder->fd), entry.name);
   return Entered::yes;
-}
-
-// Nothing: what is there is no folder and stays.
-std::optional<TargetTree::State::OpenedFolder>
-TargetTree::State::open_or_make_folder(const repo::Entry& entry) {
-  const char* const name = entry.name.c_str();
-  for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
-    const bool is_new = mkdirat(fd(), name, 0700) == 0;
-    if (!is_new && errno != EEXIST) {
-      throw_io_error(path_of(entry.name), "create", errno);
-    }
-    if (!is_new && overwrite == Overwrite::refuse) {
-      refuse_existing(path_of(entry.name));
-    }
-    UniqueFd folder = is_new ? open_beneath(fd(), name, kOpenFolder)
-                             : open_existing_folder(name);
-    if (folder) {
-      struct stat status;
-      if (fstat(folder.get(), &status) != 0) {
-        throw_io_error(path_of(entry.name), "stat", errno);
-      }
-      if (is_new && status.st_uid != geteuid()) {
-        throw repo::RefusedForSafety(path_of(entry.name) +
-                                     ": replaced while it was being made");
-      }
-      return OpenedFolder{std::move(folder), is_new};
-    }
-    const bool is_no_folder = errno == ENOTDIR || errno == ELOOP;
-    if (!is_no_folder && errno != ENOENT) {
-      throw_io_error(path_of(entry.name), "open", errno);
-    }
-    if (is_no_folder && overwrite == Overwrite::never) return std::nullopt;
-    if (is_no_folder && unlinkat(fd(), name, 0) != 0 && errno != ENOENT &&
-        errno != EISDIR) {
-      throw_io_error(path_of(entry.name), "remove", errno);
-    }
-  }
-  throw repo::IoError(path_of(entry.name) + ": changes again and again");
-}
-
-// A folder that is to get its metadata anew may be opened for us meanwhile.
-UniqueFd TargetTree::State::open_existing_folder(const char* name) const {
-  constexpr mode_t kOwnerAll = 0700;
-  UniqueFd folder = open_beneath(fd(), name, kOpenFolder);
-  if (overwrite == Overwrite::never) return folder;
-  if (!folder && errno == EACCES) {
-    const UniqueFd closed = open_beneath(fd(), name, O_PATH | O_DIRECTORY);
-    const std::string proc = "/proc/self/fd/" + std::to_string(closed.get());
-    if (!closed || chmod(proc.c_str(), kOwnerAll) != 0) {
-      errno = EACCES;
-      return {};
-    }
-    folder = open_beneath(fd(), name, kOpenFolder);
-  }
-  struct stat status;
-  if (folder && geteuid() != 0 && fstat(folder.get(), &status) == 0 &&
-      (status.st_mode & kOwnerAll) != kOwnerAll) {
-    // Refused where the folder is another's; then its entries will say so.
-    (void)fchmod(folder.get(), (status.st_mode & 07777) | kOwnerAll);
-  }
-  return folder;
 }
 
 void TargetTree::leave() {
@@ -332,66 +243,18 @@ std::optional<TargetFile> TargetTree::create_file(const repo::Entry& entry) {
   if (!tree.passed_over.empty()) return std::nullopt;
 
   auto file = std::make_unique<TargetFile::State>();
-  file->entry = entry;
-  file->path = tree.path_of(entry.name);
-  tree.open_file(*file);
-  if (!file->fd) return std::nullopt;
   file->shared = tree.shared;
   file->folder = tree.folders.back().target;
   file->folder_fd = tree.chain.share();
-  file->folder->file_begins();
-  file->has_begun = true;
-  if (entry.hard_link) {
-    const FolderPaths::Id id = tree.id_of_current();
-    if (tree.shared->linked.begin(*entry.hard_link)) file->linked_folder = id;
+  file->entry = entry;
+  file->path = tree.path_of(entry.name);
+  auto placed = place_file(tree.spot_of(entry));
+  if (!placed) return std::nullopt;
+  file->begin(*std::move(placed));
+  if (entry.hard_link && tree.shared->linked.begin(*entry.hard_link)) {
+    file->linked_folder = tree.id_of_current();
   }
   return TargetFile(std::move(file));
-}
-
-// Leaves file.fd closed if what exists stays.
-void TargetTree::State::open_file(TargetFile::State& file) {
-  constexpr int kNewFile = O_RDWR | O_CREAT | O_EXCL;
-  constexpr mode_t kPrivate = 0600;
-  using Place = TargetFile::State::Place;
-  const std::string& name = file.entry.name;
-  for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
-    file.place = Place::empty;
-    file.fd = open_beneath(fd(), name.c_str(), kNewFile, kPrivate);
-    if (file.fd) return;
-    if (errno != EEXIST) throw_io_error(file.path, "create", errno);
-    if (overwrite == Overwrite::if_changed && open_to_rewrite(file)) return;
-
-    const Existing existing = make_way(name);
-    if (existing == Existing::stays) return;
-    if (existing == Existing::gone) continue;
-    auto [error, temporary] = with_temporary_name([&](const char* unused) {
-      file.fd = open_beneath(fd(), unused, kNewFile, kPrivate);
-      return file.fd ? 0 : errno;
-    });
-    if (error != 0) throw_io_error(file.path, "create", error);
-    file.place = Place::taken;
-    file.temporary_name = std::move(temporary);
-    return;
-  }
-  throw repo::IoError(file.path + ": changes again and again");
-}
-
-bool TargetTree::State::open_to_rewrite(TargetFile::State& file) {
-  file.fd = open_beneath(fd(), file.entry.name.c_str(), O_RDWR | O_NONBLOCK);
-  struct stat status;
-  if (!file.fd || fstat(file.fd.get(), &status) != 0 ||
-      !may_be_rewritten(status, file.entry)) {
-    file.fd = {};
-    return false;
-  }
-  // Nobody is to read the new content who may not read it in the end.
-  const mode_t kept = status.st_mode & 07777 & file.entry.mode;
-  if (kept != (status.st_mode & 07777) && fchmod(file.fd.get(), kept) != 0) {
-    file.fd = {};
-    return false;
-  }
-  file.place = TargetFile::State::Place::rewritten;
-  return true;
 }
 
 void TargetTree::create_other(const repo::Entry& entry) {
@@ -410,38 +273,22 @@ void TargetTree::create_other(const repo::Entry& entry) {
   tree.has_begun = true;
   if (!tree.passed_over.empty()) return;
 
-  const auto refused = [&](int error) {
-    if (!is_device || error != EPERM) {
-      throw_io_error(path_of(entry.name), "create", error);
-    }
-    tree.shared->shortfalls.add("device", error, path_of(entry.name));
-  };
-  for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
-    const int error = make_other(tree.fd(), entry.name.c_str(), entry);
-    if (error == 0) {
-      const LinkedPlace made = tree.finish_other(entry.name.c_str(), entry);
-      return tree.remember_links(entry, made);
-    }
-    if (error != EEXIST) return refused(error);
-
-    const State::Existing existing = tree.make_way(entry.name);
-    if (existing == State::Existing::stays) return;
-    if (existing == State::Existing::gone) continue;
-    const auto [failed, temporary] =
-        tree.with_temporary_name([&](const char* unused) {
-          return make_other(tree.fd(), unused, entry);
-        });
-    if (failed != 0) return refused(failed);
-    const LinkedPlace made = tree.finish_other(temporary.c_str(), entry);
-    if (renameat(tree.fd(), temporary.c_str(), tree.fd(), entry.name.c_str()) !=
-        0) {
-      const int not_renamed = errno;
-      unlinkat(tree.fd(), temporary.c_str(), 0);
-      throw_io_error(path_of(entry.name), "rename", not_renamed);
-    }
-    return tree.remember_links(entry, made);
+  std::optional<LinkedPlace> made;
+  const Spot spot = tree.spot_of(entry);
+  const int error = place_by(spot, [&](const char* name) {
+    const int refused = make_other(spot.folder, name, entry);
+    if (refused == 0) made = tree.finish_other(name, entry);
+    return refused;
+  });
+  if (error == EPERM && is_device) {
+    tree.shared->shortfalls.add("device", error, spot.path);
+  } else if (error != 0) {
+    throw_io_error(spot.path, "create", error);
   }
-  throw repo::IoError(path_of(entry.name) + ": changes again and again");
+  if (made && entry.hard_link && tree.shared->linked.begin(*entry.hard_link)) {
+    made->folder = tree.id_of_current();
+    tree.shared->linked.finish(*entry.hard_link, *std::move(made));
+  }
 }
 
 // By a descriptor of what was just made, and only if it is that: `name` may be
@@ -466,13 +313,6 @@ LinkedPlace TargetTree::State::finish_other(const char* name,
           .inode = now.st_ino};
 }
 
-void TargetTree::State::remember_links(const repo::Entry& entry,
-                                       LinkedPlace made) {
-  if (!entry.hard_link || !shared->linked.begin(*entry.hard_link)) return;
-  made.folder = id_of_current();
-  shared->linked.finish(*entry.hard_link, std::move(made));
-}
-
 Linked TargetTree::link(const repo::Entry& entry) {
   State& tree = *state_;
   check_name(entry.name);
@@ -483,58 +323,29 @@ Linked TargetTree::link(const repo::Entry& entry) {
   const auto known = tree.shared->linked.find(*entry.hard_link);
   if (!known.is_known) return Linked::unknown;
   if (!known.place) return Linked::unfinished;
-  const LinkedPlace& place = *known.place;
-  const UniqueFd folder = tree.open_linked_folder(place.folder);
-  const int error =
-      folder ? tree.link_into_place(folder.get(), place, entry.name) : errno;
+  const Spot spot = tree.spot_of(entry);
+  const UniqueFd from = tree.open_linked_folder(known.place->folder);
+  int error = errno;
+  if (from) {
+    error = place_by(spot, [&](const char* name) {
+      return make_link(from.get(), *known.place, spot.folder, name);
+    });
+  }
   if (error == 0) return Linked::done;
   // Too many links, a file system without them, the earlier one moved away.
-  tree.shared->shortfalls.add("hard link", error, path_of(entry.name));
+  tree.shared->shortfalls.add("hard link", error, spot.path);
   return Linked::unknown;
-}
-
-// 0 or an errno.
-int TargetTree::State::link_into_place(int from, const LinkedPlace& place,
-                                       const std::string& name) {
-  for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
-    const auto make = [&](const char* as) {
-      if (linkat(from, place.name.c_str(), fd(), as, 0) != 0) return errno;
-      if (is_that_file(as, place)) return 0;
-      unlinkat(fd(), as, 0);
-      return ENOENT;
-    };
-    const int error = make(name.c_str());
-    if (error != EEXIST) return error;
-    if (is_that_file(name.c_str(), place)) return 0;
-
-    const Existing existing = make_way(name);
-    if (existing == Existing::stays) return 0;
-    if (existing == Existing::gone) continue;
-    const auto [failed, temporary] = with_temporary_name(make);
-    if (failed != 0) return failed;
-    if (renameat(fd(), temporary.c_str(), fd(), name.c_str()) == 0) return 0;
-    const int not_renamed = errno;
-    unlinkat(fd(), temporary.c_str(), 0);
-    return not_renamed;
-  }
-  return EBUSY;
-}
-
-bool TargetTree::State::is_that_file(const char* name,
-                                     const LinkedPlace& place) const {
-  struct stat status;
-  return fstatat(fd(), name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-         status.st_dev == place.device && status.st_ino == place.inode;
 }
 
 // Nothing, with errno, where the way there no longer leads through folders.
 UniqueFd TargetTree::State::open_linked_folder(FolderPaths::Id id) {
-  if (folders.back().id == id) {
-    return UniqueFd(fcntl(fd(), F_DUPFD_CLOEXEC, 0));
-  }
+  const auto again = [](int fd) {
+    return UniqueFd(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  };
+  if (folders.back().id == id) return again(fd());
   if (!linked_folder_fd || linked_folder != id) {
     linked_folder_fd = {};
-    UniqueFd folder(fcntl(chain.start(), F_DUPFD_CLOEXEC, 0));
+    UniqueFd folder = again(chain.start());
     for (const std::string& name : folder_paths.names(id)) {
       if (!folder) return folder;
       folder = open_beneath(folder.get(), name.c_str(), O_PATH | O_DIRECTORY);
@@ -543,17 +354,16 @@ UniqueFd TargetTree::State::open_linked_folder(FolderPaths::Id id) {
     linked_folder = id;
     linked_folder_fd = std::move(folder);
   }
-  return UniqueFd(fcntl(linked_folder_fd.get(), F_DUPFD_CLOEXEC, 0));
+  return again(linked_folder_fd.get());
 }
 
 FolderPaths::Id TargetTree::State::id_of_current() {
   std::size_t known = folders.size() - 1;
   while (!folders[known].id) --known;  // the root's is always known
   for (std::size_t i = known + 1; i < folders.size(); ++i) {
-    const std::string name =
-        path.substr(folders[i - 1].path_size + 1,
-                    folders[i].path_size - folders[i - 1].path_size - 1);
-    folders[i].id = folder_paths.add(*folders[i - 1].id, name);
+    const std::size_t begin = folders[i - 1].path_size + 1;
+    folders[i].id = folder_paths.add(
+        *folders[i - 1].id, path.substr(begin, folders[i].path_size - begin));
   }
   return *folders.back().id;
 }

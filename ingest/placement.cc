@@ -1,0 +1,199 @@
+#include "ingest/placement.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <utility>
+
+#include "ingest/file_error.h"
+#include "ingest/open_beneath.h"
+
+namespace cairn::ingest {
+namespace {
+
+constexpr int kOpenFolder = O_RDONLY | O_DIRECTORY | O_NONBLOCK;
+// Readable too: what was written may be verified before the file gets its name.
+constexpr int kNewFile = O_RDWR | O_CREAT | O_EXCL;
+constexpr mode_t kPrivateFile = 0600;
+constexpr mode_t kOwnerAll = 0700;
+constexpr mode_t kModeBits = 07777;
+
+// How often a name is tried again that changes under us.
+constexpr int kMostAttempts = 16;
+
+[[noreturn]] void give_up(const Spot& spot) {
+  throw repo::IoError(spot.path + ": changes again and again");
+}
+
+[[noreturn]] void refuse_existing(const Spot& spot) {
+  throw repo::RefusedForSafety(spot.path + ": exists already");
+}
+
+// Calls `make` with names until one is free; the error of the last call and its
+// name. Anybody may guess the names, and gains nothing: `make` never takes what
+// is there.
+std::pair<int, std::string> make_with_temporary_name(
+    const std::function<int(const char*)>& make) {
+  static std::atomic<std::uint64_t> count = 0;
+  for (;;) {
+    std::string name =
+        ".cairn-" + std::to_string(getpid()) + "-" + std::to_string(++count);
+    const int error = make(name.c_str());
+    if (error != EEXIST) return {error, std::move(name)};
+  }
+}
+
+enum class Existing { stays, gone, to_be_replaced };
+
+// Makes way for what is no folder. A folder must be empty, and is removed;
+// anything else is there until the new one takes its name.
+Existing make_way(const Spot& spot) {
+  if (spot.overwrite == Overwrite::never) return Existing::stays;
+  if (spot.overwrite == Overwrite::refuse) refuse_existing(spot);
+  if (unlinkat(spot.folder, spot.entry.name.c_str(), AT_REMOVEDIR) == 0) {
+    return Existing::gone;
+  }
+  if (errno == ENOENT) return Existing::gone;
+  if (errno == ENOTDIR) return Existing::to_be_replaced;
+  if (errno == ENOTEMPTY || errno == EEXIST || errno == EBUSY) {
+    throw repo::RefusedForSafety(spot.path +
+                                 ": a folder that is not empty is in the way");
+  }
+  throw_io_error(spot.path, "remove", errno);
+}
+
+// A folder that is to get its metadata anew may be opened for us meanwhile.
+UniqueFd open_existing_folder(const Spot& spot) {
+  const char* const name = spot.entry.name.c_str();
+  UniqueFd folder = open_beneath(spot.folder, name, kOpenFolder);
+  if (spot.overwrite == Overwrite::never) return folder;
+  if (!folder && errno == EACCES) {
+    const UniqueFd closed =
+        open_beneath(spot.folder, name, O_PATH | O_DIRECTORY);
+    const std::string proc = "/proc/self/fd/" + std::to_string(closed.get());
+    if (!closed || chmod(proc.c_str(), kOwnerAll) != 0) {
+      errno = EACCES;
+      return {};
+    }
+    folder = open_beneath(spot.folder, name, kOpenFolder);
+  }
+  struct stat status;
+  if (folder && geteuid() != 0 && fstat(folder.get(), &status) == 0 &&
+      (status.st_mode & kOwnerAll) != kOwnerAll) {
+    // Refused where the folder is another's; then its entries will say so.
+    (void)fchmod(folder.get(), (status.st_mode & kModeBits) | kOwnerAll);
+  }
+  return folder;
+}
+
+// Whether a file may be rewritten where it is. Not one with another name, which
+// may lie outside the target; nor one that somebody else could still write when
+// it has become another's.
+bool may_be_rewritten(const struct stat& existing, const repo::Entry& entry) {
+  constexpr mode_t kOthersWrite = S_IWGRP | S_IWOTH;
+  const bool is_trusted =
+      existing.st_uid == geteuid() || existing.st_uid == entry.uid;
+  return S_ISREG(existing.st_mode) && existing.st_nlink == 1 && is_trusted &&
+         (existing.st_mode & kOthersWrite & ~entry.mode) == 0;
+}
+
+UniqueFd open_to_rewrite(const Spot& spot) {
+  UniqueFd file =
+      open_beneath(spot.folder, spot.entry.name.c_str(), O_RDWR | O_NONBLOCK);
+  struct stat status;
+  if (!file || fstat(file.get(), &status) != 0 ||
+      !may_be_rewritten(status, spot.entry)) {
+    return {};
+  }
+  // Nobody is to read the new content who may not read it in the end.
+  const mode_t mode = status.st_mode & kModeBits;
+  const mode_t kept = mode & spot.entry.mode;
+  if (kept != mode && fchmod(file.get(), kept) != 0) return {};
+  return file;
+}
+
+}  // namespace
+
+std::optional<PlacedFolder> place_folder(const Spot& spot) {
+  const char* const name = spot.entry.name.c_str();
+  for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
+    const bool is_new = mkdirat(spot.folder, name, kOwnerAll) == 0;
+    if (!is_new && errno != EEXIST) {
+      throw_io_error(spot.path, "create", errno);
+    }
+    if (!is_new && spot.overwrite == Overwrite::refuse) refuse_existing(spot);
+    UniqueFd folder = is_new ? open_beneath(spot.folder, name, kOpenFolder)
+                             : open_existing_folder(spot);
+    if (folder) {
+      struct stat status;
+      if (fstat(folder.get(), &status) != 0) {
+        throw_io_error(spot.path, "stat", errno);
+      }
+      if (is_new && status.st_uid != geteuid()) {
+        throw repo::RefusedForSafety(spot.path +
+                                     ": replaced while it was being made");
+      }
+      return PlacedFolder{std::move(folder), is_new};
+    }
+    const bool is_no_folder = errno == ENOTDIR || errno == ELOOP;
+    if (!is_no_folder && errno != ENOENT) {
+      throw_io_error(spot.path, "open", errno);
+    }
+    if (is_no_folder && spot.overwrite == Overwrite::never) return std::nullopt;
+    if (is_no_folder && unlinkat(spot.folder, name, 0) != 0 &&
+        errno != ENOENT && errno != EISDIR) {
+      throw_io_error(spot.path, "remove", errno);
+    }
+  }
+  give_up(spot);
+}
+
+std::optional<PlacedFile> place_file(const Spot& spot) {
+  using Place = PlacedFile::Place;
+  for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
+    UniqueFd file = open_beneath(spot.folder, spot.entry.name.c_str(), kNewFile,
+                                 kPrivateFile);
+    if (file) return PlacedFile{std::move(file), Place::empty, {}};
+    if (errno != EEXIST) throw_io_error(spot.path, "create", errno);
+    if (spot.overwrite == Overwrite::if_changed) {
+      file = open_to_rewrite(spot);
+      if (file) return PlacedFile{std::move(file), Place::rewritten, {}};
+    }
+
+    const Existing existing = make_way(spot);
+    if (existing == Existing::stays) return std::nullopt;
+    if (existing == Existing::gone) continue;
+    auto [error, temporary] = make_with_temporary_name([&](const char* name) {
+      file = open_beneath(spot.folder, name, kNewFile, kPrivateFile);
+      return file ? 0 : errno;
+    });
+    if (error != 0) throw_io_error(spot.path, "create", error);
+    return PlacedFile{std::move(file), Place::taken, std::move(temporary)};
+  }
+  give_up(spot);
+}
+
+int place_by(const Spot& spot, const std::function<int(const char*)>& make) {
+  const char* const name = spot.entry.name.c_str();
+  for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
+    const int error = make(name);
+    if (error != EEXIST) return error;
+
+    const Existing existing = make_way(spot);
+    if (existing == Existing::stays) return 0;
+    if (existing == Existing::gone) continue;
+    const auto [failed, temporary] = make_with_temporary_name(make);
+    if (failed != 0) return failed;
+    if (renameat(spot.folder, temporary.c_str(), spot.folder, name) == 0) {
+      return 0;
+    }
+    const int not_renamed = errno;
+    unlinkat(spot.folder, temporary.c_str(), 0);
+    return not_renamed;
+  }
+  give_up(spot);
+}
+
+}  // namespace cairn::ingest

@@ -1,0 +1,49 @@
+// How an entry gets its name in a folder where something may have it already.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "ingest/target_tree.h"
+#include "ingest/unique_fd.h"
+#include "repo/entry.h"
+
+namespace cairn::ingest {
+
+struct Spot {
+  int folder;
+  const repo::Entry& entry;
+  std::string path;  // of the entry, for messages
+  Overwrite overwrite;
+};
+
+struct PlacedFolder {
+  UniqueFd fd;
+  bool is_new = false;
+};
+
+// Nothing: what is there is no folder and stays.
+[[nodiscard]] std::optional<PlacedFolder> place_folder(const Spot& spot);
+
+struct PlacedFile {
+  enum class Place {
+    empty,      // nothing had its name; written under it
+    taken,      // written under a temporary name, to be renamed
+    rewritten,  // an existing file, rewritten where it differs
+  };
+  UniqueFd fd;
+  Place place = Place::empty;
+  std::string temporary_name;  // of a taken place
+};
+
+// Nothing: what is there stays.
+[[nodiscard]] std::optional<PlacedFile> place_file(const Spot& spot);
+
+// For what is whole at once, such as a symlink: calls `make` with the entry's
+// name, or with a temporary one that is then renamed. `make` and this return 0
+// or an errno; 0 also where what is there stays.
+[[nodiscard]] int place_by(const Spot& spot,
+                           const std::function<int(const char*)>& make);
+
+}  // namespace cairn::ingest
