@@ -2,7 +2,10 @@
 
 #include <zstd.h>
 
+#include <algorithm>
+#include <array>
 #include <cassert>
+#include <cstdint>
 #include <new>
 
 namespace cairn::repo {
@@ -77,10 +80,34 @@ Decompressor::~Decompressor() = default;
 Decompressor::Decompressor(Decompressor&&) noexcept = default;
 Decompressor& Decompressor::operator=(Decompressor&&) noexcept = default;
 
+namespace {
+
+constexpr std::array<std::byte, 4> kFrameMagic = {
+    std::byte{0x28}, std::byte{0xb5}, std::byte{0x2f}, std::byte{0xfd}};
+
+// What the frame's header asks for (RFC 8878, 3.1.1.1.2). A frame that is one
+// segment has its content for a window, which callers bound.
+bool has_small_window(std::span<const std::byte> frame) {
+  if (frame.size() < kFrameMagic.size() + 2) return false;
+  constexpr std::byte kSingleSegment{0x20};
+  if ((frame[4] & kSingleSegment) != std::byte{0}) return true;
+  const auto window = std::to_integer<std::uint64_t>(frame[5]);
+  const std::uint64_t base = std::uint64_t{1} << (10 + (window >> 3));
+  return base + base / 8 * (window & 7) <= std::uint64_t{1} << kMaxWindowLog;
+}
+
+}  // namespace
+
 bool Decompressor::decompress(std::span<const std::byte> frame,
                               std::span<const std::byte> base,
                               std::span<std::byte> out) {
   auto* const context = state_->context.get();
+  // No skippable frame, none of an old draft of zstd.
+  if (frame.size() < kFrameMagic.size() ||
+      !std::ranges::equal(frame.first(kFrameMagic.size()), kFrameMagic) ||
+      !has_small_window(frame)) {
+    return false;
+  }
   // One frame and nothing behind it: ZSTD_decompressDCtx would take several.
   const std::size_t frame_size =
       ZSTD_findFrameCompressedSize(frame.data(), frame.size());
