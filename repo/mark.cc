@@ -15,8 +15,6 @@ namespace {
 constexpr std::string_view kFolder = "marks/";
 constexpr SealedRecordKind kKind{ObjectType::mark, "cairn mark",
                                  Authority::keeper};
-constexpr std::uint64_t kLimitBytes = 64U << 10;
-constexpr std::size_t kMaxReason = 4096;
 
 }  // namespace
 
@@ -58,7 +56,7 @@ Mark decode_mark(std::span<const std::byte> bytes, std::string_view name) {
         mark.time = read_time(in);
         break;
       case 4:
-        mark.reason = in.text(kMaxReason);
+        mark.reason = in.text(kMaxSealedRecordBytes);
         break;
       case 5:
         mark.until = read_time(in);
@@ -86,12 +84,11 @@ MarkId publish_mark(Storage& storage, const Keyring& keyring,
 Mark read_mark(const Storage& storage, const Keyring& keyring,
                const MarkId& id) {
   const std::string name = mark_name(id);
-  const auto object = get_whole(storage, name, kLimitBytes);
+  const auto object = get_whole(storage, name, kMaxSealedRecordBytes);
   return decode_mark(open_record(kKind, keyring, id.bytes, object, name), name);
 }
 
-std::vector<StoredMark> read_marks(const Storage& storage,
-                                   const Keyring& keyring) {
+std::vector<MarkId> list_marks(const Storage& storage) {
   std::vector<MarkId> ids;
   storage.list("marks", [&](const ListedObject& object) {
     const auto id =
@@ -99,8 +96,13 @@ std::vector<StoredMark> read_marks(const Storage& storage,
     if (id) ids.push_back(*id);
   });
   std::ranges::sort(ids);
+  return ids;
+}
+
+std::vector<StoredMark> read_marks(const Storage& storage,
+                                   const Keyring& keyring) {
   std::vector<StoredMark> marks;
-  for (const auto& id : ids) {
+  for (const auto& id : list_marks(storage)) {
     try {
       marks.push_back({id, read_mark(storage, keyring, id)});
     } catch (const NotFound&) {

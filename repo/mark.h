@@ -40,9 +40,12 @@ struct StoredMark {
 MarkId publish_mark(Storage& storage, const Keyring& keyring,
                     const Signer& signer, const Mark& mark);
 
-// Throws CorruptionError, NotFound, UnsupportedFormat.
+// Throws CorruptionError (also for a signature that does not count), NotFound,
+// UnsupportedFormat.
 [[nodiscard]] Mark read_mark(const Storage& storage, const Keyring& keyring,
                              const MarkId& id);
+
+[[nodiscard]] std::vector<MarkId> list_marks(const Storage& storage);
 
 // Every mark. Throws CorruptionError for one that is damaged or forged: whoever
 // asks decides over deletion, and must not decide without it.

@@ -40,8 +40,11 @@ void write(CborWriter& out, const WrappedKey& key) {
 WrappedKey read_wrapped_key(CborReader& in) {
   WrappedKey key;
   in.array_of(4);
-  key.key_class = static_cast<KeyClass>(
-      in.uint(static_cast<std::uint64_t>(KeyClass::names)));
+  const auto key_class = in.uint();
+  if (key_class > static_cast<std::uint64_t>(KeyClass::names)) {
+    throw UnsupportedFormat("a key of a class that this cairn does not know");
+  }
+  key.key_class = static_cast<KeyClass>(key_class);
   key.generation = static_cast<std::uint32_t>(in.uint(~std::uint32_t{0}));
   if (in.uint() != kWrapSealedBox) {
     throw UnsupportedFormat(
@@ -177,6 +180,9 @@ Directory open_directory(const crypto::Secret& index_key, const PackHead& head,
                          std::span<const std::byte> sealed,
                          std::string_view name) {
   const std::string object(name);
+  if (sealed.empty() || sealed.size() % kDirectoryStep != 0) {
+    throw CorruptionError(object + ": directory size cannot be");
+  }
   std::vector<std::byte> plain(sealed.size() - crypto::kTagBytes);
   if (!crypto::open(directory_key(index_key, head),
                     directory_data(head, directory_offset), sealed, plain)) {

@@ -33,7 +33,11 @@ std::vector<std::byte> seal_record(const SealedRecordKind& kind,
   write(body, signer.chain());
   body.bytes(
       signer.sign({kind.label, keyring.repository(), {id, statement.view()}}));
-  return enclose(kind.type, body.view());
+  auto object = enclose(kind.type, body.view());
+  if (object.size() > kMaxSealedRecordBytes) {
+    throw Error(std::string(kind.label) + ": its text is too long");
+  }
+  return object;
 }
 
 std::vector<std::byte> open_record(const SealedRecordKind& kind,
@@ -46,7 +50,7 @@ std::vector<std::byte> open_record(const SealedRecordKind& kind,
   in.array_of(5);
   const std::size_t begin = body.size() - in.left();
   const auto number = static_cast<std::uint32_t>(in.uint(~std::uint32_t{0}));
-  const auto salt = in.bytes(kSaltBytes);
+  const auto salt = in.fixed<kSaltBytes>();
   const auto sealed = in.bytes(body.size());
   const std::size_t end = body.size() - in.left();
   const SignerChain signer = read_signer_chain(in);

@@ -13,13 +13,17 @@
 
 namespace cairn::repo {
 
+// FORMAT.md, section 12.
+inline constexpr std::size_t kMaxSealedRecordBytes = std::size_t{64} << 10;
+
 struct SealedRecordKind {
   ObjectType type;
   std::string_view label;  // of key, seal and signature
   Authority authority;     // who may sign it
 };
 
-// `id` are the 16 bytes that name the object.
+// `id` are the 16 bytes that name the object. Throws Error when it would be
+// larger than a reader takes.
 [[nodiscard]] std::vector<std::byte> seal_record(
     const SealedRecordKind& kind, const Keyring& keyring, const Signer& signer,
     std::span<const std::byte> id, std::span<const std::byte> plain);

@@ -24,7 +24,6 @@ namespace {
 constexpr std::string_view kFolder = "sessions/";
 constexpr SealedRecordKind kKind{ObjectType::session, "cairn session",
                                  Authority::indexer};
-constexpr std::uint64_t kLimitBytes = 64U << 10;
 
 std::string first_word_of(const char* path) {
   std::ifstream in(path);
@@ -120,6 +119,18 @@ std::vector<std::byte> encode(const SessionRecord& record) {
   return std::move(out).take();
 }
 
+namespace {
+
+SessionPurpose read_purpose(CborReader& in, std::string_view name) {
+  const auto purpose = in.uint();
+  if (purpose > static_cast<std::uint64_t>(SessionPurpose::prune)) {
+    throw UnsupportedFormat(std::string(name) + ": unknown purpose");
+  }
+  return static_cast<SessionPurpose>(purpose);
+}
+
+}  // namespace
+
 SessionRecord decode_session(std::span<const std::byte> bytes,
                              std::string_view name) {
   CborReader in(bytes, name);
@@ -133,7 +144,7 @@ SessionRecord decode_session(std::span<const std::byte> bytes,
         record.started = read_time(in);
         break;
       case 2:
-        record.process.host = in.text(1024);
+        record.process.host = in.text(kMaxSealedRecordBytes);
         break;
       case 3:
         record.process.machine = in.fixed<crypto::kDigestBytes>();
@@ -151,8 +162,7 @@ SessionRecord decode_session(std::span<const std::byte> bytes,
         record.process.start = in.uint();
         break;
       case 8:
-        record.purpose = static_cast<SessionPurpose>(
-            in.uint(static_cast<std::uint64_t>(SessionPurpose::prune)));
+        record.purpose = read_purpose(in, name);
         break;
       default:
         in.unknown_key(*key);
@@ -172,7 +182,14 @@ Session::Session(Storage& storage, const Keyring& keyring, const Signer& signer,
   if (storage_.create(session_name(id_), object) == Created::exists) {
     throw IoError(session_name(id_) + ": exists already");  // 2^-128
   }
-  for (const auto& [id, other] : read_sessions(storage_, keyring)) {
+  std::vector<StoredSession> others;
+  try {
+    others = read_sessions(storage_, keyring);
+  } catch (const Error&) {
+    end();
+    throw;
+  }
+  for (const auto& [id, other] : others) {
     if (id == id_ || is_certainly_gone(other.process)) continue;
     if (purpose == SessionPurpose::write &&
         other.purpose == SessionPurpose::write) {
@@ -192,7 +209,7 @@ void Session::end() { storage_.remove(session_name(id_)); }
 SessionRecord read_session(const Storage& storage, const Keyring& keyring,
                            const SessionId& id) {
   const std::string name = session_name(id);
-  const auto object = get_whole(storage, name, kLimitBytes);
+  const auto object = get_whole(storage, name, kMaxSealedRecordBytes);
   return decode_session(open_record(kKind, keyring, id.bytes, object, name),
                         name);
 }

@@ -60,7 +60,8 @@ class Session {
   // Registers, then looks at the others: throws LockedError, having taken the
   // registration back, when a prune is at work (for a writer), or any live
   // session (for a prune). Of two that begin at once at least one sees the
-  // other.
+  // other. CorruptionError, likewise, for a session that cannot be read: it
+  // may be anybody's.
   Session(Storage& storage, const Keyring& keyring, const Signer& signer,
           SessionPurpose purpose, const Timestamp& now);
 

@@ -89,10 +89,8 @@ std::optional<std::string_view> find_fault(const SignerChain& chain,
   if (!crypto::verify(chain.role_key, host.bytes(), chain.host_certificate)) {
     return "signed by a host that is not certified";
   }
-  if (chain.role == Role::owner) {
-    if (chain.role_key != root_key || chain.role_certificate) {
-      return "signed by an owner that is not this repository's";
-    }
+  if (chain.role == Role::owner && chain.role_key == root_key) {
+    if (chain.role_certificate) return "the root key with a certificate";
     return std::nullopt;
   }
   const std::array<std::byte, 1> role = {static_cast<std::byte>(chain.role)};

@@ -18,8 +18,9 @@ constexpr std::string_view kHeaderLabel = "cairn snapshot header";
 constexpr std::string_view kRecordLabel = "cairn snapshot record";
 constexpr std::uint64_t kLimitBytes = std::uint64_t{16} << 20;
 constexpr std::size_t kSaltBytes = 32;
-constexpr std::size_t kMaxText = 65'536;
-constexpr std::size_t kMaxItems = 100'000;
+// Nothing in a snapshot is bounded but the whole.
+constexpr std::size_t kMaxText = kLimitBytes;
+constexpr std::size_t kMaxItems = kLimitBytes;
 constexpr std::uint64_t kIsSnapshot = 0;
 constexpr std::uint64_t kIsTombstone = 1;
 
@@ -60,6 +61,17 @@ std::vector<std::byte> signed_object(
   write(body, signer.chain());
   body.bytes(signer.sign({kLabel, repository, {id.bytes, statement.view()}}));
   return enclose(ObjectType::snapshot, body.view());
+}
+
+// A number of this text that a newer one may have added to.
+template <typename Enum>
+Enum read_known(CborReader& in, std::string_view name, Enum last) {
+  const std::uint64_t number = in.uint();
+  if (number > static_cast<std::uint64_t>(last)) {
+    throw UnsupportedFormat(std::string(name) +
+                            ": a source of unknown kind or status");
+  }
+  return static_cast<Enum>(number);
 }
 
 }  // namespace
@@ -199,10 +211,8 @@ SnapshotRecord decode_record(std::span<const std::byte> bytes,
           in.array_of(6);
           SourceReport source;
           source.name = in.byte_text(kMaxText);
-          source.kind = static_cast<SourceKind>(
-              in.uint(static_cast<std::uint64_t>(SourceKind::command)));
-          source.status = static_cast<SourceStatus>(
-              in.uint(static_cast<std::uint64_t>(SourceStatus::failed)));
+          source.kind = read_known(in, name, SourceKind::command);
+          source.status = read_known(in, name, SourceStatus::failed);
           source.bytes = in.uint();
           source.entries = in.uint();
           source.message = in.text(kMaxText);
@@ -273,18 +283,22 @@ std::variant<Snapshot, Tombstone> read_slot(const Storage& storage,
   CborReader in(body, name);
   const std::size_t fields = in.array(8);
   const std::size_t begin = body.size() - in.left();
-  const bool is_snapshot = in.uint(kIsTombstone) == kIsSnapshot;
+  const std::uint64_t type = in.uint();
+  if (type > kIsTombstone) {
+    throw UnsupportedFormat(name + ": neither snapshot nor tombstone");
+  }
+  const bool is_snapshot = type == kIsSnapshot;
   if (fields != (is_snapshot ? 8U : 5U)) in.fail("a record of another length");
 
   std::uint64_t generation_number = 0;
-  std::span<const std::byte> salt;
+  std::array<std::byte, kSaltBytes> salt{};
   std::span<const std::byte> header;
   crypto::Wrapped wrapped{};
   std::span<const std::byte> record;
   Tombstone tombstone{id, {}, {}};
   if (is_snapshot) {
     generation_number = in.uint(~std::uint32_t{0});
-    salt = in.bytes(kSaltBytes);
+    salt = in.fixed<kSaltBytes>();
     header = in.bytes(body.size());
     wrapped = in.fixed<crypto::kWrappedBytes>();
     record = in.bytes(body.size());
