@@ -803,7 +803,8 @@ def verify_all(repo):
     for name in repo.names("sessions"):
         with repo.noting("sessions/" + name):
             check_shape(repo.sealed_record("sessions", name, "n",
-                                           "cairn session", (OWNER, WRITE)),
+                                           "cairn session",
+                                           (OWNER, WRITE, MAINTAIN)),
                         SESSION, "session")
     snapshots, packs = repo.snapshots(), repo.load_packs()
     for name in repo.names("index", 64):
