@@ -93,7 +93,7 @@ class OpenFile {
                                  std::span<std::byte> out) const;
 
  private:
-  friend class FileSource;
+  friend class TreeWalk;
   struct State;
   explicit OpenFile(std::unique_ptr<State> state);
 
