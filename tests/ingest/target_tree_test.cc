@@ -9,14 +9,17 @@
 
 #include <algorithm>
 #include <atomic>
+#include <fstream>
 #include <functional>
 #include <map>
+#include <random>
 #include <thread>
 
 #include "ingest/file_source.h"
 #include "repo/error.h"
 #include "tests/support/bytes.h"
 #include "tests/support/deny_syscalls.h"
+#include "tests/support/for_each_seed.h"
 #include "tests/support/temp_folder.h"
 
 namespace cairn::ingest {
@@ -921,6 +924,203 @@ TEST(TargetTree, GoesOnAfterAFolderWasMovedOutOfTheTarget) {
   EXPECT_EQ(read_file(folder / "target/d/file"), "x");
   EXPECT_FALSE(fs::exists(folder / "file"));
   EXPECT_EQ(names_in(folder / "moved too"), Names{"d"});
+}
+
+// Restores what a source gives as it gives it, without a repository between.
+class Copier : public FileVisitor {
+ public:
+  // Parents of `top` are passed through.
+  Copier(const fs::path& top, TargetTree& target)
+      : above_(std::distance(top.begin(), top.end()) - 2), target_(target) {}
+
+  void folder_begins(const Entry& folder) override {
+    if (depth_++ < above_) return;
+    Entry entry = folder;
+    if (depth_ == above_ + 1) entry.name.clear();
+    target_.enter(entry);
+  }
+  void folder_ends() override {
+    if (--depth_ >= above_) target_.leave();
+  }
+  void file(const Entry& entry, const FileState&, std::string_view,
+            Opener& opener) override {
+    if (entry.hard_link && target_.link(entry) == Linked::done) return;
+    OpenFile source = opener.open();
+    Entry whole = entry;
+    whole.holes = source.holes();
+    auto file = target_.create_file(whole);
+    testing_support::Bytes part(5000);
+    std::uint64_t at = 0;
+    auto hole = whole.holes.begin();
+    while (const std::size_t size = source.read(part)) {
+      std::span<const std::byte> rest = std::span(part).first(size);
+      while (!rest.empty()) {
+        if (hole != whole.holes.end() && hole->offset == at) {
+          at += (hole++)->size;
+        }
+        const std::uint64_t room =
+            hole == whole.holes.end() ? rest.size() : hole->offset - at;
+        const auto now = rest.first(std::min<std::uint64_t>(room, rest.size()));
+        file->write(at, now);
+        at += now.size();
+        rest = rest.subspan(now.size());
+      }
+    }
+    std::move(*file).finish();
+  }
+  void other(const Entry& entry) override {
+    if (entry.hard_link && target_.link(entry) == Linked::done) return;
+    target_.create_other(entry);
+  }
+  void socket_skipped(std::string_view) override {}
+  void excluded(std::string_view) override {}
+  void unreadable(std::string_view path, std::string_view why) override {
+    ADD_FAILURE() << path << ": " << why;
+  }
+
+ private:
+  const std::ptrdiff_t above_;
+  std::ptrdiff_t depth_ = 0;
+  TargetTree& target_;
+};
+
+void copy_tree(const fs::path& from, const fs::path& to, Overwrite overwrite) {
+  TargetTree target(to, overwrite);
+  Copier copier(from, target);
+  FileSource(std::vector{from.native()}, {}).walk(copier, {});
+  target.finish();
+  EXPECT_TRUE(target.shortfalls().empty());
+}
+
+struct Found {
+  Entry entry;
+  std::string content;
+  // The first path of the same file.
+  fs::path first_name;
+
+  bool operator==(const Found&) const = default;
+};
+
+std::map<fs::path, Found> everything_in(const fs::path& top) {
+  std::map<fs::path, Found> all;
+  std::map<repo::HardLink, fs::path> first_names;
+  std::vector<fs::path> paths{top};
+  for (const auto& entry : fs::recursive_directory_iterator(top)) {
+    paths.push_back(entry.path());
+  }
+  std::ranges::sort(paths);
+  for (const auto& path : paths) {
+    const fs::path relative = path.lexically_relative(top);
+    Found found{.entry = describe(path), .content = {}, .first_name = relative};
+    if (path == top) found.entry.name.clear();
+    if (found.entry.type == EntryType::file) found.content = read_file(path);
+    if (found.entry.hard_link) {
+      found.first_name =
+          first_names.try_emplace(*found.entry.hard_link, relative)
+              .first->second;
+      found.entry.hard_link.reset();
+    }
+    all.emplace(relative, std::move(found));
+  }
+  return all;
+}
+
+void set_random_metadata(std::mt19937_64& random, const fs::path& path) {
+  const bool is_symlink = fs::is_symlink(path);
+  const char* const name = path.c_str();
+  if (geteuid() == 0 && random() % 2 == 0) {
+    ASSERT_EQ(lchown(name, static_cast<uid_t>(random() % 100),
+                     static_cast<gid_t>(random() % 100)),
+              0);
+  }
+  if (!is_symlink) {
+    if (fs::is_regular_file(path) && random() % 3 == 0) {
+      const std::string value(random() % 2000, 'v');
+      (void)setxattr(name, "user.note", value.data(), value.size(), 0);
+    }
+    ASSERT_EQ(chmod(name, 0700 | static_cast<mode_t>(random() % 07777)), 0);
+  }
+  const timespec times[]{
+      {0, UTIME_OMIT},
+      {static_cast<time_t>(random() % 2'000'000'000) - 100'000'000,
+       static_cast<long>(random() % 1'000'000'000)}};
+  ASSERT_EQ(utimensat(AT_FDCWD, name, times, AT_SYMLINK_NOFOLLOW), 0);
+}
+
+// Leaves out what a user who is not root may not make.
+void make_random_tree(std::mt19937_64& random, const fs::path& top) {
+  std::vector<fs::path> folders{top};
+  std::vector<fs::path> files;
+  fs::create_directory(top);
+  for (int i = 0; i < 30; ++i) {
+    const fs::path path =
+        folders[random() % folders.size()] /
+        ("\xff\n" + std::string(random() % 200, 'n') + std::to_string(i));
+    switch (random() % 6) {
+      case 0:
+        fs::create_directory(path);
+        folders.push_back(path);
+        break;
+      case 1:
+        fs::create_symlink(std::string(1 + random() % 100, 't'), path);
+        break;
+      case 2:
+        ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+        break;
+      case 3:
+        if (!files.empty()) {
+          fs::create_hard_link(files[random() % files.size()], path);
+          break;
+        }
+        [[fallthrough]];
+      default:
+        std::ofstream out(path, std::ios::binary);
+        for (std::uint64_t parts = random() % 4; parts > 0; --parts) {
+          if (random() % 2 == 0) {
+            out.seekp(static_cast<std::streamoff>(random() % 200'000),
+                      std::ios::cur);
+          }
+          out << std::string(random() % 30'000, static_cast<char>(random()));
+        }
+        files.push_back(path);
+    }
+  }
+  std::vector<fs::path> all(fs::recursive_directory_iterator(top), {});
+  std::ranges::sort(all, std::greater<>());  // folders after what they hold
+  all.push_back(top);
+  for (const auto& path : all) set_random_metadata(random, path);
+}
+
+TEST(TargetTree, ARestoredTreeIsTheSame) {
+  testing_support::for_each_seed(20, [](auto& random) {
+    TempFolder folder;
+    make_random_tree(random, folder / "source");
+    const auto original = everything_in(folder / "source");
+
+    copy_tree(folder / "source", folder / "copy", Overwrite::refuse);
+    EXPECT_EQ(everything_in(folder / "copy"), original);
+  });
+}
+
+TEST(TargetTree, ATreeRestoredOverAnotherIsTheSameToo) {
+  for (const Overwrite mode : {Overwrite::if_changed, Overwrite::always}) {
+    testing_support::for_each_seed(10, [mode](auto& random) {
+      TempFolder folder;
+      make_random_tree(random, folder / "source");
+      const auto original = everything_in(folder / "source");
+      copy_tree(folder / "source", folder / "copy", Overwrite::refuse);
+      for (const auto& [path, found] : original) {
+        const fs::path copied = folder / "copy" / path;
+        if (found.entry.type == EntryType::file && random() % 2 == 0) {
+          write_file(copied, std::string(random() % 50'000, 'o'));
+        }
+        set_random_metadata(random, copied);
+      }
+
+      copy_tree(folder / "source", folder / "copy", mode);
+      EXPECT_EQ(everything_in(folder / "copy"), original);
+    });
+  }
 }
 
 TEST(TargetTree, TellsThatTheSpaceIsFull) {
