@@ -28,6 +28,21 @@ void walk_graph(const Link& root, const GraphVisitor& visitor) {
   }
 }
 
+namespace {
+
+constexpr std::size_t kSlots = std::size_t{1} << 18;
+
+}  // namespace
+
+RecentlyReached::RecentlyReached() : slots_(kSlots) {}
+
+bool RecentlyReached::contains_or_add(const Link& link) {
+  Slot& slot = slots_[link.id.prefix() % kSlots];
+  if (slot.is_used && slot.id == link.id && slot.kind == link.kind) return true;
+  slot = {link.id, link.kind, true};
+  return false;
+}
+
 bool VisitedNodes::add(const BlobId& id) {
   return seen_.insert(half_of(id)).second;
 }

@@ -30,6 +30,26 @@ struct GraphVisitor {
 // nesting in memory.
 void walk_graph(const Link& root, const GraphVisitor& visitor);
 
+// Most blobs that were reached lately, in 10 MiB whatever the number: spares
+// walks the look-up of chunks that neighbouring snapshots share.
+//
+// Threads        one thread at a time.
+class RecentlyReached {
+ public:
+  RecentlyReached();
+
+  // False: it is not certain that it was there. True: it was.
+  bool contains_or_add(const Link& link);
+
+ private:
+  struct Slot {
+    BlobId id;
+    BlobKind kind = BlobKind::content;
+    bool is_used = false;
+  };
+  std::vector<Slot> slots_;
+};
+
 // Links nodes seen already, for walks that have no survey of the packs to mark
 // rows in. Takes about 50 bytes of memory for each.
 //

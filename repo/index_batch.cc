@@ -1,0 +1,33 @@
+#include "repo/index_batch.h"
+
+#include <utility>
+
+namespace cairn::repo {
+
+IndexBatch::IndexBatch(Storage& storage, const Keyring& keyring,
+                       const Signer& signer, const SessionId& session)
+    : storage_(storage), keyring_(keyring), signer_(signer) {
+  pending_.session = session;
+}
+
+void IndexBatch::add(IndexedPack pack) {
+  pending_rows_ += pack.directory.rows.size();
+  pending_.packs.push_back(std::move(pack));
+  if (pending_rows_ >= kRowsPerIndexObject) finish();
+}
+
+void IndexBatch::finish() {
+  if (pending_.packs.empty()) return;
+  published_.push_back(publish_index(storage_, keyring_, signer_, pending_));
+  pending_.packs.clear();
+  pending_rows_ = 0;
+}
+
+void IndexBatch::discard() {
+  for (const auto& id : published_) storage_.remove(index_name(id));
+  published_.clear();
+  pending_.packs.clear();
+  pending_rows_ = 0;
+}
+
+}  // namespace cairn::repo

@@ -1,0 +1,215 @@
+#include "repo/pack_fates.h"
+
+#include <algorithm>
+#include <deque>
+#include <limits>
+#include <tuple>
+
+namespace cairn::repo {
+namespace {
+
+// Packs smaller than this are merged once there are so many of one kind: every
+// short backup leaves two.
+constexpr std::uint64_t kSmallPackBytes = std::uint64_t{8} << 20;
+constexpr std::size_t kManySmallPacks = 16;
+
+class Decision {
+ public:
+  Decision(const PackSurvey& survey, const RowFacts& facts,
+           const PruneOptions& options, const std::filesystem::path& folder)
+      : survey_(survey),
+        facts_(facts),
+        options_(options),
+        needed_(folder, survey.row_count()),
+        needed_bytes_(survey.packs().size()),
+        is_kept_(survey.packs().size()),
+        is_to_merge_(survey.packs().size()) {}
+
+  PackFates decide() {
+    for (std::size_t i = 0; i < packs().size(); ++i) {
+      for_each_row(i, [&](RowNumber row) {
+        if (facts_.live.is_marked(row)) need(row);
+      });
+    }
+    find_small_ones();
+    while (keep_more()) {
+    }
+    PackFates fates;
+    fates.verdicts.resize(packs().size());
+    for (std::size_t i = 0; i < packs().size(); ++i) judge(i, fates);
+    order_removals(fates);
+    return fates;
+  }
+
+ private:
+  [[nodiscard]] std::span<const SurveyedPack> packs() const {
+    return survey_.packs();
+  }
+
+  template <typename Visit>
+  void for_each_row(std::size_t pack, Visit visit) const {
+    const RowNumber first = packs()[pack].first_row;
+    for (RowNumber i = 0; i < packs()[pack].row_count; ++i) visit(first + i);
+  }
+
+  [[nodiscard]] std::optional<RowNumber> base_of(RowNumber row) const {
+    const RowNumber base = facts_.base[row];
+    if (base == 0) return std::nullopt;
+    return base - 1;
+  }
+
+  [[nodiscard]] bool is_dead(std::size_t pack) const {
+    return needed_bytes_[pack] == 0;
+  }
+  [[nodiscard]] std::uint64_t unused_bytes(std::size_t pack) const {
+    return packs()[pack].blob_bytes - needed_bytes_[pack];
+  }
+
+  // The row, and what it leans on.
+  void need(RowNumber row) {
+    for (std::optional<RowNumber> at = row; at && needed_.mark(*at);
+         at = base_of(*at)) {
+      needed_bytes_[survey_.pack_of(*at)] += survey_.stored_size(*at);
+    }
+  }
+
+  void keep(std::size_t pack) {
+    is_kept_[pack] = true;
+    if (!packs()[pack].has_differences) return;
+    for_each_row(pack, [&](RowNumber row) {
+      if (const auto base = base_of(row)) need(*base);
+    });
+  }
+
+  void find_small_ones() {
+    for (const bool content : {true, false}) {
+      std::vector<std::size_t> small;
+      for (std::size_t i = 0; i < packs().size(); ++i) {
+        if (packs()[i].holds_content == content && !is_dead(i) &&
+            packs()[i].size < kSmallPackBytes) {
+          small.push_back(i);
+        }
+      }
+      if (small.size() < kManySmallPacks) continue;
+      for (const std::size_t pack : small) is_to_merge_[pack] = true;
+    }
+  }
+
+  // One round: keeps what is not worth repacking, or not within the budget.
+  // False: nothing more to keep, the others are repacked.
+  bool keep_more() {
+    struct Candidate {
+      std::size_t pack;
+      bool is_wanted;  // repacked whatever it wastes
+      double waste;    // share of it
+    };
+    std::vector<Candidate> candidates;
+    double used = 0;
+    double unused = 0;
+    for (std::size_t i = 0; i < packs().size(); ++i) {
+      if (is_dead(i)) continue;
+      used += static_cast<double>(needed_bytes_[i]);
+      unused += static_cast<double>(unused_bytes(i));
+      if (is_kept_[i]) continue;
+      candidates.push_back({i, facts_.has_unsound[i] || is_to_merge_[i],
+                            static_cast<double>(unused_bytes(i)) /
+                                static_cast<double>(packs()[i].blob_bytes)});
+    }
+    std::ranges::stable_sort(candidates, [](const auto& a, const auto& b) {
+      return std::tuple(a.is_wanted, a.waste) >
+             std::tuple(b.is_wanted, b.waste);
+    });
+    const double allowed = options_.max_unused * used;
+    std::uint64_t budget =
+        options_.budget.value_or(std::numeric_limits<std::uint64_t>::max());
+    std::vector<std::size_t> kept;
+    for (const auto& [pack, is_wanted, waste] : candidates) {
+      const bool is_worth_it = is_wanted || (waste > 0 && unused > allowed);
+      if (is_worth_it && needed_bytes_[pack] <= budget) {
+        budget -= needed_bytes_[pack];
+        unused -= static_cast<double>(unused_bytes(pack));
+      } else {
+        kept.push_back(pack);
+      }
+    }
+    for (const std::size_t pack : kept) keep(pack);
+    return !kept.empty();
+  }
+
+  void judge(std::size_t pack, PackFates& fates) const {
+    PackVerdict& verdict = fates.verdicts[pack];
+    verdict.needed_bytes = needed_bytes_[pack];
+    if (is_kept_[pack]) return;
+    if (is_dead(pack)) {
+      verdict.fate = PackFate::remove_last;  // until the order says otherwise
+      return;
+    }
+    verdict.fate = PackFate::repack;
+    for_each_row(pack, [&](RowNumber row) {
+      verdict.moved.push_back(needed_.is_marked(row));
+    });
+  }
+
+  // Whatever leans on a pack goes before it. What a pack to repack leans on, or
+  // a ring of packs, has to wait until no index object names them any more.
+  void order_removals(PackFates& fates) const {
+    const auto goes = [&](std::size_t pack) {
+      return fates.verdicts[pack].fate == PackFate::remove_last;
+    };
+    std::vector<std::vector<std::size_t>> leans_on(packs().size());
+    std::vector<std::size_t> dependents(packs().size());
+    for (std::size_t i = 0; i < packs().size(); ++i) {
+      // A kept pack leans on nothing that goes: that would be needed.
+      if (is_kept_[i] || !packs()[i].has_differences) continue;
+      auto& bases = leans_on[i];
+      for_each_row(i, [&](RowNumber row) {
+        const auto base = base_of(row);
+        if (!base) return;
+        const std::size_t pack = survey_.pack_of(*base);
+        if (pack != i && goes(pack)) bases.push_back(pack);
+      });
+      std::ranges::sort(bases);
+      const auto repeated = std::ranges::unique(bases);
+      bases.erase(repeated.begin(), repeated.end());
+      for (const std::size_t pack : bases) ++dependents[pack];
+    }
+    std::deque<std::size_t> ready;
+    for (std::size_t i = 0; i < packs().size(); ++i) {
+      if (goes(i) && dependents[i] == 0) ready.push_back(i);
+    }
+    for (; !ready.empty(); ready.pop_front()) {
+      const std::size_t pack = ready.front();
+      fates.verdicts[pack].fate = PackFate::remove_first;
+      fates.removal_order.push_back(pack);
+      for (const std::size_t base : leans_on[pack]) {
+        if (--dependents[base] == 0) ready.push_back(base);
+      }
+    }
+  }
+
+  const PackSurvey& survey_;
+  const RowFacts& facts_;
+  const PruneOptions& options_;
+  MarkSet needed_;
+  std::vector<std::uint64_t> needed_bytes_;  // these by pack
+  std::vector<bool> is_kept_;
+  std::vector<bool> is_to_merge_;
+};
+
+}  // namespace
+
+RowFacts::RowFacts(const PackSurvey& survey,
+                   const std::filesystem::path& folder)
+    : live(folder, survey.row_count()),
+      base(folder),
+      has_unsound(survey.packs().size()) {
+  base.grow_to(survey.row_count());
+}
+
+PackFates decide_fates(const PackSurvey& survey, const RowFacts& facts,
+                       const PruneOptions& options,
+                       const std::filesystem::path& folder) {
+  return Decision(survey, facts, options, folder).decide();
+}
+
+}  // namespace cairn::repo

@@ -1,0 +1,63 @@
+// What becomes of each pack, once it is known which rows are needed: a decision
+// over numbers, without storage.
+//
+// Two rules make it safe (FORMAT.md, I1 and I5). Rows that a snapshot needs
+// stay, or move to a new pack. And the packs that stay are closed under bases,
+// counting every row in them, live or dead: a later backup may reuse a row that
+// is dead today. So to keep a pack may make rows of others needed, and the
+// decision is a fixed point.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <vector>
+
+#include "repo/mark_set.h"
+#include "repo/pack_survey.h"
+#include "repo/scratch_array.h"
+
+namespace cairn::repo {
+
+struct PruneOptions {
+  // How much may stay wasted, as a share of what is used. 0: nothing.
+  double max_unused = 0.10;
+  // Bytes of blobs to write anew at most; nothing: no limit.
+  std::optional<std::uint64_t> budget;
+};
+
+// What is known of each row, by its number.
+struct RowFacts {
+  RowFacts(const PackSurvey& survey, const std::filesystem::path& folder);
+
+  MarkSet live;                   // chosen copies of what snapshots reach
+  ScratchArray<RowNumber> base;   // chosen copy of its base, plus one; 0: none
+  std::vector<bool> has_unsound;  // by pack: rows whose base is missing
+};
+
+enum class PackFate {
+  keep,
+  repack,        // what is needed moves, then it goes
+  remove_first,  // nothing needs it, not even a row that nothing needs
+  remove_last,   // only rows of packs that go as well lean on it
+};
+
+struct PackVerdict {
+  PackFate fate = PackFate::keep;
+  std::uint64_t needed_bytes = 0;  // of blobs
+  std::vector<bool> moved;         // by row, of a pack to repack
+};
+
+struct PackFates {
+  std::vector<PackVerdict> verdicts;  // by place in the survey
+  // Those to remove first, in an order in which nothing that is still there
+  // ever leans on what is gone.
+  std::vector<std::size_t> removal_order;
+};
+
+[[nodiscard]] PackFates decide_fates(const PackSurvey& survey,
+                                     const RowFacts& facts,
+                                     const PruneOptions& options,
+                                     const std::filesystem::path& folder);
+
+}  // namespace cairn::repo

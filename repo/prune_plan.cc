@@ -1,0 +1,367 @@
+#include "repo/prune_plan.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <variant>
+
+#include "repo/error.h"
+#include "repo/pack_reader.h"
+#include "repo/reachability.h"
+
+namespace cairn::repo {
+namespace {
+
+constexpr std::size_t kManySmallIndexes = 8;
+constexpr std::uint64_t kSmallIndexRows = kRowsPerIndexObject / 2;
+
+// Draft 1 writes none: whoever did knows rules that we do not.
+constexpr std::string_view kReservedFolders[] = {"settings", "epochs"};
+
+void stop_if_asked(const std::stop_token& stop) {
+  if (stop.stop_requested()) throw Cancelled("prune: interrupted");
+}
+
+void say(Progress* progress, std::string_view what) {
+  if (progress != nullptr) progress->set_current(what);
+}
+
+class Planner {
+ public:
+  Planner(Repository& repository, const Timestamp& now, std::stop_token stop,
+          Progress* progress)
+      : repository_(repository),
+        storage_(repository.storage()),
+        keyring_(repository.keyring()),
+        now_(now),
+        stop_(std::move(stop)),
+        progress_(progress),
+        folder_(repository.cache_folder()),
+        index_(repository.index_store()),
+        survey_(folder_) {}
+
+  PrunePlan plan(const PruneOptions& options) {
+    refuse_what_is_newer();
+    read_snapshots();
+    survey_packs();
+    read_indexes();
+
+    copies_.emplace(index_, survey_, folder_);
+    facts_.emplace(survey_, folder_);
+    reached_.emplace(folder_, survey_.row_count());
+    contested_.emplace(folder_, survey_.row_count());
+    lone_bytes_.resize(survey_.packs().size());
+    has_contested_.resize(survey_.packs().size());
+    mark_reachable();
+    settle_rows();
+
+    take(decide_fates(survey_, *facts_, options, folder_));
+    return std::move(plan_);
+  }
+
+ private:
+  void refuse_what_is_newer();
+  void read_snapshots();
+  void settle_marks(const std::vector<StoredMark>& marks,
+                    const std::set<SessionId>& slots_that_stay);
+  void survey_packs();
+  void read_indexes();
+  void mark_reachable();
+  Enter reach(const Link& link);
+  void settle_rows();
+  std::optional<ConfirmedCopy> choose(BlobKind kind, const BlobId& id);
+  void take(PackFates fates);
+
+  Repository& repository_;
+  const Storage& storage_;
+  const Keyring& keyring_;
+  const Timestamp now_;
+  std::stop_token stop_;
+  Progress* progress_;
+  const std::filesystem::path folder_;
+
+  BlobIndex index_;  // one of our own, restricted to what exists
+  PackSurvey survey_;
+  std::vector<Snapshot> roots_;
+  PrunePlan plan_;
+
+  // Once the survey is complete.
+  std::optional<ConfirmedCopies> copies_;
+  std::optional<RowFacts> facts_;
+  // The shallowest copies of what snapshots reach. Those of a blob with several
+  // are contested: one is chosen when it is known how many bytes each pack has
+  // to keep anyway.
+  std::optional<MarkSet> reached_;
+  std::optional<MarkSet> contested_;
+  std::vector<bool> has_contested_;        // by pack
+  std::vector<std::uint64_t> lone_bytes_;  // by pack
+};
+
+void Planner::refuse_what_is_newer() {
+  for (const auto folder : kReservedFolders) {
+    storage_.list(folder, [](const ListedObject& object) {
+      throw UnsupportedFormat(object.name +
+                              ": was written by a newer cairn, whose rules "
+                              "for deletion this one does not know");
+    });
+  }
+}
+
+void Planner::read_snapshots() {
+  say(progress_, "reading snapshots");
+  std::vector<Snapshot> committed;
+  std::set<SessionId> tombstones;
+  for (const auto& id : list_slots(storage_)) {
+    auto slot = read_slot(storage_, keyring_, id);
+    if (auto* const snapshot = std::get_if<Snapshot>(&slot)) {
+      committed.push_back(std::move(*snapshot));
+    } else {
+      tombstones.insert(id);
+    }
+  }
+  const auto marks = read_marks(storage_, keyring_);
+  std::set<SessionId> forgotten;
+  for (const auto& [id, mark] : marks) {
+    if (mark.action == MarkAction::forget) forgotten.insert(mark.target);
+  }
+  std::set<SessionId> staying = std::move(tombstones);
+  for (auto& snapshot : committed) {
+    if (forgotten.contains(snapshot.id)) {
+      plan_.slots.push_back(snapshot.id);
+    } else {
+      staying.insert(snapshot.id);
+      roots_.push_back(std::move(snapshot));
+    }
+  }
+  plan_.snapshots = roots_.size();
+  settle_marks(marks, staying);
+}
+
+// Forget marks go once their slots are gone, and holds with nothing to hold.
+// Releases go last, else a hold would come back to life in between.
+void Planner::settle_marks(const std::vector<StoredMark>& marks,
+                           const std::set<SessionId>& slots_that_stay) {
+  std::set<SessionId> active;
+  for (const auto& hold : active_holds(marks, now_)) {
+    if (slots_that_stay.contains(hold.mark.target)) {
+      active.insert(SessionId{hold.id.bytes});
+    }
+  }
+  std::vector<MarkId> releases;
+  for (const auto& [id, mark] : marks) {
+    switch (mark.action) {
+      case MarkAction::forget:
+        plan_.marks.push_back(id);
+        break;
+      case MarkAction::hold:
+        if (!active.contains(SessionId{id.bytes})) plan_.marks.push_back(id);
+        break;
+      case MarkAction::release:
+        releases.push_back(id);
+        break;
+    }
+  }
+  plan_.marks.insert(plan_.marks.end(), releases.begin(), releases.end());
+}
+
+void Planner::survey_packs() {
+  say(progress_, "reading directories");
+  for (const auto& pack : list_packs(storage_)) {
+    stop_if_asked(stop_);
+    survey_.add(read_pack_directory(storage_, keyring_, pack.id).pack);
+    if (progress_ != nullptr) ++progress_->items_done;
+  }
+}
+
+void Planner::read_indexes() {
+  std::vector<bool> is_named(survey_.packs().size());
+  for (const auto& id : list_indexes(storage_)) {
+    stop_if_asked(stop_);
+    const IndexObject object = read_index(storage_, keyring_, id);
+    PlannedIndex& planned = plan_.indexes.emplace_back();
+    planned.id = id;
+    for (const auto& pack : object.packs) {
+      planned.packs.push_back(pack.id);
+      planned.rows += pack.directory.rows.size();
+      const auto place = survey_.find(pack.id);
+      if (!place) continue;  // removed by a prune that came no further
+      is_named[*place] = true;
+      if (survey_.packs()[*place].directory != digest_of(pack.directory)) {
+        throw CorruptionError(index_name(id) + ": differs from pack " +
+                              pack.id.brief() +
+                              "; `cairn repair index` makes it anew");
+      }
+    }
+  }
+  index_.refresh(storage_, keyring_);
+  std::vector<PackId> existing;
+  for (const auto& pack : survey_.packs()) existing.push_back(pack.id);
+  index_.restrict_to(existing);
+  // An index object that was lost must lose nothing.
+  for (std::size_t i = 0; i < is_named.size(); ++i) {
+    if (is_named[i]) continue;
+    const PackId& id = survey_.packs()[i].id;
+    index_.add(read_pack_directory(storage_, keyring_, id).pack);
+  }
+}
+
+void Planner::mark_reachable() {
+  BlobReader blobs(storage_, keyring_, index_, repository_.session_keys(),
+                   repository_.plain_cache());
+  RecentlyReached recent;
+  const SessionId* snapshot = nullptr;
+  const GraphVisitor visitor{
+      [&](const Link& link) {
+        stop_if_asked(stop_);
+        if (recent.contains_or_add(link)) return Enter::no;
+        try {
+          return reach(link);
+        } catch (const NotFound& e) {
+          throw CorruptionError(snapshot_name(*snapshot) + ": " + e.what());
+        }
+      },
+      [&](const Link& link) {
+        return decode_links(*blobs.read(BlobKind::links, link.id),
+                            "node " + link.id.brief());
+      }};
+  for (const auto& root : roots_) {
+    say(progress_, "following snapshot " + root.id.brief());
+    snapshot = &root.id;
+    walk_graph({BlobKind::links, root.header.root, 0}, visitor);
+  }
+}
+
+// Throws NotFound when no copy can be relied on.
+Enter Planner::reach(const Link& link) {
+  const auto copies = copies_->find_shallowest(link.kind, link.id);
+  if (copies.empty()) {
+    throw NotFound("blob " + link.id.brief() +
+                   ", which it needs, is missing or leans on one that is");
+  }
+  if (!reached_->mark(copies.front().row)) return Enter::no;
+  if (copies.size() == 1) {
+    lone_bytes_[copies.front().pack] += copies.front().copy.row.stored_size;
+    return Enter::yes;
+  }
+  for (const auto& copy : copies) {
+    reached_->mark(copy.row);
+    contested_->mark(copy.row);
+    has_contested_[copy.pack] = true;
+  }
+  return Enter::yes;
+}
+
+// The same answer whenever it is asked: of the shallowest copies the one in the
+// pack that has most to keep anyway.
+std::optional<ConfirmedCopy> Planner::choose(BlobKind kind, const BlobId& id) {
+  auto copies = copies_->find_shallowest(kind, id);
+  if (copies.empty()) return std::nullopt;
+  const auto best = std::ranges::max_element(
+      copies, {},
+      [&](const ConfirmedCopy& copy) { return lone_bytes_[copy.pack]; });
+  return std::move(*best);
+}
+
+// Second pass over the directories: of several copies one stays live, and
+// every difference is tied to the copy of its base.
+void Planner::settle_rows() {
+  say(progress_, "resolving differences");
+  for (std::size_t i = 0; i < survey_.packs().size(); ++i) {
+    stop_if_asked(stop_);
+    const SurveyedPack& pack = survey_.packs()[i];
+    if (!pack.has_differences && !has_contested_[i]) {
+      for (std::uint32_t n = 0; n < pack.row_count; ++n) {
+        const RowNumber row = pack.first_row + n;
+        if (reached_->is_marked(row)) facts_->live.mark(row);
+      }
+      continue;
+    }
+    RowNumber number = pack.first_row;
+    const auto directory =
+        read_pack_directory(storage_, keyring_, pack.id).pack.directory;
+    for (const auto& row : directory.rows) {
+      if (row.base) {
+        const auto base = choose(row.kind, *row.base);
+        if (base && base->copy.row.depth < row.depth) {
+          facts_->base[number] = base->row + 1;
+        } else {
+          facts_->has_unsound[i] = true;
+        }
+      }
+      if (reached_->is_marked(number) &&
+          (!contested_->is_marked(number) ||
+           choose(row.kind, row.id)->row == number)) {
+        facts_->live.mark(number);
+      }
+      ++number;
+    }
+  }
+}
+
+void Planner::take(PackFates fates) {
+  const auto packs = survey_.packs();
+  for (std::size_t i = 0; i < packs.size(); ++i) {
+    PackVerdict& verdict = fates.verdicts[i];
+    PackSum& sum = verdict.fate == PackFate::keep     ? plan_.kept
+                   : verdict.fate == PackFate::repack ? plan_.repacked
+                                                      : plan_.removed;
+    ++sum.packs;
+    sum.bytes += packs[i].size;
+    plan_.bytes_used += verdict.needed_bytes;
+    if (verdict.fate == PackFate::repack) {
+      plan_.bytes_rewritten += verdict.needed_bytes;
+    }
+    if (verdict.fate == PackFate::keep) {
+      plan_.bytes_unused += packs[i].blob_bytes - verdict.needed_bytes;
+    }
+    plan_.packs.push_back({packs[i].id, packs[i].size, packs[i].blob_bytes,
+                           packs[i].holds_content, std::move(verdict)});
+  }
+  plan_.removal_order = std::move(fates.removal_order);
+}
+
+}  // namespace
+
+std::uint64_t PrunePlan::bytes_freed() const noexcept {
+  return removed.bytes + repacked.bytes - bytes_rewritten;
+}
+
+PrunePlan plan_prune(Repository& repository, const PruneOptions& options,
+                     const Timestamp& now, std::stop_token stop,
+                     Progress* progress) {
+  return Planner(repository, now, std::move(stop), progress).plan(options);
+}
+
+IndexChange plan_index_change(std::span<const PlannedIndex> indexes,
+                              const std::vector<PackId>& remaining) {
+  std::vector<const PlannedIndex*> largest_first;
+  for (const auto& index : indexes) largest_first.push_back(&index);
+  std::ranges::stable_sort(largest_first, [](const auto* a, const auto* b) {
+    return a->rows > b->rows;
+  });
+  const auto is_small = [](const PlannedIndex* index) {
+    return index->rows < kSmallIndexRows;
+  };
+  const bool merge_small = std::ranges::count_if(largest_first, is_small) >=
+                           static_cast<std::ptrdiff_t>(kManySmallIndexes);
+
+  IndexChange change;
+  std::set<PackId> covered;
+  for (const PlannedIndex* index : largest_first) {
+    const bool serves = std::ranges::all_of(index->packs, [&](const auto& id) {
+      return std::ranges::binary_search(remaining, id) && !covered.contains(id);
+    });
+    if (!serves || index->packs.empty() || (merge_small && is_small(index))) {
+      change.removed.push_back(index->id);
+    } else {
+      covered.insert(index->packs.begin(), index->packs.end());
+    }
+  }
+  std::ranges::copy_if(remaining, std::back_inserter(change.uncovered),
+                       [&](const PackId& id) { return !covered.contains(id); });
+  return change;
+}
+
+}  // namespace cairn::repo

@@ -1,0 +1,84 @@
+// What a prune would do: which packs no snapshot needs any more, which are
+// worth writing anew, what of the forgotten can be settled. Reads and decides;
+// prune.h acts.
+//
+//   snapshots, marks --> roots --walk--> live rows --+
+//   packs --> survey of all directories -------------+--> fates of the packs
+//   index objects --> compared with the survey
+//
+// Whoever deletes must have read everything first: a snapshot, a mark, a node,
+// a directory or an index object that cannot be read throws CorruptionError (or
+// UnsupportedFormat, when a newer program wrote it), and there is no plan.
+#pragma once
+
+#include <cstdint>
+#include <stop_token>
+#include <vector>
+
+#include "repo/entry.h"
+#include "repo/ids.h"
+#include "repo/pack_fates.h"
+#include "repo/progress.h"
+#include "repo/repository.h"
+
+namespace cairn::repo {
+
+struct PlannedPack {
+  PackId id;
+  std::uint64_t size = 0;        // bytes of the pack
+  std::uint64_t blob_bytes = 0;  // of them, blobs
+  bool holds_content = false;
+  PackVerdict verdict;
+};
+
+// An index object and what it names, to know which of them still serve.
+struct PlannedIndex {
+  IndexId id;
+  std::uint64_t rows = 0;
+  std::vector<PackId> packs;
+};
+
+// Packs and bytes of packs.
+struct PackSum {
+  std::uint64_t packs = 0;
+  std::uint64_t bytes = 0;
+};
+
+struct PrunePlan {
+  std::vector<PlannedPack> packs;          // by id
+  std::vector<std::size_t> removal_order;  // places of those to remove first
+  std::vector<PlannedIndex> indexes;
+  std::vector<SessionId> slots;  // of forgotten snapshots
+  std::vector<MarkId> marks;     // settled, in the order in which they go
+  std::uint64_t snapshots = 0;   // valid ones
+
+  // For people.
+  PackSum kept;
+  PackSum removed;
+  PackSum repacked;
+  std::uint64_t bytes_rewritten = 0;  // blobs that move
+  std::uint64_t bytes_used = 0;       // blobs needed afterwards
+  std::uint64_t bytes_unused = 0;     // blobs kept that nothing needs
+  // About: the size of new packs is not known before they are written.
+  [[nodiscard]] std::uint64_t bytes_freed() const noexcept;
+};
+
+// For a dry run as it is. What prune() carries out, it plans itself, while
+// writers are kept out. Throws Cancelled.
+[[nodiscard]] PrunePlan plan_prune(Repository& repository,
+                                   const PruneOptions& options,
+                                   const Timestamp& now, std::stop_token stop,
+                                   Progress* progress);
+
+// Which index objects serve no more once just the `remaining` packs are left,
+// and which of those packs then have none. Small ones are merged once they are
+// many.
+struct IndexChange {
+  std::vector<IndexId> removed;
+  std::vector<PackId> uncovered;
+};
+[[nodiscard]] IndexChange plan_index_change(
+    std::span<const PlannedIndex> indexes,
+    const std::vector<PackId>& remaining);  // sorted
+
+}  // namespace cairn::repo

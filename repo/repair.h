@@ -1,0 +1,32 @@
+// Makes again what can be made again.
+#pragma once
+
+#include <cstdint>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "repo/progress.h"
+#include "repo/repository.h"
+
+namespace cairn::repo {
+
+struct IndexRepair {
+  std::uint64_t packs = 0;  // that the new index objects name
+  std::uint64_t rows = 0;
+  std::size_t indexes_written = 0;
+  std::size_t indexes_removed = 0;
+  // Packs whose directory cannot be read, each with what is wrong. If an old
+  // index object knew what lies in one, the new ones know it too.
+  std::vector<std::string> damage;
+  std::uint64_t packs_from_old_index = 0;
+};
+
+// Writes index objects from the directories of all packs, removes the old ones
+// once the new are durable, and forgets the local index, whatever state all of
+// them are in. Needs nothing but the packs. Any number of others may be at
+// work: what they publish meanwhile, they index themselves.
+IndexRepair repair_index(Repository& repository, std::stop_token stop,
+                         Progress* progress);
+
+}  // namespace cairn::repo
