@@ -1,0 +1,770 @@
+#include "repo/prune.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <set>
+#include <string>
+
+#include "repo/error.h"
+#include "repo/forget.h"
+#include "repo/index_object.h"
+#include "repo/pack_format.h"
+#include "repo/pack_reader.h"
+#include "repo/session.h"
+#include "tests/support/faulty_storage.h"
+#include "tests/support/for_each_seed.h"
+#include "tests/support/power_cut.h"
+#include "tests/support/test_repository.h"
+
+namespace cairn::repo {
+namespace {
+
+using testing_support::at_hour;
+using testing_support::Bytes;
+using testing_support::bytes_of;
+using testing_support::Call;
+using testing_support::ChunksByPath;
+using testing_support::CutFalls;
+using testing_support::FaultyStorage;
+using testing_support::Files;
+using testing_support::FilesOptions;
+using testing_support::MemoryStorage;
+using testing_support::PowerCut;
+using testing_support::random_bytes;
+using testing_support::read_all_snapshots;
+using testing_support::Reuse;
+using testing_support::StateWriter;
+using testing_support::TestRepository;
+using testing_support::write_snapshot;
+
+PruneOutcome prune_all(Repository& repository, PruneOptions options = {}) {
+  return prune(repository, options, at_hour(1000), {}, {}, nullptr);
+}
+
+PruneOptions nothing_wasted() { return {.max_unused = 0, .budget = {}}; }
+
+PrunePlan plan_of(Repository& repository, PruneOptions options = {}) {
+  return plan_prune(repository, options, at_hour(1000), {}, nullptr);
+}
+
+void forget(Repository& repository, const SessionId& id) {
+  (void)forget_snapshot(repository, id, "test", at_hour(500));
+}
+
+std::size_t count_in(const Storage& storage, std::string_view folder) {
+  std::size_t count = 0;
+  storage.list(folder, [&](const ListedObject&) { ++count; });
+  return count;
+}
+
+Bytes noise(std::uint64_t seed, std::size_t size) {
+  std::mt19937_64 random(seed);
+  return random_bytes(random, size);
+}
+
+// The same bytes with a few changed, so that a difference is small.
+Bytes changed(Bytes bytes, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  for (int i = 0; i < 3; ++i) bytes[random() % bytes.size()] ^= std::byte{1};
+  return bytes;
+}
+
+// Every row whose base has no copy of smaller depth.
+std::vector<std::string> rows_without_base(const Storage& storage,
+                                           const Keyring& keyring) {
+  std::vector<BlobRow> rows;
+  for (const auto& pack : list_packs(storage)) {
+    const auto directory =
+        read_pack_directory(storage, keyring, pack.id).pack.directory;
+    rows.insert(rows.end(), directory.rows.begin(), directory.rows.end());
+  }
+  std::vector<std::string> missing;
+  for (const auto& row : rows) {
+    if (!row.base) continue;
+    const bool has_base = std::ranges::any_of(rows, [&](const BlobRow& other) {
+      return other.id == *row.base && other.depth < row.depth;
+    });
+    if (!has_base) missing.push_back(row.id.brief());
+  }
+  return missing;
+}
+
+// Packs that exist, and packs that index objects name.
+std::set<PackId> stored_packs(const Storage& storage) {
+  std::set<PackId> packs;
+  for (const auto& pack : list_packs(storage)) packs.insert(pack.id);
+  return packs;
+}
+std::multiset<PackId> indexed_packs(const Storage& storage,
+                                    const Keyring& keyring) {
+  std::multiset<PackId> packs;
+  for (const auto& id : list_indexes(storage)) {
+    for (const auto& pack : read_index(storage, keyring, id).packs) {
+      packs.insert(pack.id);
+    }
+  }
+  return packs;
+}
+
+TEST(Prune, FreesWhatOnlyAForgottenSnapshotNeeded) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto old = write_snapshot(
+      repository, {{"a", noise(1, 100'000)}, {"b", noise(2, 9'000)}},
+      at_hour(1));
+  const auto kept =
+      write_snapshot(repository, {{"b", noise(2, 9'000)}}, at_hour(2));
+  forget(repository, old);
+
+  const auto outcome = prune_all(repository);
+
+  EXPECT_EQ(outcome.slots_settled, 1U);
+  EXPECT_EQ(outcome.marks_settled, 1U);
+  EXPECT_EQ(count_in(test.disk(), "snapshots"), 1U);
+  EXPECT_EQ(count_in(test.disk(), "marks"), 0U);
+  EXPECT_EQ(count_in(test.disk(), "sessions"), 0U);
+  std::uint64_t bytes = 0;
+  for (const auto& pack : list_packs(test.disk())) bytes += pack.size;
+  EXPECT_LT(bytes, 80'000U);
+  auto later = test.open();
+  const auto states = read_all_snapshots(later);
+  ASSERT_EQ(states.size(), 1U);
+  EXPECT_EQ(states.at(kept), (Files{{"b", noise(2, 9'000)}}));
+}
+
+TEST(Prune, DoesNothingWhereThereIsNothingToDo) {
+  TestRepository test;
+  auto repository = test.open();
+  (void)write_snapshot(repository, {{"a", noise(1, 50'000)}}, at_hour(1));
+  const auto packs = stored_packs(test.disk());
+  const auto indexes = list_indexes(test.disk());
+
+  const auto outcome = prune_all(repository);
+
+  EXPECT_EQ(outcome.removed.packs + outcome.repacked.packs, 0U);
+  EXPECT_EQ(outcome.indexes_written + outcome.indexes_removed, 0U);
+  EXPECT_EQ(stored_packs(test.disk()), packs);
+  EXPECT_EQ(list_indexes(test.disk()), indexes);
+}
+
+TEST(Prune, LeavesAnIndexThatNamesJustThePacksThatRemain) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto old = write_snapshot(
+      repository, {{"a", noise(1, 100'000)}, {"b", noise(2, 9'000)}},
+      at_hour(1));
+  (void)write_snapshot(
+      repository, {{"b", noise(2, 9'000)}, {"c", noise(3, 9'000)}}, at_hour(2));
+  forget(repository, old);
+
+  (void)prune_all(repository, nothing_wasted());
+
+  const auto stored = stored_packs(test.disk());
+  const auto indexed = indexed_packs(test.disk(), repository.keyring());
+  EXPECT_TRUE(std::ranges::equal(stored, indexed));
+}
+
+TEST(Prune, LeavesAPackAloneThatWastesLittle) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto old = write_snapshot(
+      repository, {{"a", noise(1, 200'000)}, {"b", noise(2, 5'000)}},
+      at_hour(1));
+  (void)write_snapshot(repository, {{"a", noise(1, 200'000)}}, at_hour(2));
+  forget(repository, old);
+
+  const auto lenient = plan_of(repository);
+  const auto strict = plan_of(repository, nothing_wasted());
+
+  EXPECT_GT(lenient.bytes_unused, 5'000U);
+  EXPECT_EQ(strict.bytes_unused, 0U);
+  EXPECT_GT(strict.repacked.packs, lenient.repacked.packs);
+}
+
+TEST(Prune, WritesNoMoreThanItsBudget) {
+  TestRepository test;
+  auto repository = test.open();
+  Files all;
+  for (int i = 0; i < 8; ++i) {
+    all["f" + std::to_string(i)] = noise(static_cast<unsigned>(i), 60'000);
+  }
+  FilesOptions small_packs;
+  small_packs.writer.pack_bytes = 100'000;
+  const auto old = write_snapshot(repository, all, at_hour(1), small_packs);
+  Files half;
+  for (int i = 0; i < 8; ++i) {
+    auto content = noise(static_cast<unsigned>(i), 60'000);
+    content.resize(28'672);  // whole chunks
+    half["f" + std::to_string(i)] = content;
+  }
+  (void)write_snapshot(repository, half, at_hour(2), small_packs);
+  forget(repository, old);
+
+  const auto plan =
+      plan_of(repository, {.max_unused = 0, .budget = std::uint64_t{70'000}});
+
+  EXPECT_GT(plan.repacked.packs, 0U);
+  EXPECT_LE(plan.bytes_rewritten, 70'000U);
+  EXPECT_GT(plan.bytes_unused, 0U);
+}
+
+TEST(Prune, MergesSmallPacksOnceTheyAreMany) {
+  TestRepository test;
+  auto repository = test.open();
+  for (unsigned i = 0; i < 20; ++i) {
+    (void)write_snapshot(repository, {{"f", noise(i, 3'000)}}, at_hour(i));
+  }
+  const auto before = stored_packs(test.disk()).size();
+
+  (void)prune_all(repository);
+
+  EXPECT_EQ(before, 40U);
+  EXPECT_EQ(stored_packs(test.disk()).size(), 2U);
+  EXPECT_EQ(count_in(test.disk(), "index"), 1U);
+  auto later = test.open();
+  EXPECT_EQ(read_all_snapshots(later).size(), 20U);
+}
+
+TEST(Prune, NeverMixesContentWithNodes) {
+  TestRepository test;
+  auto repository = test.open();
+  for (unsigned i = 0; i < 20; ++i) {
+    (void)write_snapshot(repository, {{"f", noise(i, 3'000)}}, at_hour(i));
+  }
+
+  (void)prune_all(repository);
+
+  for (const auto& pack : list_packs(test.disk())) {
+    const auto directory =
+        read_pack_directory(test.disk(), repository.keyring(), pack.id)
+            .pack.directory;
+    const auto is_content = [](const BlobRow& row) {
+      return row.kind == BlobKind::content;
+    };
+    EXPECT_TRUE(std::ranges::all_of(directory.rows, is_content) ||
+                std::ranges::none_of(directory.rows, is_content));
+  }
+}
+
+// A chain of states, each a difference to the one before, all but some of them
+// forgotten.
+struct Chain {
+  std::vector<SessionId> snapshots;
+  std::vector<Files> states;
+};
+
+Chain write_chain(Repository& repository, unsigned length) {
+  Chain chain;
+  ChunksByPath bases;
+  FilesOptions options;
+  options.bases = &bases;
+  Files files{{"db", noise(7, 40'000)}};
+  for (unsigned i = 0; i < length; ++i) {
+    files["db"] = changed(files["db"], 100 + i);
+    chain.states.push_back(files);
+    chain.snapshots.push_back(
+        write_snapshot(repository, files, at_hour(i), options));
+  }
+  return chain;
+}
+
+TEST(Prune, KeepsBasesOfEveryRowItKeeps) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto chain = write_chain(repository, 6);
+  // The last one rests on all that came before.
+  for (std::size_t i = 0; i + 1 < chain.snapshots.size(); ++i) {
+    forget(repository, chain.snapshots[i]);
+  }
+
+  (void)prune_all(repository, nothing_wasted());
+
+  EXPECT_EQ(rows_without_base(test.disk(), repository.keyring()),
+            std::vector<std::string>{});
+  auto later = test.open();
+  const auto states = read_all_snapshots(later);
+  ASSERT_EQ(states.size(), 1U);
+  EXPECT_EQ(states.at(chain.snapshots.back()), chain.states.back());
+}
+
+TEST(Prune, KeepsBasesOfDeadRowsInPacksItKeeps) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto base_bytes = noise(1, 4'000);
+  SessionId base_snapshot;
+  Link base;
+  {
+    StateWriter writer(repository);
+    base = writer.chunk(base_bytes);
+    writer.add_file("base", std::vector{base});
+    base_snapshot = writer.commit(at_hour(1));
+  }
+  SessionId both_snapshot;
+  std::vector<Link> large;
+  {
+    // One pack with much that stays alive and one difference that will not.
+    StateWriter writer(repository);
+    for (unsigned i = 0; i < 30; ++i) {
+      large.push_back(writer.chunk(noise(50 + i, 4'000)));
+    }
+    const auto difference = writer.chunk(changed(base_bytes, 9), base.id);
+    writer.add_file("difference", std::vector{difference});
+    writer.add_file("large", large);
+    both_snapshot = writer.commit(at_hour(2));
+  }
+  {
+    StateWriter writer(repository);
+    writer.add_file("large", large);
+    (void)writer.commit(at_hour(3));
+  }
+  forget(repository, base_snapshot);
+  forget(repository, both_snapshot);
+
+  const auto outcome = prune_all(repository);
+
+  EXPECT_GT(outcome.removed.packs + outcome.repacked.packs, 0U);
+  EXPECT_EQ(rows_without_base(test.disk(), repository.keyring()),
+            std::vector<std::string>{});
+  auto later = test.open();
+  EXPECT_FALSE(later.index().find(base.id).empty());
+}
+
+TEST(Prune, KeepsTheShallowCopyThatADifferenceRestsOn) {
+  // B has a plain copy and one that is a difference to A; C is a difference to
+  // A's difference... whichever copy goes, A must not come to rest on itself.
+  TestRepository test;
+  auto repository = test.open();
+  const auto a = noise(1, 4'000);
+  const auto b = changed(a, 2);
+  SessionId first;
+  {
+    StateWriter writer(repository);
+    const auto link_a = writer.chunk(a);
+    const auto link_b = writer.chunk(b, link_a.id);  // depth 1, base A
+    writer.add_file("f", std::vector{link_a, link_b});
+    first = writer.commit(at_hour(1));
+  }
+  SessionId second;
+  {
+    StateWriter writer(repository, {.reuse = Reuse::nothing});
+    const auto link_b = writer.chunk(b);
+    const auto link_a = writer.chunk(a, link_b.id);  // depth 1, base B
+    writer.add_file("f", std::vector{link_a, link_b});
+    second = writer.commit(at_hour(2));
+  }
+  forget(repository, first);
+
+  (void)prune_all(repository, nothing_wasted());
+
+  EXPECT_EQ(rows_without_base(test.disk(), repository.keyring()),
+            std::vector<std::string>{});
+  auto later = test.open();
+  Bytes both = a;
+  both.insert(both.end(), b.begin(), b.end());
+  EXPECT_EQ(read_all_snapshots(later),
+            (std::map<SessionId, Files>{{second, {{"f", both}}}}));
+}
+
+TEST(Prune, KeepsOneOfTwoEqualCopies) {
+  TestRepository test;
+  auto repository = test.open();
+  const Files files{{"f", noise(1, 50'000)}};
+  (void)write_snapshot(repository, files, at_hour(1));
+  FilesOptions again;
+  again.writer.reuse = Reuse::nothing;
+  (void)write_snapshot(repository, files, at_hour(2), again);
+
+  const auto outcome = prune_all(repository);
+
+  EXPECT_EQ(outcome.removed.packs, 2U);
+  EXPECT_EQ(outcome.repacked.packs, 0U);
+  auto later = test.open();
+  for (const auto& [id, state] : read_all_snapshots(later)) {
+    EXPECT_EQ(state, files);
+  }
+}
+
+TEST(Prune, RemovesPacksOfASessionThatNeverCommitted) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto kept =
+      write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(1));
+  {
+    StateWriter writer(repository);
+    testing_support::write_files(writer, {{"b", noise(2, 9'000)}});
+    writer.publish_packs();
+  }
+  test.let_processes_die();
+  auto later = test.open();
+
+  const auto outcome = prune_all(later);
+
+  EXPECT_EQ(outcome.sessions_fenced, 1U);
+  EXPECT_EQ(outcome.removed.packs, 2U);
+  EXPECT_EQ(read_all_snapshots(later).count(kept), 1U);
+}
+
+TEST(Prune, LosesNothingWhenTheIndexWasLost) {
+  TestRepository test;
+  SessionId kept;
+  {
+    auto repository = test.open();
+    kept = write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(1));
+  }
+  for (const auto& id : list_indexes(test.disk())) {
+    test.disk().remove(index_name(id));
+  }
+  auto repository = test.open();
+
+  const auto outcome = prune_all(repository);
+
+  EXPECT_EQ(outcome.removed.packs, 0U);
+  EXPECT_EQ(outcome.indexes_written, 1U);
+  auto later = test.open();
+  EXPECT_EQ(read_all_snapshots(later).at(kept),
+            (Files{{"a", noise(1, 9'000)}}));
+}
+
+TEST(Prune, IsNotMisledByALocalIndexOfAnotherTime) {
+  TestRepository test;
+  auto repository = test.open();
+  (void)write_snapshot(repository, {{"a", noise(1, 50'000)}}, at_hour(1));
+  const MemoryStorage early = test.disk();
+  const auto later_snapshot =
+      write_snapshot(repository, {{"b", noise(2, 50'000)}}, at_hour(2));
+  forget(repository, later_snapshot);
+  repository.index().refresh(repository.storage(), repository.keyring());
+
+  test.disk() = early;  // restored from a copy; the cache knows more
+  auto restored = test.open();
+  (void)prune_all(restored);
+
+  auto again = test.open();
+  EXPECT_EQ(read_all_snapshots(again).size(), 1U);
+}
+
+TEST(Prune, RefusesWhileAnotherSessionLives) {
+  TestRepository test;
+  auto repository = test.open();
+  StateWriter writer(repository);
+
+  EXPECT_THROW((void)prune_all(repository), LockedError);
+  EXPECT_EQ(count_in(test.disk(), "sessions"), 1U);
+  testing_support::write_files(writer, {{"a", noise(1, 100)}});
+  EXPECT_NO_THROW((void)writer.commit(at_hour(1)));
+}
+
+TEST(Prune, FencesASessionWhoseProcessIsGone) {
+  TestRepository test;
+  auto repository = test.open();
+  StateWriter writer(repository);
+  testing_support::write_files(writer, {{"a", noise(1, 9'000)}});
+  writer.publish_index();
+  test.let_processes_die();
+
+  const auto outcome = prune_all(repository);
+
+  EXPECT_EQ(outcome.sessions_fenced, 1U);
+  EXPECT_EQ(count_in(test.disk(), "packs"), 0U);
+  EXPECT_THROW((void)writer.commit(at_hour(1)), LockedError);
+}
+
+TEST(Prune, KeepsWritersOutWhileItRuns) {
+  TestRepository test;
+  auto repository = test.open();
+  (void)write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(1));
+  bool was_refused = false;
+
+  (void)prune(
+      repository, {}, at_hour(2),
+      [&](const PrunePlan&) {
+        auto other = test.open();
+        EXPECT_THROW(StateWriter writer(other), LockedError);
+        was_refused = true;
+        return Proceed::yes;
+      },
+      {}, nullptr);
+
+  EXPECT_TRUE(was_refused);
+  EXPECT_EQ(count_in(test.disk(), "sessions"), 0U);
+}
+
+TEST(Prune, ChangesNothingWhenItsPlanIsRefused) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto old =
+      write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(1));
+  forget(repository, old);
+
+  (void)prune(
+      repository, {}, at_hour(2), [](const PrunePlan&) { return Proceed::no; },
+      {}, nullptr);
+
+  EXPECT_EQ(count_in(test.disk(), "packs"), 2U);
+  EXPECT_EQ(count_in(test.disk(), "snapshots"), 1U);
+  EXPECT_EQ(count_in(test.disk(), "sessions"), 0U);
+}
+
+TEST(Prune, StopsWhenAskedAndSignsOff) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto old =
+      write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(1));
+  forget(repository, old);
+  std::stop_source stop;
+  stop.request_stop();
+
+  EXPECT_THROW(
+      (void)prune(repository, {}, at_hour(2), {}, stop.get_token(), nullptr),
+      Cancelled);
+  EXPECT_EQ(count_in(test.disk(), "sessions"), 0U);
+}
+
+TEST(Prune, IsNotForAWriteKey) {
+  TestRepository test;
+  auto repository = test.open_as(Role::write);
+
+  EXPECT_THROW((void)prune_all(repository), WrongKey);
+}
+
+TEST(Prune, WorksWithAKeyThatReadsNeitherNamesNorContents) {
+  TestRepository test;
+  SessionId kept;
+  {
+    auto repository = test.open();
+    const auto old =
+        write_snapshot(repository, {{"a", noise(1, 90'000)}}, at_hour(1));
+    kept = write_snapshot(repository,
+                          {{"a", noise(1, 40'960)}, {"b", noise(2, 9'000)}},
+                          at_hour(2));
+    forget(repository, old);
+  }
+  auto maintainer = test.open_as(Role::maintain);
+
+  const auto outcome = prune_all(maintainer, nothing_wasted());
+
+  EXPECT_GT(outcome.repacked.packs, 0U);
+  auto owner = test.open();
+  EXPECT_EQ(read_all_snapshots(owner).at(kept),
+            (Files{{"a", noise(1, 40'960)}, {"b", noise(2, 9'000)}}));
+}
+
+// Every object of a kind damaged in turn: nothing may be deleted.
+void expect_refusal(
+    const std::string& folder,
+    const std::function<void(MemoryStorage&, std::string_view)>& damage) {
+  TestRepository test;
+  {
+    auto repository = test.open();
+    const auto old = write_snapshot(
+        repository, {{"a", noise(1, 90'000)}, {"b", noise(2, 9'000)}},
+        at_hour(1));
+    (void)write_snapshot(repository, {{"b", noise(2, 9'000)}}, at_hour(2));
+    forget(repository, old);
+  }
+  std::vector<std::string> names;
+  test.disk().list(folder, [&](const ListedObject& object) {
+    names.push_back(object.name);
+  });
+  ASSERT_FALSE(names.empty());
+  const MemoryStorage sound = test.disk();
+  for (const auto& name : names) {
+    SCOPED_TRACE(name);
+    test.disk() = sound;
+    damage(test.disk(), name);
+    test.forget_cache();
+    auto repository = test.open();
+
+    EXPECT_THROW((void)prune_all(repository, nothing_wasted()),
+                 CorruptionError);
+    EXPECT_EQ(count_in(test.disk(), "packs"), count_in(sound, "packs"));
+    EXPECT_EQ(count_in(test.disk(), "snapshots"), count_in(sound, "snapshots"));
+    EXPECT_EQ(count_in(test.disk(), "sessions"), 0U);
+  }
+}
+
+void flip_middle(MemoryStorage& disk, std::string_view name) {
+  disk.flip_bit(name, *disk.size(name) / 2, 3);
+}
+
+TEST(Prune, RefusesWhenASnapshotIsDamaged) {
+  expect_refusal("snapshots", flip_middle);
+}
+TEST(Prune, RefusesWhenAMarkIsDamaged) { expect_refusal("marks", flip_middle); }
+TEST(Prune, RefusesWhenAnIndexObjectIsDamaged) {
+  expect_refusal("index", flip_middle);
+}
+TEST(Prune, RefusesWhenADirectoryIsDamaged) {
+  expect_refusal("packs", [](MemoryStorage& disk, std::string_view name) {
+    disk.flip_bit(name, *disk.size(name) - kTrailerBytes - 100, 3);
+  });
+}
+
+TEST(Prune, RefusesWhenANodeIsMissing) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto old =
+      write_snapshot(repository, {{"a", noise(1, 90'000)}}, at_hour(1));
+  (void)write_snapshot(repository, {{"b", noise(2, 9'000)}}, at_hour(2));
+  forget(repository, old);
+  // The packs of nodes of the second one.
+  for (const auto& pack : list_packs(test.disk())) {
+    const auto directory =
+        read_pack_directory(test.disk(), repository.keyring(), pack.id)
+            .pack.directory;
+    if (directory.rows.front().kind != BlobKind::content) {
+      test.disk().remove(pack_name(pack.id));
+    }
+  }
+  const auto packs = count_in(test.disk(), "packs");
+
+  EXPECT_THROW((void)prune_all(repository), CorruptionError);
+  EXPECT_EQ(count_in(test.disk(), "packs"), packs);
+}
+
+TEST(Prune, RefusesWhatANewerProgramWrote) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto old =
+      write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(1));
+  forget(repository, old);
+  ASSERT_EQ(test.disk().create("epochs/1", bytes_of("?")), Created::created);
+
+  EXPECT_THROW((void)prune_all(repository), UnsupportedFormat);
+  EXPECT_EQ(count_in(test.disk(), "packs"), 2U);
+}
+
+TEST(Prune, RefusesToCopyABlobThatIsDamaged) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto old =
+      write_snapshot(repository, {{"a", noise(1, 90'000)}}, at_hour(1));
+  (void)write_snapshot(repository, {{"a", noise(1, 40'960)}}, at_hour(2));
+  forget(repository, old);
+  for (const auto& pack : list_packs(test.disk())) {
+    test.disk().flip_bit(pack_name(pack.id), kPackHeadBytes + 5, 1);
+  }
+
+  EXPECT_THROW((void)prune_all(repository, nothing_wasted()), CorruptionError);
+  EXPECT_EQ(count_in(test.disk(), "sessions"), 0U);
+}
+
+TEST(Prune, SettlesHoldsThatAreOver) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto id =
+      write_snapshot(repository, {{"a", noise(1, 900)}}, at_hour(1));
+  auto& storage = repository.storage();
+  const auto publish = [&](MarkAction action, const SessionId& target,
+                           std::optional<Timestamp> until) {
+    return publish_mark(storage, repository.keyring(), repository.signer(),
+                        {action, target, at_hour(1), "", until});
+  };
+  const auto lasting = publish(MarkAction::hold, id, std::nullopt);
+  (void)publish(MarkAction::hold, id, at_hour(2));
+  const auto released = publish(MarkAction::hold, id, std::nullopt);
+  (void)publish(MarkAction::release, SessionId{released.bytes}, std::nullopt);
+
+  const auto outcome = prune_all(repository);
+
+  EXPECT_EQ(outcome.marks_settled, 3U);
+  const auto marks = read_marks(storage, repository.keyring());
+  ASSERT_EQ(marks.size(), 1U);
+  EXPECT_EQ(marks[0].id, lasting);
+}
+
+TEST(Prune, GivesTheReserveBackWhenTheDiskIsFull) {
+  TestRepository test;
+  {
+    auto repository = test.open();
+    const auto old =
+        write_snapshot(repository, {{"a", noise(1, 90'000)}}, at_hour(1));
+    forget(repository, old);
+  }
+  auto full = std::make_unique<FaultyStorage>(test.disk());
+  full->fail(Call::create, 1, OutOfSpace("no space left"));
+  auto repository = test.open_through(std::move(full));
+
+  const auto outcome = prune_all(repository);
+
+  EXPECT_EQ(outcome.removed.packs, 2U);
+  EXPECT_TRUE(outcome.has_reserve);
+  EXPECT_TRUE(test.disk().size(kReserveName));
+}
+
+TEST(Prune, FreesWhatItCanWhenThereIsNoRoomToRepack) {
+  TestRepository test;
+  SessionId kept;
+  {
+    auto repository = test.open();
+    const auto gone =
+        write_snapshot(repository, {{"x", noise(3, 90'000)}}, at_hour(0));
+    const auto old =
+        write_snapshot(repository, {{"a", noise(1, 90'000)}}, at_hour(1));
+    kept = write_snapshot(repository, {{"a", noise(1, 40'960)}}, at_hour(2));
+    forget(repository, gone);
+    forget(repository, old);
+  }
+  auto full = std::make_unique<FaultyStorage>(test.disk());
+  full->add({.call = Call::publish,
+             .nth = 1,
+             .error = std::make_exception_ptr(OutOfSpace("no space left"))});
+  auto repository = test.open_through(std::move(full));
+
+  const auto outcome = prune_all(repository, nothing_wasted());
+
+  EXPECT_TRUE(outcome.ran_out_of_space);
+  EXPECT_GE(outcome.removed.packs, 2U);
+  EXPECT_EQ(outcome.repacked.packs, 0U);
+  auto later = test.open();
+  EXPECT_EQ(read_all_snapshots(later).at(kept),
+            (Files{{"a", noise(1, 40'960)}}));
+  EXPECT_FALSE(prune_all(later, nothing_wasted()).ran_out_of_space);
+}
+
+TEST(Forget, GivesTheReserveBackWhenTheDiskIsFull) {
+  TestRepository test;
+  SessionId id;
+  {
+    auto repository = test.open();
+    id = write_snapshot(repository, {{"a", noise(1, 900)}}, at_hour(1));
+  }
+  auto full = std::make_unique<FaultyStorage>(test.disk());
+  full->fail(Call::create, 1, OutOfSpace("no space left"));
+  auto repository = test.open_through(std::move(full));
+
+  forget(repository, id);
+
+  EXPECT_FALSE(test.disk().size(kReserveName));
+  EXPECT_TRUE(repository.snapshots(at_hour(600)).snapshots.empty());
+}
+
+TEST(Forget, RefusesAHeldSnapshot) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto id =
+      write_snapshot(repository, {{"a", noise(1, 900)}}, at_hour(1));
+  (void)publish_mark(repository.storage(), repository.keyring(),
+                     repository.signer(),
+                     {MarkAction::hold, id, at_hour(1), "", std::nullopt});
+
+  EXPECT_THROW(forget(repository, id), RefusedForSafety);
+  EXPECT_EQ(repository.snapshots(at_hour(600)).snapshots.size(), 1U);
+}
+
+TEST(Forget, IsNotForAWriteKey) {
+  TestRepository test;
+  SessionId id;
+  {
+    auto repository = test.open();
+    id = write_snapshot(repository, {{"a", noise(1, 900)}}, at_hour(1));
+  }
+  auto writer = test.open_as(Role::write);
+
+  EXPECT_THROW(forget(writer, id), WrongKey);
+}
+
+}  // namespace
+}  // namespace cairn::repo
