@@ -54,6 +54,13 @@ struct FileState {
 
 enum class FileSystems { any, one };
 
+struct FolderIdentity {
+  dev_t device = 0;
+  ino_t inode = 0;
+
+  bool operator==(const FolderIdentity&) const = default;
+};
+
 struct FileSourceOptions {
   std::vector<std::string> exclude_rules = {};
   // Leaves out what lies in a folder that holds an entry of one of these names;
@@ -62,6 +69,9 @@ struct FileSourceOptions {
   // one: only the file system that each given path lies on; a folder on which
   // another is mounted stays, empty.
   FileSystems file_systems = FileSystems::any;
+  // Folders whose entries are left out wherever the walk meets them: the
+  // repository itself, which would grow while it is read.
+  std::vector<FolderIdentity> left_out = {};
 };
 
 // An open regular file whose data is read without its holes.

@@ -193,8 +193,14 @@ bool TreeWalk::is_left_out(const Frame& frame, std::size_t index,
 void TreeWalk::visit_folder(const char* name, const struct stat& seen,
                             Scope scope, const std::optional<Frame::Base>& base,
                             std::span<const std::string> given_below) {
-  if (scope == Scope::all && options_.file_systems == FileSystems::one &&
-      seen.st_dev != base->device) {
+  const bool is_elsewhere = scope == Scope::all &&
+                            options_.file_systems == FileSystems::one &&
+                            seen.st_dev != base->device;
+  const bool is_left_out =
+      std::ranges::find(options_.left_out,
+                        FolderIdentity{seen.st_dev, seen.st_ino}) !=
+      options_.left_out.end();
+  if (is_elsewhere || is_left_out) {
     visitor_.excluded(path_);
     scope = Scope::given_paths;
   }

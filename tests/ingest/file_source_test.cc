@@ -565,6 +565,21 @@ TEST(FileSource, AFolderWithAMarkStaysEmpty) {
   EXPECT_EQ(seen.left_out, Paths{"cache"});
 }
 
+TEST(FileSource, LeavesTheRepositoryItselfEmpty) {
+  TempFolder folder;
+  fs::create_directories(folder / "backups/packs");
+  write_file(folder / "backups/packs/p", "x");
+  write_file(folder / "data", "x");
+  struct stat status;
+  ASSERT_EQ(stat((folder / "backups").c_str(), &status), 0);
+
+  const Recorder seen =
+      walk_folder(folder, {.left_out = {{status.st_dev, status.st_ino}}});
+
+  EXPECT_EQ(inside(seen), (Paths{"backups", "data"}));
+  EXPECT_EQ(seen.left_out, Paths{"backups"});
+}
+
 TEST(FileSource, StaysOnTheFileSystemOfEachGivenPath) {
   TempFolder folder;
   fs::create_directories(folder / "mounted");
