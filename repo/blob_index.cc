@@ -158,7 +158,6 @@ class Importer {
   void add(const IndexId& id, const IndexObject& object) {
     std::vector<std::uint32_t> numbers;
     for (const auto& pack : object.packs) numbers.push_back(add(pack));
-    store_.put(kNextNumber, encode_numbers({next_number_}));
     // Last: an import that a crash cuts short is done again.
     store_.put(key_of(kIndex, id.bytes), encode_numbers(numbers));
   }
@@ -170,6 +169,9 @@ class Importer {
       return decode_numbers(*known).at(0);
     }
     const std::uint32_t number = next_number_++;
+    // First: rows that a crash leaves behind must never come to name the pack
+    // that is imported next.
+    store_.put(kNextNumber, encode_numbers({next_number_}));
     std::uint64_t offset = kPackHeadBytes;
     std::map<std::string, std::string> values;
     for (const auto& row : pack.directory.rows) {
@@ -192,33 +194,40 @@ class Importer {
   std::uint32_t next_number_ = 0;
 };
 
-// Forgets index objects that are gone, and the packs that only they named.
+// Forgets index objects that are gone, and the packs that no other one names:
+// theirs, and those of an import that a crash cut short.
 void drop_vanished(IndexStore::Writer& writer,
                    const std::vector<IndexId>& present) {
   std::vector<std::string> vanished;
-  std::set<std::uint32_t> in_vanished;
   std::set<std::uint32_t> in_present;
   writer.for_each(std::string_view(&kIndex, 1), [&](std::string_view key,
                                                     std::string_view value) {
     IndexId id;
     std::ranges::copy(as_bytes(key.substr(1)), id.bytes.begin());
     const bool stays = std::ranges::binary_search(present, id);
-    if (!stays) vanished.emplace_back(key);
-    for (const auto number : decode_numbers(value)) {
-      (stays ? in_present : in_vanished).insert(number);
+    if (!stays) {
+      vanished.emplace_back(key);
+      return IndexStore::Next::go_on;
+    }
+    for (const auto number : decode_numbers(value)) in_present.insert(number);
+    return IndexStore::Next::go_on;
+  });
+  std::vector<std::pair<std::string, PackId>> unnamed;
+  writer.for_each(std::string_view(&kPack, 1), [&](std::string_view key,
+                                                   std::string_view value) {
+    if (!in_present.contains(number_in(key))) {
+      unnamed.emplace_back(key, decode_pack(value).id);
     }
     return IndexStore::Next::go_on;
   });
-  for (const auto& key : vanished) writer.remove(key);
-  for (const auto number : in_vanished) {
-    if (in_present.contains(number)) continue;
+  for (const auto& [key, id] : unnamed) {
     // Rows that name this pack stay behind and are passed over: a number is
     // never given twice.
-    const auto value = writer.get(pack_key(number));
-    if (!value) continue;
-    writer.remove(key_of(kPackNumber, decode_pack(*value).id.bytes));
-    writer.remove(pack_key(number));
+    writer.remove(key_of(kPackNumber, id.bytes));
+    writer.remove(key);
   }
+  // Last: a removal that a crash cuts short is done again.
+  for (const auto& key : vanished) writer.remove(key);
 }
 
 }  // namespace
@@ -271,6 +280,7 @@ struct BlobIndex::State {
     std::erase_if(own, [&](const auto& entry) {
       return covered.contains(entry.second.pack);
     });
+    for (const auto number : covered) packs.erase(number);
   }
 
   [[nodiscard]] bool is_usable(std::uint32_t number) const {
@@ -368,6 +378,26 @@ std::vector<BlobCopy> BlobIndex::find(const BlobId& id) const {
 }
 
 bool BlobIndex::contains(const BlobId& id) const { return !find(id).empty(); }
+
+std::uint64_t BlobIndex::count(BlobKind kind) const {
+  std::shared_lock lock(state_->mutex);
+  std::uint64_t count = 0;
+  std::set<BlobId> seen;  // of those that share a key or are not in the store
+  const auto look_at = [&](const BlobCopy& copy) {
+    if (copy.row.kind == kind && state_->is_usable(copy.pack)) {
+      seen.insert(copy.row.id);
+    }
+  };
+  state_->store.for_each(std::string_view(&kBlob, 1),
+                         [&](std::string_view, std::string_view value) {
+                           for_each_copy(value, look_at);
+                           count += seen.size();
+                           seen.clear();
+                           return IndexStore::Next::go_on;
+                         });
+  for (const auto& [prefix, copy] : state_->own) look_at(copy);
+  return count + seen.size();
+}
 
 PackInfo BlobIndex::pack(std::uint32_t number) const {
   std::shared_lock lock(state_->mutex);

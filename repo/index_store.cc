@@ -9,10 +9,12 @@
 #include <rocksdb/utilities/write_batch_with_index.h>
 #include <rocksdb/write_batch.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <shared_mutex>
 #include <thread>
 #include <utility>
@@ -162,6 +164,7 @@ struct IndexStore::State {
   fs::path folder;
   fs::path secondary_folder;
   std::unique_ptr<rocksdb::DB> secondary;
+  ino_t secondary_of = 0;           // which database it reads
   mutable std::shared_mutex mutex;  // guards `secondary` while it is replaced
 
   [[nodiscard]] fs::path database() const { return folder / "rocksdb"; }
@@ -173,12 +176,55 @@ struct IndexStore::State {
          "open");
     std::unique_lock lock(mutex);
     secondary.reset(opened);
+    secondary_of = inode();
+  }
+
+  // Another one once the database was made anew, by whichever process.
+  [[nodiscard]] ino_t inode() const {
+    struct stat status {};
+    return ::stat(database().c_str(), &status) == 0 ? status.st_ino : 0;
   }
 
   std::unique_ptr<rocksdb::DB> open_primary() {
     rocksdb::DB* opened = nullptr;
     must(rocksdb::DB::Open(options(), database().string(), &opened), "open");
     return std::unique_ptr<rocksdb::DB>(opened);
+  }
+
+  // Throws away what cannot be read. Under the lock.
+  std::unique_ptr<rocksdb::DB> open_or_remake_primary() {
+    if (fs::exists(damage_note())) remove_database();
+    try {
+      return open_primary();
+    } catch (const CorruptionError&) {
+      remove_database();
+      return open_primary();
+    }
+  }
+
+  void remove_database() const {
+    std::error_code error;
+    fs::remove_all(database(), error);
+    if (error) throw IoError(database().string() + ": " + error.message());
+    fs::remove(damage_note(), error);
+  }
+
+  // That whoever opens the store next has to make it anew.
+  [[nodiscard]] fs::path damage_note() const { return folder / "damaged"; }
+
+  [[noreturn]] void note_damage(const CorruptionError& e) const {
+    std::ofstream(damage_note()) << e.what() << "\n";
+    throw IoError(std::string(e.what()) +
+                  "; only a cache, the next command makes it anew");
+  }
+
+  // Sees what was written since. Under the lock.
+  void catch_up() {
+    if (inode() == secondary_of) {
+      std::shared_lock reading(mutex);
+      if (secondary->TryCatchUpWithPrimary().ok()) return;
+    }
+    open_secondary();
   }
 
   // Whoever holds this is the only writer.
@@ -217,6 +263,9 @@ IndexStore::IndexStore(fs::path folder) : state_(std::make_unique<State>()) {
   state_->secondary_folder =
       state_->folder / ("reader-" + crypto::to_hex(crypto::random_array<8>()));
   try {
+    if (fs::exists(state_->damage_note())) {
+      throw CorruptionError("index cache: noted as damaged");
+    }
     state_->open_secondary();
   } catch (const Error&) {
     // Absent or damaged. Under the lock, since another process may be making
@@ -225,12 +274,13 @@ IndexStore::IndexStore(fs::path folder) : state_(std::make_unique<State>()) {
     const auto lock = state_->lock(kPatience);
     if (!lock) throw LockedError("index cache: another process holds it");
     try {
-      state_->open_primary();
+      state_->open_or_remake_primary();
+      state_->open_secondary();
     } catch (const Error&) {
-      fs::remove_all(state_->database());
+      state_->remove_database();
       state_->open_primary();
+      state_->open_secondary();
     }
-    state_->open_secondary();
   }
 }
 
@@ -245,7 +295,11 @@ std::optional<std::string> IndexStore::get(std::string_view key) const {
   std::shared_lock lock(state_->mutex);
   const auto status = state_->secondary->Get({}, slice(key), &value);
   if (status.IsNotFound()) return std::nullopt;
-  must(status, "get");
+  try {
+    must(status, "get");
+  } catch (const CorruptionError& e) {
+    state_->note_damage(e);
+  }
   return value;
 }
 
@@ -254,23 +308,27 @@ void IndexStore::for_each(
     const std::function<Next(std::string_view, std::string_view)>& visit)
     const {
   std::shared_lock lock(state_->mutex);
-  for_each_in(*state_->secondary, prefix, visit);
+  try {
+    for_each_in(*state_->secondary, prefix, visit);
+  } catch (const CorruptionError& e) {
+    state_->note_damage(e);
+  }
 }
 
 IndexStore::Written IndexStore::write(
     std::chrono::milliseconds patience,
     const std::function<void(Writer&)>& change) {
+  const auto lock = state_->lock(patience);
+  if (!lock) return Written::others_are_writing;
   {
-    const auto lock = state_->lock(patience);
-    if (!lock) return Written::others_are_writing;
-    const auto primary = state_->open_primary();
+    const auto primary = state_->open_or_remake_primary();
     PrimaryWriter writer(*primary);
     change(writer);
     writer.finish();
     must(primary->Close(), "close");
   }
-  std::shared_lock lock(state_->mutex);
-  must(state_->secondary->TryCatchUpWithPrimary(), "catch up");
+  // Still under the lock: no other process takes files away meanwhile.
+  state_->catch_up();
   return Written::yes;
 }
 
@@ -282,7 +340,7 @@ IndexStore::Written IndexStore::clear(std::chrono::milliseconds patience) {
     std::unique_lock reading(state_->mutex);
     state_->secondary.reset();
   }
-  fs::remove_all(state_->database());
+  state_->remove_database();
   state_->open_primary();
   state_->open_secondary();
   return Written::yes;

@@ -1,0 +1,293 @@
+#include "repo/blob_index.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <map>
+#include <optional>
+#include <set>
+#include <thread>
+
+#include "repo/error.h"
+#include "repo/pack_format.h"
+#include "tests/support/for_each_seed.h"
+#include "tests/support/sample_repository.h"
+#include "tests/support/temp_folder.h"
+
+namespace cairn::repo {
+namespace {
+
+using testing_support::for_each_seed;
+using testing_support::random_id;
+using testing_support::SampleRepository;
+using testing_support::TempFolder;
+
+// A pack that exists in the index only.
+IndexedPack made_up_pack(std::mt19937_64& random,
+                         const std::vector<BlobId>& blobs) {
+  IndexedPack pack;
+  pack.id = random_id<PackId>(random);
+  pack.size = 1 << 20;
+  pack.directory.keys.push_back({KeyClass::content, 1, {}});
+  for (const auto& id : blobs) {
+    BlobRow row;
+    row.id = id;
+    row.plain_size = static_cast<std::uint32_t>(1 + random() % 1000);
+    row.stored_size = row.plain_size + 16;
+    if (random() % 2 == 0) {
+      row.codec = Codec::difference;
+      row.base = random_id<BlobId>(random);
+      row.depth = static_cast<std::uint32_t>(1 + random() % kMaxDepth);
+    }
+    pack.directory.rows.push_back(row);
+  }
+  return pack;
+}
+
+// Where every copy lies: what the index has to say.
+using Places = std::multiset<std::pair<PackId, std::uint64_t>>;
+
+Places places_in(const std::map<PackId, IndexedPack>& packs, const BlobId& id) {
+  Places places;
+  for (const auto& [pack_id, pack] : packs) {
+    std::uint64_t offset = kPackHeadBytes;
+    for (const auto& row : pack.directory.rows) {
+      if (row.id == id) places.emplace(pack_id, offset);
+      offset += row.stored_size;
+    }
+  }
+  return places;
+}
+
+Places places_by(const BlobIndex& index, const BlobId& id) {
+  Places places;
+  std::uint32_t depth = 0;
+  for (const auto& copy : index.find(id)) {
+    EXPECT_GE(copy.row.depth, depth) << "not by ascending depth";
+    depth = copy.row.depth;
+    places.emplace(index.pack(copy.pack).id, copy.offset);
+  }
+  EXPECT_EQ(index.contains(id), !places.empty());
+  return places;
+}
+
+TEST(BlobIndex, SaysWhatAMapWouldUnderRandomChanges) {
+  for_each_seed(5, [](auto& random) {
+    TempFolder folder;
+    SampleRepository sample;
+    std::vector<BlobId> ids;
+    for (int i = 0; i < 60; ++i) ids.push_back(random_id<BlobId>(random));
+    std::map<IndexId, std::vector<IndexedPack>> objects;
+    std::map<PackId, IndexedPack> published;  // by add(), in no object yet
+    std::map<PackId, IndexedPack> known;      // as of the last refresh()
+    std::optional<std::set<PackId>> existing;
+    std::optional<IndexStore> store(folder.path());
+    std::optional<BlobIndex> index(*store);
+
+    const auto some_packs = [&] {
+      std::vector<IndexedPack> packs;
+      for (auto n = 1 + random() % 3; n > 0; --n) {
+        std::vector<BlobId> blobs;
+        for (auto k = 1 + random() % 10; k > 0; --k) {
+          const auto& id = ids[random() % ids.size()];
+          if (std::ranges::count(blobs, id) == 0) blobs.push_back(id);
+        }
+        packs.push_back(made_up_pack(random, blobs));
+      }
+      return packs;
+    };
+    for (int step = 0; step < 40; ++step) {
+      switch (random() % 6) {
+        case 0: {
+          const auto packs = some_packs();
+          objects[sample.store_index(packs)] = packs;
+          break;
+        }
+        case 1:  // an object goes, with what it named
+          if (!objects.empty()) {
+            const auto gone = objects.begin();
+            sample.storage.remove(index_name(gone->first));
+            objects.erase(gone);
+          }
+          break;
+        case 2:  // two are merged
+          if (objects.size() >= 2) {
+            auto packs = objects.begin()->second;
+            const auto& more = std::next(objects.begin())->second;
+            packs.insert(packs.end(), more.begin(), more.end());
+            for (int i = 0; i < 2; ++i) {
+              sample.storage.remove(index_name(objects.begin()->first));
+              objects.erase(objects.begin());
+            }
+            objects[sample.store_index(packs)] = packs;
+          }
+          break;
+        case 3: {  // published here, and named by an object a bit later
+          for (const auto& pack : some_packs()) {
+            index->add(pack);
+            published[pack.id] = pack;
+            known[pack.id] = pack;
+            if (existing) existing->insert(pack.id);
+          }
+          break;
+        }
+        case 4:  // another process comes upon the cache
+          if (published.empty()) {
+            index.reset();
+            store.reset();
+            store.emplace(folder.path());
+            index.emplace(*store);
+            existing.reset();
+          }
+          break;
+        default:
+          if (random() % 4 == 0) {
+            std::vector<PackId> ids_that_exist;
+            existing.emplace();
+            for (const auto& [id, pack] : known) {
+              if (random() % 3 != 0 || published.contains(id)) {
+                existing->insert(id);
+              }
+            }
+            ids_that_exist.assign(existing->begin(), existing->end());
+            index->restrict_to(ids_that_exist);
+          } else if (!published.empty()) {
+            std::vector<IndexedPack> packs;
+            for (const auto& [id, pack] : published) packs.push_back(pack);
+            objects[sample.store_index(packs)] = packs;
+            published.clear();
+          }
+          break;
+      }
+      index->refresh(sample.storage, sample.keyring);
+      known = published;
+      for (const auto& [id, packs] : objects) {
+        for (const auto& pack : packs) known[pack.id] = pack;
+      }
+      auto usable = known;
+      if (existing) {
+        std::erase_if(usable, [&](const auto& pack) {
+          return !existing->contains(pack.first);
+        });
+      }
+      for (const auto& id : ids) {
+        const auto expected = places_in(usable, id);
+        const auto found = places_by(*index, id);
+        ASSERT_EQ(found, expected) << "step " << step;
+      }
+      ASSERT_EQ(index->packs().size(), usable.size()) << "step " << step;
+    }
+  });
+}
+
+TEST(BlobIndex, AnImportThatWasCutShortLeavesNoRowsToAnotherPack) {
+  std::mt19937_64 random(1);
+  TempFolder folder;
+  SampleRepository sample;
+  IndexStore store(folder.path());
+  BlobIndex index(store);
+  std::vector<BlobId> many;
+  for (int i = 0; i < 30'000; ++i) many.push_back(random_id<BlobId>(random));
+  const auto first = sample.store_index({made_up_pack(random, many)});
+  IndexId damaged;  // imported after the first
+  do {
+    sample.storage.remove(index_name(damaged));
+    damaged = sample.store_index({made_up_pack(random, {many[0]})});
+  } while (damaged < first);
+  sample.storage.flip_bit(index_name(damaged), 100, 1);
+  EXPECT_THROW(index.refresh(sample.storage, sample.keyring), CorruptionError);
+
+  sample.storage.remove(index_name(first));
+  sample.storage.remove(index_name(damaged));
+  const auto other = random_id<BlobId>(random);
+  (void)sample.store_index({made_up_pack(random, {other})});
+  index.refresh(sample.storage, sample.keyring);
+
+  EXPECT_TRUE(index.contains(other));
+  for (const auto& id : many) ASSERT_FALSE(index.contains(id));
+  EXPECT_EQ(index.packs().size(), 1U);
+}
+
+TEST(BlobIndex, FollowsWhatAnotherProcessImported) {
+  std::mt19937_64 random(1);
+  TempFolder folder;
+  SampleRepository sample;
+  IndexStore store(folder.path());
+  BlobIndex index(store);
+  const auto id = random_id<BlobId>(random);
+  (void)sample.store_index({made_up_pack(random, {id})});
+  {
+    IndexStore other_store(folder.path());
+    BlobIndex other(other_store);
+    other.refresh(sample.storage, sample.keyring);
+  }
+  index.refresh(sample.storage, sample.keyring);
+  EXPECT_EQ(index.find(id).size(), 1U);
+}
+
+TEST(BlobIndex, ClearForgetsEverythingAndRefreshBringsItBack) {
+  std::mt19937_64 random(1);
+  TempFolder folder;
+  SampleRepository sample;
+  IndexStore store(folder.path());
+  BlobIndex index(store);
+  const auto id = random_id<BlobId>(random);
+  (void)sample.store_index({made_up_pack(random, {id})});
+  index.refresh(sample.storage, sample.keyring);
+
+  index.clear();
+  EXPECT_FALSE(index.contains(id));
+  index.refresh(sample.storage, sample.keyring);
+
+  EXPECT_TRUE(index.contains(id));
+}
+
+TEST(BlobIndex, BlobsThatShareAPrefixAreKeptApart) {
+  std::mt19937_64 random(1);
+  TempFolder folder;
+  SampleRepository sample;
+  IndexStore store(folder.path());
+  BlobIndex index(store);
+  auto one = random_id<BlobId>(random);
+  auto two = one;
+  two.bytes[31] ^= std::byte{1};
+  (void)sample.store_index({made_up_pack(random, {one})});
+  index.refresh(sample.storage, sample.keyring);
+  EXPECT_TRUE(index.contains(one));
+  EXPECT_FALSE(index.contains(two));
+  index.add(made_up_pack(random, {two}));
+  EXPECT_EQ(index.find(one).size(), 1U);
+  EXPECT_EQ(index.find(two).size(), 1U);
+}
+
+TEST(BlobIndex, IsSearchedByManyThreadsWhileItGrows) {
+  std::mt19937_64 random(1);
+  TempFolder folder;
+  SampleRepository sample;
+  IndexStore store(folder.path());
+  BlobIndex index(store);
+  const auto id = random_id<BlobId>(random);
+  index.add(made_up_pack(random, {id}));
+  std::atomic<bool> is_done = false;
+  std::vector<std::jthread> readers;
+  for (int i = 0; i < 2; ++i) {
+    readers.emplace_back([&] {
+      while (!is_done) {
+        for (const auto& copy : index.find(id)) (void)copy.row.depth;
+        (void)index.packs();
+      }
+    });
+  }
+  for (int i = 0; i < 10; ++i) {
+    const auto pack = made_up_pack(random, {id, random_id<BlobId>(random)});
+    index.add(pack);
+    (void)sample.store_index({pack});
+    index.refresh(sample.storage, sample.keyring);
+  }
+  is_done = true;
+  readers.clear();
+  EXPECT_EQ(index.find(id).size(), 11U);
+}
+
+}  // namespace
+}  // namespace cairn::repo

@@ -1,0 +1,273 @@
+#include "repo/index_store.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <map>
+#include <thread>
+
+#include "repo/error.h"
+#include "tests/support/bytes.h"
+#include "tests/support/for_each_seed.h"
+#include "tests/support/temp_folder.h"
+
+namespace cairn::repo {
+namespace {
+
+using namespace std::chrono_literals;
+using testing_support::for_each_seed;
+using testing_support::TempFolder;
+namespace fs = std::filesystem;
+
+using Map = std::map<std::string, std::string>;
+
+Map contents(const IndexStore& store, std::string_view prefix = "") {
+  Map map;
+  store.for_each(prefix, [&](std::string_view key, std::string_view value) {
+    map.emplace(key, value);
+    return IndexStore::Next::go_on;
+  });
+  return map;
+}
+
+void put(IndexStore& store, const std::string& key, const std::string& value) {
+  const auto written = store.write(
+      10s, [&](IndexStore::Writer& writer) { writer.put(key, value); });
+  ASSERT_EQ(written, IndexStore::Written::yes);
+}
+
+TEST(IndexStore, BehavesAsAMapUnderRandomChanges) {
+  for_each_seed(3, [](auto& random) {
+    TempFolder folder;
+    IndexStore store(folder.path());
+    Map expected;
+    for (int round = 0; round < 4; ++round) {
+      const auto written = store.write(10s, [&](IndexStore::Writer& writer) {
+        for (int i = 0; i < 40; ++i) {
+          const std::string key = "k" + std::to_string(random() % 30);
+          if (random() % 3 == 0) {
+            writer.remove(key);
+            expected.erase(key);
+            EXPECT_FALSE(writer.get(key));
+          } else {
+            expected[key] = std::to_string(random());
+            writer.put(key, expected[key]);
+            EXPECT_EQ(writer.get(key), expected[key]);
+          }
+        }
+      });
+      EXPECT_EQ(written, IndexStore::Written::yes);
+      EXPECT_EQ(contents(store), expected);
+    }
+    const IndexStore again(folder.path());
+    EXPECT_EQ(contents(again), expected);
+    EXPECT_EQ(again.get("k99"), std::nullopt);
+  });
+}
+
+TEST(IndexStore, AWalkStopsWhereItIsToldAndKeepsToItsPrefix) {
+  TempFolder folder;
+  IndexStore store(folder.path());
+  for (const char* const key : {"a1", "b1", "b2", "b3", "c1"}) {
+    put(store, key, "");
+  }
+  std::vector<std::string> seen;
+  store.for_each("b", [&](std::string_view key, std::string_view) {
+    seen.emplace_back(key);
+    return seen.size() == 2 ? IndexStore::Next::stop : IndexStore::Next::go_on;
+  });
+  EXPECT_EQ(seen, (std::vector<std::string>{"b1", "b2"}));
+  EXPECT_EQ(contents(store, "b").size(), 3U);
+}
+
+TEST(IndexStore, AChangeThatThrowsLeavesTheStoreUsable) {
+  TempFolder folder;
+  IndexStore store(folder.path());
+  put(store, "a", "1");
+  const auto fail = [&] {
+    (void)store.write(10s, [](IndexStore::Writer& writer) {
+      writer.put("b", "2");
+      throw NotFound("on purpose");
+    });
+  };
+  EXPECT_THROW(fail(), NotFound);
+  put(store, "c", "3");
+  EXPECT_EQ(store.get("a"), "1");
+  EXPECT_EQ(store.get("c"), "3");
+}
+
+TEST(IndexStore, ADeletedDatabaseIsMadeAnew) {
+  TempFolder folder;
+  {
+    IndexStore store(folder.path());
+    put(store, "a", "1");
+  }
+  fs::remove_all(folder / "rocksdb");
+  IndexStore store(folder.path());
+  EXPECT_TRUE(contents(store).empty());
+  put(store, "b", "2");
+  EXPECT_EQ(store.get("b"), "2");
+}
+
+TEST(IndexStore, ADatabaseDeletedInUseIsMadeAnewByTheNextWrite) {
+  TempFolder folder;
+  IndexStore store(folder.path());
+  put(store, "a", "1");
+  fs::remove_all(folder / "rocksdb");
+  put(store, "b", "2");
+  EXPECT_EQ(contents(store), (Map{{"b", "2"}}));
+}
+
+TEST(IndexStore, SeesADatabaseThatAnotherProcessMadeAnew) {
+  TempFolder folder;
+  IndexStore store(folder.path());
+  put(store, "a", "1");
+  fs::remove_all(folder / "rocksdb");
+  {
+    IndexStore other(folder.path());
+    put(other, "b", "2");
+  }
+  put(store, "c", "3");
+  EXPECT_EQ(contents(store), (Map{{"b", "2"}, {"c", "3"}}));
+}
+
+// Every file of the database, one after another.
+TEST(IndexStore, WhicheverFileIsDamagedTheStoreWorksAgainSoon) {
+  TempFolder folder;
+  {
+    IndexStore store(folder / "whole");
+    for (int i = 0; i < 2; ++i) {
+      put(store, "key" + std::to_string(i), std::string(1000, 'x'));
+    }
+  }
+  std::vector<fs::path> files;
+  for (const auto& file : fs::directory_iterator(folder / "whole/rocksdb")) {
+    files.push_back(file.path().filename());
+  }
+  for (const auto& file : files) {
+    SCOPED_TRACE(file);
+    fs::remove_all(folder / "damaged");
+    fs::copy(folder / "whole", folder / "damaged", fs::copy_options::recursive);
+    const fs::path path = folder / "damaged/rocksdb" / file;
+    const auto size = fs::file_size(path);
+    testing_support::write_file(path, std::string(size, '\x5a'));
+
+    const auto use = [&] {
+      IndexStore store(folder / "damaged");
+      const auto found = contents(store);
+      put(store, "new", "value");
+      EXPECT_EQ(store.get("new"), "value");
+    };
+    try {
+      use();
+    } catch (const IoError&) {
+      EXPECT_NO_THROW(use());  // the second command at the latest
+    }
+  }
+}
+
+TEST(IndexStore, OthersThatWriteAreWaitedForNoLongerThanAllowed) {
+  TempFolder folder;
+  IndexStore store(folder.path());
+  IndexStore other(folder.path());
+  auto inner = IndexStore::Written::yes;
+  const auto outer = store.write(10s, [&](IndexStore::Writer&) {
+    inner = other.write(20ms, [](IndexStore::Writer&) {});
+  });
+  EXPECT_EQ(outer, IndexStore::Written::yes);
+  EXPECT_EQ(inner, IndexStore::Written::others_are_writing);
+}
+
+// This very program once more, as another process that works on `folder`. Not
+// by fork alone: RocksDB's threads do not survive that.
+class OtherProcess {
+ public:
+  OtherProcess(const char* work, const fs::path& folder) {
+    const std::string filter = std::string("--gtest_filter=") + work;
+    child_ = ::fork();
+    if (child_ != 0) return;
+    ::setenv("CAIRN_TEST_FOLDER", folder.c_str(), 1);
+    ::execl("/proc/self/exe", "index_store_test", filter.c_str(),
+            "--gtest_also_run_disabled_tests", "--gtest_brief=1", nullptr);
+    ::_exit(1);
+  }
+  OtherProcess(const OtherProcess&) = delete;
+  OtherProcess& operator=(const OtherProcess&) = delete;
+
+  void kill() const { ::kill(child_, SIGKILL); }
+
+  int wait() const {
+    int status = 0;
+    ::waitpid(child_, &status, 0);
+    return status;
+  }
+
+ private:
+  pid_t child_;
+};
+
+TEST(OtherProcess, DISABLED_WritesFortyValues) {
+  IndexStore store(std::getenv("CAIRN_TEST_FOLDER"));
+  for (int i = 0; i < 40; ++i) put(store, std::to_string(i), "value");
+}
+
+TEST(OtherProcess, DISABLED_WritesForEver) {
+  const fs::path folder = std::getenv("CAIRN_TEST_FOLDER");
+  IndexStore store(folder);
+  put(store, "before", "value");
+  (void)store.write(10s, [&](IndexStore::Writer& changes) {
+    for (int i = 0;; ++i) {
+      changes.put("key" + std::to_string(i), std::string(1000, 'x'));
+      if (i == 20'000) testing_support::write_file(folder / "far", "");
+    }
+  });
+}
+
+TEST(IndexStore, OneProcessReadsWhileAnotherWrites) {
+  TempFolder folder;
+  const OtherProcess writer("OtherProcess.DISABLED_WritesFortyValues",
+                            folder.path());
+  IndexStore store(folder.path());
+  for (int i = 0; i < 40; ++i) {
+    for (const auto& [key, value] : contents(store)) EXPECT_EQ(value, "value");
+    put(store, "mine" + std::to_string(i), "value");
+  }
+  EXPECT_EQ(writer.wait(), 0);
+  put(store, "last", "value");
+  EXPECT_EQ(contents(store).size(), 81U);
+}
+
+TEST(IndexStore, AKilledWriterLeavesWhatWasWrittenBefore) {
+  TempFolder folder;
+  const OtherProcess writer("OtherProcess.DISABLED_WritesForEver",
+                            folder.path());
+  while (!fs::exists(folder / "far")) std::this_thread::sleep_for(5ms);
+  writer.kill();
+  EXPECT_TRUE(WIFSIGNALED(writer.wait()));
+
+  IndexStore store(folder.path());
+  EXPECT_EQ(store.get("before"), "value");
+  put(store, "after", "value");
+  const auto left = contents(store, "key");
+  for (std::size_t i = 0; i < left.size(); ++i) {
+    ASSERT_TRUE(left.contains("key" + std::to_string(i))) << "a gap";
+  }
+}
+
+TEST(IndexStore, ReadersOfOneProcessGoOnDuringAWrite) {
+  TempFolder folder;
+  IndexStore store(folder.path());
+  put(store, "a", "1");
+  std::atomic<bool> is_done = false;
+  std::jthread reader([&] {
+    while (!is_done) EXPECT_EQ(store.get("a"), "1");
+  });
+  for (int i = 0; i < 20; ++i) put(store, "b" + std::to_string(i), "2");
+  is_done = true;
+}
+
+}  // namespace
+}  // namespace cairn::repo
