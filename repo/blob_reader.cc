@@ -1,5 +1,6 @@
 #include "repo/blob_reader.h"
 
+#include <algorithm>
 #include <exception>
 #include <list>
 #include <mutex>
@@ -41,7 +42,11 @@ PlainBlob PlainCache::find(const BlobId& id) {
 
 void PlainCache::insert(const BlobId& id, PlainBlob plain) {
   std::lock_guard lock(state_->mutex);
-  if (state_->places.contains(id)) return;
+  if (const auto old = state_->places.find(id); old != state_->places.end()) {
+    state_->bytes -= old->second->plain->size();
+    state_->recent.erase(old->second);
+    state_->places.erase(old);
+  }
   state_->bytes += plain->size();
   state_->recent.push_front({id, std::move(plain)});
   state_->places[id] = state_->recent.begin();
@@ -61,6 +66,8 @@ struct BlobReader::State {
   PlainCache& cache;
   BlobDecoder decoder;
   std::vector<std::byte> stored;  // reused between blobs
+  // Of bases. Only after something went wrong: it costs as much as decoding.
+  VerifyId verify_bases = VerifyId::no;
 
   PlainBlob resolve_base(const BlobRow& row);
   PlainBlob read_copy(const BlobCopy& copy, VerifyId verify);
@@ -75,7 +82,9 @@ struct BlobReader::State {
 // is deeper than kMaxDepth.
 PlainBlob BlobReader::State::resolve_base(const BlobRow& row) {
   if (!row.base) return nullptr;
-  if (auto plain = cache.find(*row.base)) return plain;
+  if (verify_bases == VerifyId::no) {
+    if (auto plain = cache.find(*row.base)) return plain;
+  }
   auto copies = index.find(*row.base);
   std::erase_if(copies, [&](const BlobCopy& copy) {
     return copy.row.depth >= row.depth || copy.row.kind != row.kind;
@@ -84,7 +93,7 @@ PlainBlob BlobReader::State::resolve_base(const BlobRow& row) {
     throw CorruptionError("blob " + row.id.brief() + ": its base " +
                           row.base->brief() + " is missing");
   }
-  PlainBlob plain = read_first(*row.base, copies, VerifyId::no);
+  PlainBlob plain = read_first(*row.base, copies, verify_bases);
   cache.insert(*row.base, plain);
   return plain;
 }
@@ -96,9 +105,8 @@ PlainBlob BlobReader::State::read_first(const BlobId& id,
   for (const BlobCopy& copy : copies) {
     try {
       return read_copy(copy, verify);
-    } catch (const CorruptionError&) {
-      if (!first_failure) first_failure = std::current_exception();
-    } catch (const NotFound&) {
+    } catch (const Error&) {
+      // Whatever it is, a bad disk under one pack say: another may be sound.
       if (!first_failure) first_failure = std::current_exception();
     }
   }
@@ -143,7 +151,8 @@ PlainBlob BlobReader::State::decode(const BlobRow& row, const WrappedKey& key,
 BlobReader::BlobReader(const Storage& storage, const Keyring& keyring,
                        const BlobIndex& index, SessionKeyCache& keys,
                        PlainCache& cache)
-    : state_(new State{storage, keyring, index, keys, cache, {}, {}}) {}
+    : state_(new State{
+          storage, keyring, index, keys, cache, {}, {}, VerifyId::no}) {}
 
 BlobReader::~BlobReader() = default;
 BlobReader::BlobReader(BlobReader&&) noexcept = default;
@@ -152,6 +161,20 @@ PlainBlob BlobReader::read(BlobKind kind, const BlobId& id) {
   auto copies = state_->index.find(id);
   std::erase_if(copies,
                 [&](const BlobCopy& copy) { return copy.row.kind != kind; });
+  try {
+    return state_->read_first(id, copies, VerifyId::yes);
+  } catch (const CorruptionError&) {
+    const bool has_base = std::ranges::any_of(
+        copies, [](const BlobCopy& copy) { return copy.row.base.has_value(); });
+    if (!has_base) throw;
+  }
+  // Perhaps a base is not what its id names, written so by somebody with a
+  // write key, and another copy of it is.
+  state_->verify_bases = VerifyId::yes;
+  const struct Restore {
+    State& state;
+    ~Restore() { state.verify_bases = VerifyId::no; }
+  } restore{*state_};
   return state_->read_first(id, copies, VerifyId::yes);
 }
 

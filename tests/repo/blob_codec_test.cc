@@ -1,0 +1,199 @@
+#include "repo/blob_codec.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "crypto/seal.h"
+#include "repo/error.h"
+#include "tests/support/for_each_seed.h"
+#include "tests/support/sample_repository.h"
+
+namespace cairn::repo {
+namespace {
+
+using testing_support::Bytes;
+using testing_support::for_each_seed;
+using testing_support::random_bytes;
+using testing_support::SampleRepository;
+using testing_support::slightly_changed;
+
+Bytes decode(const SampleRepository& sample, const EncodedBlob& blob,
+             const Bytes& base = {}) {
+  const KeyClass key_class = class_of(blob.row.kind);
+  BlobDecoder decoder;
+  Bytes plain;
+  decoder.decode(
+      sample.keyring.family(), sample.keys.wrapped(key_class).generation,
+      sample.keys.key(key_class), blob.row, blob.stored, base, plain);
+  return plain;
+}
+
+TEST(BlobCodec, WhatWasEncodedComesBack) {
+  for_each_seed(50, [](auto& random) {
+    SampleRepository sample;
+    Bytes plain = random_bytes(random, 1 + random() % 50'000);
+    if (random() % 2 == 0) plain.resize(plain.size() * 2);
+    const auto kind = static_cast<BlobKind>(random() % 3);
+
+    const auto blob = sample.encode(plain, kind);
+
+    EXPECT_EQ(decode(sample, blob), plain);
+    EXPECT_EQ(blob.row.id, sample.id_of(plain, kind));
+    EXPECT_EQ(blob.stored.size(), blob.row.stored_size);
+    EXPECT_LE(blob.stored.size(), plain.size() + crypto::kTagBytes);
+  });
+}
+
+TEST(BlobCodec, WhatCannotBeCompressedIsStoredAsItIs) {
+  std::mt19937_64 random(1);
+  SampleRepository sample;
+  for (const std::size_t size :
+       {std::size_t{1}, std::size_t{2}, std::size_t{64} << 10, kMaxBlobBytes}) {
+    const Bytes plain = random_bytes(random, size);
+    const auto blob = sample.encode(plain);
+    EXPECT_EQ(blob.row.codec, Codec::raw);
+    EXPECT_EQ(blob.stored.size(), size + crypto::kTagBytes);
+    EXPECT_EQ(decode(sample, blob), plain);
+  }
+}
+
+TEST(BlobCodec, TheLargestBlobMayBeCompressed) {
+  SampleRepository sample;
+  const Bytes plain(kMaxBlobBytes);
+  const auto blob = sample.encode(plain);
+  EXPECT_EQ(blob.row.codec, Codec::zstd);
+  EXPECT_EQ(decode(sample, blob), plain);
+}
+
+TEST(BlobCodec, ALikeBaseMakesASmallDifference) {
+  for_each_seed(10, [](auto& random) {
+    SampleRepository sample;
+    const Bytes base = random_bytes(random, 60'000);
+    const Bytes plain = slightly_changed(base, random);
+
+    const auto blob = sample.encode(plain, BlobKind::content,
+                                    Base{sample.id_of(base), 4, base});
+
+    EXPECT_EQ(blob.row.codec, Codec::difference);
+    EXPECT_EQ(blob.row.base, sample.id_of(base));
+    EXPECT_EQ(blob.row.depth, 5U);
+    EXPECT_LT(blob.stored.size(), 300U);
+    EXPECT_EQ(decode(sample, blob, base), plain);
+  });
+}
+
+TEST(BlobCodec, AnUnlikeBaseIsNotUsed) {
+  std::mt19937_64 random(1);
+  SampleRepository sample;
+  const Bytes base = random_bytes(random, 60'000);
+  const Bytes plain = random_bytes(random, 60'000);
+  const auto blob = sample.encode(plain, BlobKind::content,
+                                  Base{sample.id_of(base), 0, base});
+  EXPECT_EQ(blob.row.codec, Codec::raw);
+  EXPECT_FALSE(blob.row.base);
+  EXPECT_EQ(blob.row.depth, 0U);
+}
+
+TEST(BlobCodec, ADifferenceAboveWhatIsAllowedIsNotUsed) {
+  std::mt19937_64 random(1);
+  SampleRepository sample;
+  BlobEncoder encoder(sample.keyring, sample.keys, {});
+  const Bytes base = random_bytes(random, 60'000);
+  const Bytes plain = slightly_changed(base, random);
+  for (const std::size_t allowed : {0U, 10U}) {
+    const auto blob =
+        encoder.encode(BlobKind::content, sample.id_of(plain), plain,
+                       Base{sample.id_of(base), 0, base}, allowed);
+    EXPECT_EQ(blob.row.codec, Codec::raw);
+  }
+  const auto blob =
+      encoder.encode(BlobKind::content, sample.id_of(plain), plain,
+                     Base{sample.id_of(base), 0, base}, 10'000);
+  EXPECT_EQ(blob.row.codec, Codec::difference);
+}
+
+TEST(BlobCodec, AnotherBaseIsNoticedByItsId) {
+  std::mt19937_64 random(1);
+  SampleRepository sample;
+  const Bytes base = random_bytes(random, 60'000);
+  const Bytes plain = slightly_changed(base, random);
+  const auto blob = sample.encode(plain, BlobKind::content,
+                                  Base{sample.id_of(base), 0, base});
+  const Bytes other = random_bytes(random, 60'000);
+  try {
+    EXPECT_NE(decode(sample, blob, other), plain);
+  } catch (const CorruptionError&) {
+  }
+}
+
+TEST(BlobCodec, EveryFlippedBitIsNoticed) {
+  std::mt19937_64 random(1);
+  SampleRepository sample;
+  const Bytes base = random_bytes(random, 300);
+  Bytes compressible = random_bytes(random, 30);
+  compressible.resize(300);
+  const EncodedBlob blobs[] = {
+      sample.encode(random_bytes(random, 50)), sample.encode(compressible),
+      sample.encode(slightly_changed(base, random), BlobKind::content,
+                    Base{sample.id_of(base), 0, base})};
+  for (const auto& blob : blobs) {
+    for (std::size_t bit = 0; bit < 8 * blob.stored.size(); ++bit) {
+      EncodedBlob flipped = blob;
+      flipped.stored[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
+      EXPECT_THROW((void)decode(sample, flipped, base), CorruptionError);
+    }
+  }
+}
+
+TEST(BlobCodec, ABlobThatClaimsAnotherSizeIsRefused) {
+  SampleRepository sample;
+  auto blob = sample.encode(Bytes(1000));
+  ++blob.row.plain_size;
+  EXPECT_THROW((void)decode(sample, blob), CorruptionError);
+  blob.row.plain_size = 1;
+  EXPECT_THROW((void)decode(sample, blob), CorruptionError);
+  blob = sample.encode(Bytes(1000));
+  blob.stored.resize(10);
+  EXPECT_THROW((void)decode(sample, blob), CorruptionError);
+}
+
+TEST(BlobCodec, NoTwoBlobsOfASessionShareACounter) {
+  SampleRepository sample;
+  const auto first = sample.encode(Bytes(10));
+  const auto second = sample.encode(Bytes(10));
+  EXPECT_NE(first.row.counter, second.row.counter);
+  EXPECT_NE(first.stored, second.stored);
+}
+
+#ifndef __SANITIZE_THREAD__
+// Memory that changes while it is read, as failing memory does.
+TEST(BlobCodec, ABlobThatDoesNotReadBackIsRefused) {
+  std::mt19937_64 random(1);
+  SampleRepository sample;
+  Bytes plain = random_bytes(random, kMaxBlobBytes);
+  const auto id = sample.id_of(plain);
+  BlobEncoder encoder(sample.keyring, sample.keys, {});
+  std::atomic<bool> is_done = false;
+  std::jthread flipper([&] {
+    std::uint8_t value = 0;
+    while (!is_done) {
+      for (std::size_t at = 0; at < plain.size(); at += 4096) {
+        std::atomic_ref(plain[at]).store(static_cast<std::byte>(value));
+      }
+      ++value;
+    }
+  });
+  const auto encode = [&] {
+    for (int tries = 0; tries < 50; ++tries) {
+      (void)encoder.encode(BlobKind::content, id, plain, std::nullopt, 0);
+    }
+  };
+  EXPECT_THROW(encode(), CorruptionError);
+  is_done = true;
+}
+#endif
+
+}  // namespace
+}  // namespace cairn::repo

@@ -1,0 +1,250 @@
+#include "repo/blob_reader.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "repo/error.h"
+#include "repo/pack_format.h"
+#include "tests/support/faulty_storage.h"
+#include "tests/support/sample_repository.h"
+#include "tests/support/temp_folder.h"
+
+namespace cairn::repo {
+namespace {
+
+using testing_support::Bytes;
+using testing_support::Call;
+using testing_support::FaultyStorage;
+using testing_support::random_bytes;
+using testing_support::SampleRepository;
+using testing_support::slightly_changed;
+using testing_support::TempFolder;
+
+class BlobReaderTest : public ::testing::Test {
+ protected:
+  void publish(const std::vector<EncodedBlob>& blobs) {
+    packs.push_back(sample.store(blobs));
+    index.add(packs.back());
+  }
+
+  BlobReader reader() {
+    return {sample.storage, sample.keyring, index, cached_keys, cache};
+  }
+
+  // A blob that says it is `named` and is `plain`: what only somebody with a
+  // write key can make.
+  EncodedBlob lie(const Bytes& named, const Bytes& plain) {
+    BlobEncoder encoder(sample.keyring, sample.keys, {});
+    return encoder.encode(BlobKind::content, sample.id_of(named), plain,
+                          std::nullopt, 0);
+  }
+
+  void damage(const IndexedPack& pack) {
+    sample.storage.flip_bit(pack_name(pack.id), kPackHeadBytes + 3, 1);
+  }
+
+  std::mt19937_64 random{1};
+  TempFolder folder;
+  SampleRepository sample;
+  IndexStore store{folder.path()};
+  BlobIndex index{store};
+  SessionKeyCache cached_keys{sample.keyring};
+  PlainCache cache{1 << 20};
+  std::vector<IndexedPack> packs;
+};
+
+TEST_F(BlobReaderTest, ReadsAChainOfTheGreatestDepth) {
+  std::vector<Bytes> states = {random_bytes(random, 20'000)};
+  std::vector<EncodedBlob> blobs = {sample.encode(states[0])};
+  for (unsigned depth = 1; depth <= kMaxDepth; ++depth) {
+    states.push_back(slightly_changed(states.back(), random));
+    const Bytes& base = states[depth - 1];
+    blobs.push_back(sample.encode(states.back(), BlobKind::content,
+                                  Base{sample.id_of(base), depth - 1, base}));
+    ASSERT_EQ(blobs.back().row.depth, depth);
+  }
+  publish(blobs);
+
+  const auto last =
+      reader().read(BlobKind::content, sample.id_of(states.back()));
+
+  EXPECT_EQ(*last, states.back());
+  EXPECT_NE(cache.find(sample.id_of(states[5])), nullptr);
+}
+
+TEST_F(BlobReaderTest, ABaseOfEqualDepthIsNotUsed) {
+  const Bytes root = random_bytes(random, 20'000);
+  const Bytes base = slightly_changed(root, random);
+  const Bytes plain = slightly_changed(base, random);
+  // The base lies as a difference of depth 1, the blob claims depth 1 too.
+  publish({sample.encode(root),
+           sample.encode(base, BlobKind::content,
+                         Base{sample.id_of(root), 0, root}),
+           sample.encode(plain, BlobKind::content,
+                         Base{sample.id_of(base), 0, base})});
+  BlobReader blobs = reader();
+  EXPECT_THROW((void)blobs.read(BlobKind::content, sample.id_of(plain)),
+               CorruptionError);
+
+  publish({sample.encode(base)});
+
+  EXPECT_EQ(*blobs.read(BlobKind::content, sample.id_of(plain)), plain);
+}
+
+TEST_F(BlobReaderTest, ALoopOfBasesEnds) {
+  const Bytes one = random_bytes(random, 20'000);
+  const Bytes two = slightly_changed(one, random);
+  publish(
+      {sample.encode(one, BlobKind::content, Base{sample.id_of(two), 0, two}),
+       sample.encode(two, BlobKind::content, Base{sample.id_of(one), 0, one})});
+  EXPECT_THROW((void)reader().read(BlobKind::content, sample.id_of(one)),
+               CorruptionError);
+}
+
+TEST_F(BlobReaderTest, ReadsAnotherCopyWhenTheFirstIsDamagedOrGone) {
+  const Bytes plain = random_bytes(random, 1000);
+  for (int i = 0; i < 3; ++i) publish({sample.encode(plain)});
+  damage(packs[0]);
+  sample.storage.remove(pack_name(packs[1].id));
+  EXPECT_EQ(*reader().read(BlobKind::content, sample.id_of(plain)), plain);
+
+  damage(packs[2]);
+
+  EXPECT_THROW((void)reader().read(BlobKind::content, sample.id_of(plain)),
+               Error);
+}
+
+TEST_F(BlobReaderTest, ReadsAnotherCopyWhenTheDiskFailsUnderTheFirst) {
+  const Bytes plain = random_bytes(random, 1000);
+  for (int i = 0; i < 2; ++i) publish({sample.encode(plain)});
+  FaultyStorage faulty(sample.storage);
+  faulty.fail(Call::get, 1, IoError("bad sector"));
+  BlobReader blobs(faulty, sample.keyring, index, cached_keys, cache);
+  EXPECT_EQ(*blobs.read(BlobKind::content, sample.id_of(plain)), plain);
+}
+
+TEST_F(BlobReaderTest, ReadsAnotherCopyOfADamagedBase) {
+  const Bytes base = random_bytes(random, 20'000);
+  const Bytes plain = slightly_changed(base, random);
+  publish({sample.encode(base)});
+  publish({sample.encode(base)});
+  publish({sample.encode(plain, BlobKind::content,
+                         Base{sample.id_of(base), 0, base})});
+  damage(packs[0]);
+  EXPECT_EQ(*reader().read(BlobKind::content, sample.id_of(plain)), plain);
+}
+
+TEST_F(BlobReaderTest, ACopyThatIsNotWhatItsIdNamesIsPassedOver) {
+  const Bytes plain = random_bytes(random, 1000);
+  publish({lie(plain, random_bytes(random, 1000))});
+  EXPECT_THROW((void)reader().read(BlobKind::content, sample.id_of(plain)),
+               CorruptionError);
+  publish({sample.encode(plain)});
+  EXPECT_EQ(*reader().read(BlobKind::content, sample.id_of(plain)), plain);
+}
+
+TEST_F(BlobReaderTest, ABaseThatIsNotWhatItsIdNamesIsPassedOver) {
+  const Bytes base = random_bytes(random, 20'000);
+  const Bytes plain = slightly_changed(base, random);
+  publish({lie(base, random_bytes(random, 20'000))});
+  publish({sample.encode(base)});
+  publish({sample.encode(plain, BlobKind::content,
+                         Base{sample.id_of(base), 0, base})});
+  BlobReader blobs = reader();
+  EXPECT_EQ(*blobs.read(BlobKind::content, sample.id_of(plain)), plain);
+  EXPECT_EQ(*cache.find(sample.id_of(base)), base);
+}
+
+TEST_F(BlobReaderTest, AMissingBlobIsNotFoundAndAMissingBaseIsDamage) {
+  const Bytes base = random_bytes(random, 20'000);
+  const Bytes plain = slightly_changed(base, random);
+  publish({sample.encode(plain, BlobKind::content,
+                         Base{sample.id_of(base), 0, base})});
+  BlobReader blobs = reader();
+  EXPECT_THROW((void)blobs.read(BlobKind::content, sample.id_of(base)),
+               NotFound);
+  EXPECT_THROW((void)blobs.read(BlobKind::content, sample.id_of(plain)),
+               CorruptionError);
+}
+
+TEST_F(BlobReaderTest, AnotherKindUnderTheSameIdIsNotTaken) {
+  const Bytes plain = random_bytes(random, 100);
+  publish({sample.encode(plain)});
+  EXPECT_THROW((void)reader().read(BlobKind::names, sample.id_of(plain)),
+               NotFound);
+}
+
+TEST_F(BlobReaderTest, BytesAtHandAreDecodedWithoutReading) {
+  const Bytes plain = random_bytes(random, 100);
+  const auto blob = sample.encode(plain);
+  EXPECT_EQ(*reader().decode(blob.row, sample.keys.wrapped(KeyClass::content),
+                             blob.stored, VerifyId::yes),
+            plain);
+}
+
+PlainBlob blob_of(std::size_t size) {
+  return std::make_shared<const Bytes>(size);
+}
+
+TEST(PlainCache, ForgetsWhatWasNotUsedForTheLongestTime) {
+  std::mt19937_64 random(1);
+  PlainCache cache(100);
+  std::vector<BlobId> ids;
+  for (int i = 0; i < 3; ++i) {
+    ids.push_back(testing_support::random_id<BlobId>(random));
+  }
+  cache.insert(ids[0], blob_of(40));
+  cache.insert(ids[1], blob_of(40));
+  EXPECT_NE(cache.find(ids[0]), nullptr);
+  cache.insert(ids[2], blob_of(40));
+  EXPECT_NE(cache.find(ids[0]), nullptr);
+  EXPECT_EQ(cache.find(ids[1]), nullptr);
+  EXPECT_NE(cache.find(ids[2]), nullptr);
+}
+
+TEST(PlainCache, WhatIsLargerThanItAllIsNotKept) {
+  PlainCache cache(100);
+  cache.insert(BlobId{}, blob_of(101));
+  EXPECT_EQ(cache.find(BlobId{}), nullptr);
+}
+
+TEST(PlainCache, ServesManyThreads) {
+  PlainCache cache(1000);
+  std::vector<std::jthread> threads;
+  for (std::uint64_t seed = 0; seed < 3; ++seed) {
+    threads.emplace_back([&cache, seed] {
+      std::mt19937_64 random(seed);
+      for (int i = 0; i < 5000; ++i) {
+        BlobId id;
+        id.bytes[0] = static_cast<std::byte>(random() % 30);
+        if (const auto found = cache.find(id)) {
+          EXPECT_EQ(found->size(), 90U);
+        } else {
+          cache.insert(id, blob_of(90));
+        }
+      }
+    });
+  }
+}
+
+TEST(SessionKeyCache, ServesManyThreads) {
+  const Keyring keyring = Keyring::create();
+  SessionKeys keys(keyring);
+  SessionKeyCache cache(keyring);
+  std::vector<std::jthread> threads;
+  for (int i = 0; i < 3; ++i) {
+    threads.emplace_back([&] {
+      for (int k = 0; k < 300; ++k) {
+        EXPECT_NE(cache.find(keys.wrapped(KeyClass::names)), nullptr);
+        (void)keys.next_counter();
+      }
+    });
+  }
+  threads.clear();
+  EXPECT_EQ(keys.next_counter(), 900U);
+}
+
+}  // namespace
+}  // namespace cairn::repo
