@@ -64,6 +64,9 @@ class BlobIndex {
   // True if find() would give any.
   [[nodiscard]] bool contains(const BlobId& id) const;
 
+  // How many different blobs of that kind lie in packs that exist.
+  [[nodiscard]] std::uint64_t count(BlobKind kind) const;
+
   // By number; valid until refresh().
   [[nodiscard]] PackInfo pack(std::uint32_t number) const;
 
