@@ -1,0 +1,280 @@
+#include "ingest/restore.h"
+
+#include <algorithm>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "ingest/content_writers.h"
+#include "ingest/hole_map.h"
+#include "ingest/restore_tally.h"
+#include "ingest/second_look.h"
+#include "repo/error.h"
+#include "repo/tree_reader.h"
+
+namespace cairn::ingest {
+namespace {
+
+// FORMAT.md, section 12.
+constexpr std::size_t kMaxComponents = 4096;
+constexpr std::size_t kMaxPathBytes = 65'536;
+
+// Folders on the way down that keep their nodes in memory. To come back to one
+// further up costs reading its node again, once for as many folders below.
+constexpr std::size_t kHeldFolders = 4;
+
+std::string_view without_slashes(std::string_view path) {
+  while (path.starts_with('/')) path.remove_prefix(1);
+  while (path.ends_with('/')) path.remove_suffix(1);
+  return path;
+}
+
+// Goes through the tree in order, with a stack of its own: a snapshot may be
+// 4096 folders deep.
+class Walk {
+ public:
+  Walk(repo::BlobReader& blobs, SecondLook& second_look, TargetTree& target,
+       ContentWriters& writers, RestoreTally& tally, repo::Progress& progress)
+      : blobs_(blobs),
+        second_look_(second_look),
+        target_(target),
+        writers_(writers),
+        tally_(tally),
+        progress_(progress) {}
+
+  // All that is in a folder; `path` is the folder's.
+  void run_inside(const repo::TreeEntry& folder, std::string_view path) {
+    path_ = path;
+    if (folder.rows.empty()) return;
+    push(folder, path_.size());
+    while (!folders_.empty()) {
+      writers_.check();
+      if (const repo::TreeEntry* const entry = next_entry()) {
+        restore(*entry);
+      } else {
+        pop();
+      }
+    }
+  }
+
+  // One entry, which is no folder; `path` is its folder's.
+  void run(const repo::TreeEntry& entry, std::string_view path) {
+    path_ = path;
+    restore(entry);
+  }
+
+ private:
+  struct Folder {
+    repo::FolderCursor cursor;
+    std::size_t parent_path_size = 0;
+  };
+
+  const repo::TreeEntry* next_entry() {
+    repo::FolderCursor& cursor = folders_.back().cursor;
+    for (;;) {
+      const repo::TreeEntry* entry = nullptr;
+      auto failure = failure_of(path_, [&] {
+        entry = second_look_.read([&] { return cursor.next(); });
+      });
+      if (!failure) return entry;
+      tally_.add(std::move(*failure));
+      cursor.pass_over();
+    }
+  }
+
+  void restore(const repo::TreeEntry& entry) {
+    const std::string path = path_of(entry.entry.name);
+    progress_.set_current(path);
+    auto failure = failure_of(path, [&] { restore(entry, path); });
+    if (failure) tally_.add(std::move(*failure));
+  }
+
+  void restore(const repo::TreeEntry& entry, const std::string& path) {
+    switch (entry.entry.type) {
+      case repo::EntryType::folder:
+        enter(entry, path);
+        return;
+      case repo::EntryType::file:
+      case repo::EntryType::stream:
+        restore_file(entry, path);
+        return;
+      case repo::EntryType::symlink:
+        target_.create_other(entry.entry);
+        ++tally_.symlinks;
+        break;
+      case repo::EntryType::fifo:
+      case repo::EntryType::char_device:
+      case repo::EntryType::block_device:
+        target_.create_other(entry.entry);
+        ++tally_.others;
+        break;
+    }
+    ++progress_.items_done;
+  }
+
+  void enter(const repo::TreeEntry& folder, const std::string& path) {
+    if (folders_.size() >= kMaxComponents || path.size() > kMaxPathBytes) {
+      throw repo::CorruptionError("a folder deeper than a path may be");
+    }
+    ++progress_.items_done;
+    if (target_.enter(folder.entry) == Entered::passed_over) {
+      ++tally_.kept;
+      progress_.bytes_done += content_size(folder.rows);
+      target_.leave();
+      return;
+    }
+    ++tally_.folders;
+    if (folder.rows.empty()) {
+      target_.leave();
+    } else {
+      const std::size_t parent_path_size = path_.size();
+      path_ = path;
+      push(folder, parent_path_size);
+    }
+  }
+
+  void push(const repo::TreeEntry& folder, std::size_t parent_path_size) {
+    folders_.push_back(
+        {repo::FolderCursor(blobs_, folder.rows.front()), parent_path_size});
+    if (folders_.size() > kHeldFolders) {
+      folders_[folders_.size() - 1 - kHeldFolders].cursor.release();
+    }
+  }
+
+  void pop() {
+    const std::size_t parent_path_size = folders_.back().parent_path_size;
+    folders_.pop_back();
+    if (folders_.empty()) return;  // the target itself is left by finish()
+    auto failure = failure_of(path_, [&] { target_.leave(); });
+    if (failure) tally_.add(std::move(*failure));
+    path_.resize(parent_path_size);
+  }
+
+  void restore_file(const repo::TreeEntry& file, const std::string& path) {
+    if (content_size(file.rows) != content_size(file.entry)) {
+      throw repo::CorruptionError("the entry's content is not of its size");
+    }
+    if (file.entry.hard_link && is_linked(file.entry)) {
+      ++tally_.hard_links;
+      pass_over_content(file);
+      return;
+    }
+    writers_.wait_for_room(file.entry);
+    auto target = target_.create_file(file.entry);
+    if (target) {
+      writers_.add(std::move(*target), file.entry, file.rows, path);
+    } else {
+      ++tally_.kept;
+      pass_over_content(file);
+    }
+  }
+
+  void pass_over_content(const repo::TreeEntry& file) {
+    progress_.bytes_done += content_size(file.rows);
+    ++progress_.items_done;
+  }
+
+  // False: an earlier name of the file was not restored, so this one is to be.
+  bool is_linked(const repo::Entry& entry) {
+    for (;;) {
+      const std::uint64_t ended = writers_.ended_count();
+      switch (target_.link(entry)) {
+        case Linked::done:
+          return true;
+        case Linked::unknown:
+          return false;
+        case Linked::unfinished:
+          writers_.wait_for_more_than(ended);
+      }
+    }
+  }
+
+  [[nodiscard]] std::string path_of(std::string_view name) const {
+    std::string path = path_;
+    if (!path.empty()) path += '/';
+    path += name;
+    return path;
+  }
+
+  repo::BlobReader& blobs_;
+  SecondLook& second_look_;
+  TargetTree& target_;
+  ContentWriters& writers_;
+  RestoreTally& tally_;
+  repo::Progress& progress_;
+
+  std::string path_;  // of the current folder, in the snapshot
+  std::vector<Folder> folders_;
+};
+
+// What is to be restored, where it lies, and how many bytes it contains.
+struct Found {
+  repo::TreeEntry entry;
+  std::string path;
+  std::string parent_path;
+  std::uint64_t bytes = 0;
+};
+
+Found find(repo::BlobReader& blobs, SecondLook& second_look,
+           const repo::BlobId& root, std::string_view path) {
+  Found found;
+  found.path = without_slashes(path);
+  found.parent_path = found.path.substr(
+      0, found.path.find('/') == std::string::npos ? 0 : found.path.rfind('/'));
+  repo::TreeReader tree(blobs);
+  auto entry = second_look.read([&] {
+    return tree.find({repo::BlobKind::links, root, 0}, found.path);
+  });
+  if (!entry) {
+    throw repo::NotFound(found.path + ": no such path in the snapshot");
+  }
+  found.entry = std::move(*entry);
+  found.bytes = content_size(found.entry.rows);
+  if (found.path.empty()) {
+    const auto plain = second_look.read(
+        [&] { return blobs.read(repo::BlobKind::links, root); });
+    found.bytes = content_size(repo::decode_links(*plain, "root"));
+  }
+  return found;
+}
+
+}  // namespace
+
+RestoreReport restore(repo::Repository& repository, const repo::BlobId& root,
+                      const RestoreOptions& options, repo::Progress& progress,
+                      std::stop_token stop) {
+  repo::BlobReader blobs = repository.blobs();
+  SecondLook second_look(repository);
+  Found found = find(blobs, second_look, root, options.path);
+  progress.bytes_total = found.bytes;
+
+  RestoreTally tally;
+  TargetTree target(options.target, options.overwrite);
+  try {
+    ContentWriters writers(repository, second_look, tally, progress,
+                           options.read_back, options.workers, stop);
+    Walk walk(blobs, second_look, target, writers, tally, progress);
+    if (found.entry.entry.type != repo::EntryType::folder) {
+      walk.run(found.entry, found.parent_path);
+    } else {
+      if (!found.path.empty()) {
+        found.entry.entry.name.clear();
+        target.enter(found.entry.entry);
+      }
+      walk.run_inside(found.entry, found.path);
+    }
+    writers.finish();
+  } catch (const repo::IoError& e) {
+    // Damage is the graver news.
+    if (tally.report().damage_count == 0) throw;
+    throw repo::CorruptionError(tally.report().failures.front().path +
+                                ": damaged; and " + e.what());
+  }
+  target.finish();
+  RestoreReport report = tally.report();
+  report.shortfalls = target.shortfalls();
+  return report;
+}
+
+}  // namespace cairn::ingest
