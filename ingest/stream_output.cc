@@ -1,0 +1,314 @@
+#include "ingest/stream_output.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cerrno>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ingest/file_error.h"
+#include "ingest/hole_map.h"
+#include "ingest/second_look.h"
+#include "ingest/stage_group.h"
+#include "repo/error.h"
+
+namespace cairn::ingest {
+namespace {
+
+constexpr std::uint64_t kRunBytes = std::uint64_t{1} << 20;
+constexpr std::size_t kRunsAhead = 8;
+
+// Consecutive chunks, which share bases, for one worker.
+struct Run {
+  std::vector<repo::StreamCursor::Place> chunks;
+  // Once it is decoded; less than there are chunks if that failed.
+  std::vector<repo::PlainBlob> plain;
+  std::exception_ptr failure;
+};
+
+// The runs between the list and the sink, in order.
+//
+// Threads        claim() and decoded() from many threads, the others from one.
+class RunWindow {
+ public:
+  [[nodiscard]] bool has_room() {
+    const std::lock_guard lock(mutex_);
+    return slots_.size() < kRunsAhead;
+  }
+
+  void add(Run run) {
+    {
+      const std::lock_guard lock(mutex_);
+      slots_.push_back({std::move(run), State::waiting});
+    }
+    has_waiting_.notify_one();
+  }
+
+  // A run to decode, which stays where it is; null: stopping.
+  [[nodiscard]] Run* claim(const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    std::deque<Slot>::iterator slot;
+    const auto find = [&] {
+      slot = std::ranges::find(slots_, State::waiting, &Slot::state);
+      return slot != slots_.end();
+    };
+    if (!has_waiting_.wait(lock, stop, find)) return nullptr;
+    slot->state = State::claimed;
+    return &slot->run;
+  }
+
+  void decoded(const Run* run) {
+    {
+      const std::lock_guard lock(mutex_);
+      for (Slot& slot : slots_) {
+        if (&slot.run == run) slot.state = State::decoded;
+      }
+    }
+    first_decoded_.notify_one();
+  }
+
+  // The first, once it is decoded. Nothing: none is left, or stopping.
+  [[nodiscard]] std::optional<Run> take_first(const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    if (slots_.empty()) return std::nullopt;
+    const bool is_decoded = first_decoded_.wait(
+        lock, stop, [&] { return slots_.front().state == State::decoded; });
+    if (!is_decoded) return std::nullopt;
+    Run run = std::move(slots_.front().run);
+    slots_.pop_front();
+    return run;
+  }
+
+ private:
+  enum class State { waiting, claimed, decoded };
+  struct Slot {
+    Run run;
+    State state;
+  };
+
+  std::mutex mutex_;  // guards the members below, but not a run that is claimed
+  std::condition_variable_any has_waiting_;
+  std::condition_variable_any first_decoded_;
+  std::deque<Slot> slots_;  // whose elements stay where they are
+};
+
+void decode(Run& run, repo::BlobReader& blobs, SecondLook& second_look,
+            const std::stop_token& stop) {
+  for (const auto& chunk : run.chunks) {
+    if (stop.stop_requested()) return;
+    repo::PlainBlob plain = second_look.read(
+        [&] { return blobs.read(repo::BlobKind::content, chunk.id); });
+    if (plain->size() != chunk.length) {
+      throw repo::CorruptionError("blob " + chunk.id.brief() +
+                                  ": is not as long as its list says");
+    }
+    run.plain.push_back(std::move(plain));
+  }
+}
+
+// A failure waits for its turn, so that everything before it gets out.
+void decode_runs(RunWindow& window, repo::BlobReader& blobs,
+                 SecondLook& second_look, const std::stop_token& stop) {
+  while (Run* const run = window.claim(stop)) {
+    try {
+      decode(*run, blobs, second_look, stop);
+    } catch (const repo::Error&) {
+      run->failure = std::current_exception();
+    }
+    if (stop.stop_requested()) return;  // it may not be whole
+    window.decoded(run);
+  }
+}
+
+// Reads the list of chunks as far as it is needed.
+class Listing {
+ public:
+  Listing(repo::BlobReader& blobs, SecondLook& second_look,
+          const std::vector<repo::Link>& rows)
+      : second_look_(second_look), chunks_(blobs, rows) {}
+
+  // Nothing: no more chunks. A failure, too, comes as the last run.
+  [[nodiscard]] std::optional<Run> next() {
+    Run run;
+    try {
+      fill(run);
+    } catch (const repo::Error&) {
+      run.failure = std::current_exception();
+      has_failed_ = true;
+    }
+    if (run.chunks.empty() && !run.failure) return std::nullopt;
+    return run;
+  }
+
+ private:
+  void fill(Run& run) {
+    std::uint64_t bytes = 0;
+    while (!has_failed_ && bytes < kRunBytes) {
+      const auto chunk = second_look_.read([&] { return chunks_.at(offset_); });
+      if (!chunk) break;
+      run.chunks.push_back(*chunk);
+      bytes += chunk->length;
+      offset_ += chunk->length;
+    }
+  }
+
+  SecondLook& second_look_;
+  repo::StreamCursor chunks_;
+  std::uint64_t offset_ = 0;  // in the content
+  bool has_failed_ = false;
+};
+
+// Puts the holes back.
+class Writer {
+ public:
+  Writer(const repo::Entry& entry, const ByteSink& sink,
+         repo::Progress& progress)
+      : size_(entry.size), holes_(entry), sink_(sink), progress_(progress) {}
+
+  [[nodiscard]] repo::Visit write(const Run& run) {
+    auto next = repo::Visit::go_on;
+    for (std::size_t i = 0; i < run.plain.size(); ++i) {
+      const auto& chunk = run.chunks[i];
+      const std::span<const std::byte> bytes = *run.plain[i];
+      holes_.for_each_piece({chunk.offset, chunk.length},
+                            [&](const repo::Extent& piece, std::uint64_t at) {
+                              if (next == repo::Visit::go_on)
+                                next = write_zeros(piece.offset);
+                              if (next == repo::Visit::go_on) {
+                                next = give(bytes.subspan(at, piece.size));
+                              }
+                            });
+      if (next == repo::Visit::stop) break;
+    }
+    return next;
+  }
+
+  [[nodiscard]] repo::Visit finish() { return write_zeros(size_); }
+
+ private:
+  [[nodiscard]] repo::Visit write_zeros(std::uint64_t until) {
+    static constexpr std::array<std::byte, 65536> kZeros{};
+    while (written_ < until) {
+      const auto part = std::span(kZeros).first(static_cast<std::size_t>(
+          std::min<std::uint64_t>(kZeros.size(), until - written_)));
+      if (give(part) == repo::Visit::stop) return repo::Visit::stop;
+    }
+    return repo::Visit::go_on;
+  }
+
+  [[nodiscard]] repo::Visit give(std::span<const std::byte> bytes) {
+    written_ += bytes.size();
+    progress_.bytes_done += bytes.size();
+    return sink_(bytes);
+  }
+
+  const std::uint64_t size_;
+  const HoleMap holes_;
+  const ByteSink& sink_;
+  repo::Progress& progress_;
+  std::uint64_t written_ = 0;
+};
+
+[[noreturn]] void throw_cancelled() {
+  throw repo::Cancelled("stopped while it was written");
+}
+
+// Takes bytes for a file descriptor.
+class FdSink {
+ public:
+  FdSink(int fd, std::stop_token stop) : fd_(fd), stop_(std::move(stop)) {
+    // Larger than the usual 64 KiB of a pipe, so that neither side waits for
+    // the other so often. Refused by what is no pipe.
+    constexpr int kPipeBytes = 1 << 20;
+    (void)fcntl(fd, F_SETPIPE_SZ, kPipeBytes);
+  }
+
+  repo::Visit operator()(std::span<const std::byte> bytes) const {
+    constexpr int kPatienceMs = 1000;
+    while (!bytes.empty()) {
+      const ssize_t size = ::write(fd_, bytes.data(), bytes.size());
+      if (size >= 0) {
+        bytes = bytes.subspan(static_cast<std::size_t>(size));
+      } else if (errno == EPIPE) {
+        return repo::Visit::stop;
+      } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        pollfd ready{.fd = fd_, .events = POLLOUT, .revents = 0};
+        (void)poll(&ready, 1, kPatienceMs);  // the next write tells more
+      } else if (errno != EINTR) {
+        throw_io_error("output", "write", errno);
+      }
+      if (stop_.stop_requested()) throw_cancelled();
+    }
+    return repo::Visit::go_on;
+  }
+
+ private:
+  int fd_;
+  std::stop_token stop_;
+};
+
+}  // namespace
+
+StreamEnd write_stream(repo::Repository& repository,
+                       const repo::TreeEntry& entry, const ByteSink& sink,
+                       repo::Progress& progress, std::stop_token stop,
+                       unsigned workers) {
+  assert(repo::has_content(entry.entry.type));
+  if (content_size(entry.rows) != content_size(entry.entry)) {
+    throw repo::CorruptionError(entry.entry.name +
+                                ": its content is not of its size");
+  }
+  progress.bytes_total = entry.entry.size;
+  SecondLook second_look(repository);
+  repo::BlobReader list_blobs = repository.blobs();
+  Listing listing(list_blobs, second_look, entry.rows);
+  Writer writer(entry.entry, sink, progress);
+  RunWindow window;
+  StageGroup decoders(std::move(stop));
+  for (unsigned i = 0; i < workers; ++i) {
+    decoders.start(
+        [&, blobs = repository.blobs()](const std::stop_token& token) mutable {
+          decode_runs(window, blobs, second_look, token);
+        });
+  }
+
+  for (;;) {
+    while (window.has_room()) {
+      auto run = listing.next();
+      if (!run) break;
+      window.add(std::move(*run));
+    }
+    const auto run = window.take_first(decoders.token());
+    if (!run) break;
+    if (writer.write(*run) == repo::Visit::stop) return StreamEnd::not_wanted;
+    if (run->failure) std::rethrow_exception(run->failure);
+  }
+  if (decoders.token().stop_requested()) {
+    decoders.join();
+    throw_cancelled();
+  }
+  return writer.finish() == repo::Visit::go_on ? StreamEnd::complete
+                                               : StreamEnd::not_wanted;
+}
+
+StreamEnd write_stream(repo::Repository& repository,
+                       const repo::TreeEntry& entry, int fd,
+                       repo::Progress& progress, std::stop_token stop,
+                       unsigned workers) {
+  const FdSink sink(fd, stop);
+  return write_stream(repository, entry, ByteSink(sink), progress,
+                      std::move(stop), workers);
+}
+
+}  // namespace cairn::ingest
