@@ -126,6 +126,10 @@ void check(const NodeEntry& node_entry, const RequiredFields& seen,
                                    entry.profile != Profile::cdc)) {
     in.fail("content fields of something without content");
   }
+  if (entry.hard_link &&
+      (entry.type == EntryType::folder || entry.type == EntryType::stream)) {
+    in.fail("a hard link of something that has one name");
+  }
   const std::uint64_t max_rows = has_content(entry.type) ? kMaxNodeRows
                                  : entry.type == EntryType::folder ? 1
                                                                    : 0;
@@ -177,10 +181,10 @@ NodeEntry read_entry(CborReader& in) {
         entry.gid = static_cast<std::uint32_t>(in.uint(~std::uint32_t{0}));
         break;
       case user_field:
-        entry.user = in.text(kMaxNameBytes);
+        entry.user = in.text(kMaxBlobBytes);
         break;
       case group_field:
-        entry.group = in.text(kMaxNameBytes);
+        entry.group = in.text(kMaxBlobBytes);
         break;
       case modified_field:
         entry.modified = read_time(in);

@@ -14,6 +14,17 @@ std::vector<Link> read_links(BlobReader& blobs, const Link& link) {
   return decode_links(*plain, name_of(link));
 }
 
+// What is not in holes is content.
+bool adds_up(const Entry& entry, std::span<const Link> rows) {
+  std::uint64_t left = entry.size;
+  for (const auto& hole : entry.holes) left -= hole.size;  // inside the size
+  for (const auto& row : rows) {
+    if (row.length > left) return false;
+    left -= row.length;
+  }
+  return left == 0;
+}
+
 }  // namespace
 
 FolderCursor::FolderCursor(BlobReader& blobs, const Link& row)
@@ -92,6 +103,10 @@ std::vector<TreeEntry> FolderCursor::read_node(
     if (entry.type == EntryType::folder && !own.empty() &&
         own.front().kind != BlobKind::links) {
       throw CorruptionError(name_of(link) + ": a folder without a node");
+    }
+    if (has_content(entry.type) && !adds_up(entry, own)) {
+      throw CorruptionError(name_of(link) +
+                            ": a size that is not that of content and holes");
     }
     entries.push_back({std::move(entry), {own.begin(), own.end()}});
   }
@@ -224,6 +239,9 @@ std::optional<StreamCursor::Place> StreamCursor::at(std::uint64_t offset) {
     const Link row = level.rows[level.next];
     if (row.kind == BlobKind::content) {
       return Place{row.id, level.offset, row.length};
+    }
+    if (row.kind != BlobKind::links) {
+      throw CorruptionError(name_of(row) + ": no list of a stream");
     }
     const std::uint64_t begin = level.offset;
     enter(read_links(blobs_, row), begin);

@@ -124,9 +124,15 @@ class FolderWriter {
   explicit FolderWriter(const StoreNode& store) : store_(store) {}
 
   void add(const Entry& entry, std::span<const Link> rows) {
+    assert(last_name_.empty() || last_name_ < entry.name);
+    last_name_ = entry.name;
+    const std::size_t names_bytes = size_of(entry, rows.size());
+    if (names_bytes > kMaxBlobBytes - 2 * kNamesPerNodeBytes) {
+      throw Error(entry.name + ": more metadata than can be stored");
+    }
     entries_.push_back({entry, rows.size()});
     rows_.insert(rows_.end(), rows.begin(), rows.end());
-    names_bytes_ += size_of(entry);
+    names_bytes_ += names_bytes;
     if (ends_entry_node(entry.name) ||
         entries_.size() >= kEntriesPerNodeLimit ||
         names_bytes_ >= kNamesPerNodeBytes ||
@@ -150,17 +156,10 @@ class FolderWriter {
   }
 
  private:
-  // About what the entry takes encoded; only where nodes end depends on it.
-  static std::size_t size_of(const Entry& entry) {
-    constexpr std::size_t kFixed = 48;
-    constexpr std::size_t kPerHole = 12;
-    std::size_t size = kFixed + entry.name.size() + entry.user.size() +
-                       entry.group.size() + entry.symlink_target.size() +
-                       entry.holes.size() * kPerHole;
-    for (const auto& xattr : entry.xattrs) {
-      size += xattr.name.size() + xattr.value.size();
-    }
-    return size;
+  // What the entry takes encoded.
+  static std::size_t size_of(const Entry& entry, std::size_t rows) {
+    const NodeEntry alone{entry, rows};
+    return encode_names({&alone, 1}).size() - 1;
   }
 
   void close() {
@@ -190,6 +189,7 @@ class FolderWriter {
   std::vector<NodeEntry> entries_;
   std::vector<Link> rows_;
   std::size_t names_bytes_ = 0;
+  std::string last_name_;
   std::uint64_t node_count_ = 0;
   std::optional<Link> only_;  // the first node, while it may be the only one
   std::optional<Levels> lists_;
