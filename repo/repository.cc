@@ -131,8 +131,24 @@ SessionKeyCache& Repository::session_keys() noexcept {
 PlainCache& Repository::plain_cache() noexcept { return state_->plain_cache; }
 
 SnapshotList Repository::snapshots(const Timestamp& now) const {
-  // Snapshots before marks: one forgotten in between counts as forgotten.
+  // Marks before snapshots: a prune removes a slot before the mark that forgot
+  // it, so whoever still finds the slot has seen the mark.
   SnapshotList list;
+  const auto note_damage = [&](const Error& e) {
+    list.damage.emplace_back(e.what());
+  };
+  for (const auto& id : list_marks(*state_->storage)) {
+    try {
+      list.marks.push_back(
+          {id, read_mark(*state_->storage, state_->keyring, id)});
+    } catch (const NotFound&) {
+      continue;  // settled by a prune since it was listed
+    } catch (const CorruptionError& e) {
+      note_damage(e);
+    } catch (const UnsupportedFormat& e) {
+      note_damage(e);
+    }
+  }
   std::vector<Snapshot> committed;
   for (const auto& id : list_slots(*state_->storage)) {
     try {
@@ -143,12 +159,11 @@ SnapshotList Repository::snapshots(const Timestamp& now) const {
     } catch (const NotFound&) {
       continue;  // forgotten and pruned since it was listed
     } catch (const CorruptionError& e) {
-      list.damage.emplace_back(e.what());
+      note_damage(e);
     } catch (const UnsupportedFormat& e) {
-      list.damage.emplace_back(e.what());
+      note_damage(e);
     }
   }
-  list.marks = read_marks(*state_->storage, state_->keyring);
   std::set<SessionId> forgotten;
   for (const auto& [id, mark] : list.marks) {
     if (mark.action == MarkAction::forget) forgotten.insert(mark.target);

@@ -43,8 +43,8 @@ struct ValidSnapshot {
 struct SnapshotList {
   std::vector<ValidSnapshot> snapshots;  // by time, then id, ascending
   std::vector<StoredMark> marks;         // all of them
-  // Slots that could not be read, each with what is wrong. Whoever deletes must
-  // not go on while there are any.
+  // Slots and marks that could not be read, each with what is wrong. Whoever
+  // deletes must not go on while there are any.
   std::vector<std::string> damage;
 };
 

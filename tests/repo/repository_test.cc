@@ -1,0 +1,180 @@
+#include "repo/repository.h"
+
+#include <gtest/gtest.h>
+
+#include "repo/error.h"
+#include "tests/support/faulty_storage.h"
+#include "tests/support/power_cut.h"
+#include "tests/support/sample_repository.h"
+#include "tests/support/temp_folder.h"
+
+namespace cairn::repo {
+namespace {
+
+using testing_support::MemoryStorage;
+using testing_support::PowerCut;
+using testing_support::random_id;
+using testing_support::SampleRepository;
+using testing_support::TempFolder;
+
+constexpr Timestamp kNow{1'000, 0};
+
+class RepositoryTest : public ::testing::Test {
+ protected:
+  void initialise_in(Storage& storage) {
+    initialise(storage, sample.keyring, kNow, [&](Storage& s) {
+      (void)add_key_file_slot(s, sample.keyring, key, "", kNow);
+    });
+  }
+
+  Repository open() {
+    return Repository::open(std::make_unique<MemoryStorage>(sample.storage),
+                            [&](const Storage& storage, const Config& config) {
+                              return open_with_key_file(storage, config, key);
+                            },
+                            {folder / "cache", folder / "state"});
+  }
+
+  SessionId commit(std::int64_t seconds) {
+    const auto id = random_id<SessionId>(random);
+    SnapshotHeader header;
+    header.time = {seconds, 0};
+    (void)publish_snapshot(sample.storage, sample.keyring, sample.signer, id,
+                           header, {});
+    return id;
+  }
+
+  MarkId mark(MarkAction action, const SessionId& target) {
+    return publish_mark(sample.storage, sample.keyring, sample.signer,
+                        {action, target, kNow, "", {}});
+  }
+
+  std::mt19937_64 random{1};
+  TempFolder folder;
+  SampleRepository sample;
+  crypto::Secret key = crypto::Secret::random();
+};
+
+TEST_F(RepositoryTest, WhatWasInitialisedOpens) {
+  initialise_in(sample.storage);
+  Repository repository = open();
+  EXPECT_EQ(repository.keyring().repository(), sample.keyring.repository());
+  EXPECT_TRUE(repository.snapshots(kNow).snapshots.empty());
+  EXPECT_EQ(get_whole(sample.storage, kConfigName, 1U << 16),
+            get_whole(sample.storage, kSecondConfigName, 1U << 16));
+  EXPECT_TRUE(repository.index().packs().empty());
+  EXPECT_EQ(repository.signer().chain().role, Role::owner);
+}
+
+TEST_F(RepositoryTest, ASecondInitialisationIsRefused) {
+  initialise_in(sample.storage);
+  EXPECT_THROW(initialise_in(sample.storage), RefusedForSafety);
+  sample.storage.remove(kConfigName);
+  EXPECT_THROW(initialise_in(sample.storage), RefusedForSafety);
+}
+
+TEST_F(RepositoryTest,
+       AnInitialisationThatWasCutShortIsARepositoryOrCanBeDoneAgain) {
+  for (std::size_t writes = 0;; ++writes) {
+    MemoryStorage disk;
+    PowerCut storage(disk, writes);
+    try {
+      initialise_in(storage);
+      break;
+    } catch (const IoError&) {
+    }
+    try {
+      const Config config = read_config(disk);
+      EXPECT_NO_THROW((void)open_with_key_file(disk, config, key));
+    } catch (const NoRepository&) {
+      EXPECT_NO_THROW(initialise_in(disk));
+    }
+  }
+}
+
+TEST_F(RepositoryTest, TheReserveIsAMebibyteThatEndsInItsHash) {
+  initialise_in(sample.storage);
+  const auto bytes = get_whole(sample.storage, kReserveName, 1U << 20);
+  ASSERT_EQ(bytes.size(), 1U << 20);
+  const auto rest = std::span(bytes).first(bytes.size() - 32);
+  EXPECT_TRUE(
+      std::ranges::equal(crypto::sha256(rest), std::span(bytes).last(32)));
+
+  give_reserve(sample.storage);
+  EXPECT_FALSE(sample.storage.size(kReserveName));
+  take_reserve(sample.storage);
+  take_reserve(sample.storage);
+  EXPECT_TRUE(sample.storage.size(kReserveName));
+}
+
+TEST_F(RepositoryTest,
+       SnapshotsComeByTimeWithTheirHoldsAndWithoutForgottenOnes) {
+  initialise_in(sample.storage);
+  const auto late = commit(30);
+  const auto early = commit(10);
+  const auto forgotten = commit(20);
+  (void)mark(MarkAction::forget, forgotten);
+  const auto hold = mark(MarkAction::hold, late);
+
+  const auto list = open().snapshots(kNow);
+
+  ASSERT_EQ(list.snapshots.size(), 2U);
+  EXPECT_EQ(list.snapshots[0].snapshot.id, early);
+  EXPECT_TRUE(list.snapshots[0].holds.empty());
+  EXPECT_EQ(list.snapshots[1].snapshot.id, late);
+  ASSERT_EQ(list.snapshots[1].holds.size(), 1U);
+  EXPECT_EQ(list.snapshots[1].holds[0].id, hold);
+  EXPECT_EQ(list.marks.size(), 2U);
+  EXPECT_TRUE(list.damage.empty());
+}
+
+TEST_F(RepositoryTest, DamagedSlotsAndMarksAreToldAndHideNothingElse) {
+  initialise_in(sample.storage);
+  const auto sound = commit(10);
+  const auto damaged = commit(20);
+  const auto hold = mark(MarkAction::hold, sound);
+  sample.storage.flip_bit(snapshot_name(damaged), 100, 1);
+  sample.storage.flip_bit(mark_name(hold), 100, 1);
+
+  const auto list = open().snapshots(kNow);
+
+  ASSERT_EQ(list.snapshots.size(), 1U);
+  EXPECT_EQ(list.snapshots[0].snapshot.id, sound);
+  EXPECT_EQ(list.damage.size(), 2U);
+}
+
+// As if a prune settled everything right after the slots were listed. Marks
+// read after slots would let a forgotten snapshot come back for that moment.
+class PrunesMeanwhile : public MemoryStorage {
+ public:
+  explicit PrunesMeanwhile(const MemoryStorage& other) : MemoryStorage(other) {}
+
+  void list(
+      std::string_view folder,
+      const std::function<void(const ListedObject&)>& visit) const override {
+    MemoryStorage::list(folder, visit);
+    if (folder != "snapshots") return;
+    std::vector<std::string> marks;
+    MemoryStorage::list("marks", [&](const ListedObject& object) {
+      marks.push_back(object.name);
+    });
+    auto& self = const_cast<PrunesMeanwhile&>(*this);
+    for (const auto& mark : marks) self.remove(mark);
+  }
+};
+
+TEST_F(RepositoryTest, AForgottenSnapshotStaysForgottenWhileAPruneSettlesIt) {
+  initialise_in(sample.storage);
+  const auto forgotten = commit(20);
+  (void)mark(MarkAction::forget, forgotten);
+  Repository repository =
+      Repository::open(std::make_unique<PrunesMeanwhile>(sample.storage),
+                       [&](const Storage& storage, const Config& config) {
+                         return open_with_key_file(storage, config, key);
+                       },
+                       {folder / "cache", folder / "state"});
+  EXPECT_TRUE(repository.snapshots(kNow).snapshots.empty());
+}
+
+}  // namespace
+}  // namespace cairn::repo
