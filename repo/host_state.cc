@@ -25,6 +25,16 @@ namespace fs = std::filesystem;
   throw IoError(path.string() + ": " + what + ": " + std::strerror(errno));
 }
 
+// What was linked or renamed there survives a power cut.
+void sync_folder_of(const fs::path& path) {
+  const fs::path folder = path.parent_path();
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) fail(folder, "cannot open");
+  const bool is_synced = ::fsync(fd) == 0;
+  ::close(fd);
+  if (!is_synced) fail(folder, "cannot sync");
+}
+
 // Whole and durable under its name, or not there: written aside, synced,
 // linked. False: another process was first.
 bool create_file(const fs::path& path, std::string_view text) {
@@ -36,7 +46,12 @@ bool create_file(const fs::path& path, std::string_view text) {
                               static_cast<ssize_t>(text.size()) &&
                           ::fsync(fd) == 0;
   const bool is_closed = ::close(fd) == 0;
-  if (!is_written || !is_closed) fail(aside, "cannot write");
+  if (!is_written || !is_closed) {
+    const int error = errno;
+    ::unlink(aside.c_str());
+    errno = error;
+    fail(aside, "cannot write");
+  }
   const bool is_first = ::link(aside.c_str(), path.c_str()) == 0;
   const int error = errno;
   ::unlink(aside.c_str());
@@ -44,6 +59,7 @@ bool create_file(const fs::path& path, std::string_view text) {
     errno = error;
     fail(path, "cannot create");
   }
+  sync_folder_of(path);
   return is_first;
 }
 
@@ -52,6 +68,7 @@ void replace_file(const fs::path& path, std::string_view text) {
   ::unlink(aside.c_str());
   (void)create_file(aside, text);
   if (::rename(aside.c_str(), path.c_str()) != 0) fail(path, "cannot replace");
+  sync_folder_of(path);
 }
 
 std::optional<std::string> read_file(const fs::path& path) {
