@@ -81,7 +81,7 @@ struct FileSource::State {
       : options(std::move(chosen)), rules(options.exclude_rules) {
     for (const std::string& path : given) paths.push_back(absolute(path));
     std::ranges::sort(paths);
-    paths.erase(std::ranges::unique(paths).begin(), paths.end());
+    paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
     in_tree_order = paths;
     std::ranges::sort(in_tree_order, precedes_in_tree);
   }

@@ -73,7 +73,7 @@ mode_t type_bits(repo::EntryType type) {
     case repo::EntryType::block_device:
       return S_IFBLK;
     default:
-      assert(!"a symlink, fifo or device");
+      assert(false && "a symlink, fifo or device");
       return 0;
   }
 }
