@@ -1,6 +1,7 @@
 #include "ingest/restore.h"
 
 #include <algorithm>
+#include <atomic>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -100,15 +101,23 @@ class Walk {
         restore_file(entry, path);
         return;
       case repo::EntryType::symlink:
-        target_.create_other(entry.entry);
-        ++tally_.symlinks;
-        break;
+        restore_other(entry.entry, tally_.symlinks);
+        return;
       case repo::EntryType::fifo:
       case repo::EntryType::char_device:
       case repo::EntryType::block_device:
-        target_.create_other(entry.entry);
-        ++tally_.others;
-        break;
+        restore_other(entry.entry, tally_.others);
+        return;
+    }
+  }
+
+  void restore_other(const repo::Entry& entry,
+                     std::atomic<std::uint64_t>& count) {
+    if (entry.hard_link && is_linked(entry)) {
+      ++tally_.hard_links;
+    } else {
+      target_.create_other(entry);
+      ++count;
     }
     ++progress_.items_done;
   }
