@@ -56,7 +56,9 @@ Root open_root(const std::filesystem::path& path, Overwrite overwrite) {
     const int refused = names.read(fd.get());
     if (refused != 0) throw_io_error(path.native(), "list", refused);
     if (names.count() > 0) {
-      throw repo::RefusedForSafety(path.native() + ": not empty");
+      throw repo::RefusedForSafety(path.native() +
+                                   ": not empty; --overwrite says what becomes "
+                                   "of the files in it");
     }
   }
   return {std::move(fd), !is_new};
