@@ -50,10 +50,10 @@ std::uint64_t hole_bytes(const std::vector<repo::Extent>& holes) {
   return bytes;
 }
 
-// What was read of a file that changed meanwhile, as an entry that is true to
-// itself: content and holes add up to the size.
+// What was read of a file, which may have changed meanwhile, as an entry that
+// is true to itself: content and holes add up to the size, and no hole lies
+// behind it.
 void fit_to_content(repo::Entry& entry, std::uint64_t content_bytes) {
-  if (content_bytes + hole_bytes(entry.holes) == entry.size) return;
   entry.size = file_offset_after(content_bytes, entry.holes);
   std::erase_if(entry.holes, [&](const repo::Extent& hole) {
     return hole.offset + hole.size > entry.size;
@@ -173,6 +173,12 @@ struct Feeder::State {
     return offset;
   }
 
+  // Gives up the content that was being fed.
+  void fail_content() {
+    if (batch) batch->used = cut_end;
+    push(ContentFails{});
+  }
+
   std::shared_ptr<BaseFinder> bases_of(std::vector<repo::Link> previous_rows) {
     if (previous_rows.empty()) return nullptr;
     return std::make_shared<BaseFinder>(repository.blobs(),
@@ -206,6 +212,13 @@ struct Feeder::State {
            std::ranges::all_of(state.rows, [&](const repo::Link& row) {
              return repository.index().contains(row.id);
            });
+  }
+
+  // A source of which nothing will be in the snapshot.
+  void fail(repo::SourceReport& source, const char* why) {
+    problem(source.name, why);
+    source.status = repo::SourceStatus::failed;
+    source.message = repo::as_utf8(why);
   }
 
   void problem(std::string_view path, std::string_view why) {
@@ -288,36 +301,30 @@ class Feeder::Visitor : public FileVisitor {
             std::vector<repo::Link> previous_rows) {
     const repo::Timestamp read_began = file_clock_now();
     repo::Entry entry = seen_entry;
-    std::optional<OpenFile> file;
-    try {
-      file.emplace(opener.open());
-    } catch (const repo::IoError& e) {
-      state_.problem(path, e.what());
-      return;
-    }
-    entry.holes = file->holes();
-    entry.profile = profile(*file, entry);
-    std::shared_ptr<BaseFinder> bases;
-    if (entry.size >= kMinBytesWithBases) {
-      if (previous_rows.empty()) previous_rows = state_.previous_rows_of(path);
-      bases = state_.bases_of(std::move(previous_rows));
-    }
     std::uint64_t content_bytes = 0;
+    FileState now;
     try {
+      OpenFile file = opener.open();
+      entry.holes = file.holes();
+      entry.profile = profile(file, entry);
+      std::shared_ptr<BaseFinder> bases;
+      if (entry.size >= kMinBytesWithBases) {
+        if (previous_rows.empty()) {
+          previous_rows = state_.previous_rows_of(path);
+        }
+        bases = state_.bases_of(std::move(previous_rows));
+      }
       content_bytes = state_.feed_content(
           entry.profile, bases,
-          [&](std::span<std::byte> out) { return file->read(out); });
-    } catch (const repo::Cancelled&) {
-      throw;
+          [&](std::span<std::byte> out) { return file.read(out); });
+      now = file.state_now();
     } catch (const repo::IoError& e) {
-      // A disk that fails in the middle of a file. What was read of it is cut
-      // off: half a file under its name would look like the file.
-      drop_uncut();
-      state_.push(ContentFails{});
+      // It vanished, or its disk fails. What was read of it is cut off: half a
+      // file under its name would look like the file.
+      state_.fail_content();
       state_.problem(path, e.what());
       return;
     }
-    const FileState now = file->state_now();
     const bool is_as_seen = now == seen;
     if (!is_as_seen) state_.problem(path, "changed while it was read");
     fit_to_content(entry, content_bytes);
@@ -338,26 +345,29 @@ class Feeder::Visitor : public FileVisitor {
     return profile_of(entry.size, std::span(beginning).first(size));
   }
 
-  void drop_uncut() {
-    if (state_.batch) state_.batch->used = state_.cut_end;
-  }
-
   State& state_;
 };
 
 void Feeder::feed(const FilesToBackUp& files) {
   State& state = *state_;
-  const std::uint64_t problems_before = state.report.problem_count;
-  const std::uint64_t bytes_before = state.report.bytes_read;
-  const std::uint64_t items_before = state.progress.items_done;
-  FileSource source(files.paths, files.options);
-  Visitor visitor(state);
-  source.walk(visitor, state.stop);
-  if (state.stop.stop_requested()) throw repo::Cancelled("interrupted");
-
   repo::SourceReport report;
   report.name = "files";
   report.kind = repo::SourceKind::files;
+  std::optional<FileSource> source;
+  try {
+    source.emplace(files.paths, files.options);
+  } catch (const repo::Error& e) {  // one of the paths is not there
+    state.fail(report, e.what());
+    state.report.sources.push_back(std::move(report));
+    return;
+  }
+  const std::uint64_t problems_before = state.report.problem_count;
+  const std::uint64_t bytes_before = state.report.bytes_read;
+  const std::uint64_t items_before = state.progress.items_done;
+  Visitor visitor(state);
+  source->walk(visitor, state.stop);
+  if (state.stop.stop_requested()) throw repo::Cancelled("interrupted");
+
   report.bytes = state.report.bytes_read - bytes_before;
   report.entries = state.progress.items_done - items_before;
   const std::uint64_t problems = state.report.problem_count - problems_before;
@@ -430,11 +440,8 @@ void Feeder::feed(StreamToBackUp& stream, const repo::Timestamp& now) {
   } catch (const repo::Cancelled&) {
     throw;
   } catch (const std::exception& e) {
-    if (state.batch) state.batch->used = state.cut_end;
-    state.push(ContentFails{});
-    state.problem(stream.name, e.what());
-    report.status = repo::SourceStatus::failed;
-    report.message = repo::as_utf8(e.what());
+    state.fail_content();
+    state.fail(report, e.what());
   }
   for (std::size_t i = 0; i < folders.size(); ++i) state.push(FolderEnds{});
   ++state.progress.items_done;
