@@ -23,13 +23,13 @@ function(cairn_fuzz folder name)
   add_executable(${name}_fuzz_replay ${source}
     ${PROJECT_SOURCE_DIR}/tests/fuzz/replay_main.cc)
   target_link_libraries(${name}_fuzz_replay PRIVATE
-    cairn_${folder} cairn_test_support)
+    cairn_${folder} cairn_test_support ${ARGN})
   add_test(NAME fuzz.${name} COMMAND ${name}_fuzz_replay ${corpus})
   set_tests_properties(fuzz.${name} PROPERTIES LABELS "unit;fuzz")
   if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
     add_executable(${name}_fuzz ${source})
     target_link_libraries(${name}_fuzz PRIVATE
-      cairn_${folder} cairn_test_support)
+      cairn_${folder} cairn_test_support ${ARGN})
     target_link_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
   endif()
 endfunction()

@@ -23,7 +23,7 @@ void must(std::size_t result) {
 
 struct Compressor::State {
   struct Free {
-    void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
+    void operator()(ZSTD_CCtx* c) const { ZSTD_freeCCtx(c); }
   };
   std::unique_ptr<ZSTD_CCtx, Free> context;
 };
@@ -64,7 +64,7 @@ std::size_t Compressor::compress_difference(std::span<const std::byte> plain,
 
 struct Decompressor::State {
   struct Free {
-    void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
+    void operator()(ZSTD_DCtx* c) const { ZSTD_freeDCtx(c); }
   };
   std::unique_ptr<ZSTD_DCtx, Free> context;
 };
