@@ -202,7 +202,7 @@ void Run::commit(const repo::Link& root, std::span<const Source> sources) {
   auto chain = repository_.host_state().lock_chain(options_.series);
   const repo::ChainLink last = chain.last();
   header.arrival = file_clock_now();
-  header.sequence = last.sequence + 1;
+  header.sequence = last.sequence;
   header.previous = last.object;
   const auto committed =
       repo::publish_snapshot(repository_.storage(), repository_.keyring(),
@@ -213,7 +213,7 @@ void Run::commit(const repo::Link& root, std::span<const Source> sources) {
         ": was fenced off by a prune, which took it for dead; nothing was "
         "committed. Run the backup again");
   }
-  chain.store({header.sequence, committed.object_digest});
+  chain.store({header.sequence + 1, committed.object_digest});
   report_.snapshot = session_;
 }
 

@@ -16,8 +16,8 @@
 namespace cairn::repo {
 
 struct ChainLink {
-  std::uint64_t sequence = 0;  // of the last commit; 0: none yet
-  crypto::Digest object{};     // SHA-256 of its object
+  std::uint64_t sequence = 0;  // of the next commit: how many there were
+  crypto::Digest object{};     // SHA-256 of the last one's object
 
   bool operator==(const ChainLink&) const = default;
 };

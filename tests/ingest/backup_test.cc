@@ -311,7 +311,7 @@ TEST(Backup, WritesDownWhoseBackupItIsAndOfWhat) {
   EXPECT_EQ(header.logical_bytes, 3u);
   EXPECT_EQ(header.stored_bytes, report.bytes_stored);
   EXPECT_EQ(header.entries, 1u);
-  EXPECT_EQ(header.sequence, 1u);
+  EXPECT_EQ(header.sequence, 0u);
   EXPECT_TRUE(header.is_complete);
   EXPECT_EQ(record->series, kSeries);
   EXPECT_EQ(record->tags, options.tags);
@@ -331,7 +331,7 @@ TEST(Backup, ChainsTheSnapshotsOfASeries) {
   for (std::size_t i = 1; i < stored.size(); ++i) {
     const auto object = repo::get_whole(
         site.disk(), repo::snapshot_name(stored[i - 1].snapshot.id), 1U << 20);
-    EXPECT_EQ(stored[i].snapshot.header.sequence, i + 1);
+    EXPECT_EQ(stored[i].snapshot.header.sequence, i);
     EXPECT_EQ(stored[i].snapshot.header.previous, crypto::sha256(object));
   }
 }
