@@ -1,0 +1,123 @@
+// The words of the command line: what each command takes, and what was given.
+//
+//   cairn [GLOBAL]... VERB [NOUN] [FLAG | ARGUMENT]... [-- ARGUMENT...]
+//
+// Flags and arguments come in any order, global flags before or after the verb,
+// and an argument may be any bytes. The last is why no package does this:
+// CLI11 2.1 takes "[a,b]" and "{}", which are file names too, for lists, takes
+// the next word when the value in "--flag=" is empty, and costs every file that
+// includes it seven seconds.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/exit_code.h"
+
+namespace cairn::cli {
+
+class Context;
+
+// The flags and arguments of one command, each bound to the variable that takes
+// what was given. The variables must outlive the parsing.
+class Flags {
+ public:
+  // Throws UsageError for a text that will not do.
+  using Take = std::function<void(std::string_view text)>;
+  enum class Count { at_least_one, any };
+
+  // `names` is "--recursive" or "-n, --dry-run".
+  void flag(std::string_view names, bool& given, std::string_view help);
+  void count(std::string_view names, int& times, std::string_view help);
+
+  // "--tag T" or "--tag=T". A second one replaces the first, except for
+  // values(), which gathers all.
+  void value(std::string_view names, std::string_view placeholder, Take take,
+             std::string_view help);
+  void value(std::string_view names, std::string_view placeholder,
+             std::optional<std::string>& text, std::string_view help);
+  void values(std::string_view names, std::string_view placeholder,
+              std::vector<std::string>& texts, std::string_view help);
+
+  // In the order in which they are expected.
+  void argument(std::string_view placeholder, std::string& text);
+  void optional_argument(std::string_view placeholder,
+                         std::optional<std::string>& text);
+  void arguments(std::string_view placeholder, std::vector<std::string>& texts,
+                 Count count);
+
+ private:
+  friend class CommandLine;
+  struct Flag {
+    std::vector<std::string> names;  // with their dashes
+    std::string placeholder;         // empty: takes no value
+    Take take;
+    std::string help;
+  };
+  struct Argument {
+    std::string placeholder;
+    Take take;
+    bool is_required = false;
+    bool takes_all = false;
+  };
+
+  [[nodiscard]] const Flag* find(std::string_view name) const;
+
+  std::vector<Flag> flags_;
+  std::vector<Argument> arguments_;
+};
+
+enum class CommandGroup { backup, look, space, administration, program };
+
+struct Command {
+  std::string name;  // "snapshots", "key add"
+  CommandGroup group = CommandGroup::program;
+  std::string summary;   // one line, for the list of commands
+  std::string text;      // what it does, one paragraph
+  std::string examples;  // one per line
+  std::function<void(Flags&)> declare;
+  std::function<ExitCode(Context&)> run;
+};
+
+// Borrows the commands and the variables behind `globals`.
+class CommandLine {
+ public:
+  CommandLine(std::span<const Command> commands, Flags globals);
+
+  struct Request {
+    const Command* command = nullptr;  // null: none was named
+    bool wants_help = false;
+    bool wants_version = false;
+    std::string help_for;  // with wants_help: "", "key", "key add"
+  };
+
+  // Fills the variables. Throws UsageError, with the nearest word that would
+  // have been right, if there is one.
+  [[nodiscard]] Request parse(std::span<const std::string> words) const;
+
+  // The help of everything (""), a group of commands ("key") or one of them.
+  // Throws UsageError for an unknown name.
+  [[nodiscard]] std::string help(std::string_view name) const;
+
+ private:
+  [[nodiscard]] const Command* find(std::string_view name) const;
+  [[nodiscard]] bool is_group(std::string_view name) const;
+  [[nodiscard]] std::string unknown_command(std::string_view name) const;
+  [[nodiscard]] std::string help_of_all() const;
+  [[nodiscard]] std::string help_of_group(std::string_view group) const;
+  [[nodiscard]] std::string help_of(const Command& command) const;
+  struct Parsing;
+
+  std::span<const Command> commands_;
+  Flags globals_;
+};
+
+// The candidate that `word` was probably meant to be; nothing if none is near.
+[[nodiscard]] std::optional<std::string> nearest(
+    std::string_view word, std::span<const std::string> candidates);
+
+}  // namespace cairn::cli

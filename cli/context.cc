@@ -1,0 +1,174 @@
+#include "cli/context.h"
+
+#include <pwd.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+#include "cli/time_text.h"
+#include "cli/usage_error.h"
+#include "repo/error.h"
+#include "repo/local_storage.h"
+
+namespace cairn::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::optional<std::string> variable(const char* name) {
+  const char* const value = std::getenv(name);
+  if (!value || *value == '\0') return std::nullopt;
+  return value;
+}
+
+fs::path home() {
+  if (const auto path = variable("HOME")) return *path;
+  const passwd* const entry = ::getpwuid(::getuid());
+  return entry && entry->pw_dir ? fs::path(entry->pw_dir) : fs::path("/");
+}
+
+// A folder of ours by the XDG base directory rules, or the one that systemd
+// gives a service.
+fs::path folder_of(const char* xdg, const char* systemd, const char* in_home) {
+  const auto base = variable(xdg);
+  if (base && base->starts_with('/')) return fs::path(*base) / "cairn";
+  if (const auto given = variable(systemd)) {
+    return given->substr(0, given->find(':'));
+  }
+  return home() / in_home / "cairn";
+}
+
+}  // namespace
+
+Flags global_flags(GlobalOptions& options) {
+  Flags flags;
+  flags.value("-r, --repo", "REPO", options.repo,
+              "the repository: a folder (default: $CAIRN_REPO)");
+  flags.value("-c, --config", "FILE", options.config,
+              "the configuration file (default: $CAIRN_CONFIG)");
+  flags.flag("--json", options.is_json, "write JSON for programs");
+  flags.flag("-q, --quiet", options.is_quiet, "only data, warnings and errors");
+  flags.count("-v, --verbose", options.verbosity, "say more");
+  flags.flag("-n, --dry-run", options.is_dry_run,
+             "say what would be done, and do nothing");
+  flags.flag("-y, --yes", options.assume_yes, "answer every question with yes");
+  flags.value(
+      "--progress", "auto|bar|lines|json|none",
+      [&options](std::string_view text) {
+        options.progress = parse_progress_style(text);
+      },
+      "how to show progress, on standard error");
+  return flags;
+}
+
+Context::Context() = default;
+
+repo::Timestamp Context::now() const { return clock_now(); }
+
+std::string Context::repo_name() const {
+  const auto name = options.repo ? options.repo : variable("CAIRN_REPO");
+  if (!name || name->empty()) {
+    throw UsageError("no repository given: use -r REPO or set CAIRN_REPO");
+  }
+  return *name;
+}
+
+std::unique_ptr<repo::Storage> Context::open_storage() const {
+  return cli::open_storage(repo_name());
+}
+
+repo::Repository Context::open_repository() {
+  return repo::Repository::open(
+      open_storage(),
+      [this](const repo::Storage& storage, const repo::Config& config) {
+        return open_keyring(storage, config);
+      },
+      host_folders());
+}
+
+repo::Repository Context::open_as_owner() {
+  auto repository = open_repository();
+  if (repository.keyring().role() != repo::Role::owner) {
+    throw repo::WrongKey("this needs the owner's key; the one given has the " +
+                         std::string(name_of(repository.keyring().role())) +
+                         " role");
+  }
+  return repository;
+}
+
+repo::Keyring Context::open_keyring(const repo::Storage& storage,
+                                    const repo::Config& config) {
+  if (auto key = key_file_from_environment(kKeyVariables, output)) {
+    return cli::open_keyring(storage, config, std::move(*key));
+  }
+  auto passphrase =
+      passphrase_from_environment(password_.text(), kKeyVariables, output);
+  if (!passphrase) {
+    passphrase = ask_passphrase("Passphrase for " + storage.description());
+  }
+  return cli::open_keyring(storage, config, std::move(*passphrase));
+}
+
+void Context::confirm(std::string_view question) {
+  if (options.assume_yes) return;
+  if (!can_ask()) {
+    throw repo::RefusedForSafety(std::string(question) +
+                                 " Say yes with -y; there is no terminal to "
+                                 "ask at");
+  }
+  std::fprintf(stderr, "%.*s [y/N] ", static_cast<int>(question.size()),
+               question.data());
+  std::fflush(stderr);
+  std::array<char, 16> answer{};
+  const ssize_t count = ::read(STDIN_FILENO, answer.data(), answer.size());
+  if (count <= 0 || (answer[0] != 'y' && answer[0] != 'Y')) {
+    throw repo::RefusedForSafety("not confirmed; nothing was done");
+  }
+}
+
+void require_local(const std::string& repo) {
+  for (const std::string_view scheme : {"s3:", "sftp:", "rest:"}) {
+    if (repo.starts_with(scheme)) {
+      throw UsageError("storage '" + std::string(scheme) +
+                       "' is not available yet; REPO is a folder");
+    }
+  }
+}
+
+std::unique_ptr<repo::Storage> open_storage(const std::string& repo) {
+  require_local(repo);
+  return repo::LocalStorage::open(repo);
+}
+
+repo::HostFolders host_folders() {
+  const auto cache = variable("CAIRN_CACHE_DIR");
+  return {
+      .cache = cache ? fs::absolute(*cache)
+                     : folder_of("XDG_CACHE_HOME", "CACHE_DIRECTORY", ".cache"),
+      .state = folder_of("XDG_STATE_HOME", "STATE_DIRECTORY", ".local/state")};
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0 || name[0] == '\0') {
+    return "localhost";
+  }
+  return name.data();
+}
+
+std::string user_name() {
+  const passwd* const entry = ::getpwuid(::geteuid());
+  return entry ? entry->pw_name : std::to_string(::geteuid());
+}
+
+std::string whole_series(std::string_view series) {
+  if (series.empty()) throw UsageError("a series needs a name");
+  if (series.find('/') != std::string_view::npos) return std::string(series);
+  return host_name() + "/" + std::string(series);
+}
+
+}  // namespace cairn::cli

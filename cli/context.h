@@ -1,0 +1,82 @@
+// What every command starts from: the global flags, the screen, the repository.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "cli/command_line.h"
+#include "cli/output.h"
+#include "cli/passphrase.h"
+#include "cli/progress_display.h"
+#include "repo/entry.h"
+#include "repo/repository.h"
+#include "repo/storage.h"
+
+namespace cairn::cli {
+
+inline constexpr std::string_view kProgram = "cairn " CAIRN_VERSION;
+
+struct GlobalOptions {
+  std::optional<std::string> repo;    // as given, else CAIRN_REPO
+  std::optional<std::string> config;  // as given, else CAIRN_CONFIG
+  bool is_json = false;
+  bool is_quiet = false;
+  int verbosity = 0;
+  bool is_dry_run = false;
+  bool assume_yes = false;
+  ProgressStyle progress = ProgressStyle::automatic;
+};
+
+[[nodiscard]] Flags global_flags(GlobalOptions& options);
+
+class Context {
+ public:
+  // Takes the passphrase out of the environment.
+  Context();
+
+  GlobalOptions options;
+  Output output;
+
+  [[nodiscard]] repo::Timestamp now() const;
+
+  // What -r or CAIRN_REPO names: throws UsageError when nothing does.
+  [[nodiscard]] std::string repo_name() const;
+  [[nodiscard]] std::unique_ptr<repo::Storage> open_storage() const;
+  [[nodiscard]] repo::Repository open_repository();
+
+  // Throws repo::WrongKey for a smaller role, whose marks and key slots would
+  // not count.
+  [[nodiscard]] repo::Repository open_as_owner();
+
+  // The key of the repository that `storage` holds.
+  [[nodiscard]] repo::Keyring open_keyring(const repo::Storage& storage,
+                                           const repo::Config& config);
+
+  // Answers with -y, or asks. Throws repo::RefusedForSafety, naming what was
+  // asked, when the answer is no or there is nobody to ask.
+  void confirm(std::string_view question);
+
+  [[nodiscard]] const PasswordVariable& password() const noexcept {
+    return password_;
+  }
+
+ private:
+  PasswordVariable password_;
+};
+
+// Of a folder that exists. Throws UsageError for a kind of storage that this
+// version cannot reach.
+[[nodiscard]] std::unique_ptr<repo::Storage> open_storage(
+    const std::string& repo);
+void require_local(const std::string& repo);
+
+[[nodiscard]] repo::HostFolders host_folders();
+[[nodiscard]] std::string host_name();
+[[nodiscard]] std::string user_name();
+
+// "db" is of this host; what holds a slash is taken as it is.
+[[nodiscard]] std::string whole_series(std::string_view series);
+
+}  // namespace cairn::cli

@@ -1,0 +1,172 @@
+#include "cli/output.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "cli/printable.h"
+#include "repo/error.h"
+
+namespace cairn::cli {
+namespace {
+
+constexpr std::string_view kEraseLine = "\r\x1b[K";
+
+bool has_colours(int fd) {
+  const char* const no_color = std::getenv("NO_COLOR");
+  const char* const term = std::getenv("TERM");
+  return (!no_color || *no_color == '\0') && term && *term != '\0' &&
+         std::strcmp(term, "dumb") != 0 && ::isatty(fd) == 1;
+}
+
+std::string_view code_of(Colour colour) {
+  switch (colour) {
+    case Colour::none:
+      return "";
+    case Colour::bold:
+      return "\x1b[1m";
+    case Colour::faint:
+      return "\x1b[2m";
+    case Colour::red:
+      return "\x1b[31m";
+    case Colour::green:
+      return "\x1b[32m";
+    case Colour::yellow:
+      return "\x1b[33m";
+  }
+  return "";
+}
+
+std::string with_colour(Colour colour, std::string_view text) {
+  return std::string(code_of(colour)) + std::string(text) + "\x1b[0m";
+}
+
+void must_write(bool is_written) {
+  if (is_written) return;
+  if (errno == EPIPE) throw OutputClosed();
+  throw repo::IoError(std::string("standard output: ") + std::strerror(errno));
+}
+
+void write_error(std::string_view text) {
+  // A message that cannot be written has nowhere else to go.
+  (void)std::fwrite(text.data(), 1, text.size(), stderr);
+  (void)std::fflush(stderr);
+}
+
+}  // namespace
+
+Output::Output()
+    : output_has_colour_(has_colours(STDOUT_FILENO)),
+      error_has_colour_(has_colours(STDERR_FILENO)),
+      error_is_terminal_(::isatty(STDERR_FILENO) == 1) {}
+
+void Output::line(std::string_view text) {
+  bytes(std::as_bytes(std::span(text)));
+  must_write(std::fputc('\n', stdout) != EOF);
+}
+
+void Output::json(const Json& value) { line(value.text()); }
+
+void Output::bytes(std::span<const std::byte> bytes) {
+  must_write(std::fwrite(bytes.data(), 1, bytes.size(), stdout) ==
+             bytes.size());
+}
+
+void Output::flush() {
+  must_write(std::fflush(stdout) == 0 && std::ferror(stdout) == 0);
+}
+
+std::string Output::coloured(Colour colour, std::string_view text) const {
+  return output_has_colour_ && colour != Colour::none
+             ? with_colour(colour, text)
+             : std::string(text);
+}
+
+void Output::message(std::string_view label, Colour colour,
+                     std::string_view text) {
+  // So that a message stands behind the data that it follows. If that fails,
+  // the next write of data says so.
+  (void)std::fflush(stdout);
+  std::string line = "cairn: ";
+  if (!label.empty()) {
+    const std::string head = std::string(label) + ":";
+    line += (error_has_colour_ ? with_colour(colour, head) : head) + " ";
+  }
+  line += printable(text) + "\n";
+  const std::lock_guard lock(mutex_);
+  if (!status_.empty()) line = std::string(kEraseLine) + line + status_;
+  write_error(line);
+}
+
+void Output::note(std::string_view text) {
+  if (!options_.is_quiet) message("", Colour::none, text);
+}
+
+void Output::detail(std::string_view text) {
+  if (options_.verbosity > 0) message("", Colour::none, text);
+}
+
+void Output::warning(std::string_view text) {
+  message("warning", Colour::yellow, text);
+}
+
+void Output::error(std::string_view text) {
+  message("error", Colour::red, text);
+}
+
+void Output::progress(const Json& value) {
+  const std::lock_guard lock(mutex_);
+  write_error(value.text() + "\n");
+}
+
+void Output::set_status(std::string_view text) {
+  const std::lock_guard lock(mutex_);
+  if (text == status_) return;
+  status_ = text;
+  write_error(std::string(kEraseLine) + status_);
+}
+
+Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
+
+void Table::add(std::vector<std::string> cells) {
+  assert(cells.size() == columns_.size());
+  for (auto& cell : cells) cell = printable(cell);
+  rows_.push_back(std::move(cells));
+}
+
+void Table::print(Output& output) const {
+  std::vector<std::size_t> widths(columns_.size());
+  for (const auto& row : rows_) {
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      widths[i] = std::max(widths[i], width_of(row[i]));
+    }
+  }
+  const auto print_row = [&](const auto& text_of, Colour colour) {
+    std::string line;
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      if (widths[i] == 0) continue;
+      const std::string& text = text_of(i);
+      const std::size_t width = std::max(widths[i], columns_[i].title.size());
+      const std::string padding(width - std::min(width, width_of(text)), ' ');
+      if (!line.empty()) line += "  ";
+      line +=
+          columns_[i].align == Align::right ? padding + text : text + padding;
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    output.line(output.coloured(colour, line));
+  };
+  print_row(
+      [&](std::size_t i) -> const std::string& { return columns_[i].title; },
+      Colour::bold);
+  for (const auto& row : rows_) {
+    print_row([&](std::size_t i) -> const std::string& { return row[i]; },
+              Colour::none);
+  }
+}
+
+}  // namespace cairn::cli

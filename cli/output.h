@@ -1,0 +1,100 @@
+// What the program says. Standard output carries data and nothing else;
+// progress, messages and questions go to standard error.
+#pragma once
+
+#include <cstddef>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/json.h"
+
+namespace cairn::cli {
+
+// Whoever read standard output has gone away. The program ends as SIGPIPE would
+// have ended it.
+struct OutputClosed {};
+
+enum class Colour { none, bold, faint, red, green, yellow };
+
+struct OutputOptions {
+  bool is_json = false;
+  bool is_quiet = false;
+  int verbosity = 0;
+};
+
+// Threads        the messages from many threads; the data from one.
+class Output {
+ public:
+  // Looks at the environment: colours only on a terminal that has them, and
+  // never when NO_COLOR is set to something.
+  Output();
+
+  void configure(const OutputOptions& options) { options_ = options; }
+  [[nodiscard]] bool is_json() const noexcept { return options_.is_json; }
+  [[nodiscard]] bool is_quiet() const noexcept { return options_.is_quiet; }
+  [[nodiscard]] bool error_is_terminal() const noexcept {
+    return error_is_terminal_;
+  }
+
+  // Data, buffered until flush(). They throw OutputClosed, or repo::IoError
+  // when standard output cannot be written.
+  void line(std::string_view text);
+  void json(const Json& value);  // and an end of line
+  void bytes(std::span<const std::byte> bytes);
+  void flush();
+
+  // For standard output.
+  [[nodiscard]] std::string coloured(Colour colour,
+                                     std::string_view text) const;
+
+  // Messages; one line each.
+  void note(std::string_view text);    // not with --quiet
+  void detail(std::string_view text);  // only with --verbose
+  void warning(std::string_view text);
+  void error(std::string_view text);
+
+  // A line for programs that follow the progress, on standard error.
+  void progress(const Json& value);
+
+  // A line at the bottom of the terminal that is written again and again, and
+  // makes room for messages. Empty: none.
+  void set_status(std::string_view text);
+
+ private:
+  void message(std::string_view label, Colour colour, std::string_view text);
+
+  OutputOptions options_;
+  bool output_has_colour_ = false;
+  bool error_has_colour_ = false;
+  bool error_is_terminal_ = false;
+
+  std::mutex mutex_;  // guards standard error and status_
+  std::string status_;
+};
+
+// Columns that line up, the last one ragged.
+class Table {
+ public:
+  enum class Align { left, right };
+  struct Column {
+    std::string title;
+    Align align = Align::left;
+  };
+
+  explicit Table(std::vector<Column> columns);
+
+  // As many cells as there are columns. Made printable here.
+  void add(std::vector<std::string> cells);
+
+  // Titles and rows. A column without anything in it is left out.
+  void print(Output& output) const;
+
+ private:
+  std::vector<Column> columns_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+}  // namespace cairn::cli

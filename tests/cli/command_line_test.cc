@@ -1,0 +1,193 @@
+#include "cli/command_line.h"
+
+#include <gtest/gtest.h>
+
+#include "cli/usage_error.h"
+
+namespace cairn::cli {
+namespace {
+
+// What the variables behind the flags came to hold.
+struct Given {
+  std::optional<std::string> repo;
+  bool is_json = false;
+  bool is_quiet = false;
+  int verbosity = 0;
+  std::vector<std::string> tags;
+  std::optional<std::string> as;
+  bool from_command = false;
+  std::vector<std::string> words;
+  std::string snapshot;
+};
+
+class CommandLineTest : public ::testing::Test {
+ protected:
+  CommandLineTest() {
+    add("backup", [this](Flags& flags) {
+      flags.arguments("PATH", given_.words, Flags::Count::any);
+      flags.values("--tag", "T", given_.tags, "");
+      flags.value("--as", "NAME", given_.as, "");
+      flags.flag("--from-command", given_.from_command, "");
+    });
+    add("snapshots", [](Flags&) {});
+    add("ls",
+        [this](Flags& flags) { flags.argument("SNAP", given_.snapshot); });
+    add("key add", [](Flags&) {});
+    add("key list", [](Flags&) {});
+  }
+
+  void add(std::string name, std::function<void(Flags&)> declare) {
+    commands_.push_back({.name = std::move(name),
+                         .group = CommandGroup::look,
+                         .summary = "summary",
+                         .text = "A paragraph.",
+                         .examples = "cairn example",
+                         .declare = std::move(declare),
+                         .run = nullptr});
+  }
+
+  CommandLine line() {
+    Flags globals;
+    globals.value("-r, --repo", "REPO", given_.repo, "");
+    globals.flag("--json", given_.is_json, "");
+    globals.flag("-q, --quiet", given_.is_quiet, "");
+    globals.count("-v", given_.verbosity, "");
+    return CommandLine(commands_, std::move(globals));
+  }
+
+  CommandLine::Request parse(const std::vector<std::string>& words) {
+    return line().parse(words);
+  }
+
+  std::string failure_of(const std::vector<std::string>& words) {
+    try {
+      (void)parse(words);
+    } catch (const UsageError& e) {
+      return e.what();
+    }
+    return "";
+  }
+
+  Given given_;
+  std::vector<Command> commands_;
+};
+
+using Words = std::vector<std::string>;
+
+TEST_F(CommandLineTest, TakesGlobalFlagsBeforeAndAfterTheVerb) {
+  const auto request = parse({"-r", "a", "snapshots", "--json", "-qvv"});
+
+  EXPECT_EQ(request.command->name, "snapshots");
+  EXPECT_EQ(given_.repo, "a");
+  EXPECT_TRUE(given_.is_json);
+  EXPECT_TRUE(given_.is_quiet);
+  EXPECT_EQ(given_.verbosity, 2);
+}
+
+TEST_F(CommandLineTest, TakesValuesApartFromTheirFlagOrJoinedToIt) {
+  for (const Words& words :
+       {Words{"-r", "x", "snapshots"}, Words{"-rx", "snapshots"},
+        Words{"--repo", "x", "snapshots"}, Words{"snapshots", "--repo=x"}}) {
+    given_.repo.reset();
+    (void)parse(words);
+    EXPECT_EQ(given_.repo, "x");
+  }
+}
+
+TEST_F(CommandLineTest, TakesAnEmptyValueAsOne) {
+  (void)parse({"backup", "--as=", "path"});
+
+  EXPECT_EQ(given_.as, "");
+  EXPECT_EQ(given_.words, Words{"path"});
+}
+
+TEST_F(CommandLineTest, GathersARepeatedFlagWithoutSwallowingArguments) {
+  (void)parse({"backup", "--tag", "a", "path", "--tag", "b", "other"});
+
+  EXPECT_EQ(given_.tags, (Words{"a", "b"}));
+  EXPECT_EQ(given_.words, (Words{"path", "other"}));
+}
+
+TEST_F(CommandLineTest, TakesTheLastOfSeveralValues) {
+  (void)parse({"-r", "a", "snapshots", "-r", "b"});
+
+  EXPECT_EQ(given_.repo, "b");
+}
+
+TEST_F(CommandLineTest, LeavesArgumentsAsTheyAre) {
+  const Words odd = {"[a,b]", "{}", "snapshots", "key", "-", "\xff\n", ""};
+  Words words = {"backup"};
+  words.insert(words.end(), odd.begin(), odd.end());
+
+  (void)parse(words);
+
+  EXPECT_EQ(given_.words, odd);
+}
+
+TEST_F(CommandLineTest, TakesEverythingBehindTwoDashesAsArguments) {
+  (void)parse({"backup", "--as", "n", "--from-command", "--", "pg_dump", "-r",
+               "--json", "--help", "--"});
+
+  EXPECT_TRUE(given_.from_command);
+  EXPECT_FALSE(given_.is_json);
+  EXPECT_EQ(given_.words, (Words{"pg_dump", "-r", "--json", "--help", "--"}));
+}
+
+TEST_F(CommandLineTest, FindsCommandsOfTwoWords) {
+  EXPECT_EQ(parse({"key", "-q", "add"}).command->name, "key add");
+}
+
+TEST_F(CommandLineTest, SuggestsTheNearestCommand) {
+  EXPECT_EQ(failure_of({"snapshot"}),
+            "unknown command 'snapshot'; did you mean 'snapshots'?");
+  EXPECT_EQ(failure_of({"bakcup", "/"}),
+            "unknown command 'bakcup'; did you mean 'backup'?");
+  EXPECT_EQ(failure_of({"key", "lst"}),
+            "unknown command 'key lst'; did you mean 'key list'?");
+  EXPECT_EQ(failure_of({"zzzzzz"}),
+            "unknown command 'zzzzzz'; see 'cairn help'");
+}
+
+TEST_F(CommandLineTest, SuggestsTheNearestFlag) {
+  EXPECT_EQ(failure_of({"snapshots", "--jason"}),
+            "snapshots: unknown flag --jason; did you mean --json?; see "
+            "'cairn snapshots --help'");
+}
+
+TEST_F(CommandLineTest, RefusesWhatNobodyTakes) {
+  EXPECT_NE(failure_of({"snapshots", "extra"}), "");
+  EXPECT_NE(failure_of({"ls", "a", "b"}), "");
+  EXPECT_NE(failure_of({"ls"}), "");
+  EXPECT_NE(failure_of({"key"}), "");
+  EXPECT_NE(failure_of({"snapshots", "--json=yes"}), "");
+  EXPECT_NE(failure_of({"snapshots", "-r"}), "");
+  EXPECT_NE(failure_of({"--tag", "t", "backup"}), "");
+}
+
+TEST_F(CommandLineTest, NamesNoCommandWhenNoneWasGiven) {
+  EXPECT_EQ(parse({}).command, nullptr);
+  EXPECT_EQ(parse({"-q"}).command, nullptr);
+}
+
+TEST_F(CommandLineTest, AnswersHelpBeforeItComplainsOfWhatIsMissing) {
+  EXPECT_EQ(parse({"ls", "--help"}).help_for, "ls");
+  EXPECT_EQ(parse({"key", "-h"}).help_for, "key");
+  EXPECT_EQ(parse({"--help"}).help_for, "");
+  EXPECT_TRUE(parse({"backup", "--version"}).wants_version);
+}
+
+TEST_F(CommandLineTest, ExplainsEveryCommandWithinEightyColumns) {
+  for (const std::string name : {"", "backup", "key", "key add"}) {
+    const std::string help = line().help(name);
+    EXPECT_NE(help, "");
+    for (std::size_t begin = 0; begin < help.size();) {
+      const auto end = std::min(help.find('\n', begin), help.size());
+      EXPECT_LE(end - begin, 80u) << help.substr(begin, end - begin);
+      begin = end + 1;
+    }
+  }
+  EXPECT_THROW((void)line().help("nothing"), UsageError);
+}
+
+}  // namespace
+}  // namespace cairn::cli

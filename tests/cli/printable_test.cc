@@ -1,0 +1,73 @@
+#include "cli/printable.h"
+
+#include <gtest/gtest.h>
+
+#include "cli/json.h"
+
+namespace cairn::cli {
+namespace {
+
+TEST(Printable, TakesTheForceOutOfControlCharacters) {
+  EXPECT_EQ(printable("plain"), "plain");
+  EXPECT_EQ(printable("a\nb\tc"), "a\\nb\\tc");
+  EXPECT_EQ(printable("\x1b[2J\x7f"), "\\x1b[2J\\x7f");
+  EXPECT_EQ(printable("\xc2\x9b"), "\\xc2\\x9b");  // one-byte CSI
+}
+
+TEST(Printable, KeepsUtf8AndShowsOtherBytes) {
+  EXPECT_EQ(printable("d\xc3\xbcnn \xe2\x82\xac \xf0\x9f\x98\x80"),
+            "d\xc3\xbcnn \xe2\x82\xac \xf0\x9f\x98\x80");
+  EXPECT_EQ(printable("\xff\xc3"), "\\xff\\xc3");
+  EXPECT_FALSE(is_utf8("\xc0\xaf"));          // too long a spelling
+  EXPECT_FALSE(is_utf8("\xed\xa0\x80"));      // a surrogate
+  EXPECT_FALSE(is_utf8("\xf4\x90\x80\x80"));  // beyond the last
+  EXPECT_FALSE(is_utf8("\xe2\x82"));          // cut off
+}
+
+TEST(Printable, ShortensInTheMiddleByCharacters) {
+  EXPECT_EQ(shortened("abcdef", 6), "abcdef");
+  EXPECT_EQ(shortened("abcdefghij", 9), "ab...ghij");
+  EXPECT_EQ(shortened("abcdefghij", 2), "..");
+  EXPECT_EQ(shortened("\xc3\xa4\xc3\xb6\xc3\xbc\xc3\x9f"
+                      "abcdefgh",
+                      9),
+            "\xc3\xa4\xc3\xb6...efgh");
+  EXPECT_EQ(width_of("\xc3\xa4\xe2\x82\xac"), 2u);
+}
+
+TEST(Json, WritesFieldsInTheOrderTheyWereSet) {
+  Json json = Json::object();
+  json.set("z", 1).set("a", true).set("m", nullptr).set("t", "text");
+  json.set("n", std::uint64_t{18'446'744'073'709'551'615U}).set("i", -1);
+  json.set("when", repo::Timestamp{0, 0});
+
+  EXPECT_EQ(json.text(),
+            R"({"z":1,"a":true,"m":null,"t":"text","n":18446744073709551615,)"
+            R"("i":-1,"when":"1970-01-01T00:00:00Z"})");
+}
+
+TEST(Json, BeginsEachLineWithTypeTimeAndVersion) {
+  EXPECT_EQ(Json::line("summary", {0, 0}).text(),
+            R"({"type":"summary","time":"1970-01-01T00:00:00Z","v":1})");
+}
+
+TEST(Json, KeepsTheExactBytesOfWhatIsNoUtf8) {
+  Json json = Json::object();
+  json.set_bytes("good", "\xc3\xa4").set_bytes("bad", "a\xff");
+
+  EXPECT_EQ(json.text(),
+            "{\"good\":\"\xc3\xa4\",\"bad\":\"a\xef\xbf\xbd\","
+            "\"bad_b64\":\"Yf8=\"}");
+}
+
+TEST(Json, NestsObjectsAndArrays) {
+  Json inner = Json::array();
+  inner.add("x").add(Json::object());
+  Json json = Json::object();
+  json.set("list", std::move(inner));
+
+  EXPECT_EQ(json.text(), R"({"list":["x",{}]})");
+}
+
+}  // namespace
+}  // namespace cairn::cli
