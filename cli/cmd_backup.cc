@@ -1,0 +1,392 @@
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <thread>
+
+#include "cli/commands.h"
+#include "cli/context.h"
+#include "cli/interrupt.h"
+#include "cli/printable.h"
+#include "cli/progress_display.h"
+#include "cli/quantity.h"
+#include "cli/snapshot_text.h"
+#include "cli/time_text.h"
+#include "cli/usage_error.h"
+#include "ingest/backup.h"
+#include "ingest/byte_stream.h"
+#include "ingest/file_source.h"
+#include "repo/error.h"
+
+namespace cairn::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMaxShown = 20;
+
+struct Options {
+  std::vector<std::string> arguments;  // paths, or a command and its arguments
+  bool from_stdin = false;
+  bool from_command = false;
+  std::optional<std::string> as;
+  std::vector<std::string> tags;
+  std::optional<std::string> series;
+  std::optional<repo::Timestamp> time;
+  std::vector<std::string> excludes;
+  std::vector<std::string> exclude_files;
+  std::vector<std::string> exclude_if_present;
+  bool one_file_system = false;
+};
+
+// What was asked for must be one thing.
+void require_sense(const Options& options) {
+  const bool is_stream = options.from_stdin || options.from_command;
+  if (options.from_stdin && options.from_command) {
+    throw UsageError("backup: --stdin and --from-command exclude each other");
+  }
+  if (is_stream && !options.as) {
+    throw UsageError("backup: a stream needs a name: --as NAME");
+  }
+  if (!is_stream && options.as) {
+    throw UsageError("backup: --as needs --stdin or --from-command -- CMD");
+  }
+  if (options.from_stdin && !options.arguments.empty()) {
+    throw UsageError("backup: --stdin takes no paths");
+  }
+  if (options.from_command && options.arguments.empty()) {
+    throw UsageError("backup: --from-command needs a command: -- CMD ARG...");
+  }
+  if (!is_stream && options.arguments.empty()) {
+    throw UsageError(
+        "backup: what? Name paths, or use --stdin or --from-command");
+  }
+  const bool has_rules =
+      !options.excludes.empty() || !options.exclude_files.empty() ||
+      !options.exclude_if_present.empty() || options.one_file_system;
+  if (is_stream && has_rules) {
+    throw UsageError("backup: nothing can be excluded from a stream");
+  }
+}
+
+void append_rules(const std::string& path, std::vector<std::string>& rules) {
+  std::ifstream in(path);
+  if (!in) throw UsageError("backup: --exclude-file: cannot read " + path);
+  for (std::string line; std::getline(in, line);) rules.push_back(line);
+}
+
+// As the record shows it. ".." is resolved as the system would; a symlink at
+// the end stays one, unless a slash follows it.
+std::string absolute(const std::string& path) {
+  const fs::path given(path);
+  const bool has_parent = std::ranges::find(given, "..") != given.end();
+  fs::path whole = fs::absolute(given);
+  if (has_parent) {
+    std::error_code error;
+    const fs::path resolved = fs::canonical(
+        whole.filename() == ".." ? whole : whole.parent_path(), error);
+    if (!error) {
+      whole = whole.filename() == ".." ? resolved : resolved / whole.filename();
+    }
+    return whole.string();
+  }
+  return whole.lexically_normal().string();
+}
+
+ingest::FilesToBackUp files_of(const Options& options, const Context& context) {
+  ingest::FilesToBackUp files;
+  std::string missing;
+  for (const auto& path : options.arguments) {
+    if (path.empty()) throw UsageError("backup: an empty path");
+    std::error_code error;
+    if (!fs::exists(fs::symlink_status(path, error))) {
+      missing += (missing.empty() ? "" : ", ") + path;
+    }
+    files.paths.push_back(absolute(path));
+  }
+  if (!missing.empty()) {
+    throw ingest::ProducerFailed("nothing was backed up: there is no " +
+                                 missing);
+  }
+  files.options.exclude_rules = options.excludes;
+  for (const auto& path : options.exclude_files) {
+    append_rules(path, files.options.exclude_rules);
+  }
+  files.options.exclude_if_present = options.exclude_if_present;
+  if (options.one_file_system) {
+    files.options.file_systems = ingest::FileSystems::one;
+  }
+  // What a backup writes to is no part of what it reads.
+  for (const fs::path& own :
+       {fs::path(context.repo_name()), host_folders().cache}) {
+    struct stat status {};
+    if (::stat(own.c_str(), &status) == 0) {
+      files.options.left_out.push_back({status.st_dev, status.st_ino});
+    }
+  }
+  return files;
+}
+
+std::vector<ingest::Source> sources_of(const Options& options,
+                                       const Context& context) {
+  std::vector<ingest::Source> sources;
+  if (options.from_stdin) {
+    sources.emplace_back(
+        ingest::StreamToBackUp{*options.as, repo::SourceKind::standard_input,
+                               ingest::read_descriptor(STDIN_FILENO)});
+  } else if (options.from_command) {
+    sources.emplace_back(
+        ingest::StreamToBackUp{*options.as, repo::SourceKind::command,
+                               ingest::run_command(options.arguments)});
+  } else {
+    sources.emplace_back(files_of(options, context));
+  }
+  return sources;
+}
+
+// For a dry run: what a walk meets, without reading any of it.
+class Count : public ingest::FileVisitor {
+ public:
+  std::uint64_t files = 0, folders = 0, others = 0, bytes = 0, excluded_ = 0;
+  std::uint64_t unreadable_ = 0;
+
+  explicit Count(Output& output) : output_(output) {}
+
+  void folder_begins(const repo::Entry&) override { ++folders; }
+  void folder_ends() override {}
+  void file(const repo::Entry& entry, const ingest::FileState&,
+            std::string_view path, Opener&) override {
+    ++files;
+    bytes += entry.size;
+    output_.detail("would read " + std::string(path));
+  }
+  void other(const repo::Entry&) override { ++others; }
+  void socket_skipped(std::string_view) override {}
+  void excluded(std::string_view path) override {
+    ++excluded_;
+    output_.detail("would leave out " + std::string(path));
+  }
+  void unreadable(std::string_view path, std::string_view why) override {
+    ++unreadable_;
+    output_.warning(std::string(path) + ": " + std::string(why));
+  }
+
+ private:
+  Output& output_;
+};
+
+ExitCode dry_run(const Options& options, const std::string& series,
+                 Context& context) {
+  if (options.from_stdin || options.from_command) {
+    context.output.note("would back up a stream as " + *options.as +
+                        " to series " + series);
+    return ExitCode::ok;
+  }
+  const auto files = files_of(options, context);
+  Count count(context.output);
+  const Interrupt interrupt;
+  ingest::FileSource(files.paths, files.options).walk(count, interrupt.token());
+  if (interrupt.received()) throw repo::Cancelled("interrupted");
+  if (context.output.is_json()) {
+    context.output.json(Json::line("dry_run", context.now())
+                            .set("series", series)
+                            .set("files", count.files)
+                            .set("folders", count.folders)
+                            .set("others", count.others)
+                            .set("excluded", count.excluded_)
+                            .set("bytes", count.bytes));
+  } else {
+    context.output.note("would back up " + count_text(count.files) +
+                        " files and " + count_text(count.folders) +
+                        " folders, " + size_text(count.bytes) + ", to series " +
+                        series);
+  }
+  return count.unreadable_ > 0 ? ExitCode::partial : ExitCode::ok;
+}
+
+void print_json(const ingest::BackupReport& report, const std::string& series,
+                double seconds, Context& context) {
+  Json sources = Json::array();
+  for (const auto& source : report.sources) sources.add(json_of(source));
+  Json problems = Json::array();
+  for (const auto& problem : report.problems) {
+    Json json = Json::object();
+    json.set_bytes("path", problem.path).set("message", problem.why);
+    problems.add(std::move(json));
+  }
+  Json json = Json::line("summary", context.now());
+  if (report.snapshot) {
+    json.set("snapshot_id", report.snapshot->hex());
+  } else {
+    json.set("snapshot_id", nullptr);
+  }
+  json.set("series", series)
+      .set("complete", report.is_complete)
+      .set("sources", std::move(sources))
+      .set("files_new", report.files_new)
+      .set("files_changed", report.files_changed)
+      .set("files_unmodified", report.files_unmodified)
+      .set("folders", report.folders)
+      .set("others", report.others)
+      .set("sockets_skipped", report.sockets_skipped)
+      .set("excluded", report.excluded)
+      .set("logical_bytes", report.bytes_read)
+      .set("new_bytes", report.bytes_new)
+      .set("stored_bytes", report.bytes_stored)
+      .set("chunks", report.chunks)
+      .set("chunks_new", report.chunks_new)
+      .set("differences", report.differences)
+      .set("problem_count", report.problem_count)
+      .set("problems", std::move(problems))
+      .set("seconds", seconds);
+  context.output.json(json);
+}
+
+void print_text(const ingest::BackupReport& report, const std::string& series,
+                double seconds, Context& context) {
+  for (std::size_t i = 0; i < std::min(report.problems.size(), kMaxShown);
+       ++i) {
+    const auto& problem = report.problems[i];
+    context.output.warning(problem.path + ": " + problem.why);
+  }
+  if (report.problem_count > kMaxShown) {
+    context.output.warning(count_text(report.problem_count - kMaxShown) +
+                           " more entries could not be read as they are");
+  }
+  if (report.sockets_skipped > 0) {
+    context.output.detail(count_text(report.sockets_skipped) +
+                          " sockets were passed over");
+  }
+  if (context.output.is_quiet() || !report.snapshot) return;
+
+  const std::uint64_t files =
+      report.files_new + report.files_changed + report.files_unmodified;
+  std::string read = "  read    " + size_text(report.bytes_read);
+  if (files > 0) {
+    read += " in " + count_text(files) +
+            " files: " + count_text(report.files_new) + " new, " +
+            count_text(report.files_changed) + " changed, " +
+            count_text(report.files_unmodified) + " unmodified";
+  }
+  context.output.line("snapshot " + report.snapshot->brief() + " of " +
+                      printable(series) +
+                      (report.is_complete ? "" : ", incomplete"));
+  context.output.line(read);
+  context.output.line("  new     " + size_text(report.bytes_new) + " in " +
+                      count_text(report.chunks_new) + " of " +
+                      count_text(report.chunks) + " chunks");
+  context.output.line("  stored  " + size_text(report.bytes_stored) +
+                      ", ratio " +
+                      ratio_text(report.bytes_read, report.bytes_stored));
+  context.output.line("  time    " + duration_text(seconds));
+}
+
+ExitCode run(const Options& options, Context& context) {
+  require_sense(options);
+  const std::string series =
+      options.series ? whole_series(*options.series)
+                     : host_name() + "/" + options.as.value_or("files");
+  if (context.options.is_dry_run) return dry_run(options, series, context);
+
+  auto repository = context.open_repository();
+  (void)repository.index_store();  // its folder is there to be left out
+  const auto began = std::chrono::steady_clock::now();
+  const ingest::BackupOptions how{
+      .series = series,
+      .host = host_name(),
+      .user = user_name(),
+      .program = std::string(kProgram),
+      .tags = options.tags,
+      .now = context.now(),
+      .time = options.time,
+      .levels = {},
+      .workers = std::clamp(std::thread::hardware_concurrency(), 1U, 8U)};
+  repo::Progress progress;
+  ingest::BackupReport report;
+  {
+    const Interrupt interrupt;
+    const ProgressDisplay display(context.output, context.options.progress,
+                                  {"backup", "files"}, progress);
+    report = ingest::back_up(repository, sources_of(options, context), how,
+                             progress, interrupt.token());
+  }
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - began)
+          .count();
+  if (context.output.is_json()) {
+    print_json(report, series, seconds, context);
+  } else {
+    print_text(report, series, seconds, context);
+  }
+  if (!report.snapshot) {
+    std::string why;
+    for (const auto& source : report.sources) {
+      why += (why.empty() ? "" : "; ") + source.name + ": " + source.message;
+    }
+    throw ingest::ProducerFailed("nothing was backed up: " + why);
+  }
+  return report.is_complete ? ExitCode::ok : ExitCode::partial;
+}
+
+}  // namespace
+
+Command backup_command() {
+  const auto options = std::make_shared<Options>();
+  return {
+      .name = "backup",
+      .group = CommandGroup::backup,
+      .summary = "save files, standard input or a command's output",
+      .text =
+          "Saves files and folders, or one stream, as a snapshot. Only what is "
+          "not stored yet is added. A stream is found again under the name "
+          "given with --as. Prefer --from-command to a pipe: when the command "
+          "fails, so does the backup, and nothing of it is kept. Ends with 3 "
+          "when something could not be read, and with 15 when nothing could.",
+      .examples =
+          "cairn backup /etc /home --exclude '*.tmp' --tag nightly\n"
+          "cairn backup --as shop.sql --from-command -- pg_dump shop\n"
+          "tar -c /srv | cairn backup --stdin --as srv.tar",
+      .declare =
+          [options](Flags& flags) {
+            flags.arguments("PATH", options->arguments, Flags::Count::any);
+            flags.flag("--stdin", options->from_stdin,
+                       "save standard input; needs --as");
+            flags.flag("--from-command", options->from_command,
+                       "save the output of the command after --; needs --as");
+            flags.value("--as", "NAME", options->as,
+                        "the name under which a stream is found again");
+            flags.values("--tag", "T", options->tags,
+                         "a word to find it by; may be repeated");
+            flags.value("--series", "S", options->series,
+                        "the succession it belongs to (default: HOST/NAME of a "
+                        "stream, HOST/files)");
+            flags.value(
+                "--time", "RFC3339",
+                [options](std::string_view text) {
+                  options->time = parse_time(text, Zone::required);
+                  if (!options->time) {
+                    throw UsageError("'" + std::string(text) +
+                                     "' is not a time such as "
+                                     "2026-11-20T14:30:00Z");
+                  }
+                },
+                "the time that the data is of (default: now)");
+            flags.values("--exclude", "G", options->excludes,
+                         "leave out what matches, as in .gitignore");
+            flags.values("--exclude-file", "FILE", options->exclude_files,
+                         "such rules, one per line");
+            flags.values("--exclude-if-present", "NAME",
+                         options->exclude_if_present,
+                         "leave out what lies in a folder that holds NAME");
+            flags.flag("--one-file-system", options->one_file_system,
+                       "stay on the file system of each path");
+          },
+      .run = [options](Context& context) { return run(*options, context); },
+  };
+}
+
+}  // namespace cairn::cli

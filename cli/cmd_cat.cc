@@ -1,0 +1,83 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <thread>
+
+#include "cli/commands.h"
+#include "cli/context.h"
+#include "cli/interrupt.h"
+#include "cli/progress_display.h"
+#include "cli/snapshot_selector.h"
+#include "cli/usage_error.h"
+#include "ingest/stream_output.h"
+#include "repo/error.h"
+#include "repo/tree_reader.h"
+
+namespace cairn::cli {
+namespace {
+
+struct Options {
+  std::string snapshot;
+};
+
+ExitCode run(const Options& options, Context& context) {
+  if (context.output.is_json()) {
+    throw UsageError("cat: what it writes is no JSON");
+  }
+  auto repository = context.open_repository();
+  SnapshotSelector selector(context, repository);
+  const auto [valid, path] = selector.select(options.snapshot);
+  if (path.empty()) {
+    throw UsageError("cat: which file of it? SNAP:PATH");
+  }
+  auto blobs = repository.blobs();
+  const auto entry = repo::TreeReader(blobs).find(
+      {repo::BlobKind::links, valid.snapshot.header.root, 0}, path);
+  if (!entry) {
+    throw repo::NotFound("snapshot " + valid.snapshot.id.brief() +
+                         " holds no " + path);
+  }
+  if (!repo::has_content(entry->entry.type)) {
+    throw repo::NotFound(path + ": neither a file nor a stream");
+  }
+  if (context.options.is_dry_run) return ExitCode::ok;
+
+  repo::Progress progress;
+  ingest::StreamEnd end;
+  {
+    const Interrupt interrupt;
+    const ProgressDisplay display(context.output, context.options.progress,
+                                  {"cat", "files"}, progress);
+    end = ingest::write_stream(
+        repository, *entry, STDOUT_FILENO, progress, interrupt.token(),
+        std::clamp(std::thread::hardware_concurrency(), 1U, 8U));
+  }
+  if (end == ingest::StreamEnd::not_wanted) throw OutputClosed();
+  return selector.is_in_doubt() ? ExitCode::damage : ExitCode::ok;
+}
+
+}  // namespace
+
+Command cat_command() {
+  const auto options = std::make_shared<Options>();
+  return {
+      .name = "cat",
+      .group = CommandGroup::backup,
+      .summary = "write a file or stream to standard output",
+      .text =
+          "Writes the bytes of one file or stream of a snapshot to standard "
+          "output. latest:NAME is that of the newest snapshot that holds "
+          "NAME completely.",
+      .examples =
+          "cairn cat latest:shop.sql | psql shop\n"
+          "cairn cat '@2026-11-20T14:30:/etc/fstab'",
+      .declare =
+          [options](Flags& flags) {
+            flags.argument("SNAP:PATH", options->snapshot);
+          },
+      .run = [options](Context& context) { return run(*options, context); },
+  };
+}
+
+}  // namespace cairn::cli

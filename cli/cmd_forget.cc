@@ -1,0 +1,343 @@
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <set>
+
+#include "cli/commands.h"
+#include "cli/context.h"
+#include "cli/prune_run.h"
+#include "cli/quantity.h"
+#include "cli/snapshot_selector.h"
+#include "cli/snapshot_text.h"
+#include "cli/time_text.h"
+#include "cli/usage_error.h"
+#include "repo/calendar.h"
+#include "repo/error.h"
+#include "repo/forget.h"
+#include "repo/retention.h"
+
+namespace cairn::cli {
+namespace {
+
+constexpr std::uint64_t kMaxCount = 1'000'000;
+
+struct Options {
+  std::vector<std::string> snapshots;
+  repo::RetentionPolicy policy;
+  std::optional<std::string> time_zone;
+  std::optional<std::string> series;
+  bool prune = false;
+};
+
+// One snapshot, and whether it stays.
+struct Decision {
+  const repo::ValidSnapshot* valid;
+  bool is_kept;
+  std::vector<std::string> reasons;
+};
+
+int parse_keep_count(std::string_view text) {
+  if (text == "unlimited") return repo::RetentionPolicy::kAll;
+  return static_cast<int>(parse_count(text, kMaxCount));
+}
+
+void require_sense(const Options& options) {
+  const bool has_rules = !options.policy.is_empty();
+  if (!options.snapshots.empty() && has_rules) {
+    throw UsageError(
+        "forget: either name snapshots or give rules, not both at once");
+  }
+  if (!options.snapshots.empty() && options.series) {
+    throw UsageError("forget: --series goes with rules, not with names");
+  }
+  if (options.snapshots.empty() && !has_rules) {
+    throw UsageError(
+        "forget: name snapshots, or say what to keep (--keep-daily 7, ...)");
+  }
+}
+
+// Without all of them, a rule may count wrongly, and the one that remains of a
+// series may be unreadable.
+void require_undamaged(const repo::SnapshotList& list) {
+  if (list.damage.empty()) return;
+  throw repo::CorruptionError("nothing was forgotten, because of " +
+                              list.damage.front());
+}
+
+std::vector<Decision> decide_by_rules(
+    const std::vector<const repo::ValidSnapshot*>& snapshots,
+    const Options& options) {
+  repo::RetentionPolicy policy = options.policy;
+  policy.time_zone =
+      options.time_zone ? *options.time_zone : repo::local_time_zone();
+  std::vector<repo::Candidate> candidates;
+  for (const auto* const valid : snapshots) {
+    const auto& [snapshot, holds] = *valid;
+    candidates.push_back({.id = snapshot.id.hex(),
+                          .series = series_text(snapshot),
+                          .time = snapshot.header.time,
+                          .arrival = snapshot.header.arrival,
+                          .tags = snapshot.record ? snapshot.record->tags
+                                                  : std::vector<std::string>(),
+                          .is_complete = snapshot.header.is_complete,
+                          .is_held = !holds.empty()});
+  }
+  std::vector<Decision> decisions;
+  for (auto& verdict : repo::apply_retention(candidates, policy)) {
+    const bool is_kept = !verdict.reasons.empty();
+    decisions.push_back(
+        {snapshots[verdict.candidate], is_kept,
+         is_kept ? std::move(verdict.reasons) : std::move(verdict.objections)});
+  }
+  return decisions;
+}
+
+// The complete one that arrived last, of each series.
+std::set<repo::SessionId> last_complete_ones(
+    const std::vector<const repo::ValidSnapshot*>& snapshots) {
+  std::map<repo::SeriesTag, const repo::ValidSnapshot*> last;
+  for (const auto* const valid : snapshots) {
+    const auto& header = valid->snapshot.header;
+    if (!header.is_complete) continue;
+    auto& known = last[header.series_tag];
+    if (!known || known->snapshot.header.arrival <= header.arrival) {
+      known = valid;
+    }
+  }
+  std::set<repo::SessionId> ids;
+  for (const auto& [tag, valid] : last) ids.insert(valid->snapshot.id);
+  return ids;
+}
+
+std::vector<Decision> decide_by_names(
+    const std::vector<const repo::ValidSnapshot*>& snapshots,
+    SnapshotSelector& selector, const Options& options) {
+  std::set<repo::SessionId> named;
+  for (const auto& text : options.snapshots) {
+    const auto selected = selector.select(text);
+    if (!selected.path.empty()) {
+      throw UsageError("forget: '" + text +
+                       "': only whole snapshots can be forgotten");
+    }
+    named.insert(selected.snapshot.snapshot.id);
+  }
+  std::vector<Decision> decisions;
+  for (const auto* const valid : snapshots) {
+    const bool is_named = named.contains(valid->snapshot.id);
+    decisions.push_back({valid, !is_named, {is_named ? "named" : "not named"}});
+  }
+  return decisions;
+}
+
+// What rules never do takes more than a name.
+void require_permission(const std::vector<Decision>& decisions,
+                        const std::set<repo::SessionId>& last_ones,
+                        Context& context) {
+  for (const auto& decision : decisions) {
+    const auto& [snapshot, holds] = *decision.valid;
+    if (decision.is_kept) continue;
+    if (!holds.empty()) {
+      throw repo::RefusedForSafety(
+          "snapshot " + snapshot.id.brief() +
+          " is held; 'cairn hold remove' lets it go. Nothing was forgotten");
+    }
+  }
+  for (const auto& decision : decisions) {
+    const auto& snapshot = decision.valid->snapshot;
+    if (decision.is_kept || !last_ones.contains(snapshot.id)) continue;
+    if (context.options.is_dry_run) {
+      context.output.warning("snapshot " + snapshot.id.brief() +
+                             " is the last complete one of " +
+                             series_text(snapshot) + "; -y will be needed");
+      continue;
+    }
+    context.confirm("Snapshot " + snapshot.id.brief() +
+                    " is the last complete one of " + series_text(snapshot) +
+                    ". Forget it?");
+  }
+}
+
+enum class Shown { all, forgotten };
+
+void print_text(const std::vector<Decision>& decisions, Shown shown,
+                Context& context) {
+  if (context.output.is_quiet()) return;
+  std::vector<std::string> order;
+  std::map<std::string, std::vector<const Decision*>> by_series;
+  for (const auto& decision : decisions) {
+    if (shown == Shown::forgotten && decision.is_kept) continue;
+    const std::string series = series_text(decision.valid->snapshot);
+    auto& of_series = by_series[series];
+    if (of_series.empty()) order.push_back(series);
+    of_series.push_back(&decision);
+  }
+  const auto now = context.now();
+  for (const auto& series : order) {
+    Table table({{"  "}, {"ID"}, {"Time"}, {"Reasons"}});
+    for (const auto* const decision : by_series[series]) {
+      const auto& snapshot = decision->valid->snapshot;
+      table.add({decision->is_kept ? "keep" : "forget", snapshot.id.brief(),
+                 time_and_age(snapshot.header.time, now),
+                 joined(decision->reasons)});
+    }
+    context.output.line(context.output.coloured(
+        Colour::bold, series_text(by_series[series].front()->valid->snapshot)));
+    table.print(context.output);
+    context.output.line("");
+  }
+}
+
+void print_json(const std::vector<Decision>& decisions, Context& context) {
+  Json all = Json::array();
+  for (const auto& decision : decisions) {
+    const auto& snapshot = decision.valid->snapshot;
+    Json reasons = Json::array();
+    for (const auto& reason : decision.reasons) reasons.add(reason);
+    Json json = Json::object();
+    json.set("id", snapshot.id.hex())
+        .set("time", snapshot.header.time)
+        .set("series", series_text(snapshot))
+        .set("complete", snapshot.header.is_complete)
+        .set("keep", decision.is_kept)
+        .set("reasons", std::move(reasons));
+    all.add(std::move(json));
+  }
+  context.output.json(all);
+}
+
+void carry_out(const std::vector<Decision>& decisions, const Options& options,
+               repo::Repository& repository, Context& context) {
+  const auto now = context.now();
+  std::uint64_t count = 0;
+  for (const auto& decision : decisions) {
+    if (decision.is_kept) continue;
+    (void)repo::forget_snapshot(repository, *decision.valid,
+                                joined(decision.reasons), now);
+    ++count;
+  }
+  if (!context.output.is_json()) {
+    context.output.note("forgot " + count_text(count) + " of " +
+                        count_text(decisions.size()) + " snapshots" +
+                        (count > 0 && !options.prune
+                             ? "; 'cairn prune' frees their space"
+                             : ""));
+  }
+}
+
+ExitCode run(const Options& options, Context& context) {
+  require_sense(options);
+  SnapshotFilter filter;
+  if (options.series) filter.series = whole_series(*options.series);
+  auto repository = context.open_as_owner();
+  SnapshotSelector selector(context, repository);
+  require_undamaged(selector.list());
+
+  std::vector<const repo::ValidSnapshot*> snapshots;
+  for (const auto& valid : selector.list().snapshots) {
+    if (filter.lets_through(valid.snapshot)) snapshots.push_back(&valid);
+  }
+  const bool is_by_name = !options.snapshots.empty();
+  const auto decisions = is_by_name
+                             ? decide_by_names(snapshots, selector, options)
+                             : decide_by_rules(snapshots, options);
+  if (is_by_name) {
+    require_permission(decisions, last_complete_ones(snapshots), context);
+  }
+  if (context.output.is_json()) {
+    print_json(decisions, context);
+  } else {
+    print_text(decisions, is_by_name ? Shown::forgotten : Shown::all, context);
+  }
+  if (!context.options.is_dry_run)
+    carry_out(decisions, options, repository, context);
+  if (!options.prune) return ExitCode::ok;
+  return run_prune(repository, {}, PruneReport::text_only, context);
+}
+
+}  // namespace
+
+Command forget_command() {
+  const auto options = std::make_shared<Options>();
+  const auto keep = [options](Flags& flags, std::string_view name,
+                              int repo::RetentionPolicy::*count,
+                              std::string_view help) {
+    flags.value(
+        name, "N",
+        [options, count](std::string_view text) {
+          options->policy.*count = parse_keep_count(text);
+        },
+        help);
+  };
+  return {
+      .name = "forget",
+      .group = CommandGroup::space,
+      .summary = "drop snapshots by rules or by name",
+      .text =
+          "Drops the snapshots that no rule keeps, or those that are named. "
+          "Each "
+          "series is judged by itself. Space comes back with 'cairn prune', or "
+          "at once with --prune. Rules never drop what is held, nor the "
+          "complete snapshot of a series that arrived last; that one goes only "
+          "when it is named and -y is given. N may be 'unlimited'. Start with "
+          "--dry-run, which shows the reason for each.",
+      .examples =
+          "cairn forget --keep-daily 7 --keep-weekly 5 --keep-monthly 12 -n\n"
+          "cairn forget 1f2e3d4c --prune",
+      .declare =
+          [options, keep](Flags& flags) {
+            using Policy = repo::RetentionPolicy;
+            flags.arguments("SNAP", options->snapshots, Flags::Count::any);
+            keep(flags, "--keep-last", &Policy::last, "keep the newest N");
+            keep(flags, "--keep-hourly", &Policy::hourly,
+                 "keep one of each of the newest N hours that have any");
+            keep(flags, "--keep-daily", &Policy::daily, "the same for days");
+            keep(flags, "--keep-weekly", &Policy::weekly, "for weeks");
+            keep(flags, "--keep-monthly", &Policy::monthly, "for months");
+            keep(flags, "--keep-yearly", &Policy::yearly, "for years");
+            flags.value(
+                "--keep-within", "SPAN",
+                [options](std::string_view text) {
+                  const auto span = repo::parse_calendar_span(text);
+                  if (!span) {
+                    throw UsageError("'" + std::string(text) +
+                                     "' is not a span such as 30d or 1y6m");
+                  }
+                  options->policy.within = *span;
+                },
+                "keep all that are at most this much older than the newest");
+            flags.values("--keep-tag", "T", options->policy.tags,
+                         "keep all with this tag; may be repeated");
+            flags.value(
+                "--week-on", "DAY",
+                [options](std::string_view text) {
+                  options->policy.week_on = repo::parse_weekday(text);
+                  if (!options->policy.week_on) {
+                    throw UsageError("'" + std::string(text) +
+                                     "' is no day of the week");
+                  }
+                },
+                "for weeks and longer, prefer snapshots of that day");
+            flags.value(
+                "--prefer", "newest|oldest",
+                [options](std::string_view text) {
+                  if (text != "newest" && text != "oldest") {
+                    throw UsageError("'" + std::string(text) +
+                                     "' is neither newest nor oldest");
+                  }
+                  options->policy.prefer = text == "newest"
+                                               ? repo::Prefer::newest
+                                               : repo::Prefer::oldest;
+                },
+                "which one of a period stays (default: newest)");
+            flags.value("--time-zone", "Z", options->time_zone,
+                        "where days begin, such as Europe/Berlin (default: "
+                        "this machine's)");
+            flags.value("--series", "S", options->series,
+                        "only this series; without a slash, of this host");
+            flags.flag("--prune", options->prune, "free the space at once");
+          },
+      .run = [options](Context& context) { return run(*options, context); },
+  };
+}
+
+}  // namespace cairn::cli

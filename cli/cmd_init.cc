@@ -1,0 +1,228 @@
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/context.h"
+#include "cli/new_key_file.h"
+#include "cli/usage_error.h"
+#include "repo/error.h"
+#include "repo/keyring.h"
+#include "repo/local_storage.h"
+#include "repo/repository.h"
+
+namespace cairn::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  bool no_recovery_key = false;
+  std::optional<std::string> recovery_key_out;
+  std::optional<std::string> like;
+};
+
+// Before anything is asked or written: where a repository or other files are,
+// none is made.
+void refuse_occupied(const fs::path& root) {
+  std::error_code error;
+  const auto status = fs::status(root, error);
+  if (!fs::exists(status)) return;
+  if (!fs::is_directory(status)) {
+    throw repo::RefusedForSafety(root.string() + ": not a folder");
+  }
+  if (fs::exists(root / repo::kConfigName, error)) {
+    throw repo::RefusedForSafety(root.string() +
+                                 ": there is a repository here already");
+  }
+  const bool is_empty = fs::is_empty(root, error);
+  if (error) throw repo::IoError(root.string() + ": " + error.message());
+  if (!is_empty) {
+    throw repo::RefusedForSafety(root.string() +
+                                 ": not empty; a repository gets a folder of "
+                                 "its own");
+  }
+}
+
+// Nothing: none is wanted.
+std::optional<std::string> recovery_key_path(const Options& options) {
+  if (options.no_recovery_key && options.recovery_key_out) {
+    throw UsageError(
+        "init: --no-recovery-key and --recovery-key-out exclude each other");
+  }
+  if (options.recovery_key_out) return options.recovery_key_out;
+  if (options.no_recovery_key) return std::nullopt;
+  if (!can_ask()) {
+    throw UsageError(
+        "init: say --recovery-key-out FILE, for a key that opens the "
+        "repository when the passphrase is lost, or --no-recovery-key");
+  }
+  std::fputs(
+      "A recovery key opens the repository when the passphrase is lost. Keep "
+      "it "
+      "elsewhere:\non paper, on a stick, never beside the backups.\n"
+      "File to write it to (empty for none): ",
+      stderr);
+  std::fflush(stderr);
+  std::array<char, 4096> answer{};
+  const ssize_t count = ::read(STDIN_FILENO, answer.data(), answer.size());
+  if (count <= 0) throw repo::Cancelled("stopped at the prompt");
+  std::string path(answer.data(), static_cast<std::size_t>(count));
+  path.erase(path.find_last_not_of("\r\n") + 1);
+  if (path.empty()) return std::nullopt;
+  return path;
+}
+
+// What opens the new repository: all that the environment gives, so that the
+// same environment opens it again; else what a person types.
+struct NewKeys {
+  std::optional<crypto::Secret> key_file;
+  std::optional<SecretText> passphrase;
+};
+
+NewKeys new_keys(Context& context, const std::string& root,
+                 const std::optional<std::string>& recovery_path) {
+  NewKeys keys;
+  // The key file may be the very one that is about to be written.
+  const char* const path = std::getenv(kKeyVariables.key_file);
+  const bool is_recovery_key =
+      path && *path != '\0' && recovery_path &&
+      fs::absolute(path) == fs::absolute(*recovery_path);
+  if (!is_recovery_key) {
+    keys.key_file = key_file_from_environment(kKeyVariables, context.output);
+  }
+  keys.passphrase = passphrase_from_environment(context.password().text(),
+                                                kKeyVariables, context.output);
+  if (!keys.passphrase && !keys.key_file && !is_recovery_key) {
+    keys.passphrase = ask_new_passphrase(root);
+  }
+  return keys;
+}
+
+repo::Keyring sister_keys(const std::string& like, Context& context,
+                          const NewKeys& keys) {
+  const auto storage = open_storage(like);
+  const auto config = repo::read_config(*storage);
+  auto key = key_file_from_environment(kLikeVariables, context.output);
+  if (key) return open_keyring(*storage, config, std::move(*key));
+  auto passphrase =
+      passphrase_from_environment(std::nullopt, kLikeVariables, context.output);
+  if (passphrase) return open_keyring(*storage, config, std::move(*passphrase));
+  if (keys.key_file) {
+    return open_keyring(*storage, config, keys.key_file->clone());
+  }
+  if (keys.passphrase) {
+    return open_keyring(*storage, config, SecretText(keys.passphrase->view()));
+  }
+  return open_keyring(*storage, config,
+                      ask_passphrase("Passphrase for " + like));
+}
+
+void add_slots(repo::Storage& storage, const repo::Keyring& keyring,
+               const NewKeys& keys, const NewKeyFile* recovery,
+               const repo::Timestamp& now) {
+  if (keys.passphrase) {
+    (void)repo::add_passphrase_slot(storage, keyring, keys.passphrase->view(),
+                                    crypto::PassphraseCost{}, "passphrase",
+                                    now);
+  }
+  if (keys.key_file) {
+    (void)repo::add_key_file_slot(storage, keyring, *keys.key_file, "key file",
+                                  now);
+  }
+  if (recovery) {
+    (void)repo::add_key_file_slot(storage, keyring, recovery->key(), "recovery",
+                                  now);
+  }
+}
+
+void print(const repo::Keyring& keyring, const std::string& root,
+           const NewKeyFile* recovery, Context& context) {
+  if (context.output.is_json()) {
+    Json json = Json::line("initialized", context.now());
+    json.set("repository", root)
+        .set("id", keyring.repository().hex())
+        .set("family", keyring.family().hex());
+    if (recovery) {
+      json.set("recovery_key", recovery->path());
+    } else {
+      json.set("recovery_key", nullptr);
+    }
+    context.output.json(json);
+    return;
+  }
+  context.output.note("made repository " + keyring.repository().brief() +
+                      " in " + root);
+  if (recovery) {
+    context.output.note("its recovery key is in " + recovery->path() +
+                        "; keep that away from the backups");
+  } else {
+    context.output.note(
+        "it has no recovery key: whoever loses the passphrase loses the "
+        "backups");
+  }
+}
+
+ExitCode run(const Options& options, Context& context) {
+  const std::string root = context.repo_name();
+  require_local(root);
+  refuse_occupied(root);
+  const auto recovery_path = recovery_key_path(options);
+  const NewKeys keys = new_keys(context, root, recovery_path);
+  const auto keyring = options.like ? repo::Keyring::create_like(sister_keys(
+                                          *options.like, context, keys))
+                                    : repo::Keyring::create();
+  if (context.options.is_dry_run) {
+    context.output.note("would make a repository in " + root);
+    return ExitCode::ok;
+  }
+  std::optional<NewKeyFile> recovery;
+  if (recovery_path) recovery.emplace(*recovery_path);
+  NewKeyFile* const recovery_file = recovery ? &*recovery : nullptr;
+  const auto storage = repo::LocalStorage::create_folder(root);
+  const auto now = context.now();
+  repo::initialise(*storage, keyring, now, [&](repo::Storage& made) {
+    add_slots(made, keyring, keys, recovery_file, now);
+  });
+  if (recovery) recovery->keep();
+  print(keyring, root, recovery_file, context);
+  return ExitCode::ok;
+}
+
+}  // namespace
+
+Command init_command() {
+  const auto options = std::make_shared<Options>();
+  return {
+      .name = "init",
+      .group = CommandGroup::administration,
+      .summary = "make a new repository",
+      .text =
+          "Makes a repository in a folder that is empty or not there yet. What "
+          "opens it is the passphrase or key file that the environment names; "
+          "else a passphrase is asked for. A recovery key opens it too, should "
+          "the passphrase be lost. With --like, chunks get the same names and "
+          "cuts as in another repository, so that copying between the two is "
+          "cheap; its key comes from CAIRN_LIKE_KEY_FILE or "
+          "CAIRN_LIKE_PASSWORD_FILE, or is the new one's.",
+      .examples =
+          "cairn -r /srv/backup init --recovery-key-out /mnt/usb/cairn.key\n"
+          "cairn -r /srv/second init --like /srv/backup --no-recovery-key",
+      .declare =
+          [options](Flags& flags) {
+            flags.flag("--no-recovery-key", options->no_recovery_key,
+                       "make none");
+            flags.value("--recovery-key-out", "FILE", options->recovery_key_out,
+                        "write a recovery key to a new file");
+            flags.value("--like", "REPO", options->like,
+                        "make a sister of that repository");
+          },
+      .run = [options](Context& context) { return run(*options, context); },
+  };
+}
+
+}  // namespace cairn::cli

@@ -1,0 +1,217 @@
+#include <algorithm>
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/context.h"
+#include "cli/new_key_file.h"
+#include "cli/time_text.h"
+#include "cli/usage_error.h"
+#include "repo/error.h"
+#include "repo/keyring.h"
+
+namespace cairn::cli {
+namespace {
+
+constexpr const char* kNewPasswordFile = "CAIRN_NEW_PASSWORD_FILE";
+
+struct AddOptions {
+  repo::Role role = repo::Role::owner;
+  std::optional<std::string> key_file_out;
+  std::optional<std::string> label;
+};
+
+struct RemoveOptions {
+  std::string id;
+};
+
+std::string_view name_of(repo::KeyMethod method) {
+  return method == repo::KeyMethod::passphrase ? "passphrase" : "key file";
+}
+
+repo::Role parse_role(std::string_view text) {
+  for (const auto role : {repo::Role::owner, repo::Role::write}) {
+    if (repo::name_of(role) == text) return role;
+  }
+  throw UsageError("'" + std::string(text) + "' is neither owner nor write");
+}
+
+SecretText new_passphrase(Context& context) {
+  const char* const path = std::getenv(kNewPasswordFile);
+  if (path && *path != '\0') return read_password_file(path, context.output);
+  if (!can_ask()) {
+    throw UsageError("key add: say --key-file-out FILE, or set " +
+                     std::string(kNewPasswordFile));
+  }
+  return ask_new_passphrase("the new key");
+}
+
+ExitCode add(const AddOptions& options, Context& context) {
+  auto repository = context.open_as_owner();
+  const auto keyring = repository.keyring().for_role(options.role);
+  const auto now = context.now();
+  const std::string label = options.label.value_or("");
+  std::optional<repo::KeySlotId> id;
+  if (options.key_file_out) {
+    if (!context.options.is_dry_run) {
+      NewKeyFile file(*options.key_file_out);
+      id = repo::add_key_file_slot(repository.storage(), keyring, file.key(),
+                                   label, now);
+      file.keep();
+    }
+  } else {
+    const auto passphrase = new_passphrase(context);
+    if (!context.options.is_dry_run) {
+      id = repo::add_passphrase_slot(repository.storage(), keyring,
+                                     passphrase.view(),
+                                     crypto::PassphraseCost{}, label, now);
+    }
+  }
+  const std::string role(repo::name_of(options.role));
+  if (context.output.is_json()) {
+    Json json = Json::line("key_added", now);
+    if (id) json.set("id", id->hex());
+    json.set("role", role).set("label", label);
+    context.output.json(json);
+  } else {
+    context.output.note(id ? "added key " + id->brief() + " (" + role + ")"
+                           : "would add a key (" + role + ")");
+  }
+  return ExitCode::ok;
+}
+
+ExitCode list(Context& context) {
+  const auto storage = context.open_storage();
+  (void)repo::read_config(*storage);
+  const auto slots = repo::list_key_slots(*storage);
+  if (context.output.is_json()) {
+    Json all = Json::array();
+    for (const auto& slot : slots) {
+      Json json = Json::object();
+      json.set("id", slot.id.hex())
+          .set("role", repo::name_of(slot.role))
+          .set("method", name_of(slot.method))
+          .set("label", slot.label)
+          .set("created", slot.created);
+      all.add(std::move(json));
+    }
+    context.output.json(all);
+    return ExitCode::ok;
+  }
+  Table table({{"ID"}, {"Role"}, {"Opened by"}, {"Label"}, {"Created"}});
+  for (const auto& slot : slots) {
+    table.add({slot.id.brief(), std::string(repo::name_of(slot.role)),
+               std::string(name_of(slot.method)), slot.label,
+               local_time_text(slot.created)});
+  }
+  table.print(context.output);
+  return ExitCode::ok;
+}
+
+const repo::KeySlot& find_slot(const std::vector<repo::KeySlot>& slots,
+                               const std::string& digits) {
+  const repo::KeySlot* found = nullptr;
+  for (const auto& slot : slots) {
+    if (digits.size() < 4 || !slot.id.hex().starts_with(digits)) continue;
+    if (found) {
+      throw repo::NotFound("several keys' ids begin with " + digits);
+    }
+    found = &slot;
+  }
+  if (!found) {
+    throw repo::NotFound("no key's id begins with '" + digits +
+                         "'; 'cairn key list' shows them");
+  }
+  return *found;
+}
+
+ExitCode remove(const RemoveOptions& options, Context& context) {
+  auto repository = context.open_as_owner();
+  const auto slots = repo::list_key_slots(repository.storage());
+  const auto& slot = find_slot(slots, options.id);
+  const auto owners =
+      std::ranges::count(slots, repo::Role::owner, &repo::KeySlot::role);
+  if (slot.role == repo::Role::owner && owners == 1) {
+    throw repo::RefusedForSafety(
+        "key " + slot.id.brief() +
+        " is the owner's last one; without it the repository cannot be opened. "
+        "Add another first");
+  }
+  if (!context.options.is_dry_run) {
+    repository.storage().remove(repo::key_slot_name(slot.id));
+  }
+  if (context.output.is_json()) {
+    context.output.json(Json::line("key_removed", context.now())
+                            .set("id", slot.id.hex())
+                            .set("role", repo::name_of(slot.role)));
+  } else {
+    context.output.note(
+        (context.options.is_dry_run ? "would remove key " : "removed key ") +
+        slot.id.brief() +
+        "; whoever kept a copy of the repository's keys can still read what "
+        "it holds");
+  }
+  return ExitCode::ok;
+}
+
+}  // namespace
+
+Command key_add_command() {
+  const auto options = std::make_shared<AddOptions>();
+  return {
+      .name = "key add",
+      .group = CommandGroup::administration,
+      .summary = "let another passphrase or key file open the repository",
+      .text =
+          "Adds a key: a new key file, or a passphrase from "
+          "CAIRN_NEW_PASSWORD_FILE or from the terminal. A key of the write "
+          "role backs up, and can neither read contents and names nor forget.",
+      .examples =
+          "cairn key add --role write --key-file-out web1.key --label web1\n"
+          "CAIRN_NEW_PASSWORD_FILE=new cairn key add",
+      .declare =
+          [options](Flags& flags) {
+            flags.value(
+                "--role", "owner|write",
+                [options](std::string_view text) {
+                  options->role = parse_role(text);
+                },
+                "what the key may do (default: owner)");
+            flags.value("--key-file-out", "FILE", options->key_file_out,
+                        "make a key file, in a new file");
+            flags.value("--label", "TEXT", options->label,
+                        "who uses it; anybody can read this");
+          },
+      .run = [options](Context& context) { return add(*options, context); },
+  };
+}
+
+Command key_list_command() {
+  return {
+      .name = "key list",
+      .group = CommandGroup::administration,
+      .summary = "list what opens the repository",
+      .text =
+          "Lists the keys: their role, and whether a passphrase or a key "
+          "file opens them. Needs no key itself.",
+      .examples = "cairn key list",
+      .declare = [](Flags&) {},
+      .run = list,
+  };
+}
+
+Command key_remove_command() {
+  const auto options = std::make_shared<RemoveOptions>();
+  return {
+      .name = "key remove",
+      .group = CommandGroup::administration,
+      .summary = "take a key away",
+      .text =
+          "Removes a key, so that its passphrase or file no longer opens "
+          "the repository. The owner's last key stays.",
+      .examples = "cairn key remove 1f2e3d4c",
+      .declare = [options](Flags& flags) { flags.argument("ID", options->id); },
+      .run = [options](Context& context) { return remove(*options, context); },
+  };
+}
+
+}  // namespace cairn::cli

@@ -1,0 +1,233 @@
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <memory>
+#include <thread>
+
+#include "cli/commands.h"
+#include "cli/context.h"
+#include "cli/interrupt.h"
+#include "cli/progress_display.h"
+#include "cli/quantity.h"
+#include "cli/snapshot_selector.h"
+#include "cli/time_text.h"
+#include "cli/usage_error.h"
+#include "ingest/restore.h"
+#include "repo/error.h"
+#include "repo/tree_reader.h"
+
+namespace cairn::cli {
+namespace {
+
+constexpr std::size_t kMaxShown = 20;
+
+struct Options {
+  std::string snapshot;
+  std::optional<std::string> to;
+  ingest::Overwrite overwrite = ingest::Overwrite::refuse;
+  bool verify = false;
+};
+
+struct OverwriteName {
+  std::string_view name;
+  ingest::Overwrite overwrite;
+};
+constexpr std::array kOverwriteNames = {
+    OverwriteName{"never", ingest::Overwrite::never},
+    OverwriteName{"if-changed", ingest::Overwrite::if_changed},
+    OverwriteName{"always", ingest::Overwrite::always},
+};
+
+ingest::Overwrite parse_overwrite(std::string_view text) {
+  for (const auto& [name, overwrite] : kOverwriteNames) {
+    if (name == text) return overwrite;
+  }
+  throw UsageError("'" + std::string(text) +
+                   "' is none of never, if-changed, always");
+}
+
+std::string_view name_of(ingest::FailureCause cause) {
+  switch (cause) {
+    case ingest::FailureCause::damaged:
+      return "damaged";
+    case ingest::FailureCause::unsupported:
+      return "unsupported";
+    case ingest::FailureCause::differs:
+      return "differs";
+    case ingest::FailureCause::refused:
+      return "refused";
+    case ingest::FailureCause::io_error:
+      return "io_error";
+  }
+  return "unknown";
+}
+
+std::string text_of(const ingest::Shortfall& shortfall) {
+  std::string text = shortfall.what + " could not be set: " + shortfall.why +
+                     ": " + shortfall.first;
+  if (shortfall.count > 1) {
+    text += " and " + count_text(shortfall.count - 1) + " more";
+  }
+  return text;
+}
+
+void print_json(const ingest::RestoreReport& report,
+                const repo::Snapshot& snapshot, const std::string& target,
+                double seconds, Context& context) {
+  Json failures = Json::array();
+  for (const auto& failure : report.failures) {
+    Json json = Json::object();
+    json.set_bytes("path", failure.path)
+        .set("cause", name_of(failure.cause))
+        .set("message", failure.what);
+    failures.add(std::move(json));
+  }
+  Json shortfalls = Json::array();
+  for (const auto& shortfall : report.shortfalls) {
+    Json json = Json::object();
+    json.set("what", shortfall.what)
+        .set("why", shortfall.why)
+        .set_bytes("first_path", shortfall.first)
+        .set("count", shortfall.count);
+    shortfalls.add(std::move(json));
+  }
+  Json json = Json::line("summary", context.now());
+  json.set("snapshot_id", snapshot.id.hex())
+      .set_bytes("target", target)
+      .set("files", report.files)
+      .set("hard_links", report.hard_links)
+      .set("folders", report.folders)
+      .set("symlinks", report.symlinks)
+      .set("others", report.others)
+      .set("kept", report.kept)
+      .set("files_verified", report.files_read_back)
+      .set("bytes_written", report.bytes_written)
+      .set("bytes_unchanged", report.bytes_unchanged)
+      .set("failure_count", report.failure_count)
+      .set("damage_count", report.damage_count)
+      .set("failures", std::move(failures))
+      .set("shortfalls", std::move(shortfalls))
+      .set("seconds", seconds);
+  context.output.json(json);
+}
+
+void print_text(const ingest::RestoreReport& report,
+                const repo::Snapshot& snapshot, const std::string& target,
+                double seconds, Context& context) {
+  for (std::size_t i = 0; i < std::min(report.failures.size(), kMaxShown);
+       ++i) {
+    const auto& failure = report.failures[i];
+    context.output.warning(failure.path + ": " + failure.what);
+  }
+  if (report.failure_count > kMaxShown) {
+    context.output.warning(count_text(report.failure_count - kMaxShown) +
+                           " more entries were not restored");
+  }
+  for (const auto& shortfall : report.shortfalls) {
+    context.output.warning(text_of(shortfall));
+  }
+  if (context.output.is_quiet()) return;
+  std::string line = "restored snapshot " + snapshot.id.brief() + " to " +
+                     target + ": " + count_text(report.files) + " files, " +
+                     count_text(report.folders) + " folders, " +
+                     size_text(report.bytes_written) + " written";
+  if (report.bytes_unchanged > 0) {
+    line += ", " + size_text(report.bytes_unchanged) + " were there already";
+  }
+  if (report.kept > 0) line += ", " + count_text(report.kept) + " left alone";
+  if (report.files_read_back > 0) {
+    line += ", " + count_text(report.files_read_back) + " read back";
+  }
+  context.output.note(line + ", in " + duration_text(seconds));
+}
+
+ExitCode run(const Options& options, Context& context) {
+  if (!options.to) {
+    throw UsageError(
+        "restore: say where to with --to DIR; "
+        "see 'cairn restore --help'");
+  }
+  auto repository = context.open_repository();
+  SnapshotSelector selector(context, repository);
+  const auto [valid, path] = selector.select(options.snapshot);
+  const auto& snapshot = valid.snapshot;
+  if (context.options.is_dry_run) {
+    auto blobs = repository.blobs();
+    if (!repo::TreeReader(blobs).find(
+            {repo::BlobKind::links, snapshot.header.root, 0}, path)) {
+      throw repo::NotFound("snapshot " + snapshot.id.brief() + " holds no " +
+                           path);
+    }
+    context.output.note(
+        "would restore " + (path.empty() ? "all of" : "/" + path + " of") +
+        " snapshot " + snapshot.id.brief() + " to " + *options.to);
+    return ExitCode::ok;
+  }
+  const ingest::RestoreOptions how{
+      .path = path,
+      .target = *options.to,
+      .overwrite = options.overwrite,
+      .read_back =
+          options.verify ? ingest::ReadBack::yes : ingest::ReadBack::no,
+      .workers = std::clamp(std::thread::hardware_concurrency(), 1U, 8U)};
+  const auto began = std::chrono::steady_clock::now();
+  repo::Progress progress;
+  ingest::RestoreReport report;
+  {
+    const Interrupt interrupt;
+    const ProgressDisplay display(context.output, context.options.progress,
+                                  {"restore", "files"}, progress);
+    report = ingest::restore(repository, snapshot.header.root, how, progress,
+                             interrupt.token());
+  }
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - began)
+          .count();
+  if (context.output.is_json()) {
+    print_json(report, snapshot, *options.to, seconds, context);
+  } else {
+    print_text(report, snapshot, *options.to, seconds, context);
+  }
+  ExitCode code = selector.is_in_doubt() ? ExitCode::damage : ExitCode::ok;
+  if (report.failure_count > 0) code = worse(code, ExitCode::partial);
+  if (report.damage_count > 0) code = worse(code, ExitCode::damage);
+  return code;
+}
+
+}  // namespace
+
+Command restore_command() {
+  const auto options = std::make_shared<Options>();
+  return {
+      .name = "restore",
+      .group = CommandGroup::backup,
+      .summary = "write a snapshot, or a part of it, into a folder",
+      .text =
+          "Restores a snapshot below a folder, with full paths; or, with "
+          ":PATH, "
+          "what lies at that path straight into the folder. The folder must be "
+          "empty or absent unless --overwrite says what becomes of files that "
+          "are there: never touches them, if-changed writes only bytes that "
+          "differ, always replaces them. Nothing is ever deleted.",
+      .examples =
+          "cairn restore latest --to /tmp/restored\n"
+          "cairn restore latest:/srv/www --to /srv/www --overwrite "
+          "if-changed --verify",
+      .declare =
+          [options](Flags& flags) {
+            flags.argument("SNAP[:PATH]", options->snapshot);
+            flags.value("--to", "DIR", options->to, "the folder to write into");
+            flags.value(
+                "--overwrite", "never|if-changed|always",
+                [options](std::string_view text) {
+                  options->overwrite = parse_overwrite(text);
+                },
+                "what becomes of what is there already");
+            flags.flag("--verify", options->verify,
+                       "read every file back and compare it");
+          },
+      .run = [options](Context& context) { return run(*options, context); },
+  };
+}
+
+}  // namespace cairn::cli

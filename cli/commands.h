@@ -1,0 +1,28 @@
+// The commands, each made in the cmd_<name>.cc of its first word.
+#pragma once
+
+#include "cli/command_line.h"
+
+namespace cairn::cli {
+
+[[nodiscard]] Command backup_command();
+[[nodiscard]] Command cat_command();
+[[nodiscard]] Command diff_command();
+[[nodiscard]] Command find_command();
+[[nodiscard]] Command forget_command();
+[[nodiscard]] Command hold_add_command();
+[[nodiscard]] Command hold_list_command();
+[[nodiscard]] Command hold_remove_command();
+[[nodiscard]] Command init_command();
+[[nodiscard]] Command key_add_command();
+[[nodiscard]] Command key_list_command();
+[[nodiscard]] Command key_remove_command();
+[[nodiscard]] Command ls_command();
+[[nodiscard]] Command prune_command();
+[[nodiscard]] Command repair_index_command();
+[[nodiscard]] Command restore_command();
+[[nodiscard]] Command snapshots_command();
+[[nodiscard]] Command stats_command();
+[[nodiscard]] Command version_command();
+
+}  // namespace cairn::cli

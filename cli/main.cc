@@ -1,0 +1,148 @@
+// The program: which commands there are, and what its end says.
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "cli/command_line.h"
+#include "cli/commands.h"
+#include "cli/context.h"
+#include "cli/interrupt.h"
+#include "cli/json.h"
+#include "cli/output.h"
+#include "cli/usage_error.h"
+#include "crypto/secret.h"
+#include "ingest/byte_stream.h"
+#include "repo/error.h"
+
+namespace cairn::cli {
+namespace {
+
+std::vector<Command> all_commands() {
+  return {backup_command(),      restore_command(),    cat_command(),
+          snapshots_command(),   ls_command(),         find_command(),
+          diff_command(),        stats_command(),      forget_command(),
+          prune_command(),       hold_add_command(),   hold_list_command(),
+          hold_remove_command(), init_command(),       key_add_command(),
+          key_list_command(),    key_remove_command(), repair_index_command(),
+          version_command()};
+}
+
+ExitCode run(std::span<const std::string> words, Context& context) {
+  std::vector<Command> commands = all_commands();
+  std::vector<std::string> topic;
+  std::string help;
+  commands.push_back({
+      .name = "help",
+      .group = CommandGroup::program,
+      .summary = "explain a command",
+      .text = "Explains a command, or lists all of them.",
+      .examples = "cairn help restore\ncairn help key add",
+      .declare =
+          [&](Flags& flags) {
+            flags.arguments("COMMAND", topic, Flags::Count::any);
+          },
+      .run =
+          [&](Context& here) {
+            here.output.bytes(std::as_bytes(std::span(help)));
+            return ExitCode::ok;
+          },
+  });
+  const CommandLine line(commands, global_flags(context.options));
+  const auto request = line.parse(words);
+  context.output.configure({.is_json = context.options.is_json,
+                            .is_quiet = context.options.is_quiet,
+                            .verbosity = context.options.verbosity});
+  if (request.wants_version) return version_command().run(context);
+  if (request.wants_help) {
+    help = line.help(request.help_for);
+    return commands.back().run(context);
+  }
+  if (!request.command) {
+    throw UsageError("no command given; 'cairn help' lists them");
+  }
+  for (const auto& word : topic) help += (help.empty() ? "" : " ") + word;
+  if (request.command == &commands.back()) help = line.help(help);
+  return request.command->run(context);
+}
+
+ExitCode report(Context& context, ExitCode code, const std::string& message) {
+  context.output.error(message);
+  if (context.output.is_json()) {
+    context.output.json(Json::line("exit_error", context.now())
+                            .set("code", static_cast<int>(code))
+                            .set("message", message));
+  }
+  return code;
+}
+
+ExitCode code_of_signal() {
+  return Interrupt::received() == SIGTERM ? ExitCode::terminated
+                                          : ExitCode::interrupted;
+}
+
+ExitCode run_and_report(std::span<const std::string> words, Context& context) {
+  // Until the words are understood, errors have to know how to be written.
+  context.output.configure(
+      {.is_json = std::ranges::find(words, "--json") != words.end()});
+  try {
+    return run(words, context);
+  } catch (const std::invalid_argument& e) {
+    return report(context, ExitCode::usage, e.what());
+  } catch (const repo::CorruptionError& e) {
+    return report(context, ExitCode::damage, e.what());
+  } catch (const repo::UnsupportedFormat& e) {
+    return report(context, ExitCode::refused, e.what());
+  } catch (const repo::RefusedForSafety& e) {
+    return report(context, ExitCode::refused, e.what());
+  } catch (const repo::OutOfSpace& e) {
+    return report(context, ExitCode::out_of_space, e.what());
+  } catch (const repo::StorageUnreachable& e) {
+    return report(context, ExitCode::unreachable, e.what());
+  } catch (const repo::AmbiguousError& e) {
+    return report(context, ExitCode::unreachable, e.what());
+  } catch (const repo::NoRepository& e) {
+    return report(context, ExitCode::no_repository,
+                  std::string(e.what()) + "; 'cairn init' makes one");
+  } catch (const repo::WrongKey& e) {
+    return report(context, ExitCode::wrong_key, e.what());
+  } catch (const repo::LockedError& e) {
+    return report(context, ExitCode::locked, e.what());
+  } catch (const ingest::ProducerFailed& e) {
+    return report(context, ExitCode::source_failed, e.what());
+  } catch (const repo::Cancelled& e) {
+    return report(context, code_of_signal(), e.what());
+  } catch (const std::bad_alloc&) {
+    return report(context, ExitCode::failed, "out of memory");
+  } catch (const std::exception& e) {
+    return report(context, ExitCode::failed, e.what());
+  }
+}
+
+}  // namespace
+}  // namespace cairn::cli
+
+int main(int argc, char** argv) {
+  using namespace cairn;
+  crypto::protect_process();
+  ::umask(077);
+  cli::ignore_broken_pipes();
+  try {
+    cli::Context context;
+    const std::vector<std::string> words(argv + (argc > 0 ? 1 : 0),
+                                         argv + argc);
+    const auto code = cli::run_and_report(words, context);
+    context.output.flush();
+    return static_cast<int>(code);
+  } catch (const cli::OutputClosed&) {
+    ::signal(SIGPIPE, SIG_DFL);
+    ::raise(SIGPIPE);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "cairn: error: %s\n", e.what());
+  }
+  return static_cast<int>(cli::ExitCode::failed);
+}

@@ -1,0 +1,110 @@
+#include "cli/prune_run.h"
+
+#include "cli/interrupt.h"
+#include "cli/progress_display.h"
+#include "cli/quantity.h"
+
+namespace cairn::cli {
+namespace {
+
+std::string packs_text(const repo::PackSum& sum) {
+  return count_text(sum.packs) + " packs (" + size_text(sum.bytes) + ")";
+}
+
+Json json_of(const repo::PackSum& sum) {
+  Json json = Json::object();
+  json.set("packs", sum.packs).set("bytes", sum.bytes);
+  return json;
+}
+
+void print_plan(const repo::PrunePlan& plan, PruneReport report,
+                Context& context) {
+  if (context.output.is_json()) {
+    if (report == PruneReport::text_only) return;
+    context.output.json(Json::line("plan", context.now())
+                            .set("kept", json_of(plan.kept))
+                            .set("removed", json_of(plan.removed))
+                            .set("repacked", json_of(plan.repacked))
+                            .set("bytes_rewritten", plan.bytes_rewritten)
+                            .set("bytes_used", plan.bytes_used)
+                            .set("bytes_unused", plan.bytes_unused)
+                            .set("bytes_freed", plan.bytes_freed())
+                            .set("snapshots_settled", plan.slots.size())
+                            .set("marks_settled", plan.marks.size()));
+    return;
+  }
+  if (context.output.is_quiet()) return;
+  context.output.line("keep      " + packs_text(plan.kept) + ", " +
+                      size_text(plan.bytes_unused) + " in them unused");
+  context.output.line("remove    " + packs_text(plan.removed));
+  context.output.line("repack    " + packs_text(plan.repacked) + ", moving " +
+                      size_text(plan.bytes_rewritten));
+  context.output.line("frees     about " + size_text(plan.bytes_freed()));
+}
+
+void print_outcome(const repo::PruneOutcome& outcome, PruneReport report,
+                   Context& context) {
+  if (!context.output.is_json()) {
+    context.output.note("removed " + packs_text(outcome.removed) +
+                        ", repacked " + packs_text(outcome.repacked) +
+                        " into " + packs_text(outcome.written));
+  } else if (report == PruneReport::json_lines) {
+    context.output.json(Json::line("summary", context.now())
+                            .set("removed", json_of(outcome.removed))
+                            .set("repacked", json_of(outcome.repacked))
+                            .set("written", json_of(outcome.written))
+                            .set("indexes_removed", outcome.indexes_removed)
+                            .set("indexes_written", outcome.indexes_written)
+                            .set("snapshots_settled", outcome.slots_settled)
+                            .set("marks_settled", outcome.marks_settled)
+                            .set("sessions_fenced", outcome.sessions_fenced)
+                            .set("ran_out_of_space", outcome.ran_out_of_space));
+  }
+  if (!outcome.has_reserve) {
+    context.output.warning(
+        "the disk has no room left for the megabyte that forgetting and "
+        "pruning need when it is full");
+  }
+}
+
+}  // namespace
+
+ExitCode run_prune(repo::Repository& repository,
+                   const repo::PruneOptions& options, PruneReport report,
+                   Context& context) {
+  repo::Progress progress;
+  const Interrupt interrupt;
+  const auto now = context.now();
+  const auto shown = [&](const auto& work) {
+    const ProgressDisplay display(context.output, context.options.progress,
+                                  {"prune", "packs"}, progress);
+    return work();
+  };
+  if (context.options.is_dry_run) {
+    const auto plan = shown([&] {
+      return repo::plan_prune(repository, options, now, interrupt.token(),
+                              &progress);
+    });
+    print_plan(plan, report, context);
+    return ExitCode::ok;
+  }
+  const auto outcome = shown([&] {
+    return repo::prune(
+        repository, options, now,
+        [&](const repo::PrunePlan& plan) {
+          print_plan(plan, report, context);
+          return repo::Proceed::yes;
+        },
+        interrupt.token(), &progress);
+  });
+  print_outcome(outcome, report, context);
+  if (outcome.ran_out_of_space) {
+    context.output.warning(
+        "the disk ran full: what was dead whole is gone; prune again to "
+        "repack the rest");
+    return ExitCode::out_of_space;
+  }
+  return ExitCode::ok;
+}
+
+}  // namespace cairn::cli
