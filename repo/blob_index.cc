@@ -261,8 +261,7 @@ struct BlobIndex::State {
   void mark_existing() {
     if (!existing) return;
     for (auto& [number, pack] : packs) {
-      pack.exists = number >= kFirstOwnNumber ||
-                    std::ranges::binary_search(*existing, pack.info.id);
+      pack.exists = std::ranges::binary_search(*existing, pack.info.id);
     }
   }
 
