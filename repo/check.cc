@@ -1,0 +1,410 @@
+#include "repo/check.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "crypto/random.h"
+#include "repo/check_graph.h"
+#include "repo/check_objects.h"
+#include "repo/check_packs.h"
+#include "repo/damage_trace.h"
+#include "repo/index_object.h"
+#include "repo/look_at.h"
+#include "repo/pack_format.h"
+#include "repo/pack_reader.h"
+#include "repo/parallel_for.h"
+
+namespace cairn::repo {
+namespace {
+
+namespace fs = std::filesystem;
+
+// How often damage is looked at again when packs went meanwhile.
+constexpr int kAttempts = 3;
+
+// An index of this check's own, from the index objects alone: what a local
+// index that is damaged or out of date misses must not pass for damage.
+class FreshIndex {
+ public:
+  explicit FreshIndex(const fs::path& folder)
+      : folder_(folder /
+                ("check-" + crypto::to_hex(crypto::random_array<8>()))),
+        store_(std::make_unique<IndexStore>(folder_)) {}
+  FreshIndex(const FreshIndex&) = delete;
+  FreshIndex& operator=(const FreshIndex&) = delete;
+  ~FreshIndex() {
+    store_.reset();
+    std::error_code ignored;
+    fs::remove_all(folder_, ignored);
+  }
+
+  [[nodiscard]] IndexStore& store() { return *store_; }
+
+ private:
+  fs::path folder_;
+  std::unique_ptr<IndexStore> store_;
+};
+
+class Check {
+ public:
+  Check(Repository& repository, const CheckOptions& options,
+        std::stop_token stop, Progress* progress)
+      : repository_(repository),
+        storage_(repository.storage()),
+        keyring_(repository.keyring()),
+        options_(options),
+        stop_(std::move(stop)),
+        progress_(progress),
+        facts_(repository.cache_folder()) {}
+
+  CheckReport run() {
+    look_at_objects();
+    const bool agree = look_at_indexes();
+    // Only the graph tells what a disagreement means: garbage, or damage.
+    if (options_.level != CheckLevel::index || !agree) look_at_structure();
+    if (options_.level == CheckLevel::data) look_at_data();
+    if (findings_.has(Severity::damage)) trace_damage();
+    findings_.move_to(report_);
+    return std::move(report_);
+  }
+
+  // Since they were listed, by a prune: then what seemed damage may be none.
+  [[nodiscard]] bool packs_have_gone() const {
+    return std::ranges::any_of(packs_, [&](const StoredPack& pack) {
+      return !storage_.size(pack_name(pack.id));
+    });
+  }
+
+ private:
+  void step(std::string_view what) {
+    if (stop_.stop_requested()) throw Cancelled("check: interrupted");
+    if (progress_ != nullptr) progress_->set_current(what);
+  }
+
+  void look_at_objects();
+  bool look_at_indexes();
+  void survey();
+  void compare_indexes();
+  void look_at_structure();
+  void open_index(IndexStore& store);
+  void walk_graph_with(IndexStore& store);
+  void look_at_data();
+  void add_bad_blobs(const std::vector<BadBlob>& bad_blobs);
+  void trace_damage();
+
+  Repository& repository_;
+  const Storage& storage_;
+  const Keyring& keyring_;
+  const CheckOptions& options_;
+  std::stop_token stop_;
+  Progress* progress_;
+
+  FindingList findings_;
+  CheckReport report_;
+  std::vector<Snapshot> snapshots_;  // valid ones
+  std::vector<IndexId> indexes_;     // those that can be read
+  std::vector<StoredPack> packs_;    // those that exist, by id
+  std::set<PackId> missing_;         // named by an index object
+  std::set<PackId> indexed_;
+
+  // From level structure on.
+  PackFacts facts_;
+  std::optional<FreshIndex> fresh_;
+  std::optional<BlobIndex> index_;
+  std::unique_ptr<FindingList> graph_findings_;
+  std::optional<GraphCheck> graph_;
+};
+
+// Readers go from marks over snapshots and the index to packs, against the
+// order of writes: so whatever is read rests on what is read later. Here,
+// snapshots go before marks: one that was forgotten in between is forgotten.
+void Check::look_at_objects() {
+  step("reading small objects");
+  check_fixed_objects(storage_, findings_, report_);
+  snapshots_ =
+      check_small_objects(storage_, keyring_, options_.now, findings_, report_);
+}
+
+// True: every pack is named, and every pack named is there.
+bool Check::look_at_indexes() {
+  step("reading the index");
+  std::map<PackId, std::uint64_t> sizes;  // as index objects have them
+  for (const auto& id : list_indexes(storage_)) {
+    step("reading the index");
+    const std::string name = index_name(id);
+    look_at(findings_, "damaged-index", name, [&] {
+      report_.bytes_read += storage_.size(name).value_or(0);
+      for (const auto& pack : read_index(storage_, keyring_, id).packs) {
+        sizes[pack.id] = pack.size;
+        indexed_.insert(pack.id);
+      }
+      indexes_.push_back(id);
+      ++report_.index_objects;
+    });
+  }
+  packs_ = list_packs(storage_, [&](const std::string& stranger) {
+    findings_.add(Severity::note, "stranger", stranger,
+                  "has no name that cairn gives; it is left alone");
+  });
+  report_.packs = packs_.size();
+  bool all_named = true;
+  for (const auto& pack : packs_) {
+    const auto named = sizes.find(pack.id);
+    if (named == sizes.end()) {
+      all_named = false;
+      continue;
+    }
+    if (named->second != pack.size) {
+      findings_.add(Severity::damage, "damaged-pack", pack_name(pack.id),
+                    "has " + std::to_string(pack.size) + " bytes instead of " +
+                        std::to_string(named->second));
+    }
+    sizes.erase(named);
+  }
+  for (const auto& [id, size] : sizes) missing_.insert(id);
+  return all_named && missing_.empty();
+}
+
+void Check::survey() {
+  for (const auto& pack : packs_) {
+    step("reading directories");
+    const std::string name = pack_name(pack.id);
+    const bool is_readable = look_at(findings_, "damaged-pack", name, [&] {
+      const auto directory = read_pack_directory(storage_, keyring_, pack.id);
+      facts_.survey.add(directory.pack);
+      facts_.is_indexed.push_back(indexed_.contains(pack.id));
+      report_.blobs += directory.pack.directory.rows.size();
+      report_.bytes_read += pack.size - directory.directory_offset;
+    });
+    if (!is_readable) facts_.unreadable.insert(pack.id);
+  }
+}
+
+void Check::compare_indexes() {
+  for (const auto& id : indexes_) {
+    step("comparing the index");
+    const std::string name = index_name(id);
+    look_at(findings_, "damaged-index", name, [&] {
+      for (const auto& pack : read_index(storage_, keyring_, id).packs) {
+        const auto place = facts_.survey.find(pack.id);
+        if (!place || facts_.survey.packs()[*place].directory ==
+                          digest_of(pack.directory)) {
+          continue;
+        }
+        findings_.add(Severity::damage, "index-differs", name,
+                      "says of " + pack_name(pack.id) +
+                          " what its directory does not say; `cairn repair "
+                          "index` makes it anew");
+      }
+    });
+  }
+}
+
+void Check::open_index(IndexStore& store) {
+  graph_.reset();
+  index_.emplace(store);
+  // Which ones are damaged is known already.
+  index_->refresh(storage_, keyring_, [](const IndexId&, const Error&) {});
+  for (std::size_t i = 0; i < facts_.survey.packs().size(); ++i) {
+    if (facts_.is_indexed[i]) continue;
+    const PackId& id = facts_.survey.packs()[i].id;
+    look_at(findings_, "damaged-pack", pack_name(id), [&] {
+      index_->add(read_pack_directory(storage_, keyring_, id).pack);
+    });
+  }
+}
+
+void Check::walk_graph_with(IndexStore& store) {
+  open_index(store);
+  graph_findings_ = std::make_unique<FindingList>();
+  graph_.emplace(repository_, *index_, facts_, *graph_findings_);
+  for (const auto& snapshot : snapshots_) {
+    step("following snapshot " + snapshot.id.brief());
+    graph_->walk(snapshot, stop_);
+    if (progress_ != nullptr) ++progress_->items_done;
+  }
+}
+
+void Check::look_at_structure() {
+  survey();
+  compare_indexes();
+  bool is_certain = false;
+  try {
+    walk_graph_with(repository_.index_store());
+    is_certain = !graph_findings_->has(Severity::damage);
+  } catch (const StorageUnreachable&) {
+    throw;
+  } catch (const IoError&) {
+    // Of the local index: all other trouble became a finding.
+  }
+  if (!is_certain) {
+    fresh_.emplace(repository_.cache_folder());
+    walk_graph_with(fresh_->store());
+  }
+  graph_->look_at_the_rest(stop_);
+  findings_.append(std::move(*graph_findings_));
+
+  for (const auto& id : missing_) {
+    const bool is_missed = graph_->missed_packs().contains(id);
+    findings_.add(is_missed ? Severity::damage : Severity::garbage,
+                  "missing-pack", pack_name(id),
+                  is_missed ? "is missing, though snapshots need it"
+                            : "is named by an index object and gone, as a "
+                              "prune that came no further leaves it");
+  }
+  const auto unindexed =
+      static_cast<std::size_t>(std::ranges::count(facts_.is_indexed, false));
+  if (unindexed > graph_->unindexed_packs().size()) {
+    findings_.add(
+        Severity::garbage, "unindexed-pack", "packs",
+        std::to_string(unindexed - graph_->unindexed_packs().size()) +
+            " of them are named by no index object, as a session leaves them "
+            "that was cut short");
+  }
+}
+
+void Check::look_at_data() {
+  step("reading packs");
+  const auto packs = select(packs_, options_.subset);
+  if (progress_ != nullptr) {
+    for (const auto& pack : packs) progress_->bytes_total += pack.size;
+    progress_->items_done = 0;
+    progress_->items_total = packs.size();
+  }
+  if (!keyring_.can_read(KeyClass::content)) {
+    findings_.add(Severity::note, "unread-contents", "packs",
+                  "this key cannot open contents: of them only the packs' "
+                  "SHA-256 was compared");
+  }
+  const auto result =
+      check_packs(repository_, *index_, packs, facts_.unreadable,
+                  options_.threads, findings_, stop_, progress_);
+  report_.packs_read = result.packs;
+  report_.bytes_read += result.bytes;
+  add_bad_blobs(result.bad_blobs);
+}
+
+void Check::add_bad_blobs(const std::vector<BadBlob>& bad_blobs) {
+  std::vector<std::optional<RowNumber>> rows;
+  std::set<RowNumber> bad_rows;
+  for (const auto& bad : bad_blobs) {
+    const auto pack = facts_.survey.find(bad.pack);
+    rows.push_back(pack ? facts_.survey.find_row(*pack, bad.offset, bad.row)
+                        : std::nullopt);
+    if (rows.back()) bad_rows.insert(*rows.back());
+  }
+  for (std::size_t i = 0; i < bad_blobs.size(); ++i) {
+    const BadBlob& bad = bad_blobs[i];
+    // One whose base is missing was found by the graph.
+    if (rows[i] && !graph_->copies().is_sound(bad.row, *rows[i])) continue;
+    const auto copies = graph_->copies().find(bad.row.kind, bad.row.id);
+    const bool has_other = std::ranges::any_of(copies, [&](const auto& copy) {
+      return !bad_rows.contains(copy.row) &&
+             graph_->copies().is_sound(copy.copy.row, copy.row);
+    });
+    findings_.add_blob(Severity::damage, "damaged-blob", pack_name(bad.pack),
+                       "blob " + bad.row.id.brief() + ": " + bad.reason +
+                           (has_other ? "; another copy of it is whole" : ""),
+                       has_other ? std::nullopt : std::optional(bad.row.id));
+  }
+}
+
+void Check::trace_damage() {
+  if (!index_ || findings_.concerned().empty()) return;
+  BlobReader blobs(storage_, keyring_, *index_, repository_.session_keys(),
+                   repository_.plain_cache());
+  DamageTrace trace(blobs, keyring_, findings_);
+  for (const auto& snapshot : snapshots_) {
+    step("tracing damage to snapshot " + snapshot.id.brief());
+    trace.trace(snapshot, stop_);
+  }
+}
+
+// Without a key -------------------------------------------------------------
+
+// An object and how to look at it.
+struct KeylessItem {
+  std::string_view code;
+  std::string name;
+  std::function<void()> look;
+};
+
+void check_index_bytes(const Storage& storage, const IndexId& id) {
+  const std::string name = index_name(id);
+  const auto bytes = get_whole(storage, name, kMaxIndexBytes);
+  if (crypto::sha256(bytes) != id.bytes) {
+    throw CorruptionError(name + ": its SHA-256 is not its name");
+  }
+  (void)decode_prologue(bytes, ObjectType::index, name);
+}
+
+}  // namespace
+
+CheckReport check(Repository& repository, const CheckOptions& options,
+                  std::stop_token stop, Progress* progress) {
+  for (int attempt = 1;; ++attempt) {
+    Check check(repository, options, stop, progress);
+    CheckReport report = check.run();
+    if (report.count(Severity::damage) == 0 || attempt == kAttempts ||
+        !check.packs_have_gone()) {
+      return report;
+    }
+  }
+}
+
+CheckReport check_without_key(const Storage& storage,
+                              const CheckOptions& options, std::stop_token stop,
+                              Progress* progress) {
+  FindingList findings;
+  CheckReport report;
+  check_fixed_objects(storage, findings, report);
+  std::vector<KeylessItem> items;
+  for (const auto& kind : kEnclosedKinds) {
+    for (auto& name : list_enclosed(storage, kind, findings, report)) {
+      items.push_back({kind.code, name, [&storage, &kind, name] {
+                         check_enclosed(storage, kind, name);
+                       }});
+    }
+  }
+  storage.list("index", [&](const ListedObject& object) {
+    report.bytes_read += object.size;
+  });
+  for (const auto& id : list_indexes(storage)) {
+    items.push_back({"damaged-index", index_name(id),
+                     [&storage, id] { check_index_bytes(storage, id); }});
+    ++report.index_objects;
+  }
+  auto packs = list_packs(storage, [&](const std::string& stranger) {
+    findings.add(Severity::note, "stranger", stranger,
+                 "has no name that cairn gives; it is left alone");
+  });
+  report.packs = packs.size();
+  for (const auto& pack : select(std::move(packs), options.subset)) {
+    items.push_back(
+        {"damaged-pack", pack_name(pack.id), [&storage, pack, progress] {
+           check_pack_bytes(storage, pack, progress);
+         }});
+    ++report.packs_read;
+    report.bytes_read += pack.size;
+    if (progress != nullptr) progress->bytes_total += pack.size;
+  }
+  if (progress != nullptr) progress->items_total = items.size();
+  parallel_for(items.size(), options.threads, stop, [&] {
+    return [&](std::size_t i) {
+      look_at(findings, items[i].code, items[i].name, items[i].look);
+      if (progress != nullptr) ++progress->items_done;
+    };
+  });
+  findings.move_to(report);
+  return report;
+}
+
+}  // namespace cairn::repo

@@ -1,0 +1,49 @@
+// Looks for damage, and goes on when it finds some.
+//
+//   index       every small object; the index against the list of packs
+//   structure   every directory against the index; every snapshot's graph,
+//               node by node; every blob and every base has a copy
+//   data        every byte of every pack; every blob decoded
+//
+// What a level claims includes the levels before it. Nothing is written and
+// nothing is locked: backups go on meanwhile, and when a prune removes packs
+// that are being looked at, damage is looked for again before it is reported.
+//
+// Damage never throws. What does: Cancelled, StorageUnreachable, and trouble of
+// this machine, such as a cache folder that cannot be written.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stop_token>
+
+#include "repo/entry.h"
+#include "repo/finding.h"
+#include "repo/pack_subset.h"
+#include "repo/progress.h"
+#include "repo/repository.h"
+
+namespace cairn::repo {
+
+enum class CheckLevel { index, structure, data };
+
+struct CheckOptions {
+  CheckLevel level = CheckLevel::structure;
+  PackSubset subset = {};  // which packs level data reads whole
+  Timestamp now;           // what lies later is flagged
+  unsigned threads = 2;    // that read packs
+};
+
+[[nodiscard]] CheckReport check(Repository& repository,
+                                const CheckOptions& options,
+                                std::stop_token stop, Progress* progress);
+
+// What can be told without any key: packs and index objects are what their
+// names say, all other objects end with their own SHA-256. Reads every byte
+// (of packs, those of the subset).
+[[nodiscard]] CheckReport check_without_key(const Storage& storage,
+                                            const CheckOptions& options,
+                                            std::stop_token stop,
+                                            Progress* progress);
+
+}  // namespace cairn::repo

@@ -1,0 +1,199 @@
+#include "repo/check_objects.h"
+
+#include <algorithm>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "repo/config.h"
+#include "repo/look_at.h"
+#include "repo/mark.h"
+#include "repo/repository.h"
+#include "repo/session.h"
+
+namespace cairn::repo {
+namespace {
+
+constexpr std::uint64_t kConfigLimit = 64U << 10;
+constexpr std::uint64_t kEnclosedLimit = std::uint64_t{16} << 20;
+constexpr std::uint64_t kReserveBytes = std::uint64_t{1} << 20;
+constexpr std::string_view kReservedFolders[] = {"settings", "epochs"};
+
+// The 16 bytes that name such an object.
+template <typename Id>
+std::optional<Id> id_in(std::string_view name) {
+  return Id::from_hex(name.substr(name.find('/') + 1));
+}
+
+// Before anything is believed that the bytes say, such as a newer format.
+void require_own_digest(std::span<const std::byte> object,
+                        const std::string& name) {
+  if (object.size() < kPrologueBytes + crypto::kDigestBytes) {
+    throw CorruptionError(name + ": too short to be a cairn object");
+  }
+  const auto rest = object.first(object.size() - crypto::kDigestBytes);
+  if (!std::ranges::equal(crypto::sha256(rest),
+                          object.last<crypto::kDigestBytes>())) {
+    throw CorruptionError(name + ": its SHA-256 is not that of its bytes");
+  }
+}
+
+std::optional<Config> check_config(const Storage& storage,
+                                   std::string_view name, FindingList& findings,
+                                   CheckReport& counts,
+                                   std::vector<std::byte>& object) {
+  std::optional<Config> config;
+  const std::string text(name);
+  if (!storage.size(name)) {
+    findings.add(Severity::damage, "config-differs", text,
+                 "is missing; the other copy serves");
+    return config;
+  }
+  look_at(findings, "config-differs", text, [&] {
+    object = get_whole(storage, name, kConfigLimit);
+    counts.bytes_read += object.size();
+    require_own_digest(object, text);
+    config = decode_config(object, name);
+  });
+  return config;
+}
+
+void check_reserve(const Storage& storage, FindingList& findings,
+                   CheckReport& counts) {
+  const std::string name(kReserveName);
+  if (!storage.size(name)) {
+    findings.add(Severity::note, "no-reserve", name,
+                 "was given back on a full disk; prune takes it again");
+    return;
+  }
+  look_at(findings, "damaged-reserve", name, [&] {
+    const auto bytes = get_whole(storage, name, kReserveBytes);
+    counts.bytes_read += bytes.size();
+    if (bytes.size() != kReserveBytes) {
+      throw CorruptionError(name + ": has the wrong length");
+    }
+    require_own_digest(bytes, name);
+  });
+}
+
+void check_times(const Snapshot& snapshot, const Timestamp& now,
+                 FindingList& findings) {
+  const std::string name = snapshot_name(snapshot.id);
+  const SnapshotHeader& header = snapshot.header;
+  if (header.time > header.arrival) {
+    findings.add(Severity::note, "future-time", name,
+                 "its time is later than its arrival");
+  } else if (header.arrival > now) {
+    findings.add(Severity::note, "future-time", name,
+                 "arrived later than now; a clock is or was wrong");
+  }
+}
+
+}  // namespace
+
+void check_fixed_objects(const Storage& storage, FindingList& findings,
+                         CheckReport& counts) {
+  std::vector<std::byte> first;
+  std::vector<std::byte> second;
+  const auto config =
+      check_config(storage, kConfigName, findings, counts, first);
+  const auto copy =
+      check_config(storage, kSecondConfigName, findings, counts, second);
+  if (config && copy && first != second) {
+    findings.add(Severity::damage, "config-differs",
+                 std::string(kSecondConfigName),
+                 "differs from config, though each is whole");
+  }
+  check_reserve(storage, findings, counts);
+  for (const auto folder : kReservedFolders) {
+    storage.list(folder, [&](const ListedObject& object) {
+      findings.add(Severity::unsupported, "unsupported", object.name,
+                   "was written by a newer cairn");
+    });
+  }
+}
+
+std::vector<std::string> list_enclosed(const Storage& storage,
+                                       const EnclosedKind& kind,
+                                       FindingList& findings,
+                                       CheckReport& counts) {
+  std::vector<std::string> names;
+  storage.list(kind.folder, [&](const ListedObject& object) {
+    if (id_in<SessionId>(object.name)) {
+      names.push_back(object.name);
+      counts.bytes_read += object.size;
+    } else {
+      findings.add(Severity::note, "stranger", object.name,
+                   "has no name that cairn gives; it is left alone");
+    }
+  });
+  std::ranges::sort(names);
+  return names;
+}
+
+void check_enclosed(const Storage& storage, const EnclosedKind& kind,
+                    const std::string& name) {
+  const auto object = get_whole(storage, name, kEnclosedLimit);
+  require_own_digest(object, name);
+  (void)disclose(object, kind.type, name);
+}
+
+std::vector<Snapshot> check_small_objects(const Storage& storage,
+                                          const Keyring& keyring,
+                                          const Timestamp& now,
+                                          FindingList& findings,
+                                          CheckReport& counts) {
+  std::vector<Snapshot> committed;
+  std::set<SessionId> forgotten;
+  for (const auto& kind : kEnclosedKinds) {
+    for (const auto& name : list_enclosed(storage, kind, findings, counts)) {
+      look_at(findings, kind.code, name, [&] {
+        check_enclosed(storage, kind, name);
+        switch (kind.type) {
+          case ObjectType::snapshot: {
+            auto slot = read_slot(storage, keyring, *id_in<SessionId>(name));
+            if (auto* const snapshot = std::get_if<Snapshot>(&slot)) {
+              committed.push_back(std::move(*snapshot));
+            }
+            break;
+          }
+          case ObjectType::mark: {
+            const auto mark = read_mark(storage, keyring, *id_in<MarkId>(name));
+            if (mark.action == MarkAction::forget) {
+              forgotten.insert(mark.target);
+            }
+            break;
+          }
+          case ObjectType::session: {
+            const auto session =
+                read_session(storage, keyring, *id_in<SessionId>(name));
+            if (is_certainly_gone(session.process)) {
+              findings.add(Severity::garbage, "dead-session", name,
+                           "its process on " + session.process.host +
+                               " is gone; prune fences it");
+            }
+            break;
+          }
+          default:
+            break;
+        }
+      });
+    }
+  }
+  if (!findings.has("damaged-key")) {
+    look_at(findings, "damaged-key", "keys",
+            [&] { (void)list_key_slots(storage); });
+  }
+  std::vector<Snapshot> valid;
+  for (auto& snapshot : committed) {
+    if (forgotten.contains(snapshot.id)) continue;
+    check_times(snapshot, now, findings);
+    valid.push_back(std::move(snapshot));
+  }
+  counts.snapshots = valid.size();
+  return valid;
+}
+
+}  // namespace cairn::repo

@@ -1,0 +1,49 @@
+// The part of check that reads packs whole: their bytes against their names,
+// and with a key every blob in them.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <set>
+#include <span>
+#include <stop_token>
+#include <vector>
+
+#include "repo/blob.h"
+#include "repo/blob_index.h"
+#include "repo/finding.h"
+#include "repo/pack_reader.h"
+#include "repo/progress.h"
+#include "repo/repository.h"
+
+namespace cairn::repo {
+
+// A blob that could not be opened, decoded, or is not what its id names.
+struct BadBlob {
+  PackId pack;
+  std::uint64_t offset = 0;
+  BlobRow row;
+  std::string reason;
+};
+
+struct PackCheckResult {
+  std::vector<BadBlob> bad_blobs;  // no more than a hundred thousand
+  std::uint64_t packs = 0;
+  std::uint64_t bytes = 0;
+};
+
+// Reads the packs on `threads` threads, in windows, so that memory does not
+// grow with their size. Packs in `unreadable` are known to have no directory.
+// Differences are decoded with their bases, which `index` finds; those that
+// neighbours share are decoded once.
+[[nodiscard]] PackCheckResult check_packs(
+    Repository& repository, const BlobIndex& index,
+    std::span<const StoredPack> packs, const std::set<PackId>& unreadable,
+    unsigned threads, FindingList& findings, const std::stop_token& stop,
+    Progress* progress);
+
+// The bytes of one against its name, and its prologue.
+void check_pack_bytes(const Storage& storage, const StoredPack& pack,
+                      Progress* progress);
+
+}  // namespace cairn::repo

@@ -1,0 +1,50 @@
+// To which snapshots and paths the blobs belong that cannot be read: what a
+// person wants to know of damage.
+#pragma once
+
+#include <stop_token>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "repo/blob_reader.h"
+#include "repo/finding.h"
+#include "repo/node.h"
+#include "repo/reachability.h"
+#include "repo/snapshot.h"
+
+namespace cairn::repo {
+
+// Nodes below which all is well are walked once, however many snapshots share
+// them.
+//
+// Threads        one thread at a time.
+class DamageTrace {
+ public:
+  // Borrows all of them.
+  DamageTrace(BlobReader& blobs, const Keyring& keyring, FindingList& findings);
+
+  void trace(const Snapshot& snapshot, const std::stop_token& stop);
+
+ private:
+  struct Row {
+    Link link;
+    std::string name;  // of the entry it belongs to; empty: of the node's own
+  };
+  struct Node {
+    BlobId id;
+    std::vector<Row> rows;
+    std::size_t next = 0;
+    std::size_t path_size = 0;  // of the path to it
+    bool is_hurt = false;
+  };
+  std::vector<Row> rows_of(const Link& link);
+
+  BlobReader& blobs_;
+  const Keyring& keyring_;
+  FindingList& findings_;
+  const FindingList::Concerned concerned_;
+  VisitedNodes sound_;
+};
+
+}  // namespace cairn::repo

@@ -1,0 +1,46 @@
+// A share of the packs, for checks that read only so much at a time.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "repo/pack_reader.h"
+
+namespace cairn::repo {
+
+// Which one is chosen depends on the names of the packs alone, so that it is
+// the same whenever it is asked for.
+struct PackSubset {
+  struct All {};
+  // Of the bytes of all packs, at least so much.
+  struct Share {
+    double percent;
+  };
+  // The packs fall into `count` parts by their names; this is one, from 1 on.
+  // A pack stays in its part whatever others come and go.
+  struct Part {
+    std::uint64_t number;
+    std::uint64_t count;
+  };
+  // So many bytes at least, if there are.
+  struct Bytes {
+    std::uint64_t bytes;
+  };
+
+  std::variant<All, Share, Part, Bytes> which = All{};
+};
+
+// "5%", "0.5%", "3/30", "2GiB" (also KiB, MiB, TiB, KB, MB, GB, TB, B). Throws
+// std::invalid_argument with what is wrong.
+[[nodiscard]] PackSubset parse_pack_subset(std::string_view text);
+
+// Those of `packs` that belong to it, in their order. At least one if there are
+// any, but for a Part.
+[[nodiscard]] std::vector<StoredPack> select(std::vector<StoredPack> packs,
+                                             const PackSubset& subset);
+
+}  // namespace cairn::repo
