@@ -32,7 +32,10 @@ repo::Timestamp at_hour(std::int64_t hours) {
 TestRepository::TestRepository()
     : keyring_(repo::Keyring::create()), key_file_(crypto::Secret::random()) {
   repo::initialise(disk_, keyring_, at_hour(0), [&](repo::Storage& storage) {
-    repo::add_key_file_slot(storage, keyring_, key_file_, "test", at_hour(0));
+    // Two, so that a test may hurt one.
+    for (const auto* const label : {"first", "second"}) {
+      repo::add_key_file_slot(storage, keyring_, key_file_, label, at_hour(0));
+    }
   });
 }
 
