@@ -1,6 +1,7 @@
 #include "ingest/content_writers.h"
 
 #include <atomic>
+#include <cassert>
 #include <optional>
 #include <utility>
 
@@ -169,6 +170,7 @@ ContentWriters::ContentWriters(repo::Repository& repository,
       blobs_(repository.blobs()),
       batches_(kQueuedBatches),
       workers_(std::move(stop)) {
+  assert(workers > 0);
   for (unsigned i = 0; i < workers; ++i) {
     workers_.start(
         [worker = Worker(*this)](const std::stop_token& token) mutable {

@@ -12,18 +12,4 @@ HoleMap::HoleMap(const repo::Entry& entry) {
   }
 }
 
-std::uint64_t content_size(const repo::Entry& entry) noexcept {
-  std::uint64_t size = entry.size;
-  for (const repo::Extent& hole : entry.holes) size -= hole.size;
-  return size;
-}
-
-std::uint64_t content_size(std::span<const repo::Link> rows) noexcept {
-  std::uint64_t size = 0;
-  for (const repo::Link& row : rows) {
-    if (row.kind != repo::BlobKind::names) size += row.length;
-  }
-  return size;
-}
-
 }  // namespace cairn::ingest

@@ -7,11 +7,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
-#include <span>
 #include <vector>
 
 #include "repo/entry.h"
-#include "repo/node.h"
 
 namespace cairn::ingest {
 
@@ -49,12 +47,5 @@ class HoleMap {
   };
   std::vector<BehindHole> behind_holes_;
 };
-
-// Bytes of a file or stream that are stored: all but its holes.
-[[nodiscard]] std::uint64_t content_size(const repo::Entry& entry) noexcept;
-
-// Bytes of content below these rows, each as often as it occurs.
-[[nodiscard]] std::uint64_t content_size(
-    std::span<const repo::Link> rows) noexcept;
 
 }  // namespace cairn::ingest

@@ -1,6 +1,5 @@
 #include "ingest/restore.h"
 
-#include <algorithm>
 #include <atomic>
 #include <optional>
 #include <span>
@@ -8,7 +7,6 @@
 #include <utility>
 
 #include "ingest/content_writers.h"
-#include "ingest/hole_map.h"
 #include "ingest/restore_tally.h"
 #include "ingest/second_look.h"
 #include "repo/error.h"
@@ -24,6 +22,15 @@ constexpr std::size_t kMaxPathBytes = 65'536;
 // Folders on the way down that keep their nodes in memory. To come back to one
 // further up costs reading its node again, once for as many folders below.
 constexpr std::size_t kHeldFolders = 4;
+
+// Each as often as it occurs.
+std::uint64_t content_size(std::span<const repo::Link> rows) {
+  std::uint64_t size = 0;
+  for (const repo::Link& row : rows) {
+    if (row.kind != repo::BlobKind::names) size += row.length;
+  }
+  return size;
+}
 
 std::string_view without_slashes(std::string_view path) {
   while (path.starts_with('/')) path.remove_prefix(1);
@@ -161,9 +168,6 @@ class Walk {
   }
 
   void restore_file(const repo::TreeEntry& file, const std::string& path) {
-    if (content_size(file.rows) != content_size(file.entry)) {
-      throw repo::CorruptionError("the entry's content is not of its size");
-    }
     if (file.entry.hard_link && is_linked(file.entry)) {
       ++tally_.hard_links;
       pass_over_content(file);
@@ -248,6 +252,18 @@ Found find(repo::BlobReader& blobs, SecondLook& second_look,
   return found;
 }
 
+// Throws: where damage was found before, it is the graver news.
+[[noreturn]] void give_up(const RestoreTally& tally, const repo::IoError& e) {
+  for (const RestoreFailure& failure : tally.report().failures) {
+    if (failure.cause == FailureCause::damaged ||
+        failure.cause == FailureCause::differs) {
+      throw repo::CorruptionError(failure.path + ": " + failure.what +
+                                  "; then it could not go on: " + e.what());
+    }
+  }
+  throw;
+}
+
 }  // namespace
 
 RestoreReport restore(repo::Repository& repository, const repo::BlobId& root,
@@ -275,10 +291,7 @@ RestoreReport restore(repo::Repository& repository, const repo::BlobId& root,
     }
     writers.finish();
   } catch (const repo::IoError& e) {
-    // Damage is the graver news.
-    if (tally.report().damage_count == 0) throw;
-    throw repo::CorruptionError(tally.report().failures.front().path +
-                                ": damaged; and " + e.what());
+    give_up(tally, e);
   }
   target.finish();
   RestoreReport report = tally.report();

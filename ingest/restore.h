@@ -36,8 +36,8 @@ struct RestoreOptions {
   // Inside the snapshot; empty: all of it, with full paths below the target. Of
   // a folder the content lands in the target, which takes its metadata;
   // anything else lands in the target under its own name.
-  std::string path;
-  std::filesystem::path target;
+  std::string path = {};
+  std::filesystem::path target = {};
   Overwrite overwrite = Overwrite::refuse;
   ReadBack read_back = ReadBack::no;
   unsigned workers = 2;

@@ -8,10 +8,7 @@
 #include <array>
 #include <cassert>
 #include <cerrno>
-#include <condition_variable>
-#include <deque>
 #include <exception>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -19,6 +16,7 @@
 
 #include "ingest/file_error.h"
 #include "ingest/hole_map.h"
+#include "ingest/run_window.h"
 #include "ingest/second_look.h"
 #include "ingest/stage_group.h"
 #include "repo/error.h"
@@ -28,80 +26,6 @@ namespace {
 
 constexpr std::uint64_t kRunBytes = std::uint64_t{1} << 20;
 constexpr std::size_t kRunsAhead = 8;
-
-// Consecutive chunks, which share bases, for one worker.
-struct Run {
-  std::vector<repo::StreamCursor::Place> chunks;
-  // Once it is decoded; less than there are chunks if that failed.
-  std::vector<repo::PlainBlob> plain;
-  std::exception_ptr failure;
-};
-
-// The runs between the list and the sink, in order.
-//
-// Threads        claim() and decoded() from many threads, the others from one.
-class RunWindow {
- public:
-  [[nodiscard]] bool has_room() {
-    const std::lock_guard lock(mutex_);
-    return slots_.size() < kRunsAhead;
-  }
-
-  void add(Run run) {
-    {
-      const std::lock_guard lock(mutex_);
-      slots_.push_back({std::move(run), State::waiting});
-    }
-    has_waiting_.notify_one();
-  }
-
-  // A run to decode, which stays where it is; null: stopping.
-  [[nodiscard]] Run* claim(const std::stop_token& stop) {
-    std::unique_lock lock(mutex_);
-    std::deque<Slot>::iterator slot;
-    const auto find = [&] {
-      slot = std::ranges::find(slots_, State::waiting, &Slot::state);
-      return slot != slots_.end();
-    };
-    if (!has_waiting_.wait(lock, stop, find)) return nullptr;
-    slot->state = State::claimed;
-    return &slot->run;
-  }
-
-  void decoded(const Run* run) {
-    {
-      const std::lock_guard lock(mutex_);
-      for (Slot& slot : slots_) {
-        if (&slot.run == run) slot.state = State::decoded;
-      }
-    }
-    first_decoded_.notify_one();
-  }
-
-  // The first, once it is decoded. Nothing: none is left, or stopping.
-  [[nodiscard]] std::optional<Run> take_first(const std::stop_token& stop) {
-    std::unique_lock lock(mutex_);
-    if (slots_.empty()) return std::nullopt;
-    const bool is_decoded = first_decoded_.wait(
-        lock, stop, [&] { return slots_.front().state == State::decoded; });
-    if (!is_decoded) return std::nullopt;
-    Run run = std::move(slots_.front().run);
-    slots_.pop_front();
-    return run;
-  }
-
- private:
-  enum class State { waiting, claimed, decoded };
-  struct Slot {
-    Run run;
-    State state;
-  };
-
-  std::mutex mutex_;  // guards the members below, but not a run that is claimed
-  std::condition_variable_any has_waiting_;
-  std::condition_variable_any first_decoded_;
-  std::deque<Slot> slots_;  // whose elements stay where they are
-};
 
 void decode(Run& run, repo::BlobReader& blobs, SecondLook& second_look,
             const std::stop_token& stop) {
@@ -264,17 +188,13 @@ StreamEnd write_stream(repo::Repository& repository,
                        const repo::TreeEntry& entry, const ByteSink& sink,
                        repo::Progress& progress, std::stop_token stop,
                        unsigned workers) {
-  assert(repo::has_content(entry.entry.type));
-  if (content_size(entry.rows) != content_size(entry.entry)) {
-    throw repo::CorruptionError(entry.entry.name +
-                                ": its content is not of its size");
-  }
+  assert(repo::has_content(entry.entry.type) && workers > 0);
   progress.bytes_total = entry.entry.size;
   SecondLook second_look(repository);
   repo::BlobReader list_blobs = repository.blobs();
   Listing listing(list_blobs, second_look, entry.rows);
   Writer writer(entry.entry, sink, progress);
-  RunWindow window;
+  RunWindow window(kRunsAhead);
   StageGroup decoders(std::move(stop));
   for (unsigned i = 0; i < workers; ++i) {
     decoders.start(

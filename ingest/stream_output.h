@@ -3,7 +3,7 @@
 //   list the chunks --> runs of ~1 MiB --> decode --> put back in order, write
 //        caller                          N workers          caller
 //
-// Memory: at most kRunsAhead runs, decoded or about to be.
+// Memory: at most 8 runs, decoded or about to be.
 #pragma once
 
 #include <cstddef>

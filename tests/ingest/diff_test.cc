@@ -16,6 +16,13 @@
 #include "tests/support/test_repository.h"
 
 namespace cairn::ingest {
+
+// For messages of failed tests.
+void PrintTo(Change change, std::ostream* out) {
+  *out << std::array{"added", "removed", "content", "metadata",
+                     "type"}[static_cast<std::size_t>(change)];
+}
+
 namespace {
 
 using repo::Entry;
@@ -48,11 +55,6 @@ Item symlink(std::string target) {
 
 // Paths with what happened to them.
 using Changes = std::map<std::string, Change>;
-
-void PrintTo(Change change, std::ostream* out) {
-  *out << std::array{"added", "removed", "content", "metadata",
-                     "type"}[static_cast<std::size_t>(change)];
-}
 
 // The slow and obvious way.
 void compare(const std::string& path, const Item* before, const Item* after,

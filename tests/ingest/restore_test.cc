@@ -127,9 +127,9 @@ class Restore : public ::testing::Test {
     return root();
   }
 
-  repo::BlobId back_up(const fs::path& folder) {
+  repo::BlobId back_up(const fs::path& source) {
     std::vector<Source> sources;
-    sources.emplace_back(FilesToBackUp{{folder.native()}, {}});
+    sources.emplace_back(FilesToBackUp{{source.native()}, {}});
     BackupOptions options;
     options.series = "host/files";
     options.now = at_hour(++hours_);
@@ -619,7 +619,9 @@ TEST_F(Restore, LeavesNoUnfinishedFileWheneverItIsStopped) {
 
     for (const auto& [name, content] : files_in(target)) {
       ASSERT_TRUE(files.contains(name)) << name;
-      if (content != bytes_of("old")) EXPECT_EQ(content, files.at(name));
+      if (content != bytes_of("old")) {
+        EXPECT_EQ(content, files.at(name));
+      }
     }
     if (finished) {
       EXPECT_EQ(files_in(target), files);

@@ -253,17 +253,5 @@ TEST_F(StreamOutput, TellsWhenTheDiskIsFull) {
                repo::OutOfSpace);
 }
 
-TEST_F(StreamOutput, RefusesContentOfAnotherSize) {
-  TreeEntry stream = store(random_bytes(random, 1000));
-  ++stream.entry.size;
-  Bytes bytes;
-
-  EXPECT_THROW(
-      (void)write_stream(repository, stream, into(bytes), progress, {}),
-      repo::CorruptionError);
-
-  EXPECT_TRUE(bytes.empty());
-}
-
 }  // namespace
 }  // namespace cairn::ingest
