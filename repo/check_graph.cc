@@ -190,7 +190,8 @@ void GraphCheck::look_at_the_rest(const std::stop_token& stop) {
       if (reached_.is_marked(pack.first_row + n)) ++reached;
     }
     if (reached == 0) unneeded.add(pack.size);
-    if (pack.has_differences && reached < pack.row_count) {
+    if (pack.has_differences && reached < pack.row_count &&
+        facts_.is_indexed[i]) {
       look_at_unneeded_rows(pack);
     }
   }

@@ -47,10 +47,10 @@ Bytes changed(Bytes bytes, std::uint64_t seed) {
   return bytes;
 }
 
-void expect_no_damage(Repository& repository) {
+void expect_no_damage(Repository& repository,
+                      CheckLevel level = CheckLevel::data) {
   const auto report =
-      check(repository, {.level = CheckLevel::data, .now = at_hour(9999)}, {},
-            nullptr);
+      check(repository, {.level = level, .now = at_hour(9999)}, {}, nullptr);
   for (const auto& finding : report.findings) {
     // Rows without bases are no damage while nobody needs them, but prune
     // promises more: there are none that an index object names.
@@ -61,8 +61,9 @@ void expect_no_damage(Repository& repository) {
   }
 }
 
-// Packs dead whole, dead in part, in the way of one another; a chain whose
-// middle is forgotten; a session that died with packs but no index.
+// Packs dead whole, of which each leans on the one before; packs dead in part;
+// a chain whose middle is forgotten; a session that died with packs but no
+// index.
 struct Scene {
   Scene() {
     auto repository = test.open();
@@ -80,6 +81,14 @@ struct Scene {
       } else {
         forgotten.push_back(id);
       }
+    }
+    ChunksByPath others;
+    chained.bases = &others;
+    Files other{{"other", noise(3, 8'000)}};
+    for (unsigned i = 0; i < 4; ++i) {
+      forgotten.push_back(
+          write_snapshot(repository, other, at_hour(10 + i), chained));
+      other["other"] = changed(other["other"], 30 + i);
     }
     {
       StateWriter writer(repository);
@@ -255,6 +264,7 @@ TEST(Prune, NeverChangesWhatAKeptSnapshotHolds) {
           (void)prune(repository, options, at_hour(hour), {}, {}, nullptr);
           // Chunks of states that were forgotten are gone as bases.
           bases.clear();
+          expect_no_damage(repository, CheckLevel::structure);
         }
       }
       if (testing::Test::HasFatalFailure()) return;
