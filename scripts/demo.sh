@@ -62,7 +62,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/cairn-demo.XXXXXX")
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-chmod 711 "$work"  # the server's user passes through; each part has its own mode
+chmod 711 "$work"  # the servers' user passes through
 
 # The user's own repositories and servers stay out of this.
 for name in ${!CAIRN_@} ${!PG@}; do unset "$name"; done
@@ -160,6 +160,10 @@ INSERT INTO orders
   SELECT id, 1 + id % 60000, 'open', 10, '2026-09-01', md5(id::text)
   FROM generate_series(280001, 283000) id;
 SQL
+}
+
+generate_dump() {  # DAY
+  awk -v day="$1" -f "$here/demo_dump.awk" >"$work/generated.sql"
 }
 
 start_redis() {
@@ -279,9 +283,9 @@ compare_stream() {  # DAY POSITION NAME
 
 compare_folder() {  # DAY
   local to=$work/restored$1
-  run_cairn restore "$(snapshot_of "$1" 1)" --to "$to"
-  diff -r --no-dereference "$work/day$1/folder" "$to$work/folder"
-  diff <(describe "$work/day$1/folder") <(describe "$to$work/folder")
+  run_cairn restore "$(snapshot_of "$1" 1):$work/folder" --to "$to"
+  diff -r --no-dereference "$work/day$1/folder" "$to"
+  diff <(describe "$work/day$1/folder") <(describe "$to")
   say "day $1, folder: every byte, name, mode, owner and time is the same"
 }
 
@@ -315,7 +319,8 @@ if start_postgres; then
 else
   stop_servers
   say "a database: no PostgreSQL here, so the text of a dump is generated"
-  dump="awk -v day=\"\$(cat '$work/today')\" -f '$here/demo_dump.awk'"
+  generate_dump 1
+  dump="cat '$work/generated.sql'"
 fi
 # Keeps a copy of what it prints, to compare with; fails when the dump fails.
 cat >"$work/dump-shop" <<SCRIPT
@@ -336,15 +341,13 @@ per_day=$((3 + ${#redis} / 3))
 chapter "Day 1: a repository, and the first backup"
 run_cairn init --recovery-key-out "$work/recovery-key"
 day=1
-echo $day >"$work/today"
 back_up_everything
 
 chapter "Day 2: a few changes everywhere, and the second backup"
 change_folder "$work/folder"
-[ -z "$postgres" ] || change_postgres
+if [ -n "$postgres" ]; then change_postgres; else generate_dump 2; fi
 [ -z "$redis" ] || fill_redis 7 103000 100 2
 day=2
-echo $day >"$work/today"
 back_up_everything
 
 chapter "What is stored"
@@ -352,8 +355,8 @@ run_cairn snapshots
 listing=$("$cairn" ls "$(snapshot_of 2 1):$work/folder")
 say "the folder of day 2 begins with:"
 head -n 5 <<<"$listing" | sed 's/^/    /'
-changes=$("$cairn" diff "$(snapshot_of 1 1)" "$(snapshot_of 2 1)")
-say "between the days $(wc -l <<<"$changes") entries of it differ; the first:"
+changes=$("$cairn" diff "$(snapshot_of 1 1)" "$(snapshot_of 2 1)" -q)
+say "what differs in it between the days begins with:"
 head -n 5 <<<"$changes" | sed "s|$work/||g; s/^/    /"
 
 chapter "Verifying: every byte that is stored"

@@ -63,7 +63,8 @@ CREATE FUNCTION pick(row_id bigint, salt bigint, n int) RETURNS int
 -- The same, leaning to small numbers as words and customers do.
 CREATE FUNCTION lean(row_id bigint, salt bigint, n int) RETURNS int
   LANGUAGE sql IMMUTABLE AS
-  $$ SELECT (n * power(pick(row_id, salt, 1000003) / 1000003.0::float8, 3))::int $$;
+  $$ SELECT (n * power(pick(row_id, salt, 1000003) / 1000003.0::float8, 3)
+            )::int $$;
 CREATE FUNCTION word(row_id bigint, salt bigint) RETURNS text
   LANGUAGE sql IMMUTABLE AS
   $$ SELECT (ARRAY[{words}])[1 + lean(row_id, salt, {word_count} - 1)] $$;
@@ -175,7 +176,7 @@ def _pass_a_day(seed, rows, day):
 
 
 def make(dumps, bases, seed, scale):
-    """Fills both folders: dumps with 1.sql to 8.sql, bases with 1.tar to 4.tar."""
+    """Fills `dumps` with 1.sql to 8.sql and `bases` with 1.tar to 4.tar."""
     rows = {table: max(200, int(n * scale)) for table, n in ROWS.items()}
     with throwaway.postgres() as server:
         server.sql("\n".join(_fill(seed, rows)))
