@@ -80,6 +80,7 @@ class Run {
       existing.push_back(pack.id);
     }
     repository.index().restrict_to(existing);
+    misses_packs_ = repository.index().misses_packs();
     if (history_.previous != nullptr) {
       progress_.bytes_total = history_.previous->header.logical_bytes;
     }
@@ -108,15 +109,16 @@ class Run {
   ClaimedBlobs claimed_;
   ChunkCounts counts_;
   PackPublisher publisher_;
+  bool misses_packs_ = false;
   BackupReport report_;
   std::uint64_t entries_ = 0;
 };
 
 repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
-  const PreviousState previous{history_.previous,
-                               [this](const repo::SessionId& id) {
-                                 return history_.valid.contains(id);
-                               }};
+  const PreviousState previous{
+      history_.previous,
+      [this](const repo::SessionId& id) { return history_.valid.contains(id); },
+      misses_packs_};
   const std::size_t max_chunk = std::max<std::size_t>(
       repository_.config().cdc_max, repository_.config().page_chunk);
   BatchLine line(options_.workers * kBatchesPerWorker + kBatchesBeside,
@@ -138,8 +140,9 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
     });
     for (unsigned i = 0; i < options_.workers; ++i) {
       stages.start([&](std::stop_token stage_stop) {
-        ChunkEncoder encoder(repository_, keys_, options_.levels, claimed_,
-                             counts_, progress_);
+        ChunkEncoder encoder(
+            repository_, keys_, options_.levels, claimed_, counts_, progress_,
+            misses_packs_ ? Reuse::only_with_bases : Reuse::what_is_indexed);
         while (const auto batch = line.take_to_encode(stage_stop)) {
           encoder.encode(*batch);
           line.encoded(batch);

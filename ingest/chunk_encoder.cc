@@ -3,6 +3,7 @@
 #include <utility>
 #include <variant>
 
+#include "repo/base_chain.h"
 #include "repo/error.h"
 
 namespace cairn::ingest {
@@ -38,7 +39,7 @@ ChunkEncoder::ChunkEncoder(repo::Repository& repository,
                            repo::SessionKeys& keys,
                            const repo::CompressionLevels& levels,
                            ClaimedBlobs& claimed, ChunkCounts& counts,
-                           repo::Progress& progress)
+                           repo::Progress& progress, Reuse reuse)
     : keyring_(repository.keyring()),
       index_(repository.index()),
       blobs_(repository.blobs()),
@@ -46,8 +47,8 @@ ChunkEncoder::ChunkEncoder(repo::Repository& repository,
       claimed_(claimed),
       counts_(counts),
       progress_(progress),
-      can_read_content_(
-          repository.keyring().can_read(repo::KeyClass::content)) {}
+      can_read_content_(repository.keyring().can_read(repo::KeyClass::content)),
+      reuse_(reuse) {}
 
 void ChunkEncoder::encode(Batch& batch) {
   for (auto& event : batch.events) {
@@ -60,7 +61,7 @@ void ChunkEncoder::encode(Chunk& chunk) {
   chunk.id = keyring_.id_of(repo::BlobKind::content, chunk.plain);
   const bool may_have_base = chunk.bases && can_read_content_ &&
                              chunk.plain.size() >= kMinDifferenceBytes;
-  if (index_.contains(chunk.id) || !claimed_.claim(chunk.id)) {
+  if (is_stored(chunk.id) || !claimed_.claim(chunk.id)) {
     if (may_have_base) chunk.bases->found(chunk.id, chunk.offset);
     return;
   }
@@ -87,6 +88,11 @@ void ChunkEncoder::encode(Chunk& chunk) {
   }
   chunk.encoded = encoder_.encode(repo::BlobKind::content, chunk.id,
                                   chunk.plain, std::nullopt, 0);
+}
+
+bool ChunkEncoder::is_stored(const repo::BlobId& id) const {
+  if (reuse_ == Reuse::what_is_indexed) return index_.contains(id);
+  return repo::is_decodable(index_, repo::BlobKind::content, id);
 }
 
 std::optional<ChunkEncoder::LoadedBase> ChunkEncoder::load_base(

@@ -39,13 +39,18 @@ struct ChunkCounts {
   std::atomic<std::uint64_t> differences = 0;
 };
 
+// Which stored chunks need not be stored again. A difference in a pack that
+// exists is of no use when its base was in one that is gone; to find that out
+// costs a look at every base.
+enum class Reuse { what_is_indexed, only_with_bases };
+
 // Threads        one thread at a time; each worker has its own, and shares what
 //                it borrows.
 class ChunkEncoder {
  public:
   ChunkEncoder(repo::Repository& repository, repo::SessionKeys& keys,
                const repo::CompressionLevels& levels, ClaimedBlobs& claimed,
-               ChunkCounts& counts, repo::Progress& progress);
+               ChunkCounts& counts, repo::Progress& progress, Reuse reuse);
 
   // Fills in what the batch's chunks lack.
   void encode(Batch& batch);
@@ -58,6 +63,7 @@ class ChunkEncoder {
   };
 
   void encode(Chunk& chunk);
+  [[nodiscard]] bool is_stored(const repo::BlobId& id) const;
   [[nodiscard]] std::optional<LoadedBase> load_base(const repo::BlobId& id);
 
   const repo::Keyring& keyring_;
@@ -68,6 +74,7 @@ class ChunkEncoder {
   ChunkCounts& counts_;
   repo::Progress& progress_;
   bool can_read_content_;
+  Reuse reuse_;
 };
 
 }  // namespace cairn::ingest

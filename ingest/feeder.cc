@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "ingest/page_files.h"
+#include "repo/base_chain.h"
 #include "repo/cbor.h"
 #include "repo/error.h"
 #include "repo/node.h"
@@ -185,6 +186,14 @@ struct Feeder::State {
                                         std::move(previous_rows));
   }
 
+  // The rows of what the cache knows, for bases; none when they may be those of
+  // a run that did not commit, which nobody can read.
+  [[nodiscard]] std::vector<repo::Link> bases_in(
+      std::optional<PathState> known) const {
+    if (!known || !previous.is_valid(known->snapshot)) return {};
+    return std::move(known->rows);
+  }
+
   // The rows that the path had in the previous snapshot of the series; none
   // when that cannot be told.
   std::vector<repo::Link> previous_rows_of(std::string_view path) {
@@ -206,12 +215,27 @@ struct Feeder::State {
   }
 
   // Whether the rows may be used again: their snapshot is valid, so that
-  // collection keeps what lies below them, and they are where the index says.
-  [[nodiscard]] bool is_usable(const PathState& state) const {
-    return previous.is_valid(state.snapshot) &&
-           std::ranges::all_of(state.rows, [&](const repo::Link& row) {
-             return repository.index().contains(row.id);
-           });
+  // collection keeps what lies below them, and nothing of it was lost.
+  [[nodiscard]] bool is_usable(const PathState& state) {
+    if (!previous.is_valid(state.snapshot)) return false;
+    if (previous.misses_packs) return is_readable(state.rows);
+    return std::ranges::all_of(state.rows, [&](const repo::Link& row) {
+      return repository.index().contains(row.id);
+    });
+  }
+
+  // Whether every chunk is there as far as the index can tell.
+  [[nodiscard]] bool is_readable(const std::vector<repo::Link>& rows) {
+    bool is_whole = true;
+    try {
+      tree.for_each_chunk(rows, [&](const repo::Link& chunk) {
+        is_whole = repo::is_decodable(repository.index(), chunk.kind, chunk.id);
+        return is_whole ? repo::Visit::go_on : repo::Visit::stop;
+      });
+    } catch (const repo::Error&) {
+      return false;  // a list is gone
+    }
+    return is_whole;
   }
 
   // A source of which nothing will be in the snapshot.
@@ -264,8 +288,7 @@ class Feeder::Visitor : public FileVisitor {
       return;
     }
     ++(known ? state_.report.files_changed : state_.report.files_new);
-    read(entry, seen, path, opener,
-         known ? std::move(known->rows) : std::vector<repo::Link>());
+    read(entry, seen, path, opener, state_.bases_in(std::move(known)));
   }
 
   void other(const repo::Entry& entry) override {
@@ -412,13 +435,8 @@ void Feeder::feed(StreamToBackUp& stream, const repo::Timestamp& now) {
   repo::SourceReport report;
   report.name = stream.name;
   report.kind = stream.kind;
-  std::vector<repo::Link> rows;
-  if (auto known = state.paths.find(stream.name);
-      known && state.is_usable(*known)) {
-    rows = std::move(known->rows);
-  } else {
-    rows = state.previous_rows_of(stream.name);
-  }
+  auto rows = state.bases_in(state.paths.find(stream.name));
+  if (rows.empty()) rows = state.previous_rows_of(stream.name);
   for (const auto& name : folders) {
     repo::Entry folder = entry;
     folder.name = name;

@@ -26,6 +26,9 @@ struct PreviousState {
   const repo::Snapshot* snapshot = nullptr;
   // Which snapshots are valid: rows of no other may be used again.
   std::function<bool(const repo::SessionId&)> is_valid;
+  // Packs that the index names are gone, so that even a valid snapshot may lack
+  // blobs.
+  bool misses_packs = false;
 };
 
 // Threads        one thread.

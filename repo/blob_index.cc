@@ -345,6 +345,12 @@ void BlobIndex::restrict_to(std::span<const PackId> existing) {
   state_->mark_existing();
 }
 
+bool BlobIndex::misses_packs() const {
+  std::shared_lock lock(state_->mutex);
+  return std::ranges::any_of(
+      state_->packs, [](const auto& entry) { return !entry.second.exists; });
+}
+
 void BlobIndex::add(const IndexedPack& pack) {
   std::unique_lock lock(state_->mutex);
   const std::uint32_t number = state_->next_own_number++;

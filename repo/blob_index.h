@@ -55,6 +55,9 @@ class BlobIndex {
   // to be stored anew. Sorted.
   void restrict_to(std::span<const PackId> existing);
 
+  // True if some pack counts as absent.
+  [[nodiscard]] bool misses_packs() const;
+
   // A pack that this process just published. Kept in memory.
   void add(const IndexedPack& pack);
 
