@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <map>
 #include <random>
@@ -630,25 +631,32 @@ TEST_F(Restore, LeavesNoUnfinishedFileWheneverItIsStopped) {
   }
 }
 
+// Cannot be reached any more after so many reads of packs.
+class VanishingStorage : public testing_support::MemoryStorage {
+ public:
+  VanishingStorage(const MemoryStorage& disk, int reads)
+      : MemoryStorage(disk), left_(reads) {}
+
+  void get(std::string_view name, std::uint64_t offset,
+           std::span<std::byte> out) const override {
+    if (name.starts_with("packs/") && left_-- <= 0) {
+      throw repo::StorageUnreachable("the mount is gone");
+    }
+    MemoryStorage::get(name, offset, out);
+  }
+
+ private:
+  mutable std::atomic<int> left_;
+};
+
 TEST_F(Restore, EndsWhenTheStorageIsGone) {
   Files files;
   for (int i = 0; i < 25; ++i) {
     files[std::to_string(i)] = random_bytes(random, 9000);
   }
   const auto snapshot = write(files);
-  class Vanishing : public testing_support::MemoryStorage {
-   public:
-    explicit Vanishing(const MemoryStorage& disk) : MemoryStorage(disk) {}
-    void get(std::string_view name, std::uint64_t offset,
-             std::span<std::byte> out) const override {
-      if (++gets_ > 20) throw repo::StorageUnreachable("the mount is gone");
-      MemoryStorage::get(name, offset, out);
-    }
-
-   private:
-    mutable std::atomic<int> gets_ = 0;
-  };
-  auto opened = stored.open_through(std::make_unique<Vanishing>(stored.disk()));
+  auto opened = stored.open_through(
+      std::make_unique<VanishingStorage>(stored.disk(), 20));
 
   EXPECT_THROW(
       (void)ingest::restore(opened, snapshot, {.target = target}, progress, {}),
@@ -657,6 +665,23 @@ TEST_F(Restore, EndsWhenTheStorageIsGone) {
   for (const auto& [name, content] : files_in(target)) {
     EXPECT_EQ(content, files.at(name));
   }
+}
+
+TEST_F(Restore, DamageThatWasMetIsGraverThanAStorageThatIsGone) {
+  Files files;
+  for (int i = 0; i < 25; ++i) {
+    files[std::to_string(i)] = random_bytes(random, 9000);
+  }
+  const auto snapshot = write(files);
+  const Bytes& first = files.at("0");
+  damage(place_of({first.begin(), first.begin() + 4096}));
+  auto opened = stored.open_through(
+      std::make_unique<VanishingStorage>(stored.disk(), 40));
+
+  EXPECT_THROW(
+      (void)ingest::restore(opened, snapshot, {.target = target, .workers = 1},
+                            progress, {}),
+      repo::CorruptionError);
 }
 
 TEST_F(Restore, FollowsDifferencesToTheirBases) {
