@@ -1,0 +1,238 @@
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <thread>
+
+#include "cli/commands.h"
+#include "cli/context.h"
+#include "cli/interrupt.h"
+#include "cli/printable.h"
+#include "cli/progress_display.h"
+#include "cli/quantity.h"
+#include "cli/time_text.h"
+#include "cli/usage_error.h"
+#include "repo/check.h"
+
+namespace cairn::cli {
+namespace {
+
+struct Options {
+  std::optional<repo::CheckLevel> level;
+  std::optional<repo::PackSubset> subset;
+  bool no_key = false;
+};
+
+repo::CheckLevel parse_level(std::string_view text) {
+  if (text == "index") return repo::CheckLevel::index;
+  if (text == "structure") return repo::CheckLevel::structure;
+  if (text == "data") return repo::CheckLevel::data;
+  throw UsageError("'" + std::string(text) +
+                   "' is none of index, structure, data");
+}
+
+std::string_view name_of(repo::Severity severity) {
+  switch (severity) {
+    case repo::Severity::note:
+      return "note";
+    case repo::Severity::garbage:
+      return "garbage";
+    case repo::Severity::unsupported:
+      return "unsupported";
+    case repo::Severity::damage:
+      return "damage";
+  }
+  return "unknown";
+}
+
+Colour colour_of(repo::Severity severity) {
+  switch (severity) {
+    case repo::Severity::note:
+    case repo::Severity::garbage:
+      return Colour::faint;
+    case repo::Severity::unsupported:
+      return Colour::yellow;
+    case repo::Severity::damage:
+      break;
+  }
+  return Colour::red;
+}
+
+void print_text(const repo::Finding& finding, Context& context) {
+  // Garbage is no news to who asks about damage.
+  const bool is_minor = finding.severity == repo::Severity::note ||
+                        finding.severity == repo::Severity::garbage;
+  if (is_minor &&
+      (context.output.is_quiet() || context.options.verbosity == 0)) {
+    return;
+  }
+  context.output.line(context.output.coloured(colour_of(finding.severity),
+                                              name_of(finding.severity)) +
+                      "  " + std::string(finding.code) + "  " +
+                      printable(finding.object) + ": " +
+                      printable(finding.message));
+  if (!finding.snapshots.empty()) {
+    std::string text;
+    for (const auto& id : finding.snapshots) {
+      text += (text.empty() ? "" : ", ") + id.brief();
+    }
+    context.output.line("        hurts snapshots " + text);
+  }
+  for (const auto& path : finding.paths) {
+    context.output.line("        hurts " + printable(path));
+  }
+}
+
+void print_json(const repo::Finding& finding, Context& context) {
+  Json snapshots = Json::array();
+  for (const auto& id : finding.snapshots) snapshots.add(id.hex());
+  Json paths = Json::array();
+  for (const auto& path : finding.paths) paths.add(path);
+  context.output.json(Json::line("finding", context.now())
+                          .set("severity", name_of(finding.severity))
+                          .set("code", finding.code)
+                          .set("object", finding.object)
+                          .set("message", finding.message)
+                          .set("snapshots", std::move(snapshots))
+                          .set("paths", std::move(paths))
+                          .set("blobs", finding.blobs));
+}
+
+void print_summary(const repo::CheckReport& report, double seconds,
+                   Context& context) {
+  using enum repo::Severity;
+  if (context.output.is_json()) {
+    context.output.json(Json::line("summary", context.now())
+                            .set("damage", report.count(damage))
+                            .set("unsupported", report.count(unsupported))
+                            .set("garbage", report.count(garbage))
+                            .set("notes", report.count(note))
+                            .set("packs", report.packs)
+                            .set("packs_read", report.packs_read)
+                            .set("index_objects", report.index_objects)
+                            .set("snapshots", report.snapshots)
+                            .set("blobs", report.blobs)
+                            .set("bytes_read", report.bytes_read)
+                            .set("seconds", seconds));
+    return;
+  }
+  if (context.output.is_quiet()) return;
+  std::string looked = "looked at " + count_text(report.packs) + " packs";
+  if (report.packs_read > 0) {
+    looked += " (" + count_text(report.packs_read) + " read whole)";
+  }
+  looked += ", " + count_text(report.index_objects) + " index objects, " +
+            count_text(report.snapshots) + " snapshots; read " +
+            size_text(report.bytes_read) + " in " + duration_text(seconds);
+  context.output.line(looked);
+  if (report.count(garbage) > 0) {
+    context.output.line(count_text(report.count(garbage)) +
+                        " things are of no use and of no harm; 'cairn prune' "
+                        "removes them");
+  }
+  if (report.count(damage) > 0) {
+    context.output.line(count_text(report.count(damage)) + " damages");
+  } else if (report.count(unsupported) > 0) {
+    context.output.line(count_text(report.count(unsupported)) +
+                        " things need a newer program; no damage elsewhere");
+  } else {
+    context.output.line("no damage");
+  }
+}
+
+ExitCode code_of(const repo::CheckReport& report) {
+  if (report.count(repo::Severity::damage) > 0) return ExitCode::damage;
+  if (report.count(repo::Severity::unsupported) > 0) return ExitCode::refused;
+  return ExitCode::ok;
+}
+
+ExitCode run(const Options& options, Context& context) {
+  const auto level = options.level.value_or(
+      options.subset ? repo::CheckLevel::data : repo::CheckLevel::structure);
+  if (options.subset && !options.no_key && level != repo::CheckLevel::data) {
+    throw UsageError("check: --subset goes with --level data");
+  }
+  const repo::CheckOptions how{
+      .level = level,
+      .subset = options.subset.value_or(repo::PackSubset{}),
+      .now = context.now(),
+      .threads = std::clamp(std::thread::hardware_concurrency(), 1U, 8U)};
+  const auto began = std::chrono::steady_clock::now();
+  repo::Progress progress;
+  const auto shown = [&](const auto& work) {
+    const Interrupt interrupt;
+    const ProgressDisplay display(context.output, context.options.progress,
+                                  {"check", "packs"}, progress);
+    return work(interrupt.token());
+  };
+  repo::CheckReport report;
+  if (options.no_key) {
+    const auto storage = context.open_storage();
+    report = shown([&](std::stop_token stop) {
+      return repo::check_without_key(*storage, how, stop, &progress);
+    });
+  } else {
+    auto repository = context.open_repository();
+    report = shown([&](std::stop_token stop) {
+      return repo::check(repository, how, stop, &progress);
+    });
+  }
+  for (const auto& finding : report.findings) {
+    if (context.output.is_json()) {
+      print_json(finding, context);
+    } else {
+      print_text(finding, context);
+    }
+  }
+  print_summary(
+      report,
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - began)
+          .count(),
+      context);
+  return code_of(report);
+}
+
+}  // namespace
+
+Command check_command() {
+  const auto options = std::make_shared<Options>();
+  return {
+      .name = "check",
+      .group = CommandGroup::backup,
+      .summary = "look for damage",
+      .text =
+          "Looks for damage, and says which snapshots and paths it hurts. "
+          "Level "
+          "index reads the small objects; structure (the default) follows "
+          "every "
+          "snapshot to every blob it needs; data reads and decodes every byte, "
+          "or those of a subset of the packs. --no-key reads every byte "
+          "without "
+          "any key. Nothing is changed, and backups may go on. Ends with 4 "
+          "when "
+          "there is damage; leftovers of interrupted runs are none.",
+      .examples =
+          "cairn check --level data\n"
+          "cairn check --subset 3/30    # a thirtieth each night\n"
+          "cairn check --no-key",
+      .declare =
+          [options](Flags& flags) {
+            flags.value(
+                "--level", "index|structure|data",
+                [options](std::string_view text) {
+                  options->level = parse_level(text);
+                },
+                "how closely to look");
+            flags.value(
+                "--subset", "5%|3/30|2GiB",
+                [options](std::string_view text) {
+                  options->subset = repo::parse_pack_subset(text);
+                },
+                "read only so much of the data");
+            flags.flag("--no-key", options->no_key,
+                       "what can be told without a key");
+          },
+      .run = [options](Context& context) { return run(*options, context); },
+  };
+}
+
+}  // namespace cairn::cli
