@@ -61,6 +61,9 @@ void require_sense(const Options& options) {
   if (options.from_command && options.arguments.empty()) {
     throw UsageError("backup: --from-command needs a command: -- CMD ARG...");
   }
+  if (!is_stream && std::ranges::count(options.arguments, "") > 0) {
+    throw UsageError("backup: an empty path");
+  }
   if (!is_stream && options.arguments.empty()) {
     throw UsageError(
         "backup: what? Name paths, or use --stdin or --from-command");
@@ -97,21 +100,10 @@ std::string absolute(const std::string& path) {
   return whole.lexically_normal().string();
 }
 
-ingest::FilesToBackUp files_of(const Options& options, const Context& context) {
+ingest::FilesToBackUp files_of(const std::vector<std::string>& paths,
+                               const Options& options, const Context& context) {
   ingest::FilesToBackUp files;
-  std::string missing;
-  for (const auto& path : options.arguments) {
-    if (path.empty()) throw UsageError("backup: an empty path");
-    std::error_code error;
-    if (!fs::exists(fs::symlink_status(path, error))) {
-      missing += (missing.empty() ? "" : ", ") + path;
-    }
-    files.paths.push_back(absolute(path));
-  }
-  if (!missing.empty()) {
-    throw ingest::ProducerFailed("nothing was backed up: there is no " +
-                                 missing);
-  }
+  for (const auto& path : paths) files.paths.push_back(absolute(path));
   files.options.exclude_rules = options.excludes;
   for (const auto& path : options.exclude_files) {
     append_rules(path, files.options.exclude_rules);
@@ -143,7 +135,19 @@ std::vector<ingest::Source> sources_of(const Options& options,
         ingest::StreamToBackUp{*options.as, repo::SourceKind::command,
                                ingest::run_command(options.arguments)});
   } else {
-    sources.emplace_back(files_of(options, context));
+    std::vector<std::string> there;
+    for (const auto& path : options.arguments) {
+      std::error_code error;
+      if (fs::exists(fs::symlink_status(path, error))) {
+        there.push_back(path);
+      } else {
+        // A source of its own, which fails alone.
+        sources.emplace_back(files_of({path}, options, context));
+      }
+    }
+    if (!there.empty()) {
+      sources.emplace_back(files_of(there, options, context));
+    }
   }
   return sources;
 }
@@ -186,7 +190,7 @@ ExitCode dry_run(const Options& options, const std::string& series,
                         " to series " + series);
     return ExitCode::ok;
   }
-  const auto files = files_of(options, context);
+  const auto files = files_of(options.arguments, options, context);
   Count count(context.output);
   const Interrupt interrupt;
   ingest::FileSource(files.paths, files.options).walk(count, interrupt.token());

@@ -33,15 +33,24 @@ std::string joined(const std::vector<std::string>& texts) {
 std::string sources_text(const repo::Snapshot& snapshot) {
   if (!snapshot.record) return "";
   std::vector<std::string> texts;
-  for (const auto& source : snapshot.record->sources) {
-    std::string text = source.kind == repo::SourceKind::files
-                           ? joined(snapshot.record->paths)
-                           : source.name;
-    if (source.status != repo::SourceStatus::complete) {
-      text += " (" + std::string(name_of(source.status)) + ")";
+  const auto add = [&](std::string text, repo::SourceStatus status) {
+    if (status != repo::SourceStatus::complete) {
+      text += " (" + std::string(name_of(status)) + ")";
     }
     texts.push_back(std::move(text));
+  };
+  // The paths are those of all sources of files together.
+  std::optional<repo::SourceStatus> files;
+  for (const auto& source : snapshot.record->sources) {
+    if (source.kind != repo::SourceKind::files) {
+      add(source.name, source.status);
+    } else if (!files) {
+      files = source.status;
+    } else if (*files != source.status) {
+      files = repo::SourceStatus::partial;
+    }
   }
+  if (files) add(joined(snapshot.record->paths), *files);
   return joined(texts);
 }
 
