@@ -185,6 +185,30 @@ TEST(Check, FindsEveryFlippedByte) {
   }
 }
 
+TEST(Check, TellsWhichCopyOfTheConfigIsNotWhatItWas) {
+  SmallRepository small;
+  auto& disk = small.test.disk();
+  const MemoryStorage sound = disk;
+
+  for (const auto name : {kConfigName, kSecondConfigName}) {
+    SCOPED_TRACE(name);
+    for (const bool is_missing : {false, true}) {
+      disk = sound;
+      if (is_missing) {
+        disk.remove(name);
+      } else {
+        disk.flip_bit(name, 30, 0);
+      }
+
+      const auto report = check_at(small.test, CheckLevel::index);
+
+      ASSERT_NE(find(report, "config-differs"), nullptr);
+      EXPECT_EQ(find(report, "config-differs")->object, name);
+      EXPECT_EQ(report.count(Severity::damage), 1U) << text_of(report);
+    }
+  }
+}
+
 TEST(Check, FindsEveryTruncatedObject) {
   SmallRepository small;
   auto& disk = small.test.disk();
