@@ -10,8 +10,8 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
 
 import harness
-from harness import (DAMAGE, FAILED, NO_REPOSITORY, PARTIAL, REFUSED,
-                     SOURCE_FAILED, USAGE, WRONG_KEY, flip)
+from harness import (DAMAGE, FAILED, LOCKED, NO_REPOSITORY, PARTIAL,
+                     REFUSED, SOURCE_FAILED, USAGE, WRONG_KEY, flip)
 
 HOST = os.uname().nodename
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -651,6 +651,17 @@ class Keeping(harness.Case):
         self.assertEqual(summary["type"], "summary")
         self.assertLess(harness.bytes_below(self.repo), before)
         self.assertEqual(self.cat("latest:db"), b"day 5")
+
+    def test_prune_waits_for_a_backup_only_when_it_is_asked_to(self):
+        writer = self.begin_stream(b"x")
+        self.cairn("prune", code=LOCKED)
+        self.cairn("prune", "--wait", "1s", code=LOCKED)
+        process = self.start("-v", "prune", "--wait", "60s")
+        self.assertIn(b"a backup is at work", process.stderr.readline())
+        self.end(writer)
+        self.assertEqual(process.wait(timeout=60), 0)
+        self.cairn("prune", "--trash", "0d")
+        self.cairn("prune", "--trash", "7d", code=USAGE)
 
     def test_forget_can_prune_at_once_and_its_json_stays_one_array(self):
         before = harness.bytes_below(self.repo)
