@@ -1,0 +1,227 @@
+#!/usr/bin/python3
+"""What opens a repository, for what, and how that is changed."""
+
+import os
+
+import harness
+from harness import (OK, PASSPHRASE, REFUSED, WRONG_KEY, MIB, noise)
+
+
+class KeyCase(harness.Case):
+    has_repository = False
+
+    def setUp(self):
+        super().setUp()
+        self.by_passphrase = {"CAIRN_KEY_FILE": None,
+                              "CAIRN_PASSWORD": PASSPHRASE}
+
+    def secret(self, name, data):
+        """A file that only its owner may read."""
+        path = self.folder / name
+        path.write_bytes(data)
+        os.chmod(path, 0o600)
+        return path
+
+    def keys(self):
+        return self.cairn("key", "list", "--json").value
+
+
+class Passphrases(KeyCase):
+    def setUp(self):
+        super().setUp()
+        self.cairn("init", "--no-recovery-key", env=self.by_passphrase)
+
+    def opens(self, code=OK, **env):
+        return self.cairn("snapshots", code=code,
+                          env={"CAIRN_KEY_FILE": None, **env})
+
+    def test_variable_file_and_command_each_open_alone(self):
+        path = self.secret("passphrase", PASSPHRASE.encode() + b"\n")
+        self.opens(CAIRN_PASSWORD=PASSPHRASE)
+        self.assertEqual(self.opens(CAIRN_PASSWORD_FILE=path).err.count("\n"),
+                         1)
+        self.opens(CAIRN_PASSWORD_COMMAND=f"cat {path}")
+        self.opens(CAIRN_PASSWORD_COMMAND=f"printf '{PASSPHRASE}'")
+
+    def test_a_wrong_one_is_told_from_none(self):
+        wrong = self.opens(code=WRONG_KEY, CAIRN_PASSWORD="wrong")
+        self.assertIn("passphrase", wrong.err)
+        none = self.opens(code=WRONG_KEY)
+        self.assertIn("CAIRN_PASSWORD_FILE", none.err)
+        for env in ({"CAIRN_PASSWORD_FILE": self.folder / "nowhere"},
+                    {"CAIRN_PASSWORD_FILE": self.secret("empty", b"\n")},
+                    {"CAIRN_PASSWORD_COMMAND": "false"},
+                    {"CAIRN_PASSWORD_COMMAND": "true"},
+                    {"CAIRN_PASSWORD": PASSPHRASE + " "},
+                    {"CAIRN_PASSWORD": PASSPHRASE.upper()}):
+            with self.subTest(env):
+                self.opens(code=WRONG_KEY, **env)
+
+    def test_a_key_file_comes_first(self):
+        self.opens(code=WRONG_KEY, CAIRN_PASSWORD=PASSPHRASE,
+                   CAIRN_KEY_FILE=self.folder / "nowhere")
+
+    def test_a_file_that_others_may_read_is_warned_about(self):
+        path = self.secret("passphrase", PASSPHRASE.encode())
+        os.chmod(path, 0o644)
+        self.assertIn("chmod 600", self.opens(CAIRN_PASSWORD_FILE=path).err)
+
+    def test_the_passphrase_can_be_changed(self):
+        new = self.secret("new", b"another \xff\xfe one\n")
+        old, = self.cairn("key", "list", "--json").value
+        self.cairn("key", "add", env={**self.by_passphrase,
+                                      "CAIRN_NEW_PASSWORD_FILE": new})
+        with_new = {"CAIRN_KEY_FILE": None, "CAIRN_PASSWORD_FILE": new}
+        self.cairn("key", "remove", old["id"][:8], env=with_new)
+        self.opens(code=WRONG_KEY, CAIRN_PASSWORD=PASSPHRASE)
+        self.opens(CAIRN_PASSWORD_FILE=new)
+
+
+class KeyFiles(KeyCase):
+    def setUp(self):
+        super().setUp()
+        self.cairn("init", "--recovery-key-out", self.key)
+        self.back_up_bytes(b"content")
+
+    def test_a_recovery_key_is_a_private_file_that_opens_alone(self):
+        self.assertEqual(self.key.stat().st_mode & 0o7777, 0o600)
+        self.assertTrue(self.key.read_text().startswith("CAIRN-KEY-1 "))
+        self.assertEqual([k["method"] for k in self.keys()], ["key file"])
+
+    def test_passphrase_and_recovery_key_open_the_same(self):
+        repo = {"CAIRN_REPO": self.folder / "both", **self.by_passphrase}
+        recovery = self.folder / "recovery"
+        self.cairn("init", "--recovery-key-out", recovery, env=repo)
+        self.back_up_bytes(b"both", env=repo)
+        self.assertEqual(self.cat("latest:data", env={
+            **repo, "CAIRN_PASSWORD": None, "CAIRN_KEY_FILE": recovery}),
+            b"both")
+
+    def test_a_key_file_is_never_overwritten(self):
+        mine = self.folder / "mine"
+        mine.write_text("precious")
+        for words in (["key", "add", "--key-file-out", mine],
+                      ["-r", self.folder / "other", "init",
+                       "--recovery-key-out", mine]):
+            ran = self.cairn(*words, code=(1, REFUSED))
+            self.assertIn(str(mine), ran.err)
+        self.assertEqual(mine.read_text(), "precious")
+        self.assertEqual(len(self.keys()), 1)
+        self.assertFalse((self.folder / "other" / "config").exists())
+
+    def test_a_second_key_opens_until_it_is_removed(self):
+        second = self.folder / "second"
+        self.cairn("key", "add", "--key-file-out", second, "--label", "web 1")
+        env = {"CAIRN_KEY_FILE": second}
+        self.assertEqual(self.cat("latest:data", env=env), b"content")
+        key, = [k for k in self.keys() if k["label"] == "web 1"]
+        self.assertEqual((key["role"], key["method"]), ("owner", "key file"))
+        self.assertIn("web 1", self.cairn("key", "list").text)
+
+        self.cairn("key", "remove", key["id"])
+
+        self.cairn("cat", "latest:data", env=env, code=WRONG_KEY)
+        self.assertEqual(self.cat("latest:data"), b"content")
+
+    def test_the_owner_s_last_key_stays(self):
+        self.cairn("key", "add", "--role", "write", "--key-file-out",
+                   self.folder / "write")
+        owner, = [k for k in self.keys() if k["role"] == "owner"]
+        self.cairn("-y", "key", "remove", owner["id"], code=REFUSED)
+        self.assertEqual(len(self.keys()), 2)
+
+    def test_a_key_of_another_repository_opens_nothing(self):
+        other = self.folder / "other.key"
+        self.cairn("-r", self.folder / "other", "init", "--recovery-key-out",
+                   other, env={"CAIRN_KEY_FILE": other})
+        self.cairn("snapshots", env={"CAIRN_KEY_FILE": other}, code=WRONG_KEY)
+
+    def test_a_mistyped_key_file_is_told_from_a_wrong_one(self):
+        text = self.key.read_text()
+        at = len("CAIRN-KEY-1 ") + 3
+        digit = "0" if text[at] != "0" else "1"
+        typo = self.secret("typo", (text[:at] + digit + text[at + 1:]).encode())
+        ran = self.cairn("snapshots", env={"CAIRN_KEY_FILE": typo},
+                         code=WRONG_KEY)
+        self.assertIn("not a key file", ran.err)
+        shouted = self.secret("shouted", b"  " + text.upper().encode() + b"\n")
+        self.cairn("snapshots", env={"CAIRN_KEY_FILE": shouted})
+
+    def test_a_lost_state_folder_starts_a_new_chain(self):
+        one, = self.snapshots()
+        self.env["XDG_STATE_HOME"] = str(self.folder / "other state")
+        self.back_up_bytes(b"content 2")
+        one, two = self.snapshots()
+        self.assertNotEqual(one["signer_key"], two["signer_key"])
+        self.assertEqual((one["sequence"], two["sequence"]), (0, 0))
+        self.assert_sound()
+
+
+class WriteRole(KeyCase):
+    """A machine that may add and nothing else."""
+
+    def setUp(self):
+        super().setUp()
+        self.cairn("init", "--recovery-key-out", self.key)
+        self.data = noise(3 * MIB)
+        self.back_up_bytes(self.data, "secret.bin")
+        writer = self.folder / "writer.key"
+        self.cairn("key", "add", "--role", "write", "--key-file-out", writer)
+        self.writer = {"CAIRN_KEY_FILE": writer,
+                       "CAIRN_CACHE_DIR": self.folder / "writer cache",
+                       "XDG_STATE_HOME": self.folder / "writer state"}
+
+    def test_it_backs_up_and_deduplicates_and_the_owner_reads_it(self):
+        told = self.backup("--stdin", "--as", "more.bin",
+                           stdin=self.data + b"and more", env=self.writer)
+        self.assertLess(told["new_bytes"], MIB)
+        self.assertTrue(self.cat("latest:more.bin") == self.data + b"and more")
+        self.assertEqual(self.snapshots()[-1]["signer_role"], "write")
+        self.assert_sound()
+
+    def test_it_backs_up_files_again_and_again(self):
+        top = self.folder / "tree"
+        top.mkdir()
+        for i in range(5):
+            (top / f"{i}").write_bytes(noise(100000, i))
+            self.backup(top, env=self.writer)
+        self.restore(f"latest:{top}", self.folder / "out")
+        self.assert_same_trees(top, self.folder / "out")
+
+    def test_it_reads_neither_contents_nor_names(self):
+        self.back_up_bytes(b"x", "other")
+        one, two = (s["id"] for s in self.snapshots())
+        for words in (["cat", f"{one}:secret.bin"], ["ls", one],
+                      ["restore", one, "--to", self.folder / "out"],
+                      ["find", "secret*"], ["diff", one, two]):
+            with self.subTest(words):
+                ran = self.cairn(*words, env=self.writer, code=WRONG_KEY)
+                self.assertNotIn(b"secret.bin", ran.out)
+        self.assertFalse((self.folder / "out/secret.bin").exists())
+
+    def test_it_lists_times_and_sizes_only(self):
+        ran = self.cairn("snapshots", "--json", env=self.writer)
+        self.assertEqual(len(ran.value), 1)
+        self.assertNotIn(b"secret.bin", ran.out)
+        self.cairn("snapshots", env=self.writer)
+
+    def test_it_removes_nothing_and_lets_nobody_in(self):
+        snap = self.snapshots()[0]["id"]
+        before = {f: self.objects(f) for f in ("packs", "snapshots", "marks",
+                                               "keys", "index")}
+        for words in (["forget", "-y", snap], ["prune"],
+                      ["forget", "--keep-last", "1"],
+                      ["hold", "add", snap], ["repair", "index"],
+                      ["key", "add", "--key-file-out", self.folder / "new"],
+                      ["key", "remove", self.keys()[0]["id"]]):
+            with self.subTest(words):
+                self.cairn(*words, env=self.writer, code=WRONG_KEY)
+        self.assertEqual(before, {f: self.objects(f) for f in before})
+        self.assertFalse((self.folder / "new").exists())
+
+    def test_it_checks_what_it_can_read(self):
+        self.cairn("check", "--level", "structure", env=self.writer)
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,130 @@
+"""Throwaway PostgreSQL and Redis servers: each in a folder of its own, on a
+unix socket in it, and gone with the test. No server that already runs is
+touched."""
+
+import os
+import pathlib
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import unittest
+
+from harness import IS_ROOT, wait_until
+
+
+def postgres_folder():
+    """Where the programs of PostgreSQL 15 are."""
+    debian = "/usr/lib/postgresql/15/bin"
+    if os.path.exists(debian + "/initdb"):
+        return debian
+    found = shutil.which("initdb")
+    return os.path.dirname(os.path.realpath(found)) if found else None
+
+
+needs_postgres = unittest.skipUnless(
+    postgres_folder() and shutil.which("psql"), "PostgreSQL is not installed")
+needs_redis = unittest.skipUnless(
+    shutil.which("redis-server") and shutil.which("redis-check-rdb"),
+    "Redis is not installed")
+
+
+class Server:
+    """Its folder, short enough for a socket's path, and its process. PostgreSQL
+    refuses to run as root, so root runs servers as somebody else."""
+
+    def __init__(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="cairn-e2e-db-"))
+        self.prefix = []
+        self.process = None
+        if IS_ROOT:
+            try:
+                user = pwd.getpwnam("postgres")
+            except KeyError:
+                user = pwd.getpwnam("nobody")
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
+            self.prefix = ["setpriv", f"--reuid={user.pw_uid}",
+                           f"--regid={user.pw_gid}", "--clear-groups", "--"]
+
+    def run(self, *words, **how):
+        return subprocess.run([*self.prefix, *words], check=True,
+                              cwd=self.folder, capture_output=True,
+                              timeout=120, **how).stdout
+
+    def start(self, *words, is_up):
+        with open(self.folder / "server.log", "wb") as log:
+            self.process = subprocess.Popen(
+                [*self.prefix, *words], cwd=self.folder, stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL)
+        try:
+            wait_until(is_up, f"{words[0]} to answer")
+        except BaseException:
+            print((self.folder / "server.log").read_text())
+            self.stop()
+            raise
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)  # a fast, clean shutdown
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Postgres(Server):
+    def __init__(self):
+        super().__init__()
+        self.programs = postgres_folder()
+        self.run(self.program("initdb"), "-D", "data", "-A", "trust", "-U",
+                 "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+        self.start(self.program("postgres"), "-D", "data", "-k", self.folder,
+                   "-c", "listen_addresses=", "-c", "fsync=off", "-c",
+                   "shared_buffers=16MB", is_up=self.is_up)
+
+    def program(self, name):
+        return os.path.join(self.programs, name)
+
+    def is_up(self):
+        return subprocess.run(
+            [self.program("pg_isready"), "-q", *self.where()],
+            check=False).returncode == 0
+
+    def where(self, *words):
+        """The words by which PostgreSQL's programs find this server."""
+        return ["-h", str(self.folder), "-U", "postgres", *words]
+
+    def sql(self, database, text):
+        return self.run("psql", *self.where("-d", database, "-X", "-q", "-A",
+                                            "-t", "-v", "ON_ERROR_STOP=1"),
+                        input=text.encode()).decode().strip()
+
+
+class Redis(Server):
+    def __init__(self):
+        super().__init__()
+        self.socket = self.folder / "socket"
+        self.start("redis-server", "--port", "0", "--unixsocket", self.socket,
+                   "--unixsocketperm", "777", "--dir", self.folder, "--save",
+                   "", "--appendonly", "no", "--daemonize", "no",
+                   is_up=self.is_up)
+
+    def is_up(self):
+        return self.socket.exists() and subprocess.run(
+            ["redis-cli", "-s", self.socket, "ping"], check=False,
+            capture_output=True).stdout == b"PONG\n"
+
+    def ask(self, *words):
+        return self.run("redis-cli", "-s", self.socket, *words).decode().strip()
+
+    def fill(self, text):
+        """Commands, one per line."""
+        self.run("redis-cli", "-s", self.socket, "--pipe", input=text.encode())
+
+    def saved(self):
+        """The bytes of the RDB file of this moment."""
+        self.ask("save")
+        return (self.folder / "dump.rdb").read_bytes()
