@@ -97,8 +97,12 @@ struct Assembler::State {
     content.reset();
     tree.add(event.entry, rows);
     ++entries;
-    paths.remember(event.path, {session, event.settled_state,
-                                event.entry.profile, event.entry.holes, rows});
+    paths.remember(event.path, {.snapshot = session,
+                                .older_snapshot = {},
+                                .settled_state = event.settled_state,
+                                .profile = event.entry.profile,
+                                .holes = event.entry.holes,
+                                .rows = rows});
   }
 
   void operator()(ContentFails&) { content.reset(); }

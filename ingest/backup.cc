@@ -220,6 +220,17 @@ void Run::commit(const repo::Link& root, std::span<const Source> sources) {
   report_.snapshot = session_;
 }
 
+// For what comes after the outcome of a run is decided, and must not change it.
+// A registration that cannot be taken back is fenced by the next prune; packs
+// without an index are stored again.
+template <typename Step>
+void as_far_as_possible(Step step) {
+  try {
+    step();
+  } catch (const repo::Error&) {
+  }
+}
+
 }  // namespace
 
 BackupReport back_up(repo::Repository& repository, std::vector<Source> sources,
@@ -243,21 +254,14 @@ BackupReport back_up(repo::Repository& repository, std::vector<Source> sources,
         });
     if (failed < std::ssize(report.sources)) run->commit(root, sources);
   } catch (const repo::Cancelled&) {
-    if (run) run->keep_what_is_stored();
-    session.end();
+    if (run) as_far_as_possible([&] { run->keep_what_is_stored(); });
+    as_far_as_possible([&] { session.end(); });
     throw;
   } catch (...) {
-    // Ends the registration where that is still possible; where it is not, the
-    // next prune fences it.
-    try {
-      session.end();
-    } catch (const repo::Error&) {
-    }
+    as_far_as_possible([&] { session.end(); });
     throw;
   }
-  session.end();
-  // After the commit: until then the paths' states name a snapshot that is not
-  // valid, and nobody would use them.
+  as_far_as_possible([&] { session.end(); });
   run->remember_paths();
   return std::move(run->report());
 }

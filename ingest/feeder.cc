@@ -190,7 +190,7 @@ struct Feeder::State {
   // a run that did not commit, which nobody can read.
   [[nodiscard]] std::vector<repo::Link> bases_in(
       std::optional<PathState> known) const {
-    if (!known || !previous.is_valid(known->snapshot)) return {};
+    if (!known || !is_valid(*known)) return {};
     return std::move(known->rows);
   }
 
@@ -214,10 +214,16 @@ struct Feeder::State {
     return {};
   }
 
+  // Whether a snapshot that holds the rows is valid.
+  [[nodiscard]] bool is_valid(const PathState& state) const {
+    return previous.is_valid(state.snapshot) ||
+           (state.older_snapshot && previous.is_valid(*state.older_snapshot));
+  }
+
   // Whether the rows may be used again: their snapshot is valid, so that
   // collection keeps what lies below them, and nothing of it was lost.
   [[nodiscard]] bool is_usable(const PathState& state) {
-    if (!previous.is_valid(state.snapshot)) return false;
+    if (!is_valid(state)) return false;
     if (previous.misses_packs) return is_readable(state.rows);
     return std::ranges::all_of(state.rows, [&](const repo::Link& row) {
       return repository.index().contains(row.id);
@@ -314,6 +320,9 @@ class Feeder::Visitor : public FileVisitor {
     WholeEntry whole{entry, std::string(path), std::nullopt};
     whole.entry.holes = known.holes;
     whole.entry.profile = known.profile;
+    if (state_.previous.is_valid(known.snapshot)) {
+      known.older_snapshot = known.snapshot;
+    }
     known.snapshot = state_.session;
     whole.state = std::move(known);
     state_.push(std::move(whole));

@@ -15,9 +15,18 @@ constexpr char kPathPrefix = 'f';
 constexpr std::size_t kKeyBytes = 16;
 constexpr std::chrono::seconds kPatience{20};
 
+// What a run over millions of files may hold back. Writing costs some ten
+// milliseconds, whatever there is to write.
+constexpr std::size_t kMaxPendingBytes = std::size_t{8} << 20;
+
 std::string encode(const PathState& state) {
   repo::CborWriter out;
   out.bytes(state.snapshot.bytes);
+  if (state.older_snapshot) {
+    out.bytes(state.older_snapshot->bytes);
+  } else {
+    out.null();
+  }
   if (const auto& file = state.settled_state) {
     out.array(5).uint(file->size);
     repo::write_time(out, file->modified);
@@ -39,6 +48,9 @@ PathState decode(std::string_view value) {
   repo::CborReader in(std::as_bytes(std::span(value)), "path cache");
   PathState state;
   state.snapshot.bytes = in.fixed<repo::SessionId::kBytes>();
+  if (!in.skip_null()) {
+    state.older_snapshot = repo::SessionId{in.fixed<repo::SessionId::kBytes>()};
+  }
   if (!in.skip_null()) {
     FileState file;
     in.array_of(5);
@@ -77,24 +89,31 @@ std::string PathCache::key_of(std::string_view path) const {
 }
 
 std::optional<PathState> PathCache::find(std::string_view path) const {
-  const auto value = store_.get(key_of(path));
-  if (!value) return std::nullopt;
   try {
-    return decode(*value);
+    const auto value = store_.get(key_of(path));
+    return value ? std::optional(decode(*value)) : std::nullopt;
   } catch (const repo::Error&) {
-    return std::nullopt;  // written by another version of the cache
+    return std::nullopt;  // damaged, or written by another version
   }
 }
 
 void PathCache::remember(std::string_view path, const PathState& state) {
   pending_.emplace_back(key_of(path), encode(state));
+  pending_bytes_ += sizeof pending_.back() + pending_.back().second.size();
+  if (pending_bytes_ >= kMaxPendingBytes) flush();
 }
 
 void PathCache::flush() {
-  (void)store_.write(kPatience, [&](repo::IndexStore::Writer& writer) {
-    for (const auto& [key, value] : pending_) writer.put(key, value);
-  });
+  try {
+    // Others may be writing for longer than this is worth.
+    (void)store_.write(kPatience, [&](repo::IndexStore::Writer& writer) {
+      for (const auto& [key, value] : pending_) writer.put(key, value);
+    });
+  } catch (const repo::Error&) {
+    // A full disk under the cache, say.
+  }
   pending_.clear();
+  pending_bytes_ = 0;
 }
 
 }  // namespace cairn::ingest

@@ -22,6 +22,9 @@ struct PathState {
   // The snapshot that holds these rows. They are safe to use again only while
   // it is valid: then collection keeps all that lies below them.
   repo::SessionId snapshot;
+  // An older one that held them already: what counts when the run that passed
+  // the file by never committed.
+  std::optional<repo::SessionId> older_snapshot;
   // Nothing: the file could have changed unseen (see is_settled), or is a
   // stream; its rows serve as bases, but it has to be read.
   std::optional<FileState> settled_state;
@@ -32,7 +35,11 @@ struct PathState {
   bool operator==(const PathState&) const = default;
 };
 
+// Memory: a few MiB of states that are not written yet.
+//
 // Threads        find() from many threads; the others one thread at a time.
+// Failure        none: what cannot be read is not known, and what cannot be
+//                written is read from its file again the next time.
 class PathCache {
  public:
   // Borrows the store.
@@ -40,12 +47,12 @@ class PathCache {
 
   [[nodiscard]] std::optional<PathState> find(std::string_view path) const;
 
-  // Kept in memory until flush().
+  // Kept in memory until there is much of it, or flush().
   void remember(std::string_view path, const PathState& state);
-  [[nodiscard]] std::size_t pending() const noexcept { return pending_.size(); }
+  [[nodiscard]] std::size_t pending_bytes() const noexcept {
+    return pending_bytes_;
+  }
 
-  // Writes what is pending. When another process is writing for long, it is
-  // dropped: the next backup reads those files again.
   void flush();
 
  private:
@@ -54,6 +61,7 @@ class PathCache {
   repo::IndexStore& store_;
   std::string series_;
   std::vector<std::pair<std::string, std::string>> pending_;
+  std::size_t pending_bytes_ = 0;
 };
 
 }  // namespace cairn::ingest

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "crypto/random.h"
 #include "repo/error.h"
 
 namespace cairn::repo {
@@ -38,7 +39,9 @@ void sync_folder_of(const fs::path& path) {
 // Whole and durable under its name, or not there: written aside, synced,
 // linked. False: another process was first.
 bool create_file(const fs::path& path, std::string_view text) {
-  const fs::path aside = path.string() + "." + std::to_string(::getpid());
+  // No process id: two containers that share the folder may have the same.
+  const fs::path aside =
+      path.string() + "." + crypto::to_hex(crypto::random_array<8>());
   const int fd =
       ::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (fd < 0) fail(aside, "cannot create");

@@ -17,8 +17,7 @@
 
 namespace cairn::repo {
 
-// Threads        get() and for_each() from many threads, also during write();
-//                write() and clear() one at a time.
+// Threads        all members from many threads; write() and clear() take turns.
 class IndexStore {
  public:
   // Creates the folder and the store where they are absent.

@@ -6,13 +6,11 @@
 
 #include <algorithm>
 #include <fstream>
-#include <set>
 
 #include "repo/error.h"
 #include "repo/index_object.h"
 #include "repo/mark.h"
 #include "repo/pack_format.h"
-#include "repo/pack_reader.h"
 #include "tests/support/backup_site.h"
 #include "tests/support/faulty_storage.h"
 #include "tests/support/watched_reads.h"
@@ -48,14 +46,6 @@ class BackupOfUnchangedFiles : public ::testing::Test {
     (void)repo::publish_mark(
         repository.storage(), repository.keyring(), repository.signer(),
         {repo::MarkAction::forget, *report.snapshot, file_clock_now(), "", {}});
-  }
-
-  [[nodiscard]] std::set<repo::PackId> packs() {
-    std::set<repo::PackId> ids;
-    for (const auto& pack : repo::list_packs(site_.disk())) {
-      ids.insert(pack.id);
-    }
-    return ids;
   }
 
   void expect_stored_as_it_is(const StoredTree& tree) const {
@@ -139,7 +129,7 @@ TEST_F(BackupOfUnchangedFiles, RemembersNoneThatMayHaveChangedUnseen) {
 
 TEST_F(BackupOfUnchangedFiles, UsesNothingOfAForgottenSnapshot) {
   const auto first = back_up_settled();
-  const auto old_packs = packs();
+  const auto old_packs = packs_in(site_.disk());
   forget(first);
 
   const auto again = back_up();
@@ -222,7 +212,7 @@ TEST_F(BackupOfUnchangedFiles, FindsBasesWithoutItsCache) {
 // What a disk lost is not used again: the file is still there to read.
 TEST_F(BackupOfUnchangedFiles, StoresAnewWhatLiesInPacksThatAreGone) {
   (void)back_up_settled();
-  const auto all = packs();
+  const auto all = packs_in(site_.disk());
   const MemoryStorage whole = site_.disk();
   for (const auto& lost : all) {
     site_.disk() = whole;
@@ -245,7 +235,7 @@ TEST_F(BackupOfUnchangedFiles, StoresAnewWhatLiesInPacksThatAreGone) {
 
 TEST_F(BackupOfUnchangedFiles, StoresAnewADifferenceWhoseBaseIsGone) {
   (void)back_up_settled();
-  const auto bases = packs();
+  const auto bases = packs_in(site_.disk());
   std::fstream(big(), std::ios::in | std::ios::out) << "changed";
   EXPECT_EQ(back_up_settled().differences, 1u);
   for (const auto& pack : bases) site_.disk().remove(repo::pack_name(pack));

@@ -9,7 +9,11 @@
 #include <thread>
 #include <utility>
 
+#include "repo/check.h"
 #include "repo/error.h"
+#include "repo/index_object.h"
+#include "repo/pack_reader.h"
+#include "repo/session.h"
 #include "tests/support/faulty_storage.h"
 
 namespace cairn::testing_support {
@@ -122,6 +126,25 @@ repo::Repository BackupSite::open_elsewhere() {
   return open_with(disk_, repo::Role::owner, cache);
 }
 
+void BackupSite::keep() {
+  kept_disk_ = disk_;
+  fs::remove_all(folder_ / "kept");
+  fs::create_directory(folder_ / "kept");
+  for (const char* name : {"cache", "state"}) {
+    fs::copy(folder_ / name, folder_ / "kept" / name,
+             fs::copy_options::recursive);
+  }
+}
+
+void BackupSite::go_back() {
+  disk_ = kept_disk_;
+  for (const char* name : {"cache", "state"}) {
+    fs::remove_all(folder_ / name);
+    fs::copy(folder_ / "kept" / name, folder_ / name,
+             fs::copy_options::recursive);
+  }
+}
+
 void BackupSite::lose_cache() { fs::remove_all(cache_folder()); }
 
 fs::path BackupSite::cache_folder() const { return folder_ / "cache"; }
@@ -208,6 +231,47 @@ std::vector<StoredSnapshot> read_all_snapshots(BackupSite& site) {
         {valid.snapshot, read_tree(repository, valid.snapshot.header.root)});
   }
   return all;
+}
+
+std::vector<std::string> damage_in(BackupSite& site) {
+  auto repository = site.open_elsewhere();
+  repo::CheckOptions options;
+  options.level = repo::CheckLevel::data;
+  options.now = ingest::file_clock_now();
+  std::vector<std::string> damage;
+  for (const auto& finding : check(repository, options, {}, nullptr).findings) {
+    if (finding.severity != repo::Severity::damage &&
+        finding.severity != repo::Severity::unsupported) {
+      continue;
+    }
+    damage.push_back(std::string(finding.code) + ": " + finding.object + ": " +
+                     finding.message);
+  }
+  return damage;
+}
+
+std::set<repo::PackId> packs_in(const repo::Storage& storage) {
+  std::set<repo::PackId> ids;
+  for (const auto& pack : repo::list_packs(storage)) ids.insert(pack.id);
+  return ids;
+}
+
+std::set<repo::PackId> indexed_packs_in(BackupSite& site) {
+  auto repository = site.open_elsewhere();
+  std::set<repo::PackId> ids;
+  for (const auto& id : repo::list_indexes(repository.storage())) {
+    for (const auto& pack :
+         repo::read_index(repository.storage(), repository.keyring(), id)
+             .packs) {
+      ids.insert(pack.id);
+    }
+  }
+  return ids;
+}
+
+std::size_t sessions_in(BackupSite& site) {
+  auto repository = site.open_elsewhere();
+  return repo::read_sessions(repository.storage(), repository.keyring()).size();
 }
 
 StoredTree read_newest(BackupSite& site) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,8 +47,12 @@ class BackupSite {
   [[nodiscard]] repo::Repository open_as(repo::Role role);
   [[nodiscard]] repo::Repository open_elsewhere();
 
-  // Requires: nobody has it open.
+  // Requires for all of these: nobody has it open.
   void lose_cache();
+  // Repository and machine as they were when they were kept, to try many things
+  // from one beginning.
+  void keep();
+  void go_back();
   [[nodiscard]] std::filesystem::path cache_folder() const;
 
  private:
@@ -56,6 +61,7 @@ class BackupSite {
                                            const std::filesystem::path& cache);
 
   MemoryStorage disk_;
+  MemoryStorage kept_disk_;
   TempFolder folder_;
   unsigned elsewhere_ = 0;
   repo::Keyring keyring_;
@@ -123,6 +129,17 @@ struct StoredSnapshot {
   StoredTree tree;
 };
 [[nodiscard]] std::vector<StoredSnapshot> read_all_snapshots(BackupSite& site);
+
+// What check finds at level data, garbage and notes left out: nothing, in a
+// sound repository.
+[[nodiscard]] std::vector<std::string> damage_in(BackupSite& site);
+
+// Packs, and those that index objects name.
+[[nodiscard]] std::set<repo::PackId> packs_in(const repo::Storage& storage);
+[[nodiscard]] std::set<repo::PackId> indexed_packs_in(BackupSite& site);
+
+// Of registered writers.
+[[nodiscard]] std::size_t sessions_in(BackupSite& site);
 
 // The tree of the newest.
 [[nodiscard]] StoredTree read_newest(BackupSite& site);
