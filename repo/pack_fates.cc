@@ -169,8 +169,8 @@ class Decision {
         if (pack != i && goes(pack)) bases.push_back(pack);
       });
       std::ranges::sort(bases);
-      const auto repeated = std::ranges::unique(bases);
-      bases.erase(repeated.begin(), repeated.end());
+      // Not std::ranges::unique: clang 14 cannot compile libstdc++'s.
+      bases.erase(std::unique(bases.begin(), bases.end()), bases.end());
       for (const std::size_t pack : bases) ++dependents[pack];
     }
     std::deque<std::size_t> ready;

@@ -113,8 +113,10 @@ std::vector<ConfirmedCopy> ConfirmedCopies::find(BlobKind kind,
     return std::pair(copy.copy.row.depth, copy.row);
   });
   // A pack that this process published may be known twice.
-  const auto repeated = std::ranges::unique(confirmed, {}, &ConfirmedCopy::row);
-  confirmed.erase(repeated.begin(), repeated.end());
+  const auto repeated =
+      std::unique(confirmed.begin(), confirmed.end(),
+                  [](const auto& a, const auto& b) { return a.row == b.row; });
+  confirmed.erase(repeated, confirmed.end());
   return confirmed;
 }
 
