@@ -8,7 +8,8 @@ import signal
 import subprocess
 
 import harness
-from harness import MIB, PARTIAL, SOURCE_FAILED, needs, noise, settle
+from harness import (MIB, PARTIAL, SOURCE_FAILED, needs, needs_root, noise,
+                     settle)
 from odd_tree import at_time
 
 
@@ -49,6 +50,7 @@ class Unchanged(harness.Case):
         self.assert_restores()
 
     @needs("strace")
+    @needs_root  # a process that holds keys cannot be looked into by others
     def test_not_one_byte_of_an_unchanged_file_is_read(self):
         log = self.folder / "calls"
         trace = ["strace", "-f", "-qq", "-e", "trace=openat", "-o", log]
@@ -193,6 +195,7 @@ class Unreadable(harness.Case):
         self.assertEqual(self.snapshots(), [])
 
 
+@needs_root  # to see which file a process that holds keys has open
 class UnderItsEyes(harness.Case):
     """Things happen while the first, large file is being read."""
 

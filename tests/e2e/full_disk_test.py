@@ -1,0 +1,122 @@
+#!/usr/bin/python3
+"""On a full disk what is there stays readable, and forgetting and pruning make
+room again."""
+
+import os
+import subprocess
+
+import harness
+from harness import MIB, NO_SPACE, needs_root, noise
+
+
+@needs_root
+class FullDisk(harness.Case):
+    has_repository = False
+
+    def setUp(self):
+        super().setUp()
+        self.disk = self.folder / "disk"
+        self.disk.mkdir()
+        ran = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=24m", "none", self.disk],
+            capture_output=True, check=False)
+        if ran.returncode != 0:
+            self.skipTest("mount: " + ran.stderr.decode().strip())
+        # Before the folder is removed.
+        self.addCleanup(harness.unmounted, self.disk)
+        self.repo = self.disk / "repo"
+        self.env["CAIRN_REPO"] = str(self.repo)
+        self.cairn("init", "--recovery-key-out", self.key)
+
+    def content(self, i):
+        return noise(4 * MIB, i)
+
+    def fill(self):
+        """Backs up until the disk is full. Answers how many are whole."""
+        for i in range(20):
+            ran = self.cairn("backup", "--stdin", "--as", "db",
+                             stdin=self.content(i), code=(0, NO_SPACE))
+            if ran.code == NO_SPACE:
+                self.assertIn("error", ran.err)
+                return i
+        self.fail("the disk is never full")
+
+    def stuff(self):
+        """Takes what is left of the disk, to the last byte."""
+        with open(self.disk / "stuffing", "wb", buffering=0) as file:
+            try:
+                while file.write(bytes(4096)):
+                    pass
+            except OSError:
+                pass
+
+    def free(self):
+        status = os.statvfs(self.disk)
+        return status.f_bavail * status.f_frsize
+
+    def test_what_is_whole_stays_readable(self):
+        count = self.fill()
+        self.assertGreater(count, 2)
+        self.assertEqual(len(self.snapshots()), count)
+        for back in range(count):
+            self.assertTrue(self.cat(f"latest~{back}:db") ==
+                            self.content(count - 1 - back))
+        self.restore("latest", self.folder / "out", "--verify")
+        self.assert_sound()
+        self.stuff()
+        self.assertEqual(self.free(), 0)
+        self.assert_sound()
+
+    def test_forget_and_prune_make_room_on_a_disk_without_any(self):
+        count = self.fill()
+        self.stuff()
+        self.assertEqual(self.free(), 0)
+
+        self.cairn("forget", "--keep-last", "1")
+        self.cairn("prune", code=(0, NO_SPACE))
+        self.cairn("prune")
+
+        self.assertGreater(self.free(), (count - 2) * 4 * MIB)
+        self.assertTrue(self.cat("latest:db") == self.content(count - 1))
+        self.assert_sound()
+        reserve = (self.repo / "reserve").stat()
+        self.assertEqual(reserve.st_size, MIB)
+        self.assertGreaterEqual(reserve.st_blocks * 512, MIB)
+        self.back_up_bytes(self.content(50), "db")
+        self.assertTrue(self.cat("latest:db") == self.content(50))
+        self.assert_sound()
+
+    def test_half_used_packs_are_pruned_as_far_as_there_is_room(self):
+        first = self.back_up_bytes(self.content(0) + self.content(1), "both")
+        self.back_up_bytes(self.content(1), "both")
+        whole = self.back_up_bytes(self.content(2), "whole")
+        self.stuff()
+
+        self.cairn("forget", "-y", first, whole)
+        self.cairn("prune", code=(0, NO_SPACE))
+        self.assertGreater(self.free(), 3 * MIB)
+        self.cairn("prune")
+
+        self.assertGreater(self.free(), 7 * MIB)
+        self.assertTrue(self.cat("latest:both") == self.content(1))
+        self.assert_sound()
+
+    def test_a_full_target_of_a_restore_is_told(self):
+        self.back_up_bytes(self.content(0), "db")
+        self.stuff()
+        out = self.disk / "out"
+        self.cairn("restore", "latest:db", "--to", out, code=NO_SPACE)
+        self.assertFalse((out / "db").exists())
+
+    def test_init_on_a_full_disk_leaves_no_half_repository(self):
+        self.stuff()
+        other = {"CAIRN_REPO": self.disk / "other",
+                 "CAIRN_KEY_FILE": self.folder / "other.key"}
+        self.cairn("init", "--recovery-key-out", self.folder / "other.key",
+                   env=other, code=NO_SPACE)
+        self.assertFalse((self.disk / "other" / "config").exists())
+        self.assertFalse((self.folder / "other.key").exists())
+
+
+if __name__ == "__main__":
+    harness.main()
