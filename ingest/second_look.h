@@ -22,15 +22,18 @@ class SecondLook {
 
   // What `read()` answers. When it misses something, the index is brought up to
   // date and it is called again, as often as the index objects are others than
-  // those that were searched. `read` must be able to begin anew.
+  // those that were searched. `read` must be able to begin anew. What is missed
+  // in the end is damage.
   template <typename Read>
   auto read(Read read) {
     for (;;) {
       const std::uint64_t searched = version();
       try {
         return read();
-      } catch (const repo::NotFound&) {
-        if (!has_changed_since(searched)) throw;
+      } catch (const repo::NotFound& e) {
+        if (!has_changed_since(searched)) {
+          throw repo::CorruptionError(e.what());
+        }
       } catch (const repo::CorruptionError&) {
         if (!has_changed_since(searched)) throw;
       }

@@ -28,8 +28,8 @@ enum class StreamEnd {
 // Gives the content of `entry`, holes as zeros, to `sink`.
 //
 // Requires: repo::has_content(entry.entry.type).
-// Throws repo::CorruptionError, repo::NotFound and so on; what the sink got
-// before is right. repo::Cancelled when `stop` is requested.
+// Throws repo::CorruptionError and so on; what the sink got before is right.
+// repo::Cancelled when `stop` is requested.
 [[nodiscard]] StreamEnd write_stream(repo::Repository& repository,
                                      const repo::TreeEntry& entry,
                                      const ByteSink& sink,

@@ -27,19 +27,6 @@ std::optional<Id> id_in(std::string_view name) {
   return Id::from_hex(name.substr(name.find('/') + 1));
 }
 
-// Before anything is believed that the bytes say, such as a newer format.
-void require_own_digest(std::span<const std::byte> object,
-                        const std::string& name) {
-  if (object.size() < kPrologueBytes + crypto::kDigestBytes) {
-    throw CorruptionError(name + ": too short to be a cairn object");
-  }
-  const auto rest = object.first(object.size() - crypto::kDigestBytes);
-  if (!std::ranges::equal(crypto::sha256(rest),
-                          object.last<crypto::kDigestBytes>())) {
-    throw CorruptionError(name + ": its SHA-256 is not that of its bytes");
-  }
-}
-
 std::optional<Config> check_config(const Storage& storage,
                                    std::string_view name, FindingList& findings,
                                    CheckReport& counts,

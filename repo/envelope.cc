@@ -55,6 +55,20 @@ Prologue decode_prologue(std::span<const std::byte> bytes, ObjectType expected,
   return {expected, wire::get_u32(bytes.subspan<12, 4>())};
 }
 
+void require_own_digest(std::span<const std::byte> object,
+                        std::string_view name) {
+  if (object.size() < kPrologueBytes + crypto::kDigestBytes) {
+    throw CorruptionError(std::string(name) +
+                          ": too short to be a cairn object");
+  }
+  const auto rest = object.first(object.size() - crypto::kDigestBytes);
+  if (!std::ranges::equal(crypto::sha256(rest),
+                          object.last<crypto::kDigestBytes>())) {
+    throw CorruptionError(std::string(name) +
+                          ": its SHA-256 is not that of its bytes");
+  }
+}
+
 std::vector<std::byte> enclose(ObjectType type,
                                std::span<const std::byte> body) {
   const auto prologue =
@@ -76,13 +90,8 @@ std::span<const std::byte> disclose(std::span<const std::byte> object,
       kPrologueBytes + std::size_t{prologue.number} + crypto::kDigestBytes) {
     throw CorruptionError(std::string(name) + ": has the wrong length");
   }
-  const auto digest = object.last<crypto::kDigestBytes>();
-  const auto rest = object.first(object.size() - crypto::kDigestBytes);
-  if (!std::ranges::equal(crypto::sha256(rest), digest)) {
-    throw CorruptionError(std::string(name) +
-                          ": its SHA-256 is not that of its bytes");
-  }
-  return rest.subspan(kPrologueBytes);
+  require_own_digest(object, name);
+  return object.subspan(kPrologueBytes, prologue.number);
 }
 
 }  // namespace cairn::repo

@@ -40,6 +40,12 @@ struct Prologue {
                                        ObjectType expected,
                                        std::string_view name);
 
+// That the object ends with the SHA-256 of what precedes, as it does in every
+// draft and version. Asked before anything is believed that the bytes say, such
+// as a newer format. Throws CorruptionError.
+void require_own_digest(std::span<const std::byte> object,
+                        std::string_view name);
+
 // prologue || body || SHA-256.
 [[nodiscard]] std::vector<std::byte> enclose(ObjectType type,
                                              std::span<const std::byte> body);

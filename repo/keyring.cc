@@ -463,6 +463,8 @@ std::vector<std::byte> encode(const Slot& slot) {
 }
 
 Slot decode_slot(std::span<const std::byte> object, std::string_view name) {
+  // Or a damaged slot would be passed over like a newer one.
+  require_own_digest(object, name);
   CborReader in(disclose(object, ObjectType::key_slot, name), name);
   Slot slot;
   RequiredFields seen;

@@ -9,8 +9,17 @@ namespace {
 
 std::string name_of(const Link& link) { return "node " + link.id.brief(); }
 
+// What a tree needs and nobody has is damage, and no answer.
+PlainBlob read_blob(BlobReader& blobs, BlobKind kind, const BlobId& id) {
+  try {
+    return blobs.read(kind, id);
+  } catch (const NotFound& e) {
+    throw CorruptionError(e.what());
+  }
+}
+
 std::vector<Link> read_links(BlobReader& blobs, const Link& link) {
-  const auto plain = blobs.read(BlobKind::links, link.id);
+  const auto plain = read_blob(blobs, BlobKind::links, link.id);
   return decode_links(*plain, name_of(link));
 }
 
@@ -91,7 +100,7 @@ void FolderCursor::open_row() {
 
 std::vector<TreeEntry> FolderCursor::read_node(
     const Link& link, std::span<const Link> links) const {
-  const auto plain = blobs_->read(BlobKind::names, links.front().id);
+  const auto plain = read_blob(*blobs_, BlobKind::names, links.front().id);
   links = links.subspan(1);
   std::vector<TreeEntry> entries;
   for (auto& [entry, rows] : decode_names(*plain, name_of(link))) {

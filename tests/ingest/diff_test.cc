@@ -279,7 +279,7 @@ TEST_F(Diff, ATreeThatCannotBeReadIsNoAnswer) {
   auto damaged = before;
   damaged.rows.front().id.bytes[0] ^= std::byte{1};
 
-  EXPECT_THROW((void)changes_between(damaged, after), repo::NotFound);
+  EXPECT_THROW((void)changes_between(damaged, after), repo::CorruptionError);
 }
 
 Item random_item(std::mt19937_64& random, unsigned levels) {
