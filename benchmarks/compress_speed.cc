@@ -16,6 +16,7 @@
 #include "repo/blob_codec.h"
 #include "repo/keyring.h"
 #include "repo/session_keys.h"
+#include "tests/support/one_base.h"
 
 namespace {
 
@@ -65,8 +66,8 @@ void encode(benchmark::State& state, const std::vector<std::byte>& plain,
   }
   std::size_t stored = 0;
   for (auto _ : state) {
-    const auto blob = encoder.encode(repo::BlobKind::content, id, plain, base,
-                                     plain.size() / 2);
+    const auto blob = encoder.encode(repo::BlobKind::content, id, plain,
+                                     testing_support::one_base(base));
     stored = blob.stored.size();
     benchmark::DoNotOptimize(blob.stored.data());
   }
@@ -100,7 +101,7 @@ void decode(benchmark::State& state, Bases bases) {
   }
   const auto blob = encoder.encode(
       repo::BlobKind::content, f.keyring.id_of(repo::BlobKind::content, plain),
-      plain, base, plain.size() / 2);
+      plain, testing_support::one_base(base));
   repo::BlobDecoder decoder;
   std::vector<std::byte> out;
   const auto prefix = blob.row.base ? std::span<const std::byte>(f.base)

@@ -12,14 +12,14 @@ namespace cairn::ingest {
 struct Assembler::State {
   State(repo::Repository& repository_, repo::SessionKeys& keys_,
         const BackupOptions& options_, const repo::SessionId& session_,
-        ClaimedBlobs& claimed_, PathCache& paths_, PackPublisher& publisher_,
+        ClaimedBlobs& claimed_, HostCache& cache_, PackPublisher& publisher_,
         std::stop_token stop_)
       : repository(repository_),
         keys(keys_),
         options(options_),
         session(session_),
         claimed(claimed_),
-        paths(paths_),
+        cache(cache_),
         publisher(publisher_),
         stop(std::move(stop_)),
         encoder(repository.keyring(), keys, options.levels),
@@ -33,7 +33,7 @@ struct Assembler::State {
   const BackupOptions& options;
   const repo::SessionId& session;
   ClaimedBlobs& claimed;
-  PathCache& paths;
+  HostCache& cache;
   PackPublisher& publisher;
   std::stop_token stop;
 
@@ -49,7 +49,7 @@ struct Assembler::State {
                           std::span<const std::byte> plain) {
     const repo::BlobId id = repository.keyring().id_of(kind, plain);
     if (!repository.index().contains(id) && claimed.claim(id)) {
-      pack(encoder.encode(kind, id, plain, std::nullopt, 0), node_pack);
+      pack(encoder.encode(kind, id, plain), node_pack);
     }
     return id;
   }
@@ -81,11 +81,18 @@ struct Assembler::State {
     const std::vector<repo::Link> none;
     tree.add(event.entry, event.state ? event.state->rows : none);
     ++entries;
-    if (event.state) paths.remember(event.path, *event.state);
+    if (event.state) cache.paths.remember(event.path, *event.state);
+    cache.flush_if_large();
   }
 
   void operator()(Chunk& event) {
-    if (event.encoded) pack(*event.encoded, content_pack);
+    if (event.encoded) {
+      pack(*event.encoded, content_pack);
+      if (!event.features.empty()) {
+        cache.features.remember(event.id, event.descent, event.features);
+        cache.flush_if_large();
+      }
+    }
     if (!content) content.emplace(store);
     content->add({repo::BlobKind::content, event.id, event.plain.size()});
     event.encoded.reset();
@@ -97,12 +104,12 @@ struct Assembler::State {
     content.reset();
     tree.add(event.entry, rows);
     ++entries;
-    paths.remember(event.path, {.snapshot = session,
-                                .older_snapshot = {},
-                                .settled_state = event.settled_state,
-                                .profile = event.entry.profile,
-                                .holes = event.entry.holes,
-                                .rows = rows});
+    cache.paths.remember(event.path, {.snapshot = session,
+                                      .older_snapshot = {},
+                                      .settled_state = event.settled_state,
+                                      .profile = event.entry.profile,
+                                      .holes = event.entry.holes,
+                                      .rows = rows});
   }
 
   void operator()(ContentFails&) { content.reset(); }
@@ -111,10 +118,10 @@ struct Assembler::State {
 Assembler::Assembler(repo::Repository& repository, repo::SessionKeys& keys,
                      const BackupOptions& options,
                      const repo::SessionId& session, ClaimedBlobs& claimed,
-                     PathCache& paths, PackPublisher& publisher,
+                     HostCache& cache, PackPublisher& publisher,
                      std::stop_token stop)
     : state_(std::make_unique<State>(repository, keys, options, session,
-                                     claimed, paths, publisher,
+                                     claimed, cache, publisher,
                                      std::move(stop))) {}
 
 Assembler::~Assembler() = default;

@@ -9,8 +9,8 @@
 #include "ingest/backup.h"
 #include "ingest/batch.h"
 #include "ingest/chunk_encoder.h"
+#include "ingest/host_cache.h"
 #include "ingest/pack_publisher.h"
-#include "ingest/path_cache.h"
 #include "repo/node.h"
 #include "repo/repository.h"
 #include "repo/session_keys.h"
@@ -23,7 +23,7 @@ class Assembler {
   // Borrows everything.
   Assembler(repo::Repository& repository, repo::SessionKeys& keys,
             const BackupOptions& options, const repo::SessionId& session,
-            ClaimedBlobs& claimed, PathCache& paths, PackPublisher& publisher,
+            ClaimedBlobs& claimed, HostCache& cache, PackPublisher& publisher,
             std::stop_token stop);
   ~Assembler();
 

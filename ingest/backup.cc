@@ -9,8 +9,9 @@
 #include "ingest/batch.h"
 #include "ingest/chunk_encoder.h"
 #include "ingest/feeder.h"
+#include "ingest/host_cache.h"
+#include "ingest/learn_features.h"
 #include "ingest/pack_publisher.h"
-#include "ingest/path_cache.h"
 #include "ingest/stage_group.h"
 #include "repo/cbor.h"
 #include "repo/error.h"
@@ -71,7 +72,7 @@ class Run {
         tag_(repo::series_tag(repository.keyring(), options.series)),
         history_(read_history(repository, tag_, options.now)),
         keys_(repository.keyring()),
-        paths_(repository.index_store(), options.series),
+        cache_(repository, options.series, tag_),
         publisher_(repository, session, claimed_, progress) {
     // Nothing is used again that is not seen to exist: prune deletes packs
     // before it rewrites the index.
@@ -90,10 +91,13 @@ class Run {
   repo::Link store(std::vector<Source>& sources, std::stop_token stop);
 
   // Publishes the index of what a run that ends early has stored.
-  void keep_what_is_stored() { publisher_.finish(); }
+  void keep_what_is_stored() {
+    publisher_.finish();
+    cache_.flush();
+  }
 
   void commit(const repo::Link& root, std::span<const Source> sources);
-  void remember_paths() { paths_.flush(); }
+  void remember() { cache_.flush(); }
 
   [[nodiscard]] BackupReport& report() { return report_; }
 
@@ -105,7 +109,7 @@ class Run {
   repo::SeriesTag tag_;
   History history_;
   repo::SessionKeys keys_;
-  PathCache paths_;
+  HostCache cache_;
   ClaimedBlobs claimed_;
   ChunkCounts counts_;
   PackPublisher publisher_;
@@ -115,20 +119,24 @@ class Run {
 };
 
 repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
-  const PreviousState previous{
-      history_.previous,
+  const ReusableRows reusable{
       [this](const repo::SessionId& id) { return history_.valid.contains(id); },
       misses_packs_};
   const std::size_t max_chunk = std::max<std::size_t>(
       repository_.config().cdc_max, repository_.config().page_chunk);
+  if (history_.previous != nullptr && !cache_.features.is_there() &&
+      repository_.keyring().can_read(repo::KeyClass::content)) {
+    learn_features(repository_, history_.previous->header.root, cache_,
+                   progress_, stop);
+  }
   BatchLine line(options_.workers * kBatchesPerWorker + kBatchesBeside,
                  std::max(kLeastBatchBytes, kChunksPerBatch * max_chunk));
   repo::Link root;
   {
     StageGroup stages(stop);
     stages.start([&](std::stop_token stage_stop) {
-      Feeder feeder(repository_, previous, paths_, session_, line, progress_,
-                    report_, stage_stop);
+      Feeder feeder(repository_, reusable, cache_.paths, session_, line,
+                    progress_, report_, stage_stop);
       for (auto& source : sources) {
         if (auto* const files = std::get_if<FilesToBackUp>(&source)) {
           feeder.feed(*files);
@@ -141,7 +149,8 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
     for (unsigned i = 0; i < options_.workers; ++i) {
       stages.start([&](std::stop_token stage_stop) {
         ChunkEncoder encoder(
-            repository_, keys_, options_.levels, claimed_, counts_, progress_,
+            repository_, keys_, options_.levels, cache_.features, claimed_,
+            counts_, progress_,
             misses_packs_ ? Reuse::only_with_bases : Reuse::what_is_indexed);
         while (const auto batch = line.take_to_encode(stage_stop)) {
           encoder.encode(*batch);
@@ -151,7 +160,7 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
     }
     stages.start([&](std::stop_token stage_stop) {
       Assembler assembler(repository_, keys_, options_, session_, claimed_,
-                          paths_, publisher_, stage_stop);
+                          cache_, publisher_, stage_stop);
       while (auto batch = line.take_to_assemble(stage_stop)) {
         assembler.add(*batch);
         line.release(std::move(batch));
@@ -262,7 +271,7 @@ BackupReport back_up(repo::Repository& repository, std::vector<Source> sources,
     throw;
   }
   as_far_as_possible([&] { session.end(); });
-  run->remember_paths();
+  run->remember();
   return std::move(run->report());
 }
 

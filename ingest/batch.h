@@ -15,7 +15,7 @@
 #include <variant>
 #include <vector>
 
-#include "ingest/base_finder.h"
+#include "ingest/feature_table.h"
 #include "ingest/path_cache.h"
 #include "repo/blob_codec.h"
 #include "repo/entry.h"
@@ -39,12 +39,13 @@ struct WholeEntry {
 // Chunks of one content follow each other; ContentEnds or ContentFails closes
 // it.
 struct Chunk {
-  std::span<const std::byte> plain;   // in the batch's buffer
-  std::uint64_t offset = 0;           // in its content
-  std::shared_ptr<BaseFinder> bases;  // null: there is no previous state
+  std::span<const std::byte> plain;  // in the batch's buffer
   // Filled in by a worker:
   repo::BlobId id;
   std::optional<repo::EncodedBlob> encoded;  // nothing: stored already
+  // Of what is encoded, for those that come after it:
+  std::vector<std::uint64_t> features;
+  Descent descent;
 };
 struct ContentEnds {
   repo::Entry entry;

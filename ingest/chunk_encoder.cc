@@ -1,30 +1,14 @@
 #include "ingest/chunk_encoder.h"
 
+#include <algorithm>
 #include <utility>
 #include <variant>
 
+#include "ingest/cutter_key.h"
 #include "repo/base_chain.h"
 #include "repo/error.h"
 
 namespace cairn::ingest {
-namespace {
-
-// Every level costs a restore one more decoding; past this a difference is
-// taken to the root of the chain (docs/decisions: chains of differences).
-constexpr std::uint32_t kMaxChainDepth = 8;
-
-// Below this a difference saves less than its longer row costs.
-constexpr std::size_t kMinDifferenceBytes = 1024;
-
-// Whether a difference is so small that the two must be states of one thing,
-// and not merely text of one kind.
-bool is_close(const repo::EncodedBlob& blob) {
-  constexpr std::uint32_t kShare = 16;
-  return blob.row.base && blob.row.stored_size <= blob.row.plain_size / kShare;
-}
-
-}  // namespace
-
 bool ClaimedBlobs::claim(const repo::BlobId& id) {
   std::lock_guard lock(mutex_);
   return claimed_.insert(id).second;
@@ -38,12 +22,15 @@ void ClaimedBlobs::now_indexed(const repo::IndexedPack& pack) {
 ChunkEncoder::ChunkEncoder(repo::Repository& repository,
                            repo::SessionKeys& keys,
                            const repo::CompressionLevels& levels,
-                           ClaimedBlobs& claimed, ChunkCounts& counts,
-                           repo::Progress& progress, Reuse reuse)
+                           const FeatureTable& table, ClaimedBlobs& claimed,
+                           ChunkCounts& counts, repo::Progress& progress,
+                           Reuse reuse)
     : keyring_(repository.keyring()),
       index_(repository.index()),
       blobs_(repository.blobs()),
       encoder_(repository.keyring(), keys, levels),
+      extractor_(cutter_key(repository.keyring())),
+      table_(table),
       claimed_(claimed),
       counts_(counts),
       progress_(progress),
@@ -59,35 +46,41 @@ void ChunkEncoder::encode(Batch& batch) {
 void ChunkEncoder::encode(Chunk& chunk) {
   ++counts_.chunks;
   chunk.id = keyring_.id_of(repo::BlobKind::content, chunk.plain);
-  const bool may_have_base = chunk.bases && can_read_content_ &&
-                             chunk.plain.size() >= kMinDifferenceBytes;
-  if (is_stored(chunk.id) || !claimed_.claim(chunk.id)) {
-    if (may_have_base) chunk.bases->found(chunk.id, chunk.offset);
-    return;
-  }
+  if (is_stored(chunk.id) || !claimed_.claim(chunk.id)) return;
   ++counts_.chunks_new;
   counts_.bytes_new += chunk.plain.size();
   progress_.bytes_new += chunk.plain.size();
+  encode_new(chunk);
+}
 
-  std::optional<BaseFinder::Candidate> candidate;
-  if (may_have_base) {
-    candidate = chunk.bases->find(chunk.offset, chunk.plain.size());
-  }
-  std::optional<LoadedBase> loaded;
-  if (candidate) loaded = load_base(candidate->id);
-  const std::size_t room = chunk.plain.size() / 2;
-  if (loaded && loaded->chain_bytes < room) {
-    chunk.encoded = encoder_.encode(
-        repo::BlobKind::content, chunk.id, chunk.plain, loaded->base,
-        room - static_cast<std::size_t>(loaded->chain_bytes));
-    if (chunk.encoded->row.base) ++counts_.differences;
-    if (is_close(*chunk.encoded)) {
-      chunk.bases->matched(chunk.offset, candidate->offset);
-    }
+void ChunkEncoder::encode_new(Chunk& chunk) {
+  if (!can_read_content_) {
+    chunk.encoded =
+        encoder_.encode(repo::BlobKind::content, chunk.id, chunk.plain);
     return;
   }
+  chunk.features = extractor_.features_of(chunk.plain);
+  const auto similar = table_.find(chunk.features);
+  std::size_t tried = 0;
+  std::vector<LoadedBase> loaded;
+  loaded.reserve(similar.size());  // the encoder holds on to its elements
   chunk.encoded = encoder_.encode(repo::BlobKind::content, chunk.id,
-                                  chunk.plain, std::nullopt, 0);
+                                  chunk.plain, [&]() -> const repo::Base* {
+                                    while (tried < similar.size()) {
+                                      auto base = load_base(similar[tried++],
+                                                            chunk.plain.size());
+                                      if (!base) continue;
+                                      loaded.push_back(std::move(*base));
+                                      return &loaded.back().base;
+                                    }
+                                    return nullptr;
+                                  });
+  if (const auto& base = chunk.encoded->row.base) {
+    ++counts_.differences;
+    const auto chosen = std::ranges::find(
+        loaded, *base, [](const LoadedBase& one) { return one.base.id; });
+    chunk.descent = chosen->descent;
+  }
 }
 
 bool ChunkEncoder::is_stored(const repo::BlobId& id) const {
@@ -96,36 +89,31 @@ bool ChunkEncoder::is_stored(const repo::BlobId& id) const {
 }
 
 std::optional<ChunkEncoder::LoadedBase> ChunkEncoder::load_base(
-    const repo::BlobId& id) {
-  // The copies come by depth: the first is the shallowest.
-  const auto shallowest =
-      [&](const repo::BlobId& blob,
-          std::uint32_t below) -> std::optional<repo::BlobCopy> {
-    for (auto& copy : index_.find(blob)) {
-      const bool fits =
-          copy.row.kind == repo::BlobKind::content && copy.row.depth < below;
-      if (fits) return std::move(copy);
-    }
-    return std::nullopt;
-  };
+    FeatureTable::Number similar, std::size_t plain_size) {
   try {
-    auto base = shallowest(id, repo::kMaxDepth);
+    const auto base = table_.base_for(similar);
     if (!base) return std::nullopt;
-    std::uint64_t chain_bytes = 0;
-    auto link = base;
-    while (link && link->row.base) {
-      chain_bytes += link->row.stored_size;
-      link = shallowest(*link->row.base, link->row.depth);
+    const auto chain =
+        repo::chain_of(index_, repo::BlobKind::content, base->id);
+    if (chain.empty() || chain.front().row.depth >= repo::kMaxDepth) {
+      return std::nullopt;
     }
-    if (!link) return std::nullopt;  // broken further down
-    if (base->row.depth >= kMaxChainDepth) {
-      base = std::move(link);
-      chain_bytes = 0;
+    std::uint64_t differences = 0;
+    for (const auto& copy : chain) {
+      if (copy.row.base) differences += copy.row.stored_size;
     }
+    // All differences of a chain together, or reading it costs more than it
+    // saves (DESIGN, section 4).
+    const std::uint64_t room = plain_size / 2;
+    if (differences >= room) return std::nullopt;
     LoadedBase loaded;
-    loaded.plain = blobs_.read_copy(*base, repo::VerifyId::no);
-    loaded.base = {base->row.id, base->row.depth, *loaded.plain};
-    loaded.chain_bytes = chain_bytes;
+    loaded.plain = blobs_.read_chain(chain);
+    loaded.base = {
+        .id = base->id,
+        .depth = chain.front().row.depth,
+        .plain = *loaded.plain,
+        .max_stored = static_cast<std::uint32_t>(room - differences)};
+    loaded.descent = base->descent;
     return loaded;
   } catch (const repo::Error&) {
     return std::nullopt;  // damaged: a new chunk leans on nothing that is

@@ -8,7 +8,9 @@
 #include <optional>
 #include <unordered_set>
 
+#include "chunker/features.h"
 #include "ingest/batch.h"
+#include "ingest/feature_table.h"
 #include "repo/blob_codec.h"
 #include "repo/blob_index.h"
 #include "repo/blob_reader.h"
@@ -49,27 +51,33 @@ enum class Reuse { what_is_indexed, only_with_bases };
 class ChunkEncoder {
  public:
   ChunkEncoder(repo::Repository& repository, repo::SessionKeys& keys,
-               const repo::CompressionLevels& levels, ClaimedBlobs& claimed,
-               ChunkCounts& counts, repo::Progress& progress, Reuse reuse);
+               const repo::CompressionLevels& levels, const FeatureTable& table,
+               ClaimedBlobs& claimed, ChunkCounts& counts,
+               repo::Progress& progress, Reuse reuse);
 
   // Fills in what the batch's chunks lack.
   void encode(Batch& batch);
 
  private:
-  struct LoadedBase {
-    repo::PlainBlob plain;
-    repo::Base base;
-    std::uint64_t chain_bytes = 0;  // stored, of all differences of its chain
-  };
-
   void encode(Chunk& chunk);
   [[nodiscard]] bool is_stored(const repo::BlobId& id) const;
-  [[nodiscard]] std::optional<LoadedBase> load_base(const repo::BlobId& id);
+  void encode_new(Chunk& chunk);
+
+  // The stored chunk on which one that resembles `similar` should lean.
+  struct LoadedBase {
+    repo::Base base;
+    repo::PlainBlob plain;  // what base.plain points into
+    Descent descent;
+  };
+  [[nodiscard]] std::optional<LoadedBase> load_base(
+      FeatureTable::Number similar, std::size_t plain_size);
 
   const repo::Keyring& keyring_;
   const repo::BlobIndex& index_;
   repo::BlobReader blobs_;
   repo::BlobEncoder encoder_;
+  chunker::FeatureExtractor extractor_;
+  const FeatureTable& table_;
   ClaimedBlobs& claimed_;
   ChunkCounts& counts_;
   repo::Progress& progress_;

@@ -9,11 +9,13 @@
 #include <optional>
 #include <utility>
 
+#include "ingest/cutter_key.h"
 #include "ingest/page_files.h"
 #include "repo/base_chain.h"
 #include "repo/cbor.h"
 #include "repo/error.h"
 #include "repo/node.h"
+#include "repo/tree_reader.h"
 
 namespace cairn::ingest {
 namespace {
@@ -24,14 +26,8 @@ constexpr std::size_t kBatchTarget = std::size_t{1} << 20;
 constexpr std::size_t kMaxEvents = 1024;
 constexpr std::size_t kReadBytes = std::size_t{256} << 10;
 
-// Looking for a base costs more than a small file.
-constexpr std::uint64_t kMinBytesWithBases = 16U << 10;
-
-chunker::CutterKey cutter_key(const repo::Keyring& keyring) {
-  chunker::CutterKey key;
-  std::ranges::copy(keyring.cutter_key().bytes(), key.begin());
-  return key;
-}
+// Fixed cuts serve files of many pages.
+constexpr std::uint64_t kMinPageFileBytes = 16U << 10;
 
 // Where in its file the byte after the first `content_bytes` of content lies,
 // holes counted.
@@ -65,12 +61,12 @@ void fit_to_content(repo::Entry& entry, std::uint64_t content_bytes) {
 }  // namespace
 
 struct Feeder::State {
-  State(repo::Repository& repository_, const PreviousState& previous_,
+  State(repo::Repository& repository_, const ReusableRows& reusable_,
         const PathCache& paths_, const repo::SessionId& session_,
         BatchLine& line_, repo::Progress& progress_, BackupReport& report_,
         std::stop_token stop_)
       : repository(repository_),
-        previous(previous_),
+        reusable(reusable_),
         paths(paths_),
         session(session_),
         line(line_),
@@ -85,7 +81,7 @@ struct Feeder::State {
         tree(blobs) {}
 
   repo::Repository& repository;
-  const PreviousState& previous;
+  const ReusableRows& reusable;
   const PathCache& paths;
   const repo::SessionId& session;
   BatchLine& line;
@@ -136,13 +132,11 @@ struct Feeder::State {
   using Read = std::function<std::size_t(std::span<std::byte>)>;
 
   // Reads to the end and cuts. Answers how many bytes there were.
-  std::uint64_t feed_content(repo::Profile profile,
-                             const std::shared_ptr<BaseFinder>& bases,
-                             const Read& read) {
+  std::uint64_t feed_content(repo::Profile profile, const Read& read) {
     const bool is_page = profile == repo::Profile::page;
     const std::size_t max_chunk =
         is_page ? repository.config().page_chunk : repository.config().cdc_max;
-    std::uint64_t offset = 0;
+    std::uint64_t bytes = 0;
     bool is_at_end = false;
     while (!is_at_end) {
       need_batch();
@@ -164,14 +158,13 @@ struct Feeder::State {
                                .subspan(cut_end, batch->used - cut_end);
         const std::size_t length =
             is_page ? page.first_cut(uncut) : cdc.first_cut(uncut);
-        batch->events.push_back(
-            Chunk{uncut.first(length), offset, bases, {}, {}});
-        offset += length;
+        batch->events.push_back(Chunk{uncut.first(length), {}, {}, {}, {}});
+        bytes += length;
         cut_end += length;
       }
       if (stop.stop_requested()) throw repo::Cancelled("interrupted");
     }
-    return offset;
+    return bytes;
   }
 
   // Gives up the content that was being fed.
@@ -180,51 +173,17 @@ struct Feeder::State {
     push(ContentFails{});
   }
 
-  std::shared_ptr<BaseFinder> bases_of(std::vector<repo::Link> previous_rows) {
-    if (previous_rows.empty()) return nullptr;
-    return std::make_shared<BaseFinder>(repository.blobs(),
-                                        std::move(previous_rows));
-  }
-
-  // The rows of what the cache knows, for bases; none when they may be those of
-  // a run that did not commit, which nobody can read.
-  [[nodiscard]] std::vector<repo::Link> bases_in(
-      std::optional<PathState> known) const {
-    if (!known || !is_valid(*known)) return {};
-    return std::move(known->rows);
-  }
-
-  // The rows that the path had in the previous snapshot of the series; none
-  // when that cannot be told.
-  std::vector<repo::Link> previous_rows_of(std::string_view path) {
-    if (previous.snapshot == nullptr ||
-        !repository.keyring().can_read(repo::KeyClass::names)) {
-      return {};
-    }
-    try {
-      const repo::Link root{repo::BlobKind::links,
-                            previous.snapshot->header.root, 0};
-      if (auto found = tree.find(root, path);
-          found && repo::has_content(found->entry.type)) {
-        return std::move(found->rows);
-      }
-    } catch (const repo::Error&) {
-      // Damaged: then without bases.
-    }
-    return {};
-  }
-
   // Whether a snapshot that holds the rows is valid.
   [[nodiscard]] bool is_valid(const PathState& state) const {
-    return previous.is_valid(state.snapshot) ||
-           (state.older_snapshot && previous.is_valid(*state.older_snapshot));
+    return reusable.is_valid(state.snapshot) ||
+           (state.older_snapshot && reusable.is_valid(*state.older_snapshot));
   }
 
   // Whether the rows may be used again: their snapshot is valid, so that
   // collection keeps what lies below them, and nothing of it was lost.
   [[nodiscard]] bool is_usable(const PathState& state) {
     if (!is_valid(state)) return false;
-    if (previous.misses_packs) return is_readable(state.rows);
+    if (reusable.misses_packs) return is_readable(state.rows);
     return std::ranges::all_of(state.rows, [&](const repo::Link& row) {
       return repository.index().contains(row.id);
     });
@@ -259,11 +218,11 @@ struct Feeder::State {
   }
 };
 
-Feeder::Feeder(repo::Repository& repository, const PreviousState& previous,
+Feeder::Feeder(repo::Repository& repository, const ReusableRows& reusable,
                const PathCache& paths, const repo::SessionId& session,
                BatchLine& line, repo::Progress& progress, BackupReport& report,
                std::stop_token stop)
-    : state_(std::make_unique<State>(repository, previous, paths, session, line,
+    : state_(std::make_unique<State>(repository, reusable, paths, session, line,
                                      progress, report, std::move(stop))) {}
 
 Feeder::~Feeder() = default;
@@ -294,7 +253,7 @@ class Feeder::Visitor : public FileVisitor {
       return;
     }
     ++(known ? state_.report.files_changed : state_.report.files_new);
-    read(entry, seen, path, opener, state_.bases_in(std::move(known)));
+    read(entry, seen, path, opener);
   }
 
   void other(const repo::Entry& entry) override {
@@ -320,7 +279,7 @@ class Feeder::Visitor : public FileVisitor {
     WholeEntry whole{entry, std::string(path), std::nullopt};
     whole.entry.holes = known.holes;
     whole.entry.profile = known.profile;
-    if (state_.previous.is_valid(known.snapshot)) {
+    if (state_.reusable.is_valid(known.snapshot)) {
       known.older_snapshot = known.snapshot;
     }
     known.snapshot = state_.session;
@@ -329,8 +288,7 @@ class Feeder::Visitor : public FileVisitor {
   }
 
   void read(const repo::Entry& seen_entry, const FileState& seen,
-            std::string_view path, Opener& opener,
-            std::vector<repo::Link> previous_rows) {
+            std::string_view path, Opener& opener) {
     const repo::Timestamp read_began = file_clock_now();
     repo::Entry entry = seen_entry;
     std::uint64_t content_bytes = 0;
@@ -339,15 +297,8 @@ class Feeder::Visitor : public FileVisitor {
       OpenFile file = opener.open();
       entry.holes = file.holes();
       entry.profile = profile(file, entry);
-      std::shared_ptr<BaseFinder> bases;
-      if (entry.size >= kMinBytesWithBases) {
-        if (previous_rows.empty()) {
-          previous_rows = state_.previous_rows_of(path);
-        }
-        bases = state_.bases_of(std::move(previous_rows));
-      }
       content_bytes = state_.feed_content(
-          entry.profile, bases,
+          entry.profile,
           [&](std::span<std::byte> out) { return file.read(out); });
       now = file.state_now();
     } catch (const repo::IoError& e) {
@@ -369,7 +320,7 @@ class Feeder::Visitor : public FileVisitor {
 
   static repo::Profile profile(const OpenFile& file, const repo::Entry& entry) {
     // Fixed cuts count from the start of the content, which holes shift.
-    if (entry.size < kMinBytesWithBases || !entry.holes.empty()) {
+    if (entry.size < kMinPageFileBytes || !entry.holes.empty()) {
       return repo::Profile::cdc;
     }
     std::array<std::byte, kProfilePeekBytes> beginning;
@@ -444,8 +395,6 @@ void Feeder::feed(StreamToBackUp& stream, const repo::Timestamp& now) {
   repo::SourceReport report;
   report.name = stream.name;
   report.kind = stream.kind;
-  auto rows = state.bases_in(state.paths.find(stream.name));
-  if (rows.empty()) rows = state.previous_rows_of(stream.name);
   for (const auto& name : folders) {
     repo::Entry folder = entry;
     folder.name = name;
@@ -455,10 +404,9 @@ void Feeder::feed(StreamToBackUp& stream, const repo::Timestamp& now) {
   }
   try {
     entry.size =
-        state.feed_content(entry.profile, state.bases_of(std::move(rows)),
-                           [&](std::span<std::byte> out) {
-                             return stream.stream->read(out, state.stop);
-                           });
+        state.feed_content(entry.profile, [&](std::span<std::byte> out) {
+          return stream.stream->read(out, state.stop);
+        });
     stream.stream->finish();
     report.bytes = entry.size;
     report.entries = 1;

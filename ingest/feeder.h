@@ -20,11 +20,9 @@
 
 namespace cairn::ingest {
 
-// What the series looked like before, as far as that is known.
-struct PreviousState {
-  // Null: a first backup, or its record may not be read with this key.
-  const repo::Snapshot* snapshot = nullptr;
-  // Which snapshots are valid: rows of no other may be used again.
+// Which rows of earlier runs may be used again.
+struct ReusableRows {
+  // Those of snapshots that are valid, of which this is to say which.
   std::function<bool(const repo::SessionId&)> is_valid;
   // Packs that the index names are gone, so that even a valid snapshot may lack
   // blobs.
@@ -35,7 +33,7 @@ struct PreviousState {
 class Feeder {
  public:
   // Borrows everything.
-  Feeder(repo::Repository& repository, const PreviousState& previous,
+  Feeder(repo::Repository& repository, const ReusableRows& reusable,
          const PathCache& paths, const repo::SessionId& session,
          BatchLine& line, repo::Progress& progress, BackupReport& report,
          std::stop_token stop);

@@ -45,6 +45,7 @@ void PackPublisher::run(std::stop_token stop) {
     if (pending_rows_ >= repo::kRowsPerIndexObject ||
         pending_.packs.size() >= kPacksPerIndexObject) {
       publish_index();
+      move_rows_to_cache();
     }
   }
 }
@@ -57,8 +58,10 @@ void PackPublisher::publish_index() {
                             repository_.signer(), pending_);
   pending_.packs.clear();
   pending_rows_ = 0;
+}
+
+void PackPublisher::move_rows_to_cache() {
   try {
-    // The rows move from memory into the cache.
     repository_.index().refresh(repository_.storage(), repository_.keyring());
   } catch (const repo::LockedError&) {
     // Another process is writing to the cache: they stay in memory for now.

@@ -30,7 +30,7 @@ class PackPublisher {
   void run(std::stop_token stop);
 
   // Publishes the index object for the packs that none names yet. Nothing is
-  // left to do after that but the snapshot.
+  // left to do after that but the snapshot. The rows stay in memory.
   void finish();
 
   [[nodiscard]] std::uint64_t bytes_stored() const noexcept {
@@ -39,6 +39,7 @@ class PackPublisher {
 
  private:
   void publish_index();
+  void move_rows_to_cache();
 
   repo::Repository& repository_;
   ClaimedBlobs& claimed_;

@@ -1,6 +1,5 @@
 #include "ingest/path_cache.h"
 
-#include <chrono>
 #include <span>
 
 #include "crypto/digest.h"
@@ -13,11 +12,6 @@ namespace {
 
 constexpr char kPathPrefix = 'f';
 constexpr std::size_t kKeyBytes = 16;
-constexpr std::chrono::seconds kPatience{20};
-
-// What a run over millions of files may hold back. Writing costs some ten
-// milliseconds, whatever there is to write.
-constexpr std::size_t kMaxPendingBytes = std::size_t{8} << 20;
 
 std::string encode(const PathState& state) {
   repo::CborWriter out;
@@ -100,18 +94,10 @@ std::optional<PathState> PathCache::find(std::string_view path) const {
 void PathCache::remember(std::string_view path, const PathState& state) {
   pending_.emplace_back(key_of(path), encode(state));
   pending_bytes_ += sizeof pending_.back() + pending_.back().second.size();
-  if (pending_bytes_ >= kMaxPendingBytes) flush();
 }
 
-void PathCache::flush() {
-  try {
-    // Others may be writing for longer than this is worth.
-    (void)store_.write(kPatience, [&](repo::IndexStore::Writer& writer) {
-      for (const auto& [key, value] : pending_) writer.put(key, value);
-    });
-  } catch (const repo::Error&) {
-    // A full disk under the cache, say.
-  }
+void PathCache::flush(repo::IndexStore::Writer& writer) {
+  for (const auto& [key, value] : pending_) writer.put(key, value);
   pending_.clear();
   pending_bytes_ = 0;
 }

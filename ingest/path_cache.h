@@ -35,11 +35,8 @@ struct PathState {
   bool operator==(const PathState&) const = default;
 };
 
-// Memory: a few MiB of states that are not written yet.
-//
 // Threads        find() from many threads; the others one thread at a time.
-// Failure        none: what cannot be read is not known, and what cannot be
-//                written is read from its file again the next time.
+// Failure        none: what cannot be read is not known.
 class PathCache {
  public:
   // Borrows the store.
@@ -47,13 +44,14 @@ class PathCache {
 
   [[nodiscard]] std::optional<PathState> find(std::string_view path) const;
 
-  // Kept in memory until there is much of it, or flush().
+  // Kept in mind until flush().
   void remember(std::string_view path, const PathState& state);
   [[nodiscard]] std::size_t pending_bytes() const noexcept {
     return pending_bytes_;
   }
 
-  void flush();
+  // Writes what remember() was told. Under the store's lock.
+  void flush(repo::IndexStore::Writer& writer);
 
  private:
   [[nodiscard]] std::string key_of(std::string_view path) const;

@@ -1,24 +1,36 @@
 #include "repo/base_chain.h"
 
-#include <algorithm>
+#include <utility>
 
 namespace cairn::repo {
 namespace {
 
-// Recursion is bounded by kMaxDepth: each step goes to a smaller depth.
-bool is_decodable_below(const BlobIndex& index, BlobKind kind, const BlobId& id,
-                        std::uint32_t depth) {
-  return std::ranges::any_of(index.find(id), [&](const BlobCopy& copy) {
-    const BlobRow& row = copy.row;
-    return row.kind == kind && row.depth < depth &&
-           (!row.base || is_decodable_below(index, kind, *row.base, row.depth));
-  });
+// Appends the chain. Recursion is bounded by kMaxDepth: each step goes to a
+// smaller depth.
+bool append_chain(const BlobIndex& index, BlobKind kind, const BlobId& id,
+                  std::uint32_t below, std::vector<BlobCopy>& chain) {
+  for (BlobCopy& copy : index.find(id)) {  // the shallowest first
+    if (copy.row.kind != kind || copy.row.depth >= below) continue;
+    const std::uint32_t depth = copy.row.depth;
+    const auto base = copy.row.base;
+    chain.push_back(std::move(copy));
+    if (!base || append_chain(index, kind, *base, depth, chain)) return true;
+    chain.pop_back();
+  }
+  return false;
 }
 
 }  // namespace
 
+std::vector<BlobCopy> chain_of(const BlobIndex& index, BlobKind kind,
+                               const BlobId& id) {
+  std::vector<BlobCopy> chain;
+  append_chain(index, kind, id, kMaxDepth + 1, chain);
+  return chain;
+}
+
 bool is_decodable(const BlobIndex& index, BlobKind kind, const BlobId& id) {
-  return is_decodable_below(index, kind, id, kMaxDepth + 1);
+  return !chain_of(index, kind, id).empty();
 }
 
 }  // namespace cairn::repo

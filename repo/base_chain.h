@@ -1,16 +1,26 @@
-// Whether a blob that the index knows can be read back as far as the index can
-// tell: every difference on the way to a plain copy has its base.
+// What a blob leans on: the copies that have to be decoded to get at it.
+//
+//   copy --base--> copy --base--> ..  --base--> plain copy
+//   depth d        below d                      0
 //
 // A crash may leave a pack whose bases were in another one that never became
 // durable. Whoever reuses a blob asks this first.
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include "repo/blob_index.h"
 
 namespace cairn::repo {
 
-// True if some copy of that kind is plain, or a difference to a blob that has a
-// copy of strictly smaller depth of which the same is true.
+// The blob's own copy first, a plain one last; each is the base of the one
+// before and of strictly smaller depth. The shallowest that there is. Empty:
+// the index knows no copy of that kind that can be decoded.
+[[nodiscard]] std::vector<BlobCopy> chain_of(const BlobIndex& index,
+                                             BlobKind kind, const BlobId& id);
+
+// True if there is such a chain.
 [[nodiscard]] bool is_decodable(const BlobIndex& index, BlobKind kind,
                                 const BlobId& id);
 

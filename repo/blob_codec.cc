@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstring>
 #include <string>
+#include <utility>
 
 #include "crypto/seal.h"
 #include "repo/error.h"
@@ -15,48 +17,66 @@ BlobEncoder::BlobEncoder(const Keyring& keyring, SessionKeys& keys,
     : keyring_(keyring),
       keys_(keys),
       plain_(levels.plain),
-      difference_(levels.difference) {}
+      to_base_(levels.difference) {}
+
+const Base* BlobEncoder::smallest_difference(std::span<const std::byte> plain,
+                                             const NextBase& next_base) {
+  // Two states of one thing; a better base would save less than it costs.
+  constexpr std::size_t kSmallShare = 32;
+  const Base* smallest = nullptr;
+  difference_size_ = plain.size();
+  while (difference_size_ > plain.size() / kSmallShare) {
+    const Base* const base = next_base();
+    if (base == nullptr) break;
+    assert(base->depth < kMaxDepth);
+    if (base->max_stored <= crypto::kTagBytes) continue;
+    // It has to be smaller than what there is; the room that it gets says so.
+    attempt_.resize(std::min<std::size_t>(base->max_stored - crypto::kTagBytes,
+                                          difference_size_ - 1));
+    const std::size_t size =
+        to_base_.compress_difference(plain, base->plain, attempt_);
+    if (size == 0) continue;
+    std::swap(difference_, attempt_);
+    difference_size_ = size;
+    smallest = base;
+  }
+  return smallest;
+}
 
 std::span<const std::byte> BlobEncoder::compress(
-    BlobRow& row, std::span<const std::byte> plain,
-    const std::optional<Base>& base, std::size_t max_difference) {
-  // A codec has to save at least one byte; the room it gets says so.
-  const std::size_t room = plain.size() - 1;
-  std::size_t difference = 0;
-  if (base) {
-    assert(base->depth < kMaxDepth);
-    difference_room_.resize(std::min(max_difference, room));
-    difference =
-        difference_.compress_difference(plain, base->plain, difference_room_);
-  }
+    BlobRow& row, std::span<const std::byte> plain, const Base* base) {
   // A difference to something that is not much alike is hardly smaller than
   // the blob by itself, and makes every reader decode two.
   constexpr std::size_t kCloseShare = 16;
+  constexpr double kWorthADepth = 0.8;
   const bool is_close =
-      difference != 0 && difference <= plain.size() / kCloseShare;
+      base != nullptr && difference_size_ <= plain.size() / kCloseShare;
   std::size_t alone = 0;
   if (!is_close) {
-    packed_.resize(room);
+    packed_.resize(plain.size() - 1);  // it has to save at least one byte
     alone = plain_.compress(plain, packed_);
   }
-  constexpr double kWorthADepth = 0.8;
   const auto alone_or_raw =
       static_cast<double>(alone != 0 ? alone : plain.size());
-  if (is_close || (difference != 0 && static_cast<double>(difference) <
+  if (is_close || (base != nullptr && static_cast<double>(difference_size_) <
                                           kWorthADepth * alone_or_raw)) {
     row.codec = Codec::difference;
     row.base = base->id;
     row.depth = base->depth + 1;
-    return std::span(difference_room_).first(difference);
+    return std::span(difference_).first(difference_size_);
   }
   row.codec = alone != 0 ? Codec::zstd : Codec::raw;
   return alone != 0 ? std::span<const std::byte>(packed_).first(alone) : plain;
 }
 
 EncodedBlob BlobEncoder::encode(BlobKind kind, const BlobId& id,
+                                std::span<const std::byte> plain) {
+  return encode(kind, id, plain, [] { return nullptr; });
+}
+
+EncodedBlob BlobEncoder::encode(BlobKind kind, const BlobId& id,
                                 std::span<const std::byte> plain,
-                                const std::optional<Base>& base,
-                                std::size_t max_difference) {
+                                const NextBase& next_base) {
   assert(!plain.empty() && plain.size() <= kMaxBlobBytes);
   EncodedBlob blob;
   blob.row.kind = kind;
@@ -64,8 +84,8 @@ EncodedBlob BlobEncoder::encode(BlobKind kind, const BlobId& id,
   blob.row.plain_size = static_cast<std::uint32_t>(plain.size());
   blob.row.counter = keys_.next_counter();
 
-  const std::span<const std::byte> packed =
-      compress(blob.row, plain, base, max_difference);
+  const Base* const base = smallest_difference(plain, next_base);
+  const std::span<const std::byte> packed = compress(blob.row, plain, base);
 
   const KeyClass key_class = class_of(kind);
   blob.row.stored_size =
@@ -74,10 +94,17 @@ EncodedBlob BlobEncoder::encode(BlobKind kind, const BlobId& id,
       keyring_.family(), keys_.wrapped(key_class).generation, blob.row);
   blob.stored.resize(blob.row.stored_size);
   crypto::seal(keys_.key(key_class), ad, packed, blob.stored);
+  require_reads_back(blob, ad, plain, base);
+  return blob;
+}
 
-  opened_.resize(packed.size());
-  bool reads_back =
-      crypto::open(keys_.key(key_class), ad, blob.stored, opened_);
+void BlobEncoder::require_reads_back(const EncodedBlob& blob,
+                                     std::span<const std::byte> associated_data,
+                                     std::span<const std::byte> plain,
+                                     const Base* base) {
+  opened_.resize(blob.stored.size() - crypto::kTagBytes);
+  bool reads_back = crypto::open(keys_.key(class_of(blob.row.kind)),
+                                 associated_data, blob.stored, opened_);
   if (reads_back && blob.row.codec != Codec::raw) {
     decoded_.resize(plain.size());
     reads_back = decompressor_.decompress(
@@ -85,12 +112,12 @@ EncodedBlob BlobEncoder::encode(BlobKind kind, const BlobId& id,
         decoded_);
   }
   const auto& result = blob.row.codec == Codec::raw ? opened_ : decoded_;
-  if (!reads_back || !std::ranges::equal(result, plain)) {
-    throw CorruptionError("blob " + id.brief() +
+  if (!reads_back || result.size() != plain.size() ||
+      std::memcmp(result.data(), plain.data(), plain.size()) != 0) {
+    throw CorruptionError("blob " + blob.row.id.brief() +
                           ": does not read back as it was written; the memory "
                           "or the processor of this machine is failing");
   }
-  return blob;
 }
 
 void BlobDecoder::decode(const FamilyId& family, std::uint32_t generation,

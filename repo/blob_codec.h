@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -25,8 +26,15 @@ namespace cairn::repo {
 struct Base {
   BlobId id;
   std::uint32_t depth = 0;
-  std::span<const std::byte> plain;  // borrowed
+  std::span<const std::byte> plain;  // borrowed, until encode() returns
+  // Of the difference, tag included.
+  std::uint32_t max_stored = kMaxBlobBytes;
 };
+
+// Gives one base after another, the most promising first, and null at the end.
+// Each costs time to get at, so it is asked only while there is something to
+// gain.
+using NextBase = std::function<const Base*()>;
 
 // Ready to be put into a pack. row.key is not set yet: only the pack knows it.
 struct EncodedBlob {
@@ -48,29 +56,39 @@ class BlobEncoder {
               const CompressionLevels& levels);
 
   // Stores `plain`, whose id is `id`, in the smallest way: as it is,
-  // compressed, or, when a base is given and the difference is at most
-  // `max_difference` bytes and smaller, as that.
+  // compressed, or as a difference to one of the bases, where that is small
+  // enough.
   //
-  // Requires: plain.size() in 1..kMaxBlobBytes, base->depth < kMaxDepth.
+  // Requires: plain.size() in 1..kMaxBlobBytes; of each base depth < kMaxDepth.
   // Throws CorruptionError when the result does not read back.
   [[nodiscard]] EncodedBlob encode(BlobKind kind, const BlobId& id,
                                    std::span<const std::byte> plain,
-                                   const std::optional<Base>& base,
-                                   std::size_t max_difference);
+                                   const NextBase& next_base);
+  [[nodiscard]] EncodedBlob encode(BlobKind kind, const BlobId& id,
+                                   std::span<const std::byte> plain);
 
  private:
+  // The base to which the difference is smallest, which then lies in
+  // difference_[0, difference_size_). Null: none is small enough.
+  [[nodiscard]] const Base* smallest_difference(
+      std::span<const std::byte> plain, const NextBase& next_base);
+
   // Sets codec, base and depth. The result points into `plain` or a buffer.
   [[nodiscard]] std::span<const std::byte> compress(
-      BlobRow& row, std::span<const std::byte> plain,
-      const std::optional<Base>& base, std::size_t max_difference);
+      BlobRow& row, std::span<const std::byte> plain, const Base* base);
+  void require_reads_back(const EncodedBlob& blob,
+                          std::span<const std::byte> associated_data,
+                          std::span<const std::byte> plain, const Base* base);
 
   const Keyring& keyring_;
   SessionKeys& keys_;
   Compressor plain_;
-  Compressor difference_;
+  Compressor to_base_;
   Decompressor decompressor_;
   std::vector<std::byte> packed_;  // these are reused between blobs
-  std::vector<std::byte> difference_room_;
+  std::vector<std::byte> difference_;
+  std::vector<std::byte> attempt_;
+  std::size_t difference_size_ = 0;
   std::vector<std::byte> opened_;
   std::vector<std::byte> decoded_;
 };

@@ -213,13 +213,13 @@ void drop_vanished(IndexStore::Writer& writer,
     return IndexStore::Next::go_on;
   });
   std::vector<std::pair<std::string, PackId>> unnamed;
-  writer.for_each(std::string_view(&kPack, 1), [&](std::string_view key,
-                                                   std::string_view value) {
-    if (!in_present.contains(number_in(key))) {
-      unnamed.emplace_back(key, decode_pack(value).id);
-    }
-    return IndexStore::Next::go_on;
-  });
+  writer.for_each(std::string_view(&kPack, 1),
+                  [&](std::string_view key, std::string_view value) {
+                    if (!in_present.contains(number_in(key))) {
+                      unnamed.emplace_back(key, decode_pack(value).id);
+                    }
+                    return IndexStore::Next::go_on;
+                  });
   for (const auto& [key, id] : unnamed) {
     // Rows that name this pack stay behind and are passed over: a number is
     // never given twice.
@@ -228,6 +228,27 @@ void drop_vanished(IndexStore::Writer& writer,
   }
   // Last: a removal that a crash cuts short is done again.
   for (const auto& key : vanished) writer.remove(key);
+}
+
+void import_all(IndexStore::Writer& writer, const Storage& storage,
+                const Keyring& keyring, const std::vector<IndexId>& present,
+                const BlobIndex::PassOver& pass_over) {
+  drop_vanished(writer, present);
+  Importer importer(writer);
+  for (const auto& id : present) {
+    if (writer.get(key_of(kIndex, id.bytes))) continue;
+    try {
+      importer.add(id, read_index(storage, keyring, id));
+    } catch (const NotFound&) {
+      continue;  // merged away since it was listed
+    } catch (const CorruptionError& e) {
+      if (!pass_over) throw;
+      pass_over(id, e);
+    } catch (const UnsupportedFormat& e) {
+      if (!pass_over) throw;
+      pass_over(id, e);
+    }
+  }
 }
 
 }  // namespace
@@ -311,22 +332,7 @@ void BlobIndex::refresh(const Storage& storage, const Keyring& keyring,
     // quicker.
     const auto written =
         state_->store.write(kPatience, [&](IndexStore::Writer& writer) {
-          drop_vanished(writer, present);
-          Importer importer(writer);
-          for (const auto& id : present) {
-            if (writer.get(key_of(kIndex, id.bytes))) continue;
-            try {
-              importer.add(id, read_index(storage, keyring, id));
-            } catch (const NotFound&) {
-              continue;  // merged away since it was listed
-            } catch (const CorruptionError& e) {
-              if (!pass_over) throw;
-              pass_over(id, e);
-            } catch (const UnsupportedFormat& e) {
-              if (!pass_over) throw;
-              pass_over(id, e);
-            }
-          }
+          import_all(writer, storage, keyring, present, pass_over);
         });
     if (written == IndexStore::Written::others_are_writing) {
       throw LockedError(
@@ -337,6 +343,12 @@ void BlobIndex::refresh(const Storage& storage, const Keyring& keyring,
   std::unique_lock lock(state_->mutex);
   state_->load_packs();
   state_->drop_own_rows_now_in_store();
+}
+
+void BlobIndex::bring_in(IndexStore::Writer& writer, const Storage& storage,
+                         const Keyring& keyring,
+                         const PassOver& pass_over) const {
+  import_all(writer, storage, keyring, list_indexes(storage), pass_over);
 }
 
 void BlobIndex::restrict_to(std::span<const PackId> existing) {

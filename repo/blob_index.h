@@ -51,6 +51,11 @@ class BlobIndex {
   void refresh(const Storage& storage, const Keyring& keyring,
                const PassOver& pass_over = {});
 
+  // The part of refresh() that writes, for who has the store open for writing
+  // anyway. find() sees it after the next refresh().
+  void bring_in(IndexStore::Writer& writer, const Storage& storage,
+                const Keyring& keyring, const PassOver& pass_over = {}) const;
+
   // From now on, packs not in `existing` count as absent: what lies in them has
   // to be stored anew. Sorted.
   void restrict_to(std::span<const PackId> existing);

@@ -1,6 +1,7 @@
 #include "repo/blob_reader.h"
 
 #include <algorithm>
+#include <cassert>
 #include <exception>
 #include <list>
 #include <mutex>
@@ -71,6 +72,9 @@ struct BlobReader::State {
 
   PlainBlob resolve_base(const BlobRow& row);
   PlainBlob read_copy(const BlobCopy& copy, VerifyId verify);
+  PlainBlob read_stored(const BlobCopy& copy, const PlainBlob& base,
+                        VerifyId verify);
+  PlainBlob read_chain(std::span<const BlobCopy> chain);
   PlainBlob decode(const BlobRow& row, const WrappedKey& key,
                    std::span<const std::byte> bytes, const PlainBlob& base,
                    VerifyId verify);
@@ -115,16 +119,35 @@ PlainBlob BlobReader::State::read_first(const BlobId& id,
 }
 
 PlainBlob BlobReader::State::read_copy(const BlobCopy& copy, VerifyId verify) {
+  return read_stored(copy, resolve_base(copy.row), verify);
+}
+
+PlainBlob BlobReader::State::read_stored(const BlobCopy& copy,
+                                         const PlainBlob& base,
+                                         VerifyId verify) {
   const PackInfo pack = index.pack(copy.pack);
   if (copy.row.key >= pack.keys.size()) {
     throw CorruptionError("blob " + copy.row.id.brief() +
                           ": names a key that its pack does not have");
   }
-  // Before the stored bytes, whose buffer the base's own reading uses.
-  const PlainBlob base = resolve_base(copy.row);
   stored.resize(copy.row.stored_size);
   storage.get(pack_name(pack.id), copy.offset, stored);
   return decode(copy.row, pack.keys[copy.row.key], stored, base, verify);
+}
+
+// From the nearest that is known already, else from the plain end, forwards.
+PlainBlob BlobReader::State::read_chain(std::span<const BlobCopy> chain) {
+  PlainBlob plain;
+  std::size_t known = 0;
+  for (; known < chain.size() && !plain; ++known) {
+    plain = cache.find(chain[known].row.id);
+  }
+  if (plain && known == 1) return plain;
+  for (std::size_t i = plain ? known - 1 : known; i-- > 0;) {
+    plain = read_stored(chain[i], plain, VerifyId::no);
+  }
+  cache.insert(chain.front().row.id, plain);
+  return plain;
 }
 
 PlainBlob BlobReader::State::decode(const BlobRow& row, const WrappedKey& key,
@@ -180,6 +203,11 @@ PlainBlob BlobReader::read(BlobKind kind, const BlobId& id) {
 
 PlainBlob BlobReader::read_copy(const BlobCopy& copy, VerifyId verify) {
   return state_->read_copy(copy, verify);
+}
+
+PlainBlob BlobReader::read_chain(std::span<const BlobCopy> chain) {
+  assert(!chain.empty() && !chain.back().row.base);
+  return state_->read_chain(chain);
 }
 
 PlainBlob BlobReader::decode(const BlobRow& row, const WrappedKey& key,

@@ -61,7 +61,11 @@ class BlobReader {
   // strictly smaller depth.
   [[nodiscard]] PlainBlob read_copy(const BlobCopy& copy, VerifyId verify);
 
-  // The same, with the stored bytes already at hand (a pack read whole).
+  // The first of a chain, as chain_of() gives it, without looking anything up
+  // again. Its bytes are not compared with its id.
+  [[nodiscard]] PlainBlob read_chain(std::span<const BlobCopy> chain);
+
+  // As read_copy(), with the stored bytes at hand (a pack read whole).
   [[nodiscard]] PlainBlob decode(const BlobRow& row, const WrappedKey& key,
                                  std::span<const std::byte> stored,
                                  VerifyId verify);

@@ -102,16 +102,62 @@ TEST(BlobCodec, ADifferenceAboveWhatIsAllowedIsNotUsed) {
   BlobEncoder encoder(sample.keyring, sample.keys, {});
   const Bytes base = random_bytes(random, 60'000);
   const Bytes plain = slightly_changed(base, random);
-  for (const std::size_t allowed : {0U, 10U}) {
-    const auto blob =
-        encoder.encode(BlobKind::content, sample.id_of(plain), plain,
-                       Base{sample.id_of(base), 0, base}, allowed);
-    EXPECT_EQ(blob.row.codec, Codec::raw);
+  const auto encoded = [&](std::uint32_t allowed) {
+    const std::optional<Base> given =
+        Base{sample.id_of(base), 0, base, allowed};
+    return encoder.encode(BlobKind::content, sample.id_of(plain), plain,
+                          testing_support::one_base(given));
+  };
+  for (const std::uint32_t allowed : {0U, 16U, 26U}) {
+    EXPECT_EQ(encoded(allowed).row.codec, Codec::raw);
   }
-  const auto blob =
-      encoder.encode(BlobKind::content, sample.id_of(plain), plain,
-                     Base{sample.id_of(base), 0, base}, 10'000);
+  const auto blob = encoded(10'000);
   EXPECT_EQ(blob.row.codec, Codec::difference);
+    EXPECT_EQ(encoded(blob.row.stored_size - 1).row.codec, Codec::raw);
+}
+
+TEST(BlobCodec, TheBaseWithTheSmallestDifferenceIsTaken) {
+  std::mt19937_64 random(1);
+  SampleRepository sample;
+  BlobEncoder encoder(sample.keyring, sample.keys, {});
+  const Bytes plain = random_bytes(random, 60'000);
+  Bytes half = plain;
+  std::ranges::copy(random_bytes(random, 30'000), half.begin());
+  Bytes most = plain;
+  std::ranges::copy(random_bytes(random, 5'000), most.begin());
+  const Bytes none = random_bytes(random, 60'000);
+  const std::vector<Base> bases = {{sample.id_of(half), 0, half},
+                                   {sample.id_of(most), 3, most},
+                                   {sample.id_of(none), 0, none}};
+  std::size_t given = 0;
+
+  const auto blob = encoder.encode(
+      BlobKind::content, sample.id_of(plain), plain, [&]() -> const Base* {
+        return given < bases.size() ? &bases[given++] : nullptr;
+      });
+
+  EXPECT_EQ(blob.row.base, sample.id_of(most));
+  EXPECT_EQ(blob.row.depth, 4U);
+  EXPECT_EQ(decode(sample, blob, most), plain);
+}
+
+TEST(BlobCodec, NoFurtherBaseIsAskedForOnceADifferenceIsSmall) {
+  std::mt19937_64 random(1);
+  SampleRepository sample;
+  BlobEncoder encoder(sample.keyring, sample.keys, {});
+  const Bytes base = random_bytes(random, 60'000);
+  const Bytes plain = slightly_changed(base, random);
+  const Base only{sample.id_of(base), 0, base};
+  int asked = 0;
+
+  const auto blob = encoder.encode(BlobKind::content, sample.id_of(plain),
+                                   plain, [&]() -> const Base* {
+                                     ++asked;
+                                     return &only;
+                                   });
+
+  EXPECT_EQ(blob.row.base, only.id);
+  EXPECT_EQ(asked, 1);
 }
 
 TEST(BlobCodec, AnotherBaseIsNoticedByItsId) {
@@ -187,7 +233,7 @@ TEST(BlobCodec, ABlobThatDoesNotReadBackIsRefused) {
   });
   const auto encode = [&] {
     for (int tries = 0; tries < 50; ++tries) {
-      (void)encoder.encode(BlobKind::content, id, plain, std::nullopt, 0);
+      (void)encoder.encode(BlobKind::content, id, plain);
     }
   };
   EXPECT_THROW(encode(), CorruptionError);

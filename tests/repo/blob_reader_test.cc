@@ -37,8 +37,7 @@ class BlobReaderTest : public ::testing::Test {
   // write key can make.
   EncodedBlob lie(const Bytes& named, const Bytes& plain) {
     BlobEncoder encoder(sample.keyring, sample.keys, {});
-    return encoder.encode(BlobKind::content, sample.id_of(named), plain,
-                          std::nullopt, 0);
+    return encoder.encode(BlobKind::content, sample.id_of(named), plain);
   }
 
   void damage(const IndexedPack& pack) {

@@ -17,6 +17,7 @@
 #include "repo/snapshot.h"
 #include "tests/support/bytes.h"
 #include "tests/support/memory_storage.h"
+#include "tests/support/one_base.h"
 
 namespace cairn::testing_support {
 
@@ -36,8 +37,8 @@ struct SampleRepository {
       const Bytes& plain, repo::BlobKind kind = repo::BlobKind::content,
       const std::optional<repo::Base>& base = std::nullopt) {
     repo::BlobEncoder encoder(keyring, keys, {});
-    return encoder.encode(kind, keyring.id_of(kind, plain), plain, base,
-                          plain.size());
+    return encoder.encode(kind, keyring.id_of(kind, plain), plain,
+                          one_base(base));
   }
 
   repo::IndexedPack store(const std::vector<repo::EncodedBlob>& blobs) {

@@ -12,14 +12,13 @@
 #include "repo/sealed_record.h"
 #include "repo/tree_reader.h"
 #include "tests/support/faulty_storage.h"
+#include "tests/support/one_base.h"
 
 namespace cairn::testing_support {
 namespace {
 
 // No process has it: the kernel's highest is below 2^22.
 constexpr std::uint64_t kDeadPid = 0x7ffffff0;
-
-constexpr std::size_t kWholeBlob = repo::kMaxBlobBytes;
 
 }  // namespace
 
@@ -122,7 +121,7 @@ struct StateWriter::State {
     if (base && base->depth < repo::kMaxDepth) {
       given = repo::Base{*base_id, base->depth, base->plain};
     }
-    const auto blob = encoder.encode(kind, id, plain, given, kWholeBlob);
+    const auto blob = encoder.encode(kind, id, plain, one_base(given));
     auto& pack = kind == repo::BlobKind::content ? content : nodes;
     if (!pack) {
       pack.emplace(repository.storage(), repository.keyring().newest());

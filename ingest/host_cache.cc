@@ -1,0 +1,46 @@
+#include "ingest/host_cache.h"
+
+#include <chrono>
+
+#include "repo/error.h"
+
+namespace cairn::ingest {
+namespace {
+
+constexpr std::size_t kMaxPendingBytes = std::size_t{8} << 20;
+
+// Others may be writing for longer than all this is worth.
+constexpr std::chrono::seconds kPatience{20};
+
+}  // namespace
+
+HostCache::HostCache(repo::Repository& repository, std::string_view series,
+                     const repo::SeriesTag& tag)
+    : paths(repository.index_store(), series),
+      features(repository.index_store(), tag),
+      repository_(repository) {}
+
+void HostCache::flush_if_large() {
+  if (paths.pending_bytes() + features.pending_bytes() >= kMaxPendingBytes) {
+    flush();
+  }
+}
+
+void HostCache::flush() {
+  try {
+    (void)repository_.index_store().write(
+        kPatience, [&](repo::IndexStore::Writer& writer) {
+          repository_.index().bring_in(writer, repository_.storage(),
+                                       repository_.keyring());
+          paths.flush(writer);
+          features.flush(writer);
+          features.drop_what_is_gone(writer, [&](const repo::BlobId& id) {
+            return repository_.index().contains(id);
+          });
+        });
+  } catch (const repo::Error&) {
+    return;
+  }
+}
+
+}  // namespace cairn::ingest
