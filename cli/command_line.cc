@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
-#include <numeric>
+#include <iterator>
+#include <map>
 #include <utility>
 
 #include "cli/usage_error.h"
@@ -27,17 +29,6 @@ constexpr std::array kGroupTitles = {
     GroupTitle{CommandGroup::program, "Program"},
 };
 
-std::vector<std::string> split_names(std::string_view names) {
-  std::vector<std::string> out;
-  while (!names.empty()) {
-    const auto comma = names.find(", ");
-    out.emplace_back(names.substr(0, comma));
-    if (comma == std::string_view::npos) break;
-    names.remove_prefix(comma + 2);
-  }
-  return out;
-}
-
 // How many letters must be added, dropped, replaced or swapped.
 std::size_t distance(std::string_view a, std::string_view b) {
   const std::size_t width = b.size() + 1;
@@ -58,6 +49,22 @@ std::size_t distance(std::string_view a, std::string_view b) {
     }
   }
   return table.back();
+}
+
+// The candidate that `word` was probably meant to be; nothing if none is near.
+std::optional<std::string> nearest(std::string_view word,
+                                   std::span<const std::string> candidates) {
+  std::optional<std::string> best;
+  std::size_t best_distance = std::max<std::size_t>(1, word.size() / 3) + 1;
+  for (const auto& candidate : candidates) {
+    const bool is_beginning = word.size() >= 3 && candidate.starts_with(word);
+    const std::size_t d = is_beginning ? 1 : distance(word, candidate);
+    if (d < best_distance) {
+      best = candidate;
+      best_distance = d;
+    }
+  }
+  return best;
 }
 
 // Breaks `text` at spaces, each line indented.
@@ -92,6 +99,39 @@ std::string row(std::string_view name, std::string_view what) {
   return out + wrapped(what, kHelpColumn) + "\n";
 }
 
+// A byte that no word can hold. From escaped() to unescaped() it stands where
+// CLI11 2.1 would see what nobody meant: a list in "[a,b]", no value in
+// "--as=", arguments in "-1" and "---x", "-q --" in "-q-".
+constexpr char kMark = '\0';
+
+// What "--" is called meanwhile: CLI11 forgets its own as soon as a command has
+// all its arguments. Where "-+" was typed, a mark stands in it.
+constexpr std::string_view kOnlyArguments = "-+";
+
+std::string escaped(std::string word) {
+  const auto is_letter = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+  };
+  if (word == "--") return std::string(kOnlyArguments);
+  if (word.size() < 2 || word[0] != '-') {
+    if (word.empty() || !is_letter(word[0])) word.insert(0, 1, kMark);
+  } else if (word[1] != '-') {
+    const auto end = std::find_if_not(word.begin() + 1, word.end(), is_letter);
+    if (end != word.end()) word.insert(end, kMark);
+  } else if (!is_letter(word[2])) {
+    word.insert(2, 1, kMark);
+  } else if (const auto equals = word.find('='); equals != std::string::npos) {
+    word.insert(equals + 1, 1, kMark);
+  }
+  return word;
+}
+
+std::string unescaped(std::string word) {
+  if (word == kOnlyArguments) return "--";
+  std::erase(word, kMark);
+  return word;
+}
+
 std::string see_help(std::string_view command) {
   return fmt::format("; see 'cairn {}--help'",
                      command.empty() ? "" : std::string(command) + " ");
@@ -99,243 +139,198 @@ std::string see_help(std::string_view command) {
 
 }  // namespace
 
-std::optional<std::string> nearest(std::string_view word,
-                                   std::span<const std::string> candidates) {
-  std::optional<std::string> best;
-  std::size_t best_distance = std::max<std::size_t>(1, word.size() / 3) + 1;
-  for (const auto& candidate : candidates) {
-    const bool is_beginning = word.size() >= 3 && candidate.starts_with(word);
-    const std::size_t d = is_beginning ? 1 : distance(word, candidate);
-    if (d < best_distance) {
-      best = candidate;
-      best_distance = d;
-    }
-  }
-  return best;
-}
-
 // What a command takes
 // ---------------------------------------------------------
 
 void Flags::value(std::string_view names, std::string_view placeholder,
                   Take take, std::string_view help) {
-  flags_.push_back({split_names(names), std::string(placeholder),
+  flags_.push_back({std::string(names), std::string(placeholder),
                     std::move(take), std::string(help)});
 }
 
 void Flags::flag(std::string_view names, bool& given, std::string_view help) {
-  value(
-      names, "", [&given](std::string_view) { given = true; }, help);
+  value(names, "", Take([&given](auto) { given = true; }), help);
 }
 
 void Flags::count(std::string_view names, int& times, std::string_view help) {
-  value(
-      names, "", [&times](std::string_view) { ++times; }, help);
+  value(names, "", Take([&times](auto) { ++times; }), help);
 }
 
 void Flags::value(std::string_view names, std::string_view placeholder,
                   std::optional<std::string>& text, std::string_view help) {
-  value(
-      names, placeholder,
-      [&text](std::string_view given) { text = std::string(given); }, help);
+  value(names, placeholder, Take([&text](auto given) { text = given; }), help);
 }
 
 void Flags::values(std::string_view names, std::string_view placeholder,
                    std::vector<std::string>& texts, std::string_view help) {
-  value(
-      names, placeholder,
-      [&texts](std::string_view given) { texts.emplace_back(given); }, help);
+  value(names, placeholder,
+        Take([&texts](auto given) { texts.emplace_back(given); }), help);
 }
 
 void Flags::argument(std::string_view placeholder, std::string& text) {
-  arguments_.push_back({std::string(placeholder),
-                        [&text](std::string_view given) { text = given; },
-                        /*is_required=*/true, /*takes_all=*/false});
-}
-
-void Flags::optional_argument(std::string_view placeholder,
-                              std::optional<std::string>& text) {
-  arguments_.push_back(
-      {std::string(placeholder),
-       [&text](std::string_view given) { text = std::string(given); },
-       /*is_required=*/false, /*takes_all=*/false});
+  arguments_.push_back({.placeholder = std::string(placeholder),
+                        .take = [&text](auto given) { text = given; },
+                        .is_required = true});
 }
 
 void Flags::arguments(std::string_view placeholder,
                       std::vector<std::string>& texts, Count count) {
   arguments_.push_back(
-      {std::string(placeholder),
-       [&texts](std::string_view given) { texts.emplace_back(given); },
-       count == Count::at_least_one, /*takes_all=*/true});
+      {.placeholder = std::string(placeholder),
+       .take = [&texts](auto given) { texts.emplace_back(given); },
+       .is_required = count == Count::at_least_one,
+       .takes_all = true});
 }
 
-const Flags::Flag* Flags::find(std::string_view name) const {
-  for (const auto& flag : flags_) {
-    if (std::ranges::find(flag.names, name) != flag.names.end()) return &flag;
-  }
-  return nullptr;
-}
+// Reading the words
+// ---------------------------------------------------------------
 
-// Parsing
-// ----------------------------------------------------------------------
-
-// One pass over the words.
+// One pass of CLI11 over the words. It takes flags as it meets them, so that
+// the first mistake is the one that is told, and arguments at the end.
 struct CommandLine::Parsing {
   const CommandLine& line;
-  std::span<const std::string> words;
   Request request = {};
-  std::string group = {};  // "key" while the noun is awaited
-  Flags flags = {};        // of the command, once it is known
-  std::size_t next = 0;
-  std::size_t arguments_taken = 0;  // of the last Argument, if it takes all
-  std::size_t argument = 0;
+  std::string name = {};  // of the command so far: "", "key", "key add"
+  CLI::App app{};
+  std::map<std::string, CLI::App*> apps = {{"", &app}};  // by such names
 
-  [[nodiscard]] std::string command_name() const {
-    return request.command ? request.command->name : group;
+  // What is not read yet, escaped, the next word last, as CLI11 takes it. One
+  // more "--" ends it: a flag that gets this one for its value has none.
+  std::vector<std::string> rest = {std::string(kOnlyArguments)};
+
+  // CLI11's errors enter ours here and nowhere else.
+  void run(std::span<const std::string> words) {
+    std::transform(words.rbegin(), words.rend(), std::back_inserter(rest),
+                   escaped);
+    app.fallthrough()->require_subcommand(0, 1)->set_help_flag();
+    add(app, line.globals_);
+    on("-h,--help", [] { throw CLI::CallForHelp(); });
+    on("--version", [] { throw CLI::CallForVersion(); });
+    on(kOnlyArguments, [this] {
+      if (!rest.empty()) rest.erase(rest.begin());  // the one that ends it
+      for (auto& word : rest) {
+        if (word.starts_with('-')) word = kMark + unescaped(word);
+      }
+    });
+    for (const auto& command : line.commands_) {
+      Flags flags;
+      command.declare(flags);
+      add(*app_of(command.name), flags);
+    }
+    try {
+      app.parse(rest);
+    } catch (const CLI::CallForHelp&) {
+      request.wants_help = true;
+      request.help_for = name;
+    } catch (const CLI::CallForVersion&) {
+      request.wants_version = true;
+    } catch (const CLI::Error& e) {
+      refuse_leftover();
+      refuse_what_is_missing();
+      fail(e.what());
+    }
+  }
+
+  void on(std::string_view names, const std::function<void()>& act) {
+    app.add_flag(std::string(names))->trigger_on_parse()->each([=, this](auto) {
+      refuse_leftover();
+      act();
+    });
+  }
+
+  void add(CLI::App& to, const Flags& flags) {
+    for (const auto& flag : flags.flags_) {
+      CLI::Option* const option = to.add_option(flag.names);
+      option->type_name(flag.placeholder)
+          ->expected(flag.placeholder.empty() ? 0 : 1)
+          ->trigger_on_parse()
+          ->each([=, this, take = flag.take](const std::string& text) {
+            give(*option, take, text);
+          });
+    }
+    for (const auto& argument : flags.arguments_) {
+      to.add_option(argument.placeholder)
+          ->required(argument.is_required)
+          ->allow_extra_args(argument.takes_all)
+          ->take_all()
+          ->each([take = argument.take](const std::string& text) {
+            take(unescaped(text));
+          });
+    }
+  }
+
+  void give(const CLI::Option& option, const Flags::Take& take,
+            const std::string& text) const {
+    refuse_leftover();
+    const std::string flag = option.get_name();
+    if (option.get_expected_max() == 0) {
+      if (text[0] == kMark) fail(flag + " takes no value");
+    } else if (rest.empty()) {
+      fail(flag + " needs a value: " + option.get_type_name());
+    }
+    try {
+      take(unescaped(text));
+    } catch (const UsageError& e) {
+      fail(flag + ": " + e.what());
+    }
+  }
+
+  // The one for "key add" is below the one for "key".
+  CLI::App* app_of(const std::string& command) {
+    CLI::App*& known = apps[command];
+    if (!known) {
+      const auto noun = command.find(' ') + 1;  // 0: there is none
+      CLI::App& above = noun == 0 ? app : *app_of(command.substr(0, noun - 1));
+      known = above.add_subcommand(command.substr(noun));
+      if (line.is_group(command)) known->require_subcommand(1);
+      known->preparse_callback([=, this](std::size_t) {
+        refuse_leftover();
+        name = command;
+        request.command = line.find(name);
+      });
+    }
+    return known;
   }
 
   [[noreturn]] void fail(const std::string& what) const {
-    const std::string name = command_name();
     throw UsageError((name.empty() ? "" : name + ": ") + what + see_help(name));
   }
 
-  void run() {
-    bool only_arguments = false;
-    while (next < words.size() && !request.wants_help &&
-           !request.wants_version) {
-      const std::string& word = words[next++];
-      if (only_arguments || word.size() < 2 || word[0] != '-') {
-        take_word(word);
-      } else if (word == "--") {
-        only_arguments = true;
-      } else if (word.starts_with("--")) {
-        take_long(word);
-      } else {
-        take_short(word);
+  void refuse_leftover() const {
+    const auto left = app.remaining();
+    if (left.empty()) return;
+    const std::string word = unescaped(left.front());
+    if (left.front().starts_with("--")) refuse(word.substr(0, word.find('=')));
+    if (left.front().starts_with('-')) refuse(word.substr(0, 2));
+    if (request.command) fail("unexpected argument '" + word + "'");
+    throw UsageError(
+        line.unknown_command(name.empty() ? word : name + " " + word));
+  }
+
+  void refuse(const std::string& flag) const {
+    std::vector<std::string> known;
+    for (const CLI::App* at = apps.at(name); at; at = at->get_parent()) {
+      for (const auto* option : at->get_options()) {
+        known.push_back(option->get_name());
       }
     }
-    if (request.wants_help) request.help_for = command_name();
-    if (request.wants_help || request.wants_version) return;
-    if (!group.empty()) fail("which one? " + nouns());
-    if (argument < flags.arguments_.size()) {
-      const auto& missing = flags.arguments_[argument];
-      if (missing.is_required && arguments_taken == 0) {
-        fail(missing.placeholder + " is missing");
-      }
-    }
-  }
-
-  [[nodiscard]] std::string nouns() const {
-    std::string list;
-    for (const auto& command : line.commands_) {
-      if (!command.name.starts_with(group + " ")) continue;
-      list +=
-          (list.empty() ? "" : ", ") + command.name.substr(group.size() + 1);
-    }
-    return list;
-  }
-
-  void take_word(const std::string& word) {
-    if (!request.command) {
-      take_verb(word);
-      return;
-    }
-    if (argument == flags.arguments_.size()) {
-      fail("unexpected argument '" + word + "'");
-    }
-    const auto& taker = flags.arguments_[argument];
-    taker.take(word);
-    ++arguments_taken;
-    if (!taker.takes_all) {
-      ++argument;
-      arguments_taken = 0;
-    }
-  }
-
-  void take_verb(const std::string& word) {
-    const std::string name = group.empty() ? word : group + " " + word;
-    request.command = line.find(name);
-    if (request.command) {
-      group.clear();
-      request.command->declare(flags);
-    } else if (group.empty() && line.is_group(name)) {
-      group = name;
-    } else {
-      throw UsageError(line.unknown_command(name));
-    }
-  }
-
-  // The flag of that name, and whether there is none.
-  const Flags::Flag& flag_of(const std::string& name) {
-    for (const Flags* const known : {&std::as_const(flags), &line.globals_}) {
-      if (const auto* const flag = known->find(name)) return *flag;
-    }
-    std::vector<std::string> candidates;
-    for (const Flags* const known : {&std::as_const(flags), &line.globals_}) {
-      for (const auto& flag : known->flags_) {
-        candidates.insert(candidates.end(), flag.names.begin(),
-                          flag.names.end());
-      }
-    }
-    const auto near = name.size() > 3 ? nearest(name, candidates)
-                                      : std::optional<std::string>();
-    fail("unknown flag " + name +
+    const auto near = flag.size() > 3 ? nearest(flag, known) : std::nullopt;
+    fail("unknown flag " + flag +
          (near ? "; did you mean " + *near + "?" : ""));
   }
 
-  void give(const Flags::Flag& flag, const std::string& name,
-            std::string_view text) const {
-    try {
-      flag.take(text);
-    } catch (const UsageError& e) {
-      fail(name + ": " + e.what());
-    }
-  }
-
-  bool is_for_program(const std::string& name) {
-    if (name == "--help" || name == "-h") request.wants_help = true;
-    if (name == "--version") request.wants_version = true;
-    return request.wants_help || request.wants_version;
-  }
-
-  void take_long(const std::string& word) {
-    const auto equals = word.find('=');
-    const std::string name = word.substr(0, equals);
-    if (is_for_program(name)) return;
-    const auto& flag = flag_of(name);
-    if (flag.placeholder.empty()) {
-      if (equals != std::string::npos) fail(name + " takes no value");
-      give(flag, name, "");
-    } else if (equals != std::string::npos) {
-      give(flag, name, std::string_view(word).substr(equals + 1));
-    } else {
-      give(flag, name, value_of(flag, name));
-    }
-  }
-
-  // "-n", "-nq", "-rREPO", "-r REPO".
-  void take_short(const std::string& word) {
-    for (std::size_t i = 1; i < word.size(); ++i) {
-      const std::string name = {'-', word[i]};
-      if (is_for_program(name)) return;
-      const auto& flag = flag_of(name);
-      if (flag.placeholder.empty()) {
-        give(flag, name, "");
-      } else if (i + 1 < word.size()) {
-        give(flag, name, std::string_view(word).substr(i + 1));
-        return;
-      } else {
-        give(flag, name, value_of(flag, name));
+  void refuse_what_is_missing() const {
+    const CLI::App& here = *apps.at(name);
+    for (const auto* option : here.get_options()) {
+      if (option->get_required() && option->empty()) {
+        fail(option->get_name() + " is missing");
       }
     }
-  }
-
-  const std::string& value_of(const Flags::Flag& flag,
-                              const std::string& name) {
-    if (next == words.size()) {
-      fail(name + " needs a value: " + flag.placeholder);
+    std::string nouns;
+    for (const auto* noun : here.get_subcommands({})) {
+      nouns += (nouns.empty() ? "" : ", ") + noun->get_name();
     }
-    return words[next++];
+    if (!nouns.empty()) fail("which one? " + nouns);
   }
 };
 
@@ -344,9 +339,9 @@ CommandLine::CommandLine(std::span<const Command> commands, Flags globals)
 
 CommandLine::Request CommandLine::parse(
     std::span<const std::string> words) const {
-  Parsing parsing{*this, words};
-  parsing.run();
-  return std::move(parsing.request);
+  Parsing parsing{*this};
+  parsing.run(words);
+  return parsing.request;
 }
 
 const Command* CommandLine::find(std::string_view name) const {
@@ -396,15 +391,7 @@ std::string CommandLine::help_of_all() const {
     }
     if (!rows.empty()) out += "\n" + std::string(title) + ":\n" + rows;
   }
-  out += "\nGlobal flags, before or after the command:\n";
-  for (const auto& flag : globals_.flags_) {
-    std::string names;
-    for (const auto& name : flag.names) {
-      names += (names.empty() ? "" : ", ") + name;
-    }
-    if (!flag.placeholder.empty()) names += " " + flag.placeholder;
-    out += row(names, flag.help);
-  }
+  out += "\nGlobal flags, before or after the command:\n" + rows_of(globals_);
   out += row("-h, --help", "what a command does, its flags, examples");
   out += row("--version", "the program's version and the format it writes");
   out +=
@@ -445,18 +432,18 @@ std::string CommandLine::help_of(const Command& command) const {
       rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
     }
   }
-  if (!flags.flags_.empty()) {
-    out += "\nFlags:\n";
-    for (const auto& flag : flags.flags_) {
-      std::string names;
-      for (const auto& name : flag.names) {
-        names += (names.empty() ? "" : ", ") + name;
-      }
-      if (!flag.placeholder.empty()) names += " " + flag.placeholder;
-      out += row(names, flag.help);
-    }
-  }
+  if (!flags.flags_.empty()) out += "\nFlags:\n" + rows_of(flags);
   return out + "\nThe global flags are listed by 'cairn help'.\n";
+}
+
+std::string CommandLine::rows_of(const Flags& flags) {
+  std::string out;
+  for (const auto& flag : flags.flags_) {
+    const std::string value =
+        flag.placeholder.empty() ? "" : " " + flag.placeholder;
+    out += row(flag.names + value, flag.help);
+  }
+  return out;
 }
 
 }  // namespace cairn::cli

@@ -3,10 +3,9 @@
 //   cairn [GLOBAL]... VERB [NOUN] [FLAG | ARGUMENT]... [-- ARGUMENT...]
 //
 // Flags and arguments come in any order, global flags before or after the verb,
-// and an argument may be any bytes. The last is why no package does this:
-// CLI11 2.1 takes "[a,b]" and "{}", which are file names too, for lists, takes
-// the next word when the value in "--flag=" is empty, and costs every file that
-// includes it seven seconds.
+// and a value or an argument may be any bytes. CLI11 reads the words, behind
+// this page, because a file that includes it takes seven seconds to compile;
+// what help and refusals say is ours.
 #pragma once
 
 #include <functional>
@@ -45,16 +44,14 @@ class Flags {
 
   // In the order in which they are expected.
   void argument(std::string_view placeholder, std::string& text);
-  void optional_argument(std::string_view placeholder,
-                         std::optional<std::string>& text);
   void arguments(std::string_view placeholder, std::vector<std::string>& texts,
                  Count count);
 
  private:
   friend class CommandLine;
   struct Flag {
-    std::vector<std::string> names;  // with their dashes
-    std::string placeholder;         // empty: takes no value
+    std::string names;        // "-n, --dry-run"
+    std::string placeholder;  // empty: takes no value
     Take take;
     std::string help;
   };
@@ -64,8 +61,6 @@ class Flags {
     bool is_required = false;
     bool takes_all = false;
   };
-
-  [[nodiscard]] const Flag* find(std::string_view name) const;
 
   std::vector<Flag> flags_;
   std::vector<Argument> arguments_;
@@ -110,14 +105,11 @@ class CommandLine {
   [[nodiscard]] std::string help_of_all() const;
   [[nodiscard]] std::string help_of_group(std::string_view group) const;
   [[nodiscard]] std::string help_of(const Command& command) const;
+  [[nodiscard]] static std::string rows_of(const Flags& flags);
   struct Parsing;
 
   std::span<const Command> commands_;
   Flags globals_;
 };
-
-// The candidate that `word` was probably meant to be; nothing if none is near.
-[[nodiscard]] std::optional<std::string> nearest(
-    std::string_view word, std::span<const std::string> candidates);
 
 }  // namespace cairn::cli

@@ -20,7 +20,7 @@ set(libpq-fe.h_only_in   "^ingest/postgres[a-z_]*\\.cc$")
 set(date/_only_in        "^(repo/(retention|calendar)[a-z_]*|cli/[a-z_]+)\\.cc$")
 set(fmt/_only_in         "^(ingest|cli)/[a-z0-9_]+\\.cc$")
 set(nlohmann/_only_in    "^cli/[a-z_]+\\.cc$")
-set(CLI/_only_in         "^cli/[a-z_]+\\.cc$")
+set(CLI/_only_in         "^cli/command_line\\.cc$")
 
 set(folders crypto chunker repo ingest service cli)
 set(packages sodium openssl/ zstd rocksdb/ libpq-fe.h date/ fmt/ nlohmann/ CLI/)

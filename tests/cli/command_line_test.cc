@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "cli/usage_error.h"
+#include "tests/support/for_each_seed.h"
 
 namespace cairn::cli {
 namespace {
@@ -133,6 +136,71 @@ TEST_F(CommandLineTest, TakesEverythingBehindTwoDashesAsArguments) {
   EXPECT_EQ(given_.words, (Words{"pg_dump", "-r", "--json", "--help", "--"}));
 }
 
+TEST_F(CommandLineTest, TakesTwoDashesWhereverTheyStand) {
+  EXPECT_EQ(parse({"--", "snapshots"}).command->name, "snapshots");
+  EXPECT_EQ(parse({"key", "--", "add"}).command->name, "key add");
+  EXPECT_EQ(failure_of({"snapshots", "--", "--json"}),
+            "snapshots: unexpected argument '--json'; see "
+            "'cairn snapshots --help'");
+  EXPECT_EQ(failure_of({"ls", "a", "--", "--json"}),
+            "ls: unexpected argument '--json'; see 'cairn ls --help'");
+  EXPECT_FALSE(given_.is_json);
+
+  (void)parse({"backup", "--as", "--", "-q", "--", "-1", "-q"});
+
+  EXPECT_EQ(given_.as, "--");
+  EXPECT_TRUE(given_.is_quiet);
+  EXPECT_EQ(given_.words, (Words{"-1", "-q"}));
+}
+
+TEST_F(CommandLineTest, LeavesValuesAsTheyAre) {
+  for (const std::string odd :
+       {"[a,b]", "[]", "{}", "%%", "++", "+", "-", "-1", "-q", "-+", "--",
+        "--json", "--as=x", "---x", "=", "a=b", "backup", "/x:y", "\xff\n"}) {
+    (void)parse({"backup", "--as", odd, "-r" + odd, "--tag", odd});
+    EXPECT_EQ(given_.as, odd);
+    EXPECT_EQ(given_.repo, odd);
+    EXPECT_EQ(std::exchange(given_.tags, {}), Words{odd});
+
+    (void)parse({"--repo=" + odd, "backup", "--as=" + odd, "--tag=" + odd});
+    EXPECT_EQ(given_.as, odd);
+    EXPECT_EQ(given_.repo, odd);
+    EXPECT_EQ(std::exchange(given_.tags, {}), Words{odd});
+  }
+}
+
+TEST_F(CommandLineTest, TakesAnyBytesForValuesAndArguments) {
+  testing_support::for_each_seed(500, [this](auto& random) {
+    const auto word = [&random] {
+      constexpr std::string_view kOften = "-=[],{}%+! aq";
+      std::string out(random() % 6, ' ');
+      for (char& byte : out) {
+        byte = random() % 2 ? kOften[random() % kOften.size()]
+                            : static_cast<char>(1 + random() % 255);
+      }
+      return out;
+    };
+    const Words odd = {word(), word(), word()};
+    given_ = {};
+
+    (void)parse({"backup", "--as", odd[0], "--repo=" + odd[1], "--tag", odd[2],
+                 "--", odd[0], odd[1], odd[2]});
+
+    EXPECT_EQ(given_.as, odd[0]);
+    EXPECT_EQ(given_.repo, odd[1]);
+    EXPECT_EQ(given_.tags, Words{odd[2]});
+    EXPECT_EQ(given_.words, odd);
+  });
+}
+
+TEST_F(CommandLineTest, TakesArgumentsThatAreNamedLikeCommands) {
+  EXPECT_EQ(parse({"-r", "key", "backup", "backup", "key", "add"}).command,
+            &commands_.front());
+
+  EXPECT_EQ(given_.repo, "key");
+  EXPECT_EQ(given_.words, (Words{"backup", "key", "add"}));
+}
+
 TEST_F(CommandLineTest, FindsCommandsOfTwoWords) {
   EXPECT_EQ(parse({"key", "-q", "add"}).command->name, "key add");
 }
@@ -152,6 +220,68 @@ TEST_F(CommandLineTest, SuggestsTheNearestFlag) {
   EXPECT_EQ(failure_of({"snapshots", "--jason"}),
             "snapshots: unknown flag --jason; did you mean --json?; see "
             "'cairn snapshots --help'");
+}
+
+TEST_F(CommandLineTest, SuggestsTheFlagsThatEveryCommandHas) {
+  EXPECT_EQ(failure_of({"--hepl"}),
+            "unknown flag --hepl; did you mean --help?; see 'cairn --help'");
+}
+
+TEST_F(CommandLineTest, RefusesWhatLooksLikeAFlagAndIsNone) {
+  for (const auto& [word, flag] :
+       std::vector<std::pair<std::string, std::string>>{{"-1", "-1"},
+                                                        {"-q1", "-1"},
+                                                        {"-!", "-!"},
+                                                        {"- x", "- "},
+                                                        {"-+", "-+"},
+                                                        {"-q+", "-+"},
+                                                        {"-q-", "--"},
+                                                        {"-q-json", "--"},
+                                                        {"---x", "---x"},
+                                                        {"--!x", "--!x"},
+                                                        {"--+", "--+"},
+                                                        {"--=x", "--"}}) {
+    EXPECT_EQ(failure_of({"backup", word}),
+              "backup: unknown flag " + flag + "; see 'cairn backup --help'");
+  }
+  EXPECT_EQ(given_.words, Words{});
+  EXPECT_FALSE(given_.is_json);
+}
+
+TEST_F(CommandLineTest, NamesTheFirstOfSeveralMistakes) {
+  EXPECT_EQ(failure_of({"--tag", "t", "backup", "--nonsense"}),
+            "unknown flag --tag; see 'cairn --help'");
+  EXPECT_EQ(failure_of({"bakcup", "ls"}),
+            "unknown command 'bakcup'; did you mean 'backup'?");
+  EXPECT_EQ(failure_of({"ls", "--nonsense", "-r"}),
+            "ls: unknown flag --nonsense; see 'cairn ls --help'");
+  EXPECT_EQ(failure_of({"key", "--nonsense", "--help"}),
+            "key: unknown flag --nonsense; see 'cairn key --help'");
+  EXPECT_EQ(failure_of({"snapshots", "extra", "--json=yes"}),
+            "snapshots: unexpected argument 'extra'; see "
+            "'cairn snapshots --help'");
+}
+
+TEST_F(CommandLineTest, SaysWhatIsMissing) {
+  EXPECT_EQ(failure_of({"ls"}), "ls: SNAP is missing; see 'cairn ls --help'");
+  EXPECT_EQ(failure_of({"key"}),
+            "key: which one? add, list; see 'cairn key --help'");
+  EXPECT_EQ(failure_of({"backup", "p", "--as"}),
+            "backup: --as needs a value: NAME; see 'cairn backup --help'");
+  EXPECT_EQ(failure_of({"-qr"}),
+            "--repo needs a value: REPO; see 'cairn --help'");
+}
+
+TEST_F(CommandLineTest, SaysWhichValueWillNotDo) {
+  add("prune", [](Flags& flags) {
+    const auto refuse = [](std::string_view) { throw UsageError("no time"); };
+    flags.value("--wait", "TIME", refuse, "");
+  });
+
+  EXPECT_EQ(failure_of({"prune", "--wait=x"}),
+            "prune: --wait: no time; see 'cairn prune --help'");
+  EXPECT_EQ(failure_of({"snapshots", "--json="}),
+            "snapshots: --json takes no value; see 'cairn snapshots --help'");
 }
 
 TEST_F(CommandLineTest, RefusesWhatNobodyTakes) {
