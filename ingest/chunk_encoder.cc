@@ -75,11 +75,15 @@ void ChunkEncoder::encode_new(Chunk& chunk) {
                                     }
                                     return nullptr;
                                   });
+  if (loaded.empty()) return;
   if (const auto& base = chunk.encoded->row.base) {
     ++counts_.differences;
     const auto chosen = std::ranges::find(
         loaded, *base, [](const LoadedBase& one) { return one.base.id; });
-    chunk.descent = chosen->descent;
+    chunk.descent = std::move(chosen->descent);
+  } else {
+    chunk.descent = std::move(loaded.front().descent);
+    chunk.descent.bases.clear();  // it begins the lineage anew
   }
 }
 
@@ -89,12 +93,12 @@ bool ChunkEncoder::is_stored(const repo::BlobId& id) const {
 }
 
 std::optional<ChunkEncoder::LoadedBase> ChunkEncoder::load_base(
-    FeatureTable::Number similar, std::size_t plain_size) {
+    LineageNumber lineage, std::size_t plain_size) {
   try {
-    const auto base = table_.base_for(similar);
-    if (!base) return std::nullopt;
-    const auto chain =
-        repo::chain_of(index_, repo::BlobKind::content, base->id);
+    auto descent = table_.descent_from(lineage);
+    if (!descent) return std::nullopt;
+    const repo::BlobId& id = descent->bases.front().id;
+    const auto chain = repo::chain_of(index_, repo::BlobKind::content, id);
     if (chain.empty() || chain.front().row.depth >= repo::kMaxDepth) {
       return std::nullopt;
     }
@@ -109,11 +113,11 @@ std::optional<ChunkEncoder::LoadedBase> ChunkEncoder::load_base(
     LoadedBase loaded;
     loaded.plain = blobs_.read_chain(chain);
     loaded.base = {
-        .id = base->id,
+        .id = id,
         .depth = chain.front().row.depth,
         .plain = *loaded.plain,
         .max_stored = static_cast<std::uint32_t>(room - differences)};
-    loaded.descent = base->descent;
+    loaded.descent = std::move(*descent);
     return loaded;
   } catch (const repo::Error&) {
     return std::nullopt;  // damaged: a new chunk leans on nothing that is

@@ -63,14 +63,14 @@ class ChunkEncoder {
   [[nodiscard]] bool is_stored(const repo::BlobId& id) const;
   void encode_new(Chunk& chunk);
 
-  // The stored chunk on which one that resembles `similar` should lean.
+  // The stored chunk on which a new state of that lineage should lean.
   struct LoadedBase {
     repo::Base base;
     repo::PlainBlob plain;  // what base.plain points into
-    Descent descent;
+    Descent descent;        // of who leans on it
   };
-  [[nodiscard]] std::optional<LoadedBase> load_base(
-      FeatureTable::Number similar, std::size_t plain_size);
+  [[nodiscard]] std::optional<LoadedBase> load_base(LineageNumber lineage,
+                                                    std::size_t plain_size);
 
   const repo::Keyring& keyring_;
   const repo::BlobIndex& index_;

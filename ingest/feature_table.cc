@@ -1,7 +1,6 @@
 #include "ingest/feature_table.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "repo/error.h"
@@ -11,27 +10,31 @@ namespace {
 
 // Keys of the store, by their first letter, each followed by kSeriesBytes of
 // the series' tag (those of repo/blob_index.cc and path_cache.cc are others):
-//   t <6 bytes of a feature>   number of the newest chunk that has it
-//   c <number>                 id, state, base
+//   t <6 bytes of a feature>   number of the newest lineage that has it
+//   c <number>                 a lineage
 //   s                          the next number, and the one at the last
 //   cleaning
 constexpr char kFeature = 't';
-constexpr char kChunk = 'c';
+constexpr char kLineage = 'c';
 constexpr char kSeries = 's';
 
 // Two features with these bytes in common are told apart nowhere. Among 2^28 of
 // them, a terabyte's, one lookup in a million meets such a pair.
 constexpr std::size_t kFeatureBytes = 6;
+constexpr std::uint64_t kFeatureMask = (std::uint64_t{1} << 48) - 1;
 constexpr std::size_t kNumberBytes = 4;
 constexpr std::size_t kSeriesBytes = 6;
 
-constexpr std::uint32_t kNoBase = 0xffffffff;
+void append_big_endian(std::string& text, std::uint64_t value,
+                       std::size_t bytes) {
+  for (std::size_t i = bytes; i-- > 0;) {
+    text += static_cast<char>(value >> (8 * i) & 0xff);
+  }
+}
 
 std::string big_endian(std::uint64_t value, std::size_t bytes) {
-  std::string text(bytes, '\0');
-  for (std::size_t i = bytes; i-- > 0; value >>= 8) {
-    text[i] = static_cast<char>(value & 0xff);
-  }
+  std::string text;
+  append_big_endian(text, value, bytes);
   return text;
 }
 
@@ -41,17 +44,61 @@ std::uint64_t number_in(std::string_view text) {
   return value;
 }
 
-// How far it is from state n - 1 up to the state that n leans on: three steps
-// for each zero at the end of n written in base four.
-unsigned steps_up(std::uint32_t n) {
-  unsigned steps = 0;
-  for (; n != 0 && n % 4 == 0; n /= 4) steps += 3;
-  return steps;
+// Takes values off the front of what the store gave, which may be damaged.
+class Fields {
+ public:
+  explicit Fields(std::string_view text) : text_(text) {}
+
+  std::uint64_t number(std::size_t bytes) { return number_in(take(bytes)); }
+  std::string_view take(std::size_t bytes) {
+    is_whole_ = is_whole_ && bytes <= text_.size();
+    const auto field = text_.substr(0, bytes);
+    text_.remove_prefix(field.size());
+    return field;
+  }
+  [[nodiscard]] bool is_at_end() const { return text_.empty(); }
+  [[nodiscard]] bool is_whole() const { return is_whole_; }
+
+ private:
+  std::string_view text_;
+  bool is_whole_ = true;
+};
+
+std::string encode(const Lineage& lineage) {
+  std::string text = big_endian(lineage.features.size(), 1);
+  for (const auto feature : lineage.features) {
+    append_big_endian(text, feature, kFeatureBytes);
+  }
+  for (const auto& state : lineage.states) {
+    append_big_endian(text, state.number, kNumberBytes);
+    const auto& id = state.id.bytes;
+    text.append(reinterpret_cast<const char*>(id.data()), id.size());
+  }
+  return text;
+}
+
+// Nothing: damaged, or written by another version.
+std::optional<Lineage> decode_lineage(std::string_view text) {
+  Fields fields(text);
+  Lineage lineage;
+  for (auto n = fields.number(1); n > 0 && !fields.is_at_end(); --n) {
+    lineage.features.push_back(fields.number(kFeatureBytes));
+  }
+  while (!fields.is_at_end()) {
+    LineageState state;
+    state.number = static_cast<std::uint32_t>(fields.number(kNumberBytes));
+    const auto id = fields.take(repo::BlobId::kBytes);
+    if (!fields.is_whole()) return std::nullopt;
+    std::ranges::copy(std::as_bytes(std::span(id)), state.id.bytes.begin());
+    lineage.states.push_back(state);
+  }
+  if (lineage.states.empty()) return std::nullopt;
+  return lineage;
 }
 
 struct SeriesState {
-  std::uint32_t next = 0;
-  std::uint32_t at_last_cleaning = 0;
+  LineageNumber next = 0;
+  LineageNumber at_last_cleaning = 0;
 };
 
 std::string encode(const SeriesState& state) {
@@ -60,9 +107,23 @@ std::string encode(const SeriesState& state) {
 }
 
 SeriesState decode_state(std::string_view value) {
-  if (value.size() != 2 * kNumberBytes) return {};
-  return {static_cast<std::uint32_t>(number_in(value.substr(0, kNumberBytes))),
-          static_cast<std::uint32_t>(number_in(value.substr(kNumberBytes)))};
+  Fields fields(value);
+  SeriesState state;
+  state.next = static_cast<LineageNumber>(fields.number(kNumberBytes));
+  state.at_last_cleaning =
+      static_cast<LineageNumber>(fields.number(kNumberBytes));
+  return fields.is_whole() ? state : SeriesState{};
+}
+
+// The state that state n leans on.
+std::uint32_t base_of(std::uint32_t n) {
+  std::uint32_t power = 1;
+  while (n % (4 * power) == 0) power *= 4;
+  return n - power;
+}
+
+bool has(const std::vector<std::uint64_t>& features, std::uint64_t feature) {
+  return std::ranges::find(features, feature) != features.end();
 }
 
 }  // namespace
@@ -74,30 +135,31 @@ FeatureTable::FeatureTable(repo::IndexStore& store,
     prefix_ += static_cast<char>(series[i]);
   }
   try {
-    if (const auto value = store_.get(kSeries + prefix_)) {
-      next_number_ = decode_state(*value).next;
-    }
+    is_there_ = store_.get(kSeries + prefix_).has_value();
   } catch (const repo::Error&) {
-    next_number_ = 0;  // as if there was none
+    is_there_ = false;
   }
 }
 
 std::string FeatureTable::key_of(char kind, std::uint64_t value,
                                  std::size_t bytes) const {
-  return kind + prefix_ + big_endian(value, bytes);
+  std::string key(1, kind);
+  key += prefix_;
+  append_big_endian(key, value, bytes);
+  return key;
 }
 
-std::vector<FeatureTable::Number> FeatureTable::find(
+std::vector<LineageNumber> FeatureTable::find(
     std::span<const std::uint64_t> features) const {
   struct Tally {
-    Number number;
+    LineageNumber number;
     std::uint32_t shared;
   };
-  // The first few that all name the same chunk leave little doubt, and looking
-  // up costs as much as hashing a kibibyte.
+  // The first few that all name the same lineage leave little doubt, and
+  // looking up costs as much as hashing a kibibyte.
   constexpr std::size_t kEnough = 4;
   std::vector<Tally> tallies;
-  if (!is_there()) return {};
+  if (!is_there_) return {};
   for (std::size_t i = 0; i < features.size(); ++i) {
     std::optional<std::string> value;
     try {
@@ -106,7 +168,7 @@ std::vector<FeatureTable::Number> FeatureTable::find(
       return {};
     }
     if (value) {
-      const auto number = static_cast<Number>(number_in(*value));
+      const auto number = static_cast<LineageNumber>(number_in(*value));
       const auto known = std::ranges::find(tallies, number, &Tally::number);
       if (known == tallies.end()) {
         tallies.push_back({number, 1});
@@ -122,7 +184,7 @@ std::vector<FeatureTable::Number> FeatureTable::find(
   std::ranges::sort(tallies, [](const Tally& a, const Tally& b) {
     return std::pair(a.shared, a.number) > std::pair(b.shared, b.number);
   });
-  std::vector<Number> similar;
+  std::vector<LineageNumber> similar;
   for (const auto& tally : tallies) {
     if (similar.size() == kMaxSimilar) break;
     similar.push_back(tally.number);
@@ -130,38 +192,28 @@ std::vector<FeatureTable::Number> FeatureTable::find(
   return similar;
 }
 
-std::optional<FeatureTable::Record> FeatureTable::record_of(
-    Number number) const {
-  const auto value = store_.get(key_of(kChunk, number, kNumberBytes));
-  if (!value || value->size() != repo::BlobId::kBytes + 2 * kNumberBytes) {
-    return std::nullopt;
-  }
-  const std::string_view text = *value;
-  Record record;
-  std::ranges::copy(std::as_bytes(std::span(text)).first(repo::BlobId::kBytes),
-                    record.id.bytes.begin());
-  record.descent.state = static_cast<std::uint32_t>(
-      number_in(text.substr(repo::BlobId::kBytes, kNumberBytes)));
-  const auto base = static_cast<Number>(
-      number_in(text.substr(repo::BlobId::kBytes + kNumberBytes)));
-  if (base != kNoBase) record.descent.base = base;
-  return record;
+std::optional<Lineage> FeatureTable::lineage(LineageNumber number) const {
+  const auto value = store_.get(key_of(kLineage, number, kNumberBytes));
+  return value ? decode_lineage(*value) : std::nullopt;
 }
 
-std::optional<FeatureTable::Base> FeatureTable::base_for(Number similar) const {
+std::optional<Descent> FeatureTable::descent_from(LineageNumber number) const {
   try {
-    auto record = record_of(similar);
-    if (!record) return std::nullopt;
-    const std::uint32_t state = record->descent.state + 1;
-    Number number = similar;
-    for (unsigned steps = steps_up(state); steps > 0; --steps) {
-      if (!record->descent.base) break;
-      auto above = record_of(*record->descent.base);
-      if (!above) break;
-      number = *record->descent.base;
-      record = std::move(above);
-    }
-    return Base{record->id, {state, number}};
+    auto found = lineage(number);
+    if (!found) return std::nullopt;
+    Descent descent;
+    descent.lineage = number;
+    descent.features = std::move(found->features);
+    descent.number = found->states.front().number + 1;
+    const std::uint32_t wanted = base_of(descent.number);
+    // States are numbered downwards; where one is missing, since the lineage
+    // was learned anew, the next older one will do.
+    auto base = std::ranges::find_if(
+        found->states,
+        [&](const LineageState& state) { return state.number <= wanted; });
+    if (base == found->states.end()) base = std::prev(base);
+    descent.bases.assign(base, found->states.end());
+    return descent;
   } catch (const repo::Error&) {
     return std::nullopt;
   }
@@ -169,45 +221,56 @@ std::optional<FeatureTable::Base> FeatureTable::base_for(Number similar) const {
 
 void FeatureTable::remember(const repo::BlobId& id, const Descent& descent,
                             std::span<const std::uint64_t> features) {
-  pending_features_.insert(pending_features_.end(), features.begin(),
-                           features.end());
-  pending_.push_back({{id, descent}, pending_features_.size()});
+  Pending pending;
+  for (const auto feature : features) {
+    const std::uint64_t kept = feature & kFeatureMask;
+    pending.lineage.features.push_back(kept);
+    if (!has(descent.features, kept)) pending.new_features.push_back(kept);
+  }
+  // What has few features of a lineage is a part of it that went its own way.
+  const bool is_next_state =
+      descent.lineage && 4 * pending.new_features.size() <= features.size() &&
+      continued_.insert(*descent.lineage).second;
+  if (is_next_state) {
+    pending.continues = descent.lineage;
+  } else {
+    pending.new_features = pending.lineage.features;
+  }
+  pending.lineage.states.push_back(
+      {descent.bases.empty() ? 0 : descent.number, id});
+  pending.lineage.states.insert(pending.lineage.states.end(),
+                                descent.bases.begin(), descent.bases.end());
+  pending_bytes_ +=
+      sizeof pending + pending.lineage.states.size() * sizeof(LineageState) +
+      (features.size() + pending.new_features.size()) * sizeof(std::uint64_t);
+  pending_.push_back(std::move(pending));
 }
 
 void FeatureTable::flush(repo::IndexStore::Writer& writer) {
   if (pending_.empty()) return;
-  // Not our own: another run of the series may have been quicker.
+  // Not our own count: another run of the series may have been quicker.
   SeriesState state;
   if (const auto value = writer.get(kSeries + prefix_)) {
     state = decode_state(*value);
   }
-  if (pending_.size() >= kNoBase - state.next) return;  // numbers have run out
-  const Number first = state.next;
-  state.next += static_cast<Number>(pending_.size());
-  writer.put(kSeries + prefix_, encode(state));
-  std::size_t feature = 0;
-  for (std::size_t i = 0; i < pending_.size(); ++i) {
-    const auto number = static_cast<Number>(first + i);
-    const auto& [record, features_end] = pending_[i];
-    const auto id = std::span(record.id.bytes);
-    std::string value(reinterpret_cast<const char*>(id.data()), id.size());
-    value += big_endian(record.descent.state, kNumberBytes);
-    value += big_endian(record.descent.base.value_or(kNoBase), kNumberBytes);
-    writer.put(key_of(kChunk, number, kNumberBytes), value);
+  for (const auto& pending : pending_) {
+    const LineageNumber number =
+        pending.continues ? *pending.continues : state.next++;
+    writer.put(key_of(kLineage, number, kNumberBytes), encode(pending.lineage));
     const std::string number_text = big_endian(number, kNumberBytes);
-    for (; feature < features_end; ++feature) {
-      writer.put(key_of(kFeature, pending_features_[feature], kFeatureBytes),
-                 number_text);
+    for (const auto feature : pending.new_features) {
+      writer.put(key_of(kFeature, feature, kFeatureBytes), number_text);
     }
   }
-  next_number_ = state.next;
+  writer.put(kSeries + prefix_, encode(state));
+  is_there_ = true;
   pending_.clear();
-  pending_features_.clear();
+  pending_bytes_ = 0;
 }
 
 void FeatureTable::drop_what_is_gone(repo::IndexStore::Writer& writer,
                                      const IsStored& is_stored) {
-  constexpr std::uint32_t kWorthIt = 1U << 16;
+  constexpr LineageNumber kWorthIt = 1U << 16;
   const auto value = writer.get(kSeries + prefix_);
   if (!value) return;
   SeriesState state = decode_state(*value);
@@ -216,26 +279,22 @@ void FeatureTable::drop_what_is_gone(repo::IndexStore::Writer& writer,
     return;
   }
   std::vector<bool> is_kept(state.next);
-  writer.for_each(
-      kChunk + prefix_, [&](std::string_view key, std::string_view record) {
-        repo::BlobId id;
-        const auto number = number_in(key.substr(1 + kSeriesBytes));
-        if (record.size() >= id.bytes.size()) {
-          std::ranges::copy(
-              std::as_bytes(std::span(record)).first(repo::BlobId::kBytes),
-              id.bytes.begin());
-          if (number < is_kept.size() && is_stored(id)) {
-            is_kept[number] = true;
-            return repo::IndexStore::Next::go_on;
-          }
-        }
-        writer.remove(key);
-        return repo::IndexStore::Next::go_on;
-      });
+  writer.for_each(kLineage + prefix_,
+                  [&](std::string_view key, std::string_view record) {
+                    const auto number = number_in(key.substr(1 + kSeriesBytes));
+                    const auto found = decode_lineage(record);
+                    if (found && number < is_kept.size() &&
+                        is_stored(found->states.front().id)) {
+                      is_kept[number] = true;
+                    } else {
+                      writer.remove(key);
+                    }
+                    return repo::IndexStore::Next::go_on;
+                  });
   writer.for_each(kFeature + prefix_,
                   [&](std::string_view key, std::string_view number) {
-                    const auto chunk = number_in(number);
-                    if (chunk >= is_kept.size() || !is_kept[chunk])
+                    const auto lineage = number_in(number);
+                    if (lineage >= is_kept.size() || !is_kept[lineage])
                       writer.remove(key);
                     return repo::IndexStore::Next::go_on;
                   });

@@ -1,12 +1,13 @@
 // Which chunks of a series have which features (chunker/features.h), so that a
 // new chunk finds the stored one that it resembles (DESIGN, section 4).
 //
-//   feature ----> number of the newest chunk that has it
-//   number -----> the chunk's id, its state in its lineage, its base's number
+//   feature ----> number of a lineage
+//   number -----> the lineage: features and id of its newest state, and the
+//                 states that this one leans on
 //
 // A lineage is a chunk with all that came of it, state by state. Leaning each
 // state on the one before would give the smallest differences and chains
-// without end. So states are numbered, and state n leans on n less the largest
+// without end. So states are counted, and state n leans on n less the largest
 // power of four that divides it, as skip-deltas of version control do:
 //
 //   0 <- 1 <- 2 <- 3     4 <- 5 <- 6 <- 7     8 ..     16 ..
@@ -26,6 +27,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "repo/ids.h"
@@ -34,77 +36,88 @@
 
 namespace cairn::ingest {
 
-// How a chunk that was stored hangs together with others of its series.
-struct Descent {
-  std::uint32_t state = 0;            // in its lineage; 0 has no base
-  std::optional<std::uint32_t> base;  // number of the chunk it was written to
+using LineageNumber = std::uint32_t;
 
-  bool operator==(const Descent&) const = default;
+// One state of a lineage: a stored chunk.
+struct LineageState {
+  std::uint32_t number = 0;  // 0 leans on nothing
+  repo::BlobId id;
+
+  bool operator==(const LineageState&) const = default;
 };
 
-// Threads        find() and base_for() from many threads; the others one thread
-//                at a time.
+struct Lineage {
+  std::vector<std::uint64_t> features;  // of the newest state
+  std::vector<LineageState> states;     // the newest, and what that leans on
+
+  bool operator==(const Lineage&) const = default;
+};
+
+// Where a chunk that is being stored comes from.
+struct Descent {
+  std::optional<LineageNumber> lineage;  // nothing: of no known one
+  std::vector<std::uint64_t> features;   // of that lineage so far
+  std::uint32_t number = 0;              // of its own state
+  std::vector<LineageState> bases;       // what it leans on, the nearest first
+};
+
+// Threads        find(), descent_from() and is_there() from many threads; the
+//                others one thread at a time.
 // Failure        none: what cannot be read resembles nothing, and what cannot
 //                be written is not known the next time.
 class FeatureTable {
  public:
-  using Number = std::uint32_t;
-
   // Borrows the store.
   FeatureTable(repo::IndexStore& store, const repo::SeriesTag& series);
 
   // False: nothing was ever remembered here.
-  [[nodiscard]] bool is_there() const noexcept { return next_number_ > 0; }
+  [[nodiscard]] bool is_there() const noexcept { return is_there_; }
 
-  // The stored chunks that have most of the features, in this order, and of
-  // equals the newest first: kMaxSimilar at most, and only one when the first
-  // features leave little doubt.
+  // The lineages that share most of the features, in this order, and of equals
+  // the newest first: kMaxSimilar at most, and only one when the first features
+  // leave little doubt.
   static constexpr std::size_t kMaxSimilar = 3;
-  [[nodiscard]] std::vector<Number> find(
+  [[nodiscard]] std::vector<LineageNumber> find(
       std::span<const std::uint64_t> features) const;
 
-  // What a new state of that chunk's lineage is to lean on.
-  struct Base {
-    repo::BlobId id;
-    Descent descent;  // of who leans on it
-  };
-  [[nodiscard]] std::optional<Base> base_for(Number similar) const;
+  // How a new state of that lineage descends; bases.front() is what it is to
+  // lean on. Nothing: the lineage cannot be read.
+  [[nodiscard]] std::optional<Descent> descent_from(LineageNumber number) const;
 
   // Keeps in mind a chunk that is being stored; find() does not see it yet.
+  // It continues its lineage if it has most of its features from there, and no
+  // other chunk of this run does so already; else it begins one.
   void remember(const repo::BlobId& id, const Descent& descent,
                 std::span<const std::uint64_t> features);
   [[nodiscard]] std::size_t pending_bytes() const noexcept {
-    return pending_.size() * sizeof(Pending) +
-           pending_features_.size() * sizeof(std::uint64_t);
+    return pending_bytes_;
   }
 
   // Writes what remember() was told. Under the store's lock.
   void flush(repo::IndexStore::Writer& writer);
 
-  // Forgets chunks of which `is_stored` says no, once the table has grown a
-  // good deal since that was last done.
+  // Forgets lineages whose newest state is no longer stored, as `is_stored`
+  // says, once there are many more than when that was last done.
   using IsStored = std::function<bool(const repo::BlobId&)>;
   void drop_what_is_gone(repo::IndexStore::Writer& writer,
                          const IsStored& is_stored);
 
  private:
-  struct Record {
-    repo::BlobId id;
-    Descent descent;
-  };
   struct Pending {
-    Record record;
-    std::size_t features_end = 0;  // in pending_features_
+    std::optional<LineageNumber> continues;
+    Lineage lineage;
+    std::vector<std::uint64_t> new_features;
   };
   [[nodiscard]] std::string key_of(char kind, std::uint64_t value,
                                    std::size_t bytes) const;
-  [[nodiscard]] std::optional<Record> record_of(Number number) const;
+  [[nodiscard]] std::optional<Lineage> lineage(LineageNumber number) const;
 
   repo::IndexStore& store_;
   std::string prefix_;  // of the series, behind the kind
-  Number next_number_ = 0;
+  bool is_there_ = false;
   std::vector<Pending> pending_;
-  std::vector<std::uint64_t> pending_features_;
+  std::size_t pending_bytes_ = 0;
+  std::unordered_set<LineageNumber> continued_;  // in this run
 };
 
 }  // namespace cairn::ingest

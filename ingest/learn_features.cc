@@ -53,10 +53,9 @@ class Learner {
       const auto chain = repo::chain_of(index_, repo::BlobKind::content, id);
       if (chain.empty()) return;
       const auto plain = blobs_.read_chain(chain);
-      // How many states its lineage has seen stood in the table that was lost;
-      // at least as many as there are differences.
-      const Descent descent{static_cast<std::uint32_t>(chain.size() - 1), {}};
-      cache_.features.remember(id, descent, extractor_.features_of(*plain));
+      const auto features = extractor_.features_of(*plain);
+      if (features.empty()) return;
+      cache_.features.remember(id, {}, features);
       cache_.flush_if_large();
     } catch (const repo::Error&) {
       return;  // damaged

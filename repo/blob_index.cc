@@ -182,8 +182,8 @@ class Importer {
     }
     for (auto& [key, value] : values) {
       if (const auto before = store_.get(key)) value += *before;
-      store_.put(key, value);
     }
+    for (const auto& [key, value] : values) store_.put(key, value);
     store_.put(pack_key(number),
                encode(PackInfo{pack.id, pack.size, pack.directory.keys}));
     store_.put(number_key, encode_numbers({number}));

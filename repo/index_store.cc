@@ -6,7 +6,6 @@
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
-#include <rocksdb/utilities/write_batch_with_index.h>
 #include <rocksdb/write_batch.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -112,9 +111,9 @@ class PrimaryWriter : public IndexStore::Writer {
   explicit PrimaryWriter(rocksdb::DB& database) : database_(database) {}
 
   std::optional<std::string> get(std::string_view key) override {
+    write_batch();  // cheaper than a batch that can be searched
     std::string value;
-    const auto status =
-        batch_.GetFromBatchAndDB(&database_, {}, slice(key), &value);
+    const auto status = database_.Get({}, slice(key), &value);
     if (status.IsNotFound()) return std::nullopt;
     must(status, "get");
     return value;
@@ -122,7 +121,7 @@ class PrimaryWriter : public IndexStore::Writer {
 
   void put(std::string_view key, std::string_view value) override {
     must(batch_.Put(slice(key), slice(value)), "put");
-    if (batch_.GetWriteBatch()->GetDataSize() >= kBatchBytes) write_batch();
+    if (batch_.GetDataSize() >= kBatchBytes) write_batch();
   }
 
   void remove(std::string_view key) override {
@@ -146,16 +145,15 @@ class PrimaryWriter : public IndexStore::Writer {
   // Without the log: the flush makes it durable, and what a crash takes is made
   // again from the repository.
   void write_batch() {
-    if (batch_.GetWriteBatch()->Count() == 0) return;
+    if (batch_.Count() == 0) return;
     rocksdb::WriteOptions options;
     options.disableWAL = true;
-    must(database_.Write(options, batch_.GetWriteBatch()), "write");
+    must(database_.Write(options, &batch_), "write");
     batch_.Clear();
   }
 
   rocksdb::DB& database_;
-  // With an index over itself, so that get() sees what is not written yet.
-  rocksdb::WriteBatchWithIndex batch_{rocksdb::BytewiseComparator(), 0, true};
+  rocksdb::WriteBatch batch_;
 };
 
 }  // namespace

@@ -33,7 +33,7 @@ class IndexStore {
                                          std::string_view value)>& visit) const;
 
   // Changes, seen in order by their writer and by nobody else until write()
-  // returns.
+  // returns. To read after a change costs more than to read before it.
   class Writer {
    public:
     virtual ~Writer() = default;

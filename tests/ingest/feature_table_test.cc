@@ -34,12 +34,16 @@ class FeatureTableTest : public ::testing::Test {
     return id;
   }
 
-  // The id that a chunk with these features would lean on.
-  std::optional<repo::BlobId> leans_on(const Features& features) {
+  // How a chunk with these features would descend.
+  std::optional<Descent> descent_of(const Features& features) {
     const auto similar = table_.find(features);
-    if (similar.empty()) return std::nullopt;
-    const auto base = table_.base_for(similar.front());
-    return base ? std::optional(base->id) : std::nullopt;
+    return similar.empty() ? std::nullopt
+                           : table_.descent_from(similar.front());
+  }
+
+  std::optional<repo::BlobId> leans_on(const Features& features) {
+    const auto descent = descent_of(features);
+    return descent ? std::optional(descent->bases.front().id) : std::nullopt;
   }
 
   std::mt19937_64 random_{1};
@@ -59,13 +63,64 @@ TEST_F(FeatureTableTest, FindsTheChunksThatShareMostFirst) {
   EXPECT_FALSE(leans_on({1, 2, 3}));
 }
 
-TEST_F(FeatureTableTest, TheNewestChunkWithAFeatureIsFound) {
+TEST_F(FeatureTableTest, TheNewestLineageWithAFeatureIsFound) {
   remember({10, 20, 30, 40});
   flush();
   const auto newest = remember({10, 20, 30, 40});
   flush();
 
   EXPECT_EQ(leans_on({10, 20, 30, 40}), newest);
+}
+
+TEST_F(FeatureTableTest, ANewStateTakesTheLineageOver) {
+  remember({10, 20, 30, 40});
+  flush();
+  const auto first = *descent_of({10, 20, 30, 41});
+  const auto second = remember({10, 20, 30, 41}, first);
+  flush();
+
+  const auto next = descent_of({10, 20, 30, 41});
+
+  EXPECT_EQ(next->lineage, first.lineage);
+  EXPECT_EQ(next->bases.front(), (LineageState{1, second}));
+  EXPECT_EQ(next->features, (Features{10, 20, 30, 41}));
+  EXPECT_EQ(next->number, 2U);
+}
+
+TEST_F(FeatureTableTest, OfTwoNewStatesInOneRunTheSecondBeginsALineage) {
+  remember({10, 20, 30, 40});
+  flush();
+  const auto descent = *descent_of({10, 20, 30, 40});
+  remember({10, 20, 30, 41}, descent);
+  const auto second = remember({10, 20, 30, 42}, descent);
+  flush();
+
+  EXPECT_EQ(leans_on({10, 20, 30, 42}), second);
+  EXPECT_NE(descent_of({42})->lineage, descent.lineage);
+}
+
+TEST_F(FeatureTableTest, APartThatWentItsOwnWayBeginsALineage) {
+  const auto whole = remember({10, 20, 30, 40, 50, 60, 70, 80});
+  flush();
+  const auto descent = *descent_of({10, 20, 30, 40, 51, 61, 71, 81});
+  const auto part = remember({10, 20, 30, 40, 51, 61, 71, 81}, descent);
+  flush();
+
+  EXPECT_EQ(leans_on({51, 61, 71, 81}), part);
+  EXPECT_EQ(leans_on({50, 60, 70, 80}), whole);
+}
+
+TEST_F(FeatureTableTest, AChunkStoredWholeBeginsItsLineageAnew) {
+  remember({10, 20, 30, 40});
+  flush();
+  auto descent = *descent_of({10, 20, 30, 40});
+  descent.bases.clear();
+  const auto whole = remember({10, 20, 30, 40}, descent);
+  flush();
+
+  const auto next = descent_of({10, 20, 30, 40});
+  EXPECT_EQ(next->lineage, descent.lineage);
+  EXPECT_EQ(next->bases, (std::vector<LineageState>{{0, whole}}));
 }
 
 TEST_F(FeatureTableTest, GivesAFewOfMany) {
@@ -93,7 +148,7 @@ TEST_F(FeatureTableTest, WhatIsNotFlushedIsNotFound) {
 }
 
 TEST_F(FeatureTableTest, TheNextProcessKnowsWhatThisOneFlushed) {
-  const auto id = remember({10, 20}, {5, 3});
+  const auto id = remember({10, 20});
   flush();
 
   repo::IndexStore store(folder_.path());
@@ -101,10 +156,9 @@ TEST_F(FeatureTableTest, TheNextProcessKnowsWhatThisOneFlushed) {
   const auto similar = table.find(Features{10, 20});
 
   ASSERT_EQ(similar.size(), 1U);
-  const auto base = table.base_for(similar.front());
-  ASSERT_TRUE(base);
-  EXPECT_EQ(base->id, id);
-  EXPECT_EQ(base->descent.state, 6U);
+  const auto descent = table.descent_from(similar.front());
+  ASSERT_TRUE(descent);
+  EXPECT_EQ(descent->bases, (std::vector<LineageState>{{0, id}}));
 }
 
 TEST_F(FeatureTableTest, TwoProcessesGiveNoNumberTwice) {
@@ -133,33 +187,38 @@ TEST_F(FeatureTableTest, NoSeriesSeesTheChunksOfAnother) {
 TEST_F(FeatureTableTest, StatesLeanOnEachOtherAsSkipDeltasDo) {
   std::vector<repo::BlobId> states = {remember({10, 20, 30})};
   flush();
-  std::size_t longest = 0;
   std::vector<std::size_t> depth = {0};
   for (std::uint32_t n = 1; n <= 130; ++n) {
-    const auto similar = table_.find(Features{10, 20, 30});
-    ASSERT_FALSE(similar.empty());
+    FeatureTable run(store_, kSeries);
+    const auto similar = run.find(Features{10, 20, 30});
+    ASSERT_EQ(similar.size(), 1U);
 
-    const auto base = table_.base_for(similar.front());
+    const auto descent = run.descent_from(similar.front());
 
     std::uint32_t power = 1;
     while (n % (power * 4) == 0) power *= 4;
-    ASSERT_TRUE(base);
-    EXPECT_EQ(base->id, states[n - power]) << "state " << n;
-    EXPECT_EQ(base->descent.state, n);
-    states.push_back(remember({10, 20, 30}, base->descent));
+    ASSERT_TRUE(descent);
+    EXPECT_EQ(descent->number, n);
+    EXPECT_EQ(descent->bases.front(),
+              (LineageState{n - power, states[n - power]}));
     depth.push_back(depth[n - power] + 1);
-    longest = std::max(longest, depth.back());
-    flush();
+    EXPECT_EQ(descent->bases.size(), depth.back());
+    states.push_back(random_id<repo::BlobId>(random_));
+    run.remember(states.back(), *descent, Features{10, 20, 30});
+    flush(store_, run);
   }
-  EXPECT_LE(longest, 10U);
+  EXPECT_LE(*std::ranges::max_element(depth), 10U);
 }
 
-TEST_F(FeatureTableTest, AnAncestorThatIsNotKnownEndsTheWayUp) {
-  constexpr std::uint32_t kUnknown = 77;
-  const auto id = remember({10, 20}, {3, kUnknown});
+TEST_F(FeatureTableTest, WhereAStateIsMissingTheNextOlderOneIsLeanedOn) {
+  const auto oldest = random_id<repo::BlobId>(random_);
+  Descent descent;
+  descent.number = 7;  // leans on 4 by the rule, which is not there
+  descent.bases = {{6, random_id<repo::BlobId>(random_)}, {3, oldest}};
+  remember({10, 20}, descent);
   flush();
 
-  EXPECT_EQ(leans_on({10, 20}), id);
+  EXPECT_EQ(leans_on({10, 20}), oldest);
 }
 
 TEST_F(FeatureTableTest, DamagedValuesResembleNothing) {
