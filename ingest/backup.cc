@@ -93,11 +93,11 @@ class Run {
   // Publishes the index of what a run that ends early has stored.
   void keep_what_is_stored() {
     publisher_.finish();
-    cache_.flush();
+    cache_.flush_last();
   }
 
   void commit(const repo::Link& root, std::span<const Source> sources);
-  void remember() { cache_.flush(); }
+  void remember() { cache_.flush_last(); }
 
   [[nodiscard]] BackupReport& report() { return report_; }
 

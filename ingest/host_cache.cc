@@ -26,14 +26,28 @@ void HostCache::flush_if_large() {
   }
 }
 
+void HostCache::write(repo::IndexStore::Writer& writer) {
+  paths.flush(writer);
+  features.flush(writer);
+}
+
 void HostCache::flush() {
   try {
     (void)repository_.index_store().write(
+        kPatience,
+        [&](repo::IndexStore::Writer& writer) { this->write(writer); });
+  } catch (const repo::Error&) {
+    return;
+  }
+}
+
+void HostCache::flush_last() {
+  try {
+    (void)repository_.index_store().write_last(
         kPatience, [&](repo::IndexStore::Writer& writer) {
           repository_.index().bring_in(writer, repository_.storage(),
                                        repository_.keyring());
-          paths.flush(writer);
-          features.flush(writer);
+          this->write(writer);
           features.drop_what_is_gone(writer, [&](const repo::BlobId& id) {
             return repository_.index().contains(id);
           });

@@ -29,10 +29,15 @@ class HostCache {
 
   void flush_if_large();
 
-  // Brings in the index objects that are not known yet, too.
   void flush();
 
+  // At the end of a run, when nothing is looked up any more. Brings in the
+  // index objects that are not known yet, too.
+  void flush_last();
+
  private:
+  void write(repo::IndexStore::Writer& writer);
+
   repo::Repository& repository_;
 };
 

@@ -68,6 +68,11 @@ rocksdb::Options options() {
   options.max_write_buffer_number = 2;
   options.max_background_jobs = 1;
   options.max_open_files = -1;  // a secondary has to hold its files
+  // A store has few files; starting sixteen threads takes longer than to open
+  // them, and their sizes and statistics are of no use here.
+  options.max_file_opening_threads = 1;
+  options.skip_stats_update_on_db_open = true;
+  options.skip_checking_sst_file_sizes_on_db_open = true;
   options.keep_log_file_num = 1;
   options.max_manifest_file_size = std::uint64_t{16} << 20;
   options.info_log_level = rocksdb::ERROR_LEVEL;
@@ -187,6 +192,16 @@ struct IndexStore::State {
     rocksdb::DB* opened = nullptr;
     must(rocksdb::DB::Open(options(), database().string(), &opened), "open");
     return std::unique_ptr<rocksdb::DB>(opened);
+  }
+
+  // Under the lock.
+  void write_as_primary(
+      const std::function<void(IndexStore::Writer&)>& change) {
+    const auto primary = open_or_remake_primary();
+    PrimaryWriter writer(*primary);
+    change(writer);
+    writer.finish();
+    must(primary->Close(), "close");
   }
 
   // Throws away what cannot be read. Under the lock.
@@ -318,15 +333,18 @@ IndexStore::Written IndexStore::write(
     const std::function<void(Writer&)>& change) {
   const auto lock = state_->lock(patience);
   if (!lock) return Written::others_are_writing;
-  {
-    const auto primary = state_->open_or_remake_primary();
-    PrimaryWriter writer(*primary);
-    change(writer);
-    writer.finish();
-    must(primary->Close(), "close");
-  }
+  state_->write_as_primary(change);
   // Still under the lock: no other process takes files away meanwhile.
   state_->catch_up();
+  return Written::yes;
+}
+
+IndexStore::Written IndexStore::write_last(
+    std::chrono::milliseconds patience,
+    const std::function<void(Writer&)>& change) {
+  const auto lock = state_->lock(patience);
+  if (!lock) return Written::others_are_writing;
+  state_->write_as_primary(change);
   return Written::yes;
 }
 
