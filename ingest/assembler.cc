@@ -4,6 +4,7 @@
 #include <utility>
 #include <variant>
 
+#include "ingest/known_stream.h"
 #include "repo/pack_writer.h"
 #include "repo/tree_writer.h"
 
@@ -41,6 +42,7 @@ struct Assembler::State {
   repo::StoreNode store;
   repo::TreeWriter tree;
   std::optional<repo::ListWriter> content;  // the one being received
+  std::optional<KnownStreamWriter> stream;  // if it is one
   std::optional<repo::PackWriter> content_pack;
   std::optional<repo::PackWriter> node_pack;
   std::uint64_t entries = 0;
@@ -96,12 +98,18 @@ struct Assembler::State {
     if (!content) content.emplace(store);
     content->add({repo::BlobKind::content, event.id, event.plain.size()});
     event.encoded.reset();
+    if (!event.stream) return;
+    if (!stream) stream.emplace(*event.stream);
+    stream->add({static_cast<std::uint32_t>(event.plain.size()),
+                 head_of(event.plain), *event.mac, event.id});
   }
 
   void operator()(ContentEnds& event) {
     std::vector<repo::Link> rows;
     if (content) rows = std::move(*content).finish();
     content.reset();
+    if (stream) std::move(*stream).finish();
+    stream.reset();
     tree.add(event.entry, rows);
     ++entries;
     cache.paths.remember(event.path, {.snapshot = session,
@@ -112,7 +120,10 @@ struct Assembler::State {
                                       .rows = rows});
   }
 
-  void operator()(ContentFails&) { content.reset(); }
+  void operator()(ContentFails&) {
+    content.reset();
+    stream.reset();
+  }
 };
 
 Assembler::Assembler(repo::Repository& repository, repo::SessionKeys& keys,

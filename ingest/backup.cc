@@ -141,7 +141,7 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
         if (auto* const files = std::get_if<FilesToBackUp>(&source)) {
           feeder.feed(*files);
         } else {
-          feeder.feed(std::get<StreamToBackUp>(source), options_.now);
+          feeder.feed(std::get<StreamToBackUp>(source), options_);
         }
       }
       feeder.finish();

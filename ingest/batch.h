@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -15,6 +16,7 @@
 #include <variant>
 #include <vector>
 
+#include "crypto/recognition_mac.h"
 #include "ingest/feature_table.h"
 #include "ingest/path_cache.h"
 #include "repo/blob_codec.h"
@@ -40,8 +42,13 @@ struct WholeEntry {
 // it.
 struct Chunk {
   std::span<const std::byte> plain;  // in the batch's buffer
-  // Filled in by a worker:
+  // The known_stream_file() of a stream whose chunks are to be recognised the
+  // next time; else null.
+  std::shared_ptr<const std::filesystem::path> stream;
+  // Filled in by the feeder where it recognised the chunk, else by a worker:
   repo::BlobId id;
+  std::optional<crypto::RecognitionMac> mac;  // only with `stream`
+  // Filled in by a worker:
   std::optional<repo::EncodedBlob> encoded;  // nothing: stored already
   // Of what is encoded, for those that come after it:
   std::vector<std::uint64_t> features;

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "ingest/cutter_key.h"
+#include "ingest/known_stream.h"
 #include "repo/base_chain.h"
 #include "repo/error.h"
 
@@ -29,6 +30,7 @@ ChunkEncoder::ChunkEncoder(repo::Repository& repository,
       index_(repository.index()),
       blobs_(repository.blobs()),
       encoder_(repository.keyring(), keys, levels),
+      recogniser_(known_stream_key(repository.keyring())),
       extractor_(cutter_key(repository.keyring())),
       table_(table),
       claimed_(claimed),
@@ -45,7 +47,12 @@ void ChunkEncoder::encode(Batch& batch) {
 
 void ChunkEncoder::encode(Chunk& chunk) {
   ++counts_.chunks;
-  chunk.id = keyring_.id_of(repo::BlobKind::content, chunk.plain);
+  if (!chunk.mac) {
+    chunk.id = keyring_.id_of(repo::BlobKind::content, chunk.plain);
+    if (chunk.stream) {
+      chunk.mac = recogniser_.mac_of(chunk.id.bytes, chunk.plain);
+    }
+  }
   if (is_stored(chunk.id) || !claimed_.claim(chunk.id)) return;
   ++counts_.chunks_new;
   counts_.bytes_new += chunk.plain.size();

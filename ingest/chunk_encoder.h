@@ -76,6 +76,7 @@ class ChunkEncoder {
   const repo::BlobIndex& index_;
   repo::BlobReader blobs_;
   repo::BlobEncoder encoder_;
+  crypto::Recogniser recogniser_;
   chunker::FeatureExtractor extractor_;
   const FeatureTable& table_;
   ClaimedBlobs& claimed_;

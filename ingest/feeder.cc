@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "ingest/cutter_key.h"
+#include "ingest/known_stream.h"
 #include "ingest/page_files.h"
 #include "repo/base_chain.h"
 #include "repo/cbor.h"
@@ -131,8 +132,15 @@ struct Feeder::State {
 
   using Read = std::function<std::size_t(std::span<std::byte>)>;
 
+  // A stream whose chunks may be recognised.
+  struct StreamBefore {
+    std::shared_ptr<const std::filesystem::path> file;
+    KnownStream known;
+  };
+
   // Reads to the end and cuts. Answers how many bytes there were.
-  std::uint64_t feed_content(repo::Profile profile, const Read& read) {
+  std::uint64_t feed_content(repo::Profile profile, const Read& read,
+                             StreamBefore* before = nullptr) {
     const bool is_page = profile == repo::Profile::page;
     const std::size_t max_chunk =
         is_page ? repository.config().page_chunk : repository.config().cdc_max;
@@ -156,9 +164,19 @@ struct Feeder::State {
              (is_at_end || batch->used - cut_end >= max_chunk)) {
         const auto uncut = std::span<const std::byte>(batch->buffer)
                                .subspan(cut_end, batch->used - cut_end);
-        const std::size_t length =
-            is_page ? page.first_cut(uncut) : cdc.first_cut(uncut);
-        batch->events.push_back(Chunk{uncut.first(length), {}, {}, {}, {}});
+        std::optional<KnownChunk> known;
+        if (before != nullptr) known = before->known.recognise(uncut);
+        const std::size_t length = known     ? known->length
+                                   : is_page ? page.first_cut(uncut)
+                                             : cdc.first_cut(uncut);
+        Chunk chunk;
+        chunk.plain = uncut.first(length);
+        if (before != nullptr) chunk.stream = before->file;
+        if (known) {
+          chunk.id = known->id;
+          chunk.mac = known->mac;
+        }
+        batch->events.push_back(std::move(chunk));
         bytes += length;
         cut_end += length;
       }
@@ -362,7 +380,7 @@ void Feeder::feed(const FilesToBackUp& files) {
   state.report.sources.push_back(std::move(report));
 }
 
-void Feeder::feed(StreamToBackUp& stream, const repo::Timestamp& now) {
+void Feeder::feed(StreamToBackUp& stream, const BackupOptions& options) {
   State& state = *state_;
   state.progress.set_current(stream.name);
   // Slashes in the name are folders, which nobody described.
@@ -390,7 +408,7 @@ void Feeder::feed(StreamToBackUp& stream, const repo::Timestamp& now) {
   entry.mode = kPrivate;
   entry.uid = ::getuid();
   entry.gid = ::getgid();
-  entry.modified = now;
+  entry.modified = options.now;
 
   repo::SourceReport report;
   report.name = stream.name;
@@ -402,11 +420,17 @@ void Feeder::feed(StreamToBackUp& stream, const repo::Timestamp& now) {
     folder.mode = 0700;
     state.push(FolderBegins{std::move(folder)});
   }
+  const auto file = std::make_shared<const std::filesystem::path>(
+      known_stream_file(state.repository, options.series, stream.name));
+  State::StreamBefore before{
+      file, KnownStream(*file, known_stream_key(state.repository.keyring()))};
   try {
-    entry.size =
-        state.feed_content(entry.profile, [&](std::span<std::byte> out) {
+    entry.size = state.feed_content(
+        entry.profile,
+        [&](std::span<std::byte> out) {
           return stream.stream->read(out, state.stop);
-        });
+        },
+        &before);
     stream.stream->finish();
     report.bytes = entry.size;
     report.entries = 1;

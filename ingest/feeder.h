@@ -42,7 +42,7 @@ class Feeder {
   // Each appends to the report what became of the source. Throws
   // repo::Cancelled.
   void feed(const FilesToBackUp& files);
-  void feed(StreamToBackUp& stream, const repo::Timestamp& now);
+  void feed(StreamToBackUp& stream, const BackupOptions& options);
 
   // Sends what is left and closes the line.
   void finish();

@@ -1,0 +1,213 @@
+#include "ingest/known_stream.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "chunker/chunker.h"
+#include "crypto/digest.h"
+#include "tests/support/bytes.h"
+#include "tests/support/for_each_seed.h"
+#include "tests/support/temp_folder.h"
+
+namespace cairn::ingest {
+namespace {
+
+namespace fs = std::filesystem;
+using testing_support::Bytes;
+using testing_support::for_each_seed;
+using testing_support::random_bytes;
+using testing_support::TempFolder;
+
+constexpr chunker::ChunkSizes kSizes{.min = 256, .normal = 1024, .max = 4096};
+
+// Cuts and names as a backup does, with and without what is known.
+class Stream {
+ public:
+  explicit Stream(fs::path file) : file_(std::move(file)) {}
+
+  struct Passage {
+    std::vector<KnownChunk> chunks;
+    std::size_t recognised = 0;
+  };
+
+  // Lets `bytes` go by; what is recognised is believed.
+  Passage pass(const Bytes& bytes) {
+    Passage passage;
+    KnownStream known(file_, key_);
+    crypto::Recogniser recogniser(key_);
+    for (auto rest = std::span<const std::byte>(bytes); !rest.empty();) {
+      auto chunk = known.recognise(rest);
+      if (chunk) {
+        ++passage.recognised;
+      } else {
+        chunk.emplace();
+        chunk->length = static_cast<std::uint32_t>(cutter_.first_cut(rest));
+        const auto plain = rest.first(chunk->length);
+        chunk->id.bytes = crypto::sha256(plain);
+        chunk->head = head_of(plain);
+        chunk->mac = recogniser.mac_of(chunk->id.bytes, plain);
+      }
+      passage.chunks.push_back(*chunk);
+      rest = rest.subspan(chunk->length);
+    }
+    return passage;
+  }
+
+  void keep(const Passage& passage) {
+    KnownStreamWriter writer(file_);
+    for (const auto& chunk : passage.chunks) writer.add(chunk);
+    std::move(writer).finish();
+  }
+
+  // What a machine that knows nothing finds.
+  [[nodiscard]] std::vector<KnownChunk> afresh(const Bytes& bytes) const {
+    Stream stream(file_.parent_path() / "none");
+    stream.key_ = key_.clone();
+    return stream.pass(bytes).chunks;
+  }
+
+  void change_key() { key_ = crypto::Secret::random(); }
+
+ private:
+  fs::path file_;
+  crypto::Secret key_ = crypto::Secret::random();
+  chunker::ContentDefinedCutter cutter_{chunker::CutterKey{}, kSizes};
+};
+
+class KnownStreamTest : public ::testing::Test {
+ protected:
+  TempFolder folder_;
+  fs::path file_ = folder_.path() / "streams" / "one";
+  Stream stream_{file_};
+};
+
+TEST_F(KnownStreamTest, WhatHasNotChangedIsRecognisedUpToTheLastChunk) {
+  std::mt19937_64 random(1);
+  // More than fits the window, so that the file is read in several goes.
+  const Bytes bytes = random_bytes(random, 6'000'000);
+  stream_.keep(stream_.pass(bytes));
+
+  const auto again = stream_.pass(bytes);
+
+  EXPECT_GT(again.chunks.size(), 4'000U);
+  EXPECT_EQ(again.recognised, again.chunks.size() - 1);
+  EXPECT_TRUE(again.chunks == stream_.afresh(bytes));
+}
+
+TEST_F(KnownStreamTest, WhateverChangesTheChunksAreThoseOfAFreshStart) {
+  for_each_seed(30, [&](auto& random) {
+    Bytes bytes = random_bytes(random, 200'000 + random() % 500'000);
+    for (int state = 0; state < 4; ++state) {
+      const auto passage = stream_.pass(bytes);
+      ASSERT_TRUE(passage.chunks == stream_.afresh(bytes));
+      stream_.keep(passage);
+      const auto at = [&] {
+        return bytes.begin() +
+               static_cast<std::ptrdiff_t>(random() % bytes.size());
+      };
+      for (auto edits = random() % 20; edits > 0; --edits) {
+        *at() ^= std::byte{1};
+      }
+      const Bytes inserted = random_bytes(random, random() % 100'000);
+      bytes.insert(at(), inserted.begin(), inserted.end());
+      auto from = at();
+      bytes.erase(from,
+                  from + std::min<std::ptrdiff_t>(
+                             bytes.end() - from,
+                             static_cast<std::ptrdiff_t>(random() % 100'000)));
+      if (bytes.empty()) bytes.resize(1);
+    }
+  });
+}
+
+TEST_F(KnownStreamTest, AfterAnInsertionOrADeletionTheRestIsRecognised) {
+  std::mt19937_64 random(1);
+  const Bytes bytes = random_bytes(random, 1'000'000);
+  stream_.keep(stream_.pass(bytes));
+  Bytes longer = bytes;
+  const Bytes inserted = random_bytes(random, 300'000);
+  longer.insert(longer.begin() + 500'000, inserted.begin(), inserted.end());
+  Bytes shorter = bytes;
+  shorter.erase(shorter.begin() + 300'000, shorter.begin() + 600'000);
+
+  const auto before = stream_.afresh(bytes);
+  for (const Bytes& changed : {longer, shorter}) {
+    const auto passage = stream_.pass(changed);
+    std::size_t unchanged = 0;
+    for (const auto& chunk : passage.chunks) {
+      if (std::ranges::find(before, chunk) != before.end()) ++unchanged;
+    }
+    EXPECT_GE(passage.recognised + 10, unchanged);
+  }
+}
+
+TEST_F(KnownStreamTest, ADamagedFileRecognisesNothingWrongly) {
+  for_each_seed(60, [&](auto& random) {
+    const Bytes bytes = random_bytes(random, 100'000);
+    stream_.keep(stream_.pass(bytes));
+    {
+      std::fstream file(file_, std::ios::in | std::ios::out);
+      const auto size = fs::file_size(file_);
+      for (int i = 0; i < 30; ++i) {
+        file.seekp(static_cast<std::streamoff>(random() % size));
+        file.put(static_cast<char>(random()));
+      }
+    }
+    if (random() % 2 == 0) {
+      fs::resize_file(file_, random() % fs::file_size(file_));
+    }
+
+    EXPECT_TRUE(stream_.pass(bytes).chunks == stream_.afresh(bytes));
+  });
+}
+
+TEST_F(KnownStreamTest, UnderAnotherKeyNothingIsRecognised) {
+  std::mt19937_64 random(1);
+  const Bytes bytes = random_bytes(random, 100'000);
+  stream_.keep(stream_.pass(bytes));
+  stream_.change_key();
+
+  EXPECT_EQ(stream_.pass(bytes).recognised, 0U);
+}
+
+TEST_F(KnownStreamTest, AWriterThatIsAbandonedLeavesTheOldFile) {
+  std::mt19937_64 random(1);
+  const Bytes bytes = random_bytes(random, 100'000);
+  const auto passage = stream_.pass(bytes);
+  stream_.keep(passage);
+  {
+    KnownStreamWriter writer(file_);
+    writer.add(passage.chunks.front());
+  }
+
+  EXPECT_EQ(stream_.pass(bytes).recognised, passage.chunks.size() - 1);
+  EXPECT_EQ(std::distance(fs::directory_iterator(file_.parent_path()),
+                          fs::directory_iterator()),
+            1);
+}
+
+TEST_F(KnownStreamTest, AFolderThatCannotBeWrittenHarmsNothing) {
+  std::mt19937_64 random(1);
+  const Bytes bytes = random_bytes(random, 100'000);
+  Stream nowhere("/proc/nothing/here");
+
+  nowhere.keep(nowhere.pass(bytes));
+
+  EXPECT_EQ(nowhere.pass(bytes).recognised, 0U);
+}
+
+TEST_F(KnownStreamTest, OldFilesAreSweptWhenThereAreMany) {
+  std::mt19937_64 random(1);
+  const auto passage = stream_.pass(random_bytes(random, 10'000));
+  for (int i = 0; i < 300; ++i) {
+    Stream(file_.parent_path() / std::to_string(i)).keep(passage);
+  }
+
+  EXPECT_EQ(std::distance(fs::directory_iterator(file_.parent_path()),
+                          fs::directory_iterator()),
+            256);
+}
+
+}  // namespace
+}  // namespace cairn::ingest
