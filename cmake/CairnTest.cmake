@@ -1,7 +1,21 @@
 # cairn_test(repo pack_writer) builds tests/repo/pack_writer_test.cc against
 # cairn_repo and runs it under ctest as repo.pack_writer. Labels: "unit", which
 # the runs under sanitizers pick, and the folder.
+#
+# cairn_threads(ingest backup ...) says that these tests of the folder are about
+# several threads or processes: the thread sanitizer runs them, and builds them
+# alone (target thread_tests; unit_tests are all of them and the fuzz targets).
 find_package(GTest REQUIRED)
+
+add_custom_target(unit_tests)
+add_custom_target(thread_tests)
+
+function(cairn_threads folder)
+  foreach(name IN LISTS ARGN)
+    set_property(TEST ${folder}.${name} APPEND PROPERTY LABELS threads)
+    add_dependencies(thread_tests ${folder}_${name}_test)
+  endforeach()
+endfunction()
 
 function(cairn_test folder name)
   set(target ${folder}_${name}_test)
@@ -12,6 +26,7 @@ function(cairn_test folder name)
     CAIRN_GOLDEN_DIR="${PROJECT_SOURCE_DIR}/tests/golden")
   add_test(NAME ${folder}.${name} COMMAND ${target})
   set_tests_properties(${folder}.${name} PROPERTIES LABELS "unit;${folder}")
+  add_dependencies(unit_tests ${target})
 endfunction()
 
 # cairn_fuzz(repo wire) builds tests/fuzz/wire_fuzz.cc in both its lives: under
@@ -26,6 +41,7 @@ function(cairn_fuzz folder name)
     cairn_${folder} cairn_test_support ${ARGN})
   add_test(NAME fuzz.${name} COMMAND ${name}_fuzz_replay ${corpus})
   set_tests_properties(fuzz.${name} PROPERTIES LABELS "unit;fuzz")
+  add_dependencies(unit_tests ${name}_fuzz_replay)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
     add_executable(${name}_fuzz ${source})
     target_link_libraries(${name}_fuzz PRIVATE

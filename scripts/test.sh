@@ -1,7 +1,8 @@
 #!/bin/sh
-# All tests of the release build. CAIRN_SANITIZERS=1 (make sanitize) runs the
-# folders' tests under the address and the thread sanitizer before that; the
-# release comes last, so that its summary closes the output.
+# All tests: the units under the address and undefined behaviour sanitizers,
+# those with several threads or processes under the thread sanitizer, then
+# everything of the release build, whose summary closes the output.
+# CAIRN_SANITIZERS=0 leaves the sanitizers out.
 #
 # Installs what is missing.
 set -eu
@@ -15,15 +16,14 @@ step() {
   printf '\ntest: [%d:%02d] %s\n' $((now / 60)) $((now % 60)) "$*"
 }
 
-configure_and_build() {
-  cmake --preset "$1" -DCAIRN_BUILD_TESTS=ON $2 >"build/$1.configure.log" ||
-    { cat "build/$1.configure.log"; exit 1; }
-  cmake --build --preset "$1" -j "$jobs"
+build() {  # PRESET TARGET [OPTION...]
+  preset=$1 target=$2
+  shift 2
+  cmake --preset "$preset" -DCAIRN_BUILD_TESTS=ON "$@" \
+    >"build/$preset.configure.log" ||
+    { cat "build/$preset.configure.log"; exit 1; }
+  cmake --build --preset "$preset" -j "$jobs" --target "$target"
 }
-
-# Unit and property tests live in the folders' own names and fuzz targets
-# replay their corpora; end-to-end tests drive the release program.
-folders='^(crypto|chunker|repo|ingest|service|cli|fuzz)\.'
 
 # With much randomness in its addresses the kernel puts memory where g++ 12's
 # thread sanitizer does not expect it.
@@ -36,16 +36,19 @@ step "installing what building and testing need"
 scripts/install-deps.sh --test
 mkdir -p build
 
-if [ -n "${CAIRN_SANITIZERS-}" ]; then
-  for preset in asan tsan; do
-    step "$preset: building"
-    configure_and_build $preset ''
-    step "$preset: running the tests of the folders"
-    $fixed_addresses ctest --preset $preset -j "$jobs" -R "$folders"
-  done
+if [ "${CAIRN_SANITIZERS-1}" != 0 ]; then
+  step "address and undefined behaviour sanitizers: building the unit tests"
+  build asan unit_tests
+  step "address and undefined behaviour sanitizers: running them"
+  ctest --preset asan -j "$jobs" -L unit
+
+  step "thread sanitizer: building the tests with several threads"
+  build tsan thread_tests
+  step "thread sanitizer: running them"
+  $fixed_addresses ctest --preset tsan -j "$jobs" -L threads
 fi
 
 step "release: building"
-configure_and_build release -DCAIRN_BUILD_BENCHMARKS=ON
+build release all -DCAIRN_BUILD_BENCHMARKS=ON
 step "release: running all tests"
 exec ctest --preset release -j "$jobs"
