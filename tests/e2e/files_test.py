@@ -96,7 +96,6 @@ class Sparse(harness.Case):
         image = self.folder / "out" / "image"
         self.assertEqual(image.stat().st_size, 1 << 40)
         self.assertEqual(holes_of(image), holes_of(top / "image"))
-        self.assertEqual(image.stat().st_blocks, (top / "image").stat().st_blocks)
         for at in (1 << 39, 1 << 30):
             with open(image, "rb") as one, open(top / "image", "rb") as two:
                 one.seek(at)

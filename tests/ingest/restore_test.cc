@@ -1,5 +1,6 @@
 #include "ingest/restore.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -11,8 +12,10 @@
 #include <map>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "ingest/backup.h"
+#include "ingest/unique_fd.h"
 #include "repo/error.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
@@ -46,16 +49,34 @@ struct Seen {
   mode_t mode = 0;      // with the type
   nlink_t names = 0;    // of anything but a folder
   std::int64_t modified = 0;
-  std::uint64_t blocks = 0;  // of a file
+  std::vector<repo::Extent> data;  // of a file, what lies between its holes
 
   bool operator==(const Seen&) const = default;
 };
 
 void PrintTo(const Seen& seen, std::ostream* out) {
   *out << "mode " << std::oct << seen.mode << std::dec << ", " << seen.names
-       << " names, modified " << seen.modified << ", " << seen.blocks
-       << " blocks, " << seen.content.size()
-       << " bytes: " << seen.content.substr(0, 40);
+       << " names, modified " << seen.modified << ", " << seen.content.size()
+       << " bytes: " << seen.content.substr(0, 40) << ", data at";
+  for (const auto& extent : seen.data) {
+    *out << " " << extent.offset << "+" << extent.size;
+  }
+}
+
+// Not by the number of blocks: while the system writes a file out, some file
+// systems count a block twice or not at all.
+std::vector<repo::Extent> data_of(const fs::path& path) {
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  EXPECT_TRUE(file) << path;
+  std::vector<repo::Extent> data;
+  off_t end = 0;
+  for (;;) {
+    const off_t begin = lseek(file.get(), end, SEEK_DATA);
+    if (begin < 0) return data;
+    end = lseek(file.get(), begin, SEEK_HOLE);
+    data.push_back({static_cast<std::uint64_t>(begin),
+                    static_cast<std::uint64_t>(end - begin)});
+  }
 }
 
 Seen look_at(const fs::path& path) {
@@ -68,7 +89,7 @@ Seen look_at(const fs::path& path) {
   if (S_ISLNK(status.st_mode)) seen.content = fs::read_symlink(path).native();
   if (S_ISREG(status.st_mode)) {
     seen.content = read_file(path);
-    seen.blocks = static_cast<std::uint64_t>(status.st_blocks);
+    seen.data = data_of(path);
   }
   if (!S_ISDIR(status.st_mode)) seen.names = status.st_nlink;
   return seen;
