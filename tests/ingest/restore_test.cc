@@ -415,6 +415,20 @@ TEST_F(Restore, ReportsEachNameOfADamagedFile) {
   EXPECT_TRUE(files_in(target).empty());
 }
 
+// The ids decide how many levels of lists are above them.
+std::vector<repo::BlobId> entry_nodes_below(repo::BlobReader& blobs,
+                                            const repo::BlobId& id) {
+  const auto rows =
+      repo::decode_links(*blobs.read(repo::BlobKind::links, id), "a node");
+  if (rows.front().kind == repo::BlobKind::names) return {id};
+  std::vector<repo::BlobId> nodes;
+  for (const Link& row : rows) {
+    const auto below = entry_nodes_below(blobs, row.id);
+    nodes.insert(nodes.end(), below.begin(), below.end());
+  }
+  return nodes;
+}
+
 TEST_F(Restore, ADamagedNodeCostsOnlyItsOwnEntries) {
   Files files;
   for (int i = 0; i < 3000; ++i) {
@@ -425,10 +439,9 @@ TEST_F(Restore, ADamagedNodeCostsOnlyItsOwnEntries) {
   auto blobs = repository.blobs();
   const auto many = repo::TreeReader(blobs).find(
       {repo::BlobKind::links, snapshot, 0}, "many");
-  const auto list = repo::decode_links(
-      *blobs.read(repo::BlobKind::links, many->rows.front().id), "many");
-  ASSERT_GT(list.size(), 3u);
-  damage(repository.index().find(list[1].id).at(0));
+  const auto nodes = entry_nodes_below(blobs, many->rows.front().id);
+  ASSERT_GT(nodes.size(), 3u);
+  damage(repository.index().find(nodes[1]).at(0));
 
   const auto report = restore(snapshot, {.target = target});
 
