@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cassert>
 #include <cerrno>
@@ -22,15 +23,15 @@ extern char** environ;
 namespace cairn::ingest {
 namespace {
 
-// How long a read waits before it looks whether it should stop.
-constexpr int kPollMilliseconds = 100;
+// How long anything waits before it looks whether it should stop.
+constexpr std::chrono::milliseconds kPatience{100};
 
 std::size_t read_when_ready(int fd, std::span<std::byte> out,
                             const std::stop_token& stop) {
   while (true) {
     if (stop.stop_requested()) throw repo::Cancelled("interrupted");
     pollfd ready{fd, POLLIN, 0};
-    const int count = ::poll(&ready, 1, kPollMilliseconds);
+    const int count = ::poll(&ready, 1, static_cast<int>(kPatience.count()));
     if (count == 0 || (count < 0 && errno == EINTR)) continue;
     const ssize_t size = ::read(fd, out.data(), out.size());
     if (size >= 0) return static_cast<std::size_t>(size);
@@ -47,7 +48,7 @@ class DescriptorStream : public ByteStream {
   std::size_t read(std::span<std::byte> out, std::stop_token stop) override {
     return read_when_ready(fd_, out, stop);
   }
-  void finish() override {}
+  void finish(std::stop_token) override {}
 
  private:
   int fd_;
@@ -111,7 +112,7 @@ class CommandStream : public ByteStream {
     constexpr int kGraceSteps = 50;
     constexpr std::chrono::milliseconds kStep{100};
     for (int i = 0; i < kGraceSteps; ++i) {
-      if (::waitpid(child_, nullptr, WNOHANG) == child_) return;
+      if (::waitpid(child_, nullptr, WNOHANG) != 0) return;
       std::this_thread::sleep_for(kStep);
     }
     ::kill(child_, SIGKILL);
@@ -123,11 +124,22 @@ class CommandStream : public ByteStream {
     return read_when_ready(out_, out, stop);
   }
 
-  void finish() override {
+  // Polls: what could wait for a process and a stop at once, a pidfd, is not in
+  // every kernel. Mostly the program has ended with its output.
+  void finish(std::stop_token stop) override {
     assert(child_ >= 0);
     int status = 0;
-    while (::waitpid(child_, &status, 0) < 0) {
-      if (errno != EINTR) throw ProducerFailed(program_ + ": lost");
+    std::chrono::milliseconds pause{1};
+    for (;;) {
+      const pid_t ended = ::waitpid(child_, &status, WNOHANG);
+      if (ended == child_) break;
+      if (ended < 0 && errno != EINTR) {
+        child_ = -1;
+        throw ProducerFailed(program_ + ": lost");
+      }
+      if (stop.stop_requested()) throw repo::Cancelled("interrupted");
+      std::this_thread::sleep_for(pause);
+      pause = std::min(2 * pause, kPatience);
     }
     child_ = -1;
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {

@@ -26,8 +26,10 @@ class ByteStream {
   [[nodiscard]] virtual std::size_t read(std::span<std::byte> out,
                                          std::stop_token stop) = 0;
 
-  // After the end: throws ProducerFailed when the bytes are not all there were.
-  virtual void finish() = 0;
+  // After the end: waits until it is known whether these were all the bytes.
+  // Throws ProducerFailed when they were not, repo::Cancelled when `stop` is
+  // requested while waiting.
+  virtual void finish(std::stop_token stop) = 0;
 };
 
 // Reads a descriptor that stays the caller's.
@@ -35,8 +37,9 @@ class ByteStream {
 
 // Runs a program (found through PATH, no shell) and reads its standard output.
 // Its standard error is ours, its standard input is empty. finish() waits for
-// it and fails when it exited with anything but 0 or died by a signal. If the
-// stream is destroyed before its end, the program is terminated.
+// it, which may live on after its output has ended, and fails when it exited
+// with anything but 0 or died by a signal. If the stream is destroyed before
+// finish() has returned, the program is terminated.
 // Throws ProducerFailed when it cannot be started.
 [[nodiscard]] std::unique_ptr<ByteStream> run_command(
     const std::vector<std::string>& arguments);

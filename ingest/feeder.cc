@@ -431,7 +431,7 @@ void Feeder::feed(StreamToBackUp& stream, const BackupOptions& options) {
           return stream.stream->read(out, state.stop);
         },
         &before);
-    stream.stream->finish();
+    stream.stream->finish(state.stop);
     report.bytes = entry.size;
     report.entries = 1;
     state.report.bytes_read += entry.size;

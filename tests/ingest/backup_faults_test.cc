@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <fstream>
+#include <mutex>
 #include <thread>
 
 #include "repo/error.h"
@@ -281,38 +284,58 @@ TEST(Backup, LeavesPacksForTheNextOneWhenItIsCancelled) {
   });
 }
 
+// Asks for a stop and waits for it, in the middle of its bytes or at their end.
+class Stalls : public ByteStream {
+ public:
+  enum class Where { in_the_middle, at_the_end };
+
+  Stalls(std::stop_source& stop, Where where, bool& was_told)
+      : stop_(stop), where_(where), was_told_(was_told) {}
+
+  std::size_t read(std::span<std::byte> out, std::stop_token stop) override {
+    constexpr int kReads = 10;
+    if (reads_++ < kReads) return out.size();
+    if (where_ == Where::in_the_middle) wait(std::move(stop));
+    return 0;
+  }
+  void finish(std::stop_token stop) override { wait(std::move(stop)); }
+
+ private:
+  void wait(std::stop_token stop) {
+    stop_.request_stop();
+    std::mutex mutex;
+    std::unique_lock lock(mutex);
+    std::condition_variable_any never;
+    constexpr std::chrono::seconds kLong{20};
+    never.wait_for(lock, stop, kLong, [] { return false; });
+    was_told_ = stop.stop_requested();
+    if (was_told_) throw repo::Cancelled("interrupted");
+  }
+
+  std::stop_source& stop_;
+  Where where_;
+  bool& was_told_;
+  int reads_ = 0;
+};
+
 TEST(Backup, StopsWaitingForAStreamWhenItIsCancelled) {
-  BackupSite site;
-  std::stop_source stop;
-  // Gives a little and then nothing until it is stopped.
-  class Stalls : public ByteStream {
-   public:
-    explicit Stalls(std::stop_source& stop) : stop_(stop) {}
-    std::size_t read(std::span<std::byte> out, std::stop_token stop) override {
-      if (reads_++ < 10) return out.size();
-      stop_.request_stop();
-      std::mutex mutex;
-      std::unique_lock lock(mutex);
-      std::condition_variable_any never;
-      never.wait(lock, stop, [] { return false; });
-      throw repo::Cancelled("interrupted");
-    }
-    void finish() override {}
+  for (const auto where :
+       {Stalls::Where::in_the_middle, Stalls::Where::at_the_end}) {
+    BackupSite site;
+    std::stop_source stop;
+    bool was_told = false;
+    auto stream = std::make_unique<Stalls>(stop, where, was_told);
+    auto repository = site.open();
+    repo::Progress progress;
 
-   private:
-    std::stop_source& stop_;
-    int reads_ = 0;
-  };
-  auto repository = site.open();
-  repo::Progress progress;
+    EXPECT_THROW(
+        (void)back_up(repository, sources(source_of("s", std::move(stream))),
+                      backup_options(), progress, stop.get_token()),
+        repo::Cancelled);
 
-  EXPECT_THROW(
-      (void)back_up(repository,
-                    sources(source_of("s", std::make_unique<Stalls>(stop))),
-                    backup_options(), progress, stop.get_token()),
-      repo::Cancelled);
-
-  EXPECT_EQ(sessions_in(site), 0u);
+    EXPECT_TRUE(was_told);
+    EXPECT_EQ(sessions_in(site), 0u);
+  }
 }
 
 TEST(Backup, HasNoSnapshotWhenItWasFencedOff) {

@@ -78,7 +78,7 @@ class MemoryStream : public ingest::ByteStream {
       : bytes_(std::move(bytes)), bytes_per_read_(bytes_per_read) {}
 
   std::size_t read(std::span<std::byte> out, std::stop_token stop) override;
-  void finish() override {}
+  void finish(std::stop_token) override {}
 
   // Called before every read with what was read so far.
   std::function<void(std::uint64_t)> before_read;
