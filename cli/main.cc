@@ -131,6 +131,8 @@ int main(int argc, char** argv) {
   crypto::protect_process();
   ::umask(077);
   cli::ignore_broken_pipes();
+  // Ignored by who started us, it would hide how the programs we run end.
+  ::signal(SIGCHLD, SIG_DFL);
   try {
     cli::Context context;
     const std::vector<std::string> words(argv + (argc > 0 ? 1 : 0),

@@ -170,20 +170,32 @@ class Producers(harness.Case):
         self.assertNotIn(b"CAIRN_PASSWORD=", self.cat("latest:out"))
 
     def test_a_producer_ends_with_the_backup_that_runs_it(self):
-        mark = self.folder / "pid"
-        process = self.start(
-            "backup", "--as", "out", "--from-command", "--", "sh", "-c",
-            f"echo $$ > {mark}; echo data; exec sleep 600")
-        pid = int(wait_until(lambda: mark.exists() and mark.read_text(),
-                             "the producer"))
-        time.sleep(0.2)
+        for lives_on in ("sleep 600", "sleep 600 >&-"):
+            with self.subTest(lives_on):
+                mark = self.folder / "pid"
+                mark.unlink(missing_ok=True)
+                process = self.start(
+                    "backup", "--as", "out", "--from-command", "--", "sh", "-c",
+                    f"echo $$ > {mark}; echo data; exec {lives_on}")
+                pid = int(wait_until(lambda: mark.exists() and mark.read_text(),
+                                     "the producer"))
+                time.sleep(0.2)
 
-        process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGINT)
 
-        self.end(process, code=harness.INTERRUPTED)
-        wait_until(lambda: not os.path.exists(f"/proc/{pid}"),
-                   "the producer's end", 10)
+                self.end(process, code=harness.INTERRUPTED)
+                wait_until(lambda: not os.path.exists(f"/proc/{pid}"),
+                           "the producer's end", 10)
+                self.assert_left_nothing()
+
+    def test_a_producer_s_end_is_seen_though_our_parent_ignores_such(self):
+        ignoring = ("env", "--ignore-signal=CHLD")
+        words = ("backup", "--as", "out", "--from-command", "--", "sh", "-c")
+        self.cairn(*words, "echo data; exit 3", code=SOURCE_FAILED,
+                   prefix=ignoring)
         self.assert_left_nothing()
+        self.cairn(*words, "echo data", prefix=ignoring)
+        self.assertEqual(self.cat("latest:out"), b"data\n")
 
     def test_contradictions_are_usage_errors(self):
         for words in (["--stdin"], ["--as", "x"], ["--from-command", "--as",
