@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 
+#include "repo/config.h"
 #include "repo/error.h"
 #include "repo/index_object.h"
 #include "repo/mark.h"
@@ -209,6 +210,21 @@ TEST(Check, TellsWhichCopyOfTheConfigIsNotWhatItWas) {
   }
 }
 
+TEST(Check, FindsTwoConfigsThatAreWholeAndNotTheSame) {
+  SmallRepository small;
+  auto& disk = small.test.disk();
+  auto config = read_config(disk);
+  ++config.cdc_min;
+  disk.replace(kSecondConfigName, encode(config));
+
+  for (const auto& report :
+       {check_at(small.test, CheckLevel::index), check_keyless(disk)}) {
+    ASSERT_NE(find(report, "config-differs"), nullptr) << text_of(report);
+    EXPECT_EQ(find(report, "config-differs")->object, kSecondConfigName);
+    EXPECT_EQ(report.count(Severity::damage), 1U) << text_of(report);
+  }
+}
+
 TEST(Check, FindsEveryTruncatedObject) {
   SmallRepository small;
   auto& disk = small.test.disk();
@@ -247,6 +263,19 @@ TEST(Check, FindsASwappedObject) {
     auto repository = small.test.open();
     EXPECT_TRUE(is_noticed(check_at(repository, CheckLevel::data)));
   }
+}
+
+TEST(Check, FindsASlotThatHoldsTheSnapshotOfAnother) {
+  SmallRepository small;
+  auto& disk = small.test.disk();
+  const auto slot = snapshot_name(small.forgotten);
+  disk.replace(slot, get_whole(disk, snapshot_name(small.kept), kMaxPackBytes));
+
+  const auto report = check_at(small.test, CheckLevel::index);
+
+  const auto* const finding = find(report, "damaged-snapshot");
+  ASSERT_NE(finding, nullptr) << text_of(report);
+  EXPECT_EQ(finding->object, slot);
 }
 
 TEST(Check, FindsEveryMissingPackThatASnapshotNeeds) {

@@ -1,0 +1,81 @@
+#!/usr/bin/python3
+"""FORMAT.md says which tests guard what it promises, and what check says where
+a promise is broken. This fails when one of those tests or findings is not
+there, as when somebody renames it."""
+
+import pathlib
+import re
+import sys
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.dont_write_bytecode = True
+
+
+def named_tests(text):
+    """Every `Suite.Name`."""
+    return set(re.findall(r"`([A-Z]\w*\.[A-Z]\w*)`", text))
+
+
+def named_files(text):
+    return set(re.findall(r"`(tests/[\w./]+)`", text))
+
+
+def invariants(text):
+    """Rows of the table: number, promise, tests, findings."""
+    section = text.split("\n## 9. Invariants\n")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")]
+            for line in section.splitlines() if line.startswith("| I")]
+    return {number: (tests, findings) for number, _, tests, findings in rows}
+
+
+def read_all(folder, *patterns):
+    return "\n".join(path.read_text() for pattern in patterns
+                     for path in sorted((ROOT / folder).rglob(pattern)))
+
+
+def existing_tests():
+    macro = r"^(?:TYPED_)?TEST(?:_[FP])?\(\s*(\w+),\s*(\w+)\)"
+    found = re.findall(macro, read_all("tests", "*.cc", "*.h"), re.MULTILINE)
+    return {f"{suite}.{name}" for suite, name in found}
+
+
+class Format(unittest.TestCase):
+    def setUp(self):
+        self.text = (ROOT / "FORMAT.md").read_text()
+
+    def test_every_test_that_is_named_exists(self):
+        self.assertEqual(named_tests(self.text) - existing_tests(), set())
+
+    def test_every_file_that_is_named_exists(self):
+        files = named_files(self.text)
+        self.assertTrue(files)
+        self.assertEqual({f for f in files if not (ROOT / f).exists()}, set())
+
+    def test_every_invariant_is_guarded(self):
+        rows = invariants(self.text)
+        self.assertEqual(list(rows), [f"I{i}" for i in range(1, len(rows) + 1)])
+        self.assertGreaterEqual(len(rows), 8)
+        for number, (tests, _) in rows.items():
+            with self.subTest(number):
+                as_another = re.fullmatch(r"as (I\d)", tests)
+                if as_another:
+                    tests = rows[as_another[1]][0]
+                self.assertTrue(named_tests(tests))
+
+    def test_check_says_every_finding_that_is_named(self):
+        code = read_all("repo", "*.cc", "*.h")
+        for number, (_, findings) in invariants(self.text).items():
+            with self.subTest(number):
+                names = re.findall(r"`([\w-]+)`", findings)
+                self.assertTrue(names)
+                self.assertEqual([n for n in names if f'"{n}"' not in code], [])
+
+    def test_a_name_of_no_test_is_noticed(self):
+        planted = "guarded by `Backup.DoesWhatNoTestAsksFor`"
+        self.assertEqual(named_tests(planted) - existing_tests(),
+                         {"Backup.DoesWhatNoTestAsksFor"})
+
+
+if __name__ == "__main__":
+    unittest.main()
