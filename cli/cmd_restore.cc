@@ -147,6 +147,9 @@ ExitCode run(const Options& options, Context& context) {
         "restore: say where to with --to DIR; "
         "see 'cairn restore --help'");
   }
+  if (options.to->empty()) {
+    throw UsageError("restore: --to: an empty folder name");
+  }
   auto repository = context.open_repository();
   SnapshotSelector selector(context, repository);
   const auto [valid, path] = selector.select(options.snapshot);

@@ -180,9 +180,12 @@ struct TargetTree::State {
 
 TargetTree::TargetTree(const std::filesystem::path& root, Overwrite overwrite) {
   std::string path = root.native();
+  const bool is_absolute = path.starts_with('/');
   while (path.ends_with('/')) path.pop_back();
+  // Slashes alone are "/"; nothing at all names no folder.
   state_ = std::make_unique<State>(
-      open_root(path.empty() ? "/" : path, overwrite), path, overwrite);
+      open_root(path.empty() && is_absolute ? "/" : path, overwrite), path,
+      overwrite);
 }
 
 TargetTree::~TargetTree() = default;

@@ -687,6 +687,13 @@ class Restoring(harness.Case):
         self.assertEqual((out / "data").read_bytes(), b"new")
         self.assertEqual(summary["files_verified"], 1)
 
+    def test_no_folder_is_not_the_root_folder(self):
+        self.back_up_bytes(b"new", "no-such-file-in-root")
+        for extra in ([], ["-n"], ["--overwrite", "never"]):
+            self.cairn("restore", "latest", "--to", "", *extra, code=USAGE)
+            self.cairn("restore", "latest", "--to=", *extra, code=USAGE)
+        self.assertFalse(os.path.exists("/no-such-file-in-root"))
+
     def test_a_dry_run_writes_nothing(self):
         self.back_up_bytes(b"new", "data")
         out = self.folder / "out"

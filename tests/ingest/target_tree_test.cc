@@ -177,6 +177,10 @@ TEST(TargetTree, RefusesATargetThatIsNotEmptyOrNoFolder) {
   EXPECT_NO_THROW(TargetTree(folder / "full", Overwrite::always));
 }
 
+TEST(TargetTree, TakesAnEmptyPathForNoFolderAtAll) {
+  EXPECT_THROW(TargetTree("", Overwrite::always), repo::IoError);
+}
+
 TEST(TargetTree, RefusesNamesThatLeadElsewhere) {
   TempFolder folder;
   TargetTree tree(folder / "target", Overwrite::always);
