@@ -65,11 +65,10 @@ void print_text(const repo::Finding& finding, Context& context) {
       (context.output.is_quiet() || context.options.verbosity == 0)) {
     return;
   }
-  context.output.line(context.output.coloured(colour_of(finding.severity),
-                                              name_of(finding.severity)) +
+  context.output.line(colour_of(finding.severity), name_of(finding.severity),
                       "  " + std::string(finding.code) + "  " +
-                      printable(finding.object) + ": " +
-                      printable(finding.message));
+                          printable(finding.object) + ": " +
+                          printable(finding.message));
   if (!finding.snapshots.empty()) {
     std::string text;
     for (const auto& id : finding.snapshots) {

@@ -93,9 +93,8 @@ class Report {
       add_side(json, "after", difference.after);
       context_.output.json(json);
     } else {
-      context_.output.line(context_.output.coloured(
-          colour_of(difference.change),
-          std::string(1, letter) + "  " + printable(path)));
+      context_.output.line(colour_of(difference.change),
+                           std::string(1, letter) + "  " + printable(path));
     }
   }
 

@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/context.h"
+#include "cli/printable.h"
 #include "cli/prune_run.h"
 #include "cli/quantity.h"
 #include "cli/snapshot_selector.h"
@@ -180,8 +181,7 @@ void print_text(const std::vector<Decision>& decisions, Shown shown,
                  time_and_age(snapshot.header.time, now),
                  joined(decision->reasons)});
     }
-    context.output.line(context.output.coloured(
-        Colour::bold, series_text(by_series[series].front()->valid->snapshot)));
+    context.output.line(Colour::bold, printable(series));
     table.print(context.output);
     context.output.line("");
   }

@@ -1,14 +1,12 @@
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <array>
-#include <cstdio>
 #include <filesystem>
 #include <memory>
 
 #include "cli/commands.h"
 #include "cli/context.h"
 #include "cli/new_key_file.h"
+#include "cli/question.h"
 #include "cli/usage_error.h"
 #include "repo/error.h"
 #include "repo/keyring.h"
@@ -49,7 +47,8 @@ void refuse_occupied(const fs::path& root) {
 }
 
 // Nothing: none is wanted.
-std::optional<std::string> recovery_key_path(const Options& options) {
+std::optional<std::string> recovery_key_path(const Options& options,
+                                             Context& context) {
   if (options.no_recovery_key && options.recovery_key_out) {
     throw UsageError(
         "init: --no-recovery-key and --recovery-key-out exclude each other");
@@ -61,19 +60,13 @@ std::optional<std::string> recovery_key_path(const Options& options) {
         "init: say --recovery-key-out FILE, for a key that opens the "
         "repository when the passphrase is lost, or --no-recovery-key");
   }
-  std::fputs(
-      "A recovery key opens the repository when the passphrase is lost. Keep "
-      "it "
-      "elsewhere:\non paper, on a stick, never beside the backups.\n"
-      "File to write it to (empty for none): ",
-      stderr);
-  std::fflush(stderr);
-  std::array<char, 4096> answer{};
-  const ssize_t count = ::read(STDIN_FILENO, answer.data(), answer.size());
-  if (count <= 0) throw repo::Cancelled("stopped at the prompt");
-  std::string path(answer.data(), static_cast<std::size_t>(count));
-  path.erase(path.find_last_not_of("\r\n") + 1);
-  if (path.empty()) return std::nullopt;
+  context.output.note(
+      "a recovery key opens the repository when the passphrase is lost; keep "
+      "it elsewhere: on paper, on a stick, never beside the backups");
+  show_question("File to write it to (empty for none): ");
+  const auto path = read_answer();
+  if (!path) throw repo::Cancelled("stopped at the prompt");
+  if (path->empty()) return std::nullopt;
   return path;
 }
 
@@ -171,7 +164,7 @@ ExitCode run(const Options& options, Context& context) {
   const std::string root = context.repo_name();
   require_local(root);
   refuse_occupied(root);
-  const auto recovery_path = recovery_key_path(options);
+  const auto recovery_path = recovery_key_path(options, context);
   const NewKeys keys = new_keys(context, root, recovery_path);
   const auto keyring = options.like ? repo::Keyring::create_like(sister_keys(
                                           *options.like, context, keys))

@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/context.h"
 #include "cli/new_key_file.h"
+#include "cli/question.h"
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
 #include "repo/error.h"

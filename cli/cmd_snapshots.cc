@@ -3,7 +3,6 @@
 
 #include "cli/commands.h"
 #include "cli/context.h"
-#include "cli/printable.h"
 #include "cli/quantity.h"
 #include "cli/snapshot_text.h"
 
@@ -29,7 +28,7 @@ void print_table(const std::vector<const repo::ValidSnapshot*>& shown,
   Table table({{"ID"},
                {"Time"},
                {"Series"},
-               {"Sources"},
+               {"Sources", left, kSourcesWidth},
                {"Size", right},
                {"Stored", right},
                {"Ratio", right},
@@ -41,8 +40,7 @@ void print_table(const std::vector<const repo::ValidSnapshot*>& shown,
     const auto& [snapshot, holds] = *valid;
     const auto& header = snapshot.header;
     table.add({snapshot.id.brief(), time_and_age(header.time, now),
-               series_text(snapshot),
-               shortened(printable(sources_text(snapshot)), kSourcesWidth),
+               series_text(snapshot), sources_text(snapshot),
                size_text(header.logical_bytes), size_text(header.stored_bytes),
                ratio_text(header.logical_bytes, header.stored_bytes),
                snapshot.record ? joined(snapshot.record->tags) : "",

@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include <array>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 
+#include "cli/question.h"
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
 #include "repo/error.h"
@@ -120,12 +120,9 @@ void Context::confirm(std::string_view question) {
                                  " Say yes with -y; there is no terminal to "
                                  "ask at");
   }
-  std::fprintf(stderr, "%.*s [y/N] ", static_cast<int>(question.size()),
-               question.data());
-  std::fflush(stderr);
-  std::array<char, 16> answer{};
-  const ssize_t count = ::read(STDIN_FILENO, answer.data(), answer.size());
-  if (count <= 0 || (answer[0] != 'y' && answer[0] != 'Y')) {
+  show_question(std::string(question) + " [y/N] ");
+  const auto answer = read_answer();
+  if (!answer || (!answer->starts_with('y') && !answer->starts_with('Y'))) {
     throw repo::RefusedForSafety("not confirmed; nothing was done");
   }
 }

@@ -1,5 +1,9 @@
 #include "cli/json.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "cli/printable.h"
@@ -10,9 +14,35 @@ namespace {
 
 using Package = nlohmann::ordered_json;
 
+// Of a character of at most three bytes of UTF-8.
+std::string escaped(std::string_view character) {
+  constexpr std::array kFirstBits = {0x7fU, 0x1fU, 0x0fU};
+  std::uint32_t code = static_cast<unsigned char>(character[0]) &
+                       kFirstBits.at(character.size() - 1);
+  for (const char c : character.substr(1)) {
+    code = code << 6 | (static_cast<unsigned char>(c) & 0x3fU);
+  }
+  return fmt::format("\\u{:04x}", code);
+}
+
+// JSON goes to terminals too: what they may obey can stand in strings alone,
+// and is spelled \u009b there.
 std::string dump(const Package& value) {
-  return value.dump(-1, ' ', /*ensure_ascii=*/false,
-                    Package::error_handler_t::replace);
+  const std::string text = value.dump(-1, ' ', /*ensure_ascii=*/false,
+                                      Package::error_handler_t::replace);
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::string_view rest = std::string_view(text).substr(at);
+    const auto character =
+        rest.substr(0, std::max<std::size_t>(1, utf8_length(rest)));
+    at += character.size();
+    if (is_control(character)) {
+      out += escaped(character);
+    } else {
+      out += character;
+    }
+  }
+  return out;
 }
 
 std::string base64(std::string_view bytes) {

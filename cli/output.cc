@@ -65,12 +65,22 @@ Output::Output()
       error_has_colour_(has_colours(STDERR_FILENO)),
       error_is_terminal_(::isatty(STDERR_FILENO) == 1) {}
 
-void Output::line(std::string_view text) {
-  bytes(std::as_bytes(std::span(text)));
-  must_write(std::fputc('\n', stdout) != EOF);
+void Output::line(std::string_view text) { line(Colour::none, text); }
+
+void Output::line(Colour colour, std::string_view text) {
+  line(colour, text, "");
 }
 
-void Output::json(const Json& value) { line(value.text()); }
+void Output::line(Colour colour, std::string_view head, std::string_view rest) {
+  const std::string text =
+      coloured(colour, harmless(head)) + harmless(rest) + "\n";
+  bytes(std::as_bytes(std::span(text)));
+}
+
+void Output::json(const Json& value) {
+  const std::string text = value.text() + "\n";
+  bytes(std::as_bytes(std::span(text)));
+}
 
 void Output::bytes(std::span<const std::byte> bytes) {
   must_write(std::fwrite(bytes.data(), 1, bytes.size(), stdout) ==
@@ -135,7 +145,9 @@ Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
 void Table::add(std::vector<std::string> cells) {
   assert(cells.size() == columns_.size());
-  for (auto& cell : cells) cell = printable(cell);
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    cells[i] = shortened(printable(cells[i]), columns_[i].most);
+  }
   rows_.push_back(std::move(cells));
 }
 
@@ -158,7 +170,7 @@ void Table::print(Output& output) const {
           columns_[i].align == Align::right ? padding + text : text + padding;
     }
     line.erase(line.find_last_not_of(' ') + 1);
-    output.line(output.coloured(colour, line));
+    output.line(colour, line);
   };
   print_row(
       [&](std::size_t i) -> const std::string& { return columns_[i].title; },

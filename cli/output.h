@@ -41,14 +41,13 @@ class Output {
 
   // Data, buffered until flush(). They throw OutputClosed, or repo::IoError
   // when standard output cannot be written.
+  // Lines are made harmless here; names in them come printable().
   void line(std::string_view text);
+  void line(Colour colour, std::string_view text);
+  void line(Colour colour, std::string_view head, std::string_view rest);
   void json(const Json& value);  // and an end of line
   void bytes(std::span<const std::byte> bytes);
   void flush();
-
-  // For standard output.
-  [[nodiscard]] std::string coloured(Colour colour,
-                                     std::string_view text) const;
 
   // Messages; one line each.
   void note(std::string_view text);    // not with --quiet
@@ -64,6 +63,8 @@ class Output {
   void set_status(std::string_view text);
 
  private:
+  [[nodiscard]] std::string coloured(Colour colour,
+                                     std::string_view text) const;
   void message(std::string_view label, Colour colour, std::string_view text);
 
   OutputOptions options_;
@@ -82,6 +83,7 @@ class Table {
   struct Column {
     std::string title;
     Align align = Align::left;
+    std::size_t most = 1000;  // columns of the screen; more is shortened
   };
 
   explicit Table(std::vector<Column> columns);

@@ -16,6 +16,7 @@
 #include <span>
 
 #include "cli/interrupt.h"
+#include "cli/question.h"
 #include "repo/error.h"
 
 namespace cairn::cli {
@@ -182,18 +183,12 @@ SecretText read_password_file(const std::string& path, Output& output) {
   return checked(gathered.line(), path);
 }
 
-bool can_ask() noexcept {
-  return ::isatty(STDIN_FILENO) == 1 && ::isatty(STDERR_FILENO) == 1;
-}
-
 SecretText ask_passphrase(std::string_view prompt) {
   if (!can_ask()) {
     throw repo::WrongKey("no passphrase, and no terminal to ask at; " +
                          std::string(kWhatToSet));
   }
-  std::fprintf(stderr, "%.*s: ", static_cast<int>(prompt.size()),
-               prompt.data());
-  std::fflush(stderr);
+  show_question(std::string(prompt) + ": ");
   Gathered gathered;
   {
     const Interrupt interrupt;

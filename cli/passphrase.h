@@ -78,7 +78,6 @@ class PasswordVariable {
 // Asks at the terminal, without echo; only when there is one to ask at.
 [[nodiscard]] SecretText ask_passphrase(std::string_view prompt);
 [[nodiscard]] SecretText ask_new_passphrase(std::string_view what);
-[[nodiscard]] bool can_ask() noexcept;
 
 [[nodiscard]] repo::Keyring open_keyring(const repo::Storage& storage,
                                          const repo::Config& config,

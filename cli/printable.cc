@@ -7,21 +7,30 @@
 namespace cairn::cli {
 namespace {
 
-// C1 controls (U+0080 to U+009F) are escape sequences to some terminals.
-bool is_control(std::string_view character) {
-  const auto byte = [&](std::size_t i) {
-    return static_cast<unsigned char>(character[i]);
-  };
-  if (character.size() == 1) return byte(0) < 0x20 || byte(0) == 0x7f;
-  return character.size() == 2 && byte(0) == 0xc2 && byte(1) < 0xa0;
-}
-
 std::string escaped(std::string_view bytes) {
   if (bytes == "\n") return "\\n";
   if (bytes == "\t") return "\\t";
   std::string out;
   for (const char c : bytes) {
     out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+  }
+  return out;
+}
+
+// Each character that a terminal only shows as `written` has it.
+template <typename Written>
+std::string rewritten(std::string_view text, const Written& written) {
+  std::string out;
+  while (!text.empty()) {
+    const std::size_t length = utf8_length(text);
+    const auto character = text.substr(0, std::max<std::size_t>(length, 1));
+    const bool is_plain = length > 0 && !is_control(character);
+    if (is_plain) {
+      out += written(character);
+    } else {
+      out += escaped(character);
+    }
+    text.remove_prefix(character.size());
   }
   return out;
 }
@@ -59,19 +68,32 @@ bool is_utf8(std::string_view text) noexcept {
   return true;
 }
 
-std::string printable(std::string_view text) {
-  std::string out;
-  while (!text.empty()) {
-    const std::size_t length = utf8_length(text);
-    const auto character = text.substr(0, std::max<std::size_t>(length, 1));
-    if (length == 0 || is_control(character)) {
-      out += escaped(character);
-    } else {
-      out += character;
-    }
-    text.remove_prefix(character.size());
+bool is_control(std::string_view character) noexcept {
+  const auto byte = [&](std::size_t i) {
+    return static_cast<unsigned char>(character[i]);
+  };
+  switch (character.size()) {
+    case 1:
+      return byte(0) < 0x20 || byte(0) == 0x7f;
+    case 2:  // C1, U+0080 to U+009F: escape sequences to some terminals
+      return byte(0) == 0xc2 && byte(1) < 0xa0;
+    case 3:  // U+202A to U+202E, U+2066 to U+2069: left and right change places
+      return byte(0) == 0xe2 &&
+             ((byte(1) == 0x80 && byte(2) >= 0xaa && byte(2) <= 0xae) ||
+              (byte(1) == 0x81 && byte(2) >= 0xa6 && byte(2) <= 0xa9));
+    default:
+      return false;
   }
-  return out;
+}
+
+std::string printable(std::string_view text) {
+  return rewritten(text, [](std::string_view character) {
+    return character == "\\" ? std::string_view("\\\\") : character;
+  });
+}
+
+std::string harmless(std::string_view text) {
+  return rewritten(text, [](std::string_view character) { return character; });
 }
 
 std::size_t width_of(std::string_view printable_text) noexcept {

@@ -13,9 +13,18 @@ namespace cairn::cli {
 
 [[nodiscard]] bool is_utf8(std::string_view text) noexcept;
 
-// The text on one line, harmless: control characters and what is no UTF-8 come
-// out as \n, \t or \x1b, a backslash as itself.
+// The text on one line, harmless and without doubt: control characters, those
+// that turn the direction of writing and what is no UTF-8 come out as \n, \t or
+// \x1b, a backslash as two.
 [[nodiscard]] std::string printable(std::string_view text);
+
+// The same, but for the backslash, which stays: what is printable already comes
+// out as it is.
+[[nodiscard]] std::string harmless(std::string_view text);
+
+// What a terminal may obey, or show others in another order than they stand:
+// one UTF-8 character of the kinds that printable() takes the force from.
+[[nodiscard]] bool is_control(std::string_view character) noexcept;
 
 // Columns on a screen, roughly: characters, combining ones included.
 [[nodiscard]] std::size_t width_of(std::string_view printable_text) noexcept;

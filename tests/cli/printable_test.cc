@@ -14,6 +14,24 @@ TEST(Printable, TakesTheForceOutOfControlCharacters) {
   EXPECT_EQ(printable("\xc2\x9b"), "\\xc2\\x9b");  // one-byte CSI
 }
 
+TEST(Printable, TakesTheForceOutOfWhatTurnsTheDirectionOfWriting) {
+  EXPECT_EQ(printable("a\xe2\x80\xaetxt.exe"), "a\\xe2\\x80\\xaetxt.exe");
+  EXPECT_EQ(printable("\xe2\x81\xa9"), "\\xe2\\x81\\xa9");
+  EXPECT_EQ(printable("\xe2\x80\xa6"), "\xe2\x80\xa6");  // an ellipsis
+}
+
+TEST(Printable, TellsABackslashFromWhatItWrites) {
+  EXPECT_EQ(printable("back\\nslash"), "back\\\\nslash");
+  EXPECT_EQ(printable("new\nline"), "new\\nline");
+}
+
+TEST(Printable, LeavesAloneWhatIsPrintableAlready) {
+  const std::string once = printable("a\\b\n\x1b[2J\xff\xe2\x80\xae");
+
+  EXPECT_EQ(harmless(once), once);
+  EXPECT_EQ(harmless("\x1b[2J\n"), "\\x1b[2J\\n");
+}
+
 TEST(Printable, KeepsUtf8AndShowsOtherBytes) {
   EXPECT_EQ(printable("d\xc3\xbcnn \xe2\x82\xac \xf0\x9f\x98\x80"),
             "d\xc3\xbcnn \xe2\x82\xac \xf0\x9f\x98\x80");
@@ -58,6 +76,16 @@ TEST(Json, KeepsTheExactBytesOfWhatIsNoUtf8) {
   EXPECT_EQ(json.text(),
             "{\"good\":\"\xc3\xa4\",\"bad\":\"a\xef\xbf\xbd\","
             "\"bad_b64\":\"Yf8=\"}");
+}
+
+TEST(Json, SpellsOutWhatATerminalMayObey) {
+  Json json = Json::object();
+  json.set("c1", "\xc2\x9b").set("del", "\x7f").set("esc", "\x1b");
+  json.set("turn", "\xe2\x80\xae").set("good", "\xc3\xa4\xe2\x82\xac");
+
+  EXPECT_EQ(json.text(),
+            "{\"c1\":\"\\u009b\",\"del\":\"\\u007f\",\"esc\":\"\\u001b\","
+            "\"turn\":\"\\u202e\",\"good\":\"\xc3\xa4\xe2\x82\xac\"}");
 }
 
 TEST(Json, NestsObjectsAndArrays) {

@@ -445,6 +445,18 @@ class Output(harness.Case):
         line = self.cairn("--json", "find", "latin*").lines[0]
         self.assertIn("path_b64", line)
 
+    def test_a_series_cannot_command_a_terminal(self):
+        evil = "evil\x1b]0;title\x07/x\u009b2J"
+        for _ in range(2):
+            self.back_up_bytes(b"x", "x", "--series", evil)
+        for words in (["snapshots"], ["forget", "-n", "--keep-last", "1"],
+                      ["forget", "--keep-last", "1", "-n", "--json"],
+                      ["snapshots", "--json"]):
+            ran = self.cairn(*words)
+            for bad in (b"\x1b", b"\x07", "\u009b".encode()):
+                self.assertNotIn(bad, ran.out, words)
+            self.assertIn(b"evil", ran.out)
+
     def test_no_colour_where_there_is_no_terminal(self):
         for words in (["snapshots"], ["ls", "latest"], ["check"],
                       ["diff", "latest", "latest"], ["nonsense"]):

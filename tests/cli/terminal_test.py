@@ -138,6 +138,19 @@ class Asking(harness.Case):
         self.assertEqual(self.cairn("snapshots", "--json", env=env).value, [])
 
 
+    def test_a_question_cannot_command_the_terminal(self):
+        self.make()
+        env = {"CAIRN_PASSWORD": CANARY}
+        self.back_up_bytes(b"x", "x", "--series", "evil\x1b[5m/x", env=env)
+        at = Terminal(self, "-q", "forget", "latest",
+                      env={**env, "NO_COLOR": "1"})
+        at.expect("Forget it?")
+        self.assertNotIn(b"\x1b", at.shown)
+        self.assertIn(b"evil\\x1b[5m/x", at.shown)
+        at.answer("Forget it?", "n")
+        at.end(REFUSED)
+
+
 class Looks(harness.Case):
     def test_colours_on_a_terminal_unless_they_are_not_wanted(self):
         self.back_up_bytes(b"x")
