@@ -57,10 +57,16 @@ Colour colour_of(repo::Severity severity) {
   return Colour::red;
 }
 
+// What keeps "no damage" from being the whole truth.
+bool limits_the_answer(const repo::Finding& finding) {
+  return finding.code == "unread-contents";
+}
+
 void print_text(const repo::Finding& finding, Context& context) {
   // Garbage is no news to who asks about damage.
-  const bool is_minor = finding.severity == repo::Severity::note ||
-                        finding.severity == repo::Severity::garbage;
+  const bool is_minor = (finding.severity == repo::Severity::note ||
+                         finding.severity == repo::Severity::garbage) &&
+                        !limits_the_answer(finding);
   if (is_minor &&
       (context.output.is_quiet() || context.options.verbosity == 0)) {
     return;
@@ -133,6 +139,8 @@ void print_summary(const repo::CheckReport& report, double seconds,
   } else if (report.count(unsupported) > 0) {
     context.output.line(count_text(report.count(unsupported)) +
                         " things need a newer program; no damage elsewhere");
+  } else if (std::ranges::any_of(report.findings, limits_the_answer)) {
+    context.output.line("no damage in what this key can read");
   } else {
     context.output.line("no damage");
   }

@@ -4,7 +4,8 @@
 import os
 
 import harness
-from harness import (OK, PASSPHRASE, REFUSED, WRONG_KEY, MIB, noise)
+from harness import (DAMAGE, OK, PASSPHRASE, REFUSED, USAGE, WRONG_KEY, MIB,
+                     flip, noise)
 
 
 class KeyCase(harness.Case):
@@ -146,6 +147,25 @@ class KeyFiles(KeyCase):
         self.assertIn("not a key file", ran.err)
         shouted = self.secret("shouted", b"  " + text.upper().encode() + b"\n")
         self.cairn("snapshots", env={"CAIRN_KEY_FILE": shouted})
+
+    def test_a_write_key_does_not_vouch_for_contents_it_cannot_open(self):
+        write = self.folder / "write"
+        self.cairn("key", "add", "--role", "write", "--key-file-out", write)
+        env = {"CAIRN_KEY_FILE": write}
+        for words in ([], ["-q"], ["-v"]):
+            ran = self.cairn(*words, "check", "--level", "data", env=env)
+            self.assertIn("unread-contents", ran.text)
+        self.assertIn("no damage in what this key can read", ran.text)
+        self.assertNotIn("unread-contents",
+                         self.cairn("-v", "check", "--level", "data").text)
+
+        before = set(self.objects("packs"))
+        self.back_up_bytes(noise(MIB))
+        fresh = [p for p in self.paths_of("packs") if p.name not in before]
+        flip(max(fresh, key=lambda p: p.stat().st_size), MIB // 2)
+        ran = self.cairn("check", "--level", "data", env=env, code=DAMAGE)
+        self.assertIn("SHA-256", ran.text)
+        self.assertNotIn("no blob in it is hurt", ran.text)
 
     def test_a_lost_state_folder_starts_a_new_chain(self):
         one, = self.snapshots()
