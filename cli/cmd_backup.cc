@@ -363,11 +363,11 @@ Command backup_command() {
                        "save the output of the command after --; needs --as");
             flags.value("--as", "NAME", options->as,
                         "the name under which a stream is found again");
-            flags.values("--tag", "T", options->tags,
-                         "a word to find it by; may be repeated");
-            flags.value("--series", "S", options->series,
-                        "the succession it belongs to (default: HOST/NAME of a "
-                        "stream, HOST/files)");
+            flags.texts("--tag", "T", options->tags,
+                        "a word to find it by; may be repeated");
+            flags.text("--series", "S", options->series,
+                       "the succession it belongs to (default: HOST/NAME of a "
+                       "stream, HOST/files)");
             flags.value(
                 "--time", "RFC3339",
                 [options](std::string_view text) {

@@ -332,8 +332,8 @@ Command forget_command() {
             flags.value("--time-zone", "Z", options->time_zone,
                         "where days begin, such as Europe/Berlin (default: "
                         "this machine's)");
-            flags.value("--series", "S", options->series,
-                        "only this series; without a slash, of this host");
+            flags.text("--series", "S", options->series,
+                       "only this series; without a slash, of this host");
             flags.flag("--prune", options->prune, "free the space at once");
           },
       .run = [options](Context& context) { return run(*options, context); },

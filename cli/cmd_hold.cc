@@ -169,8 +169,8 @@ Command hold_add_command() {
       .declare =
           [options](Flags& flags) {
             flags.argument("SNAP", options->snapshot);
-            flags.value("--reason", "TEXT", options->reason,
-                        "for later readers");
+            flags.text("--reason", "TEXT", options->reason,
+                       "for later readers");
             flags.value("--until", "TIME", options->until,
                         "a date, a time, or a span from now such as 90d");
           },

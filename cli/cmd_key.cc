@@ -179,8 +179,8 @@ Command key_add_command() {
                 "what the key may do (default: owner)");
             flags.value("--key-file-out", "FILE", options->key_file_out,
                         "make a key file, in a new file");
-            flags.value("--label", "TEXT", options->label,
-                        "who uses it; anybody can read this");
+            flags.text("--label", "TEXT", options->label,
+                       "who uses it; anybody can read this");
           },
       .run = [options](Context& context) { return add(*options, context); },
   };

@@ -93,10 +93,10 @@ Command snapshots_command() {
           "cairn snapshots --series db --json",
       .declare =
           [options](Flags& flags) {
-            flags.value("--series", "S", options->series,
-                        "only this series; without a slash, of this host");
-            flags.values("--tag", "T", options->tags,
-                         "only those with this tag (or another one given)");
+            flags.text("--series", "S", options->series,
+                       "only this series; without a slash, of this host");
+            flags.texts("--tag", "T", options->tags,
+                        "only those with this tag (or another one given)");
             flags.value("--host", "H", options->host,
                         "only those of this host");
             flags.value(

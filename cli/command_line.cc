@@ -9,6 +9,7 @@
 #include <map>
 #include <utility>
 
+#include "cli/printable.h"
 #include "cli/usage_error.h"
 
 namespace cairn::cli {
@@ -16,6 +17,7 @@ namespace {
 
 constexpr std::size_t kHelpWidth = 80;
 constexpr std::size_t kHelpColumn = 26;
+constexpr std::size_t kMaxTextBytes = 4096;
 
 struct GroupTitle {
   CommandGroup group;
@@ -132,6 +134,15 @@ std::string unescaped(std::string word) {
   return word;
 }
 
+void require_text(std::string_view given) {
+  if (!is_utf8(given)) {
+    throw UsageError("'" + std::string(given) + "' is not UTF-8");
+  }
+  if (given.size() > kMaxTextBytes) {
+    throw UsageError("longer than " + std::to_string(kMaxTextBytes) + " bytes");
+  }
+}
+
 std::string see_help(std::string_view command) {
   return fmt::format("; see 'cairn {}--help'",
                      command.empty() ? "" : std::string(command) + " ");
@@ -165,6 +176,24 @@ void Flags::values(std::string_view names, std::string_view placeholder,
                    std::vector<std::string>& texts, std::string_view help) {
   value(names, placeholder,
         Take([&texts](auto given) { texts.emplace_back(given); }), help);
+}
+
+void Flags::text(std::string_view names, std::string_view placeholder,
+                 std::optional<std::string>& text, std::string_view help) {
+  value(names, placeholder, Take([&text](auto given) {
+          require_text(given);
+          text = given;
+        }),
+        help);
+}
+
+void Flags::texts(std::string_view names, std::string_view placeholder,
+                  std::vector<std::string>& texts, std::string_view help) {
+  value(names, placeholder, Take([&texts](auto given) {
+          require_text(given);
+          texts.emplace_back(given);
+        }),
+        help);
 }
 
 void Flags::argument(std::string_view placeholder, std::string& text) {

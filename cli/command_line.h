@@ -42,6 +42,13 @@ class Flags {
   void values(std::string_view names, std::string_view placeholder,
               std::vector<std::string>& texts, std::string_view help);
 
+  // The same for what is stored as text: refused unless it is UTF-8 and at most
+  // 4096 bytes.
+  void text(std::string_view names, std::string_view placeholder,
+            std::optional<std::string>& text, std::string_view help);
+  void texts(std::string_view names, std::string_view placeholder,
+             std::vector<std::string>& texts, std::string_view help);
+
   // In the order in which they are expected.
   void argument(std::string_view placeholder, std::string& text);
   void arguments(std::string_view placeholder, std::vector<std::string>& texts,

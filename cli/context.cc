@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "cli/printable.h"
 #include "cli/question.h"
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
@@ -154,12 +155,13 @@ std::string host_name() {
   if (::gethostname(name.data(), name.size() - 1) != 0 || name[0] == '\0') {
     return "localhost";
   }
-  return name.data();
+  return is_utf8(name.data()) ? name.data() : "localhost";
 }
 
 std::string user_name() {
   const passwd* const entry = ::getpwuid(::geteuid());
-  return entry ? entry->pw_name : std::to_string(::geteuid());
+  return entry && is_utf8(entry->pw_name) ? entry->pw_name
+                                          : std::to_string(::geteuid());
 }
 
 std::string whole_series(std::string_view series) {

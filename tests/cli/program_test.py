@@ -643,6 +643,17 @@ class Keeping(harness.Case):
         self.cairn("forget", self.ids[0])
         self.assertEqual(self.valid(), [self.ids[4]])
 
+    def test_a_text_that_is_no_text_is_a_usage_error(self):
+        for words in (["hold", "add", "latest", "--reason"],
+                      ["backup", "--stdin", "--as", "x", "--tag"],
+                      ["backup", "--stdin", "--as", "x", "--series"],
+                      ["forget", "--keep-last", "1", "--series"]):
+            for text in (b"x\xff", b"x" * 10000):
+                ran = self.cairn(*words, text, code=USAGE)
+                self.assertIn(words[-1], ran.err)
+        self.assertEqual(self.cairn("hold", "list", "--json").value, [])
+        self.assertEqual(self.valid(), self.ids)
+
     def test_a_hold_ends_when_it_was_said_to(self):
         self.cairn("hold", "add", "latest", "--until", "2020-01-01",
                    code=USAGE)

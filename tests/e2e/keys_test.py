@@ -124,6 +124,16 @@ class KeyFiles(KeyCase):
         self.cairn("cat", "latest:data", env=env, code=WRONG_KEY)
         self.assertEqual(self.cat("latest:data"), b"content")
 
+    def test_a_label_that_is_no_text_makes_nothing(self):
+        keys = self.keys()
+        out = self.folder / "second"
+        for label in (b"x\xff", b"x" * 10000):
+            ran = self.cairn("key", "add", "--key-file-out", out, "--label",
+                             label, code=USAGE)
+            self.assertIn("--label", ran.err)
+        self.assertFalse(out.exists())
+        self.assertEqual(self.keys(), keys)
+
     def test_the_owner_s_last_key_stays(self):
         self.cairn("key", "add", "--role", "write", "--key-file-out",
                    self.folder / "write")
