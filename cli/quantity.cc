@@ -90,6 +90,10 @@ std::string count_text(std::uint64_t count) {
   return text;
 }
 
+std::string counted(std::uint64_t count, std::string_view noun) {
+  return count_text(count) + " " + std::string(noun) + (count == 1 ? "" : "s");
+}
+
 std::string ratio_text(std::uint64_t logical, std::uint64_t stored) {
   if (logical == 0 || stored == 0) return "-";
   const double ratio =

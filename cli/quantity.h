@@ -15,6 +15,9 @@ namespace cairn::cli {
 // "12,345"
 [[nodiscard]] std::string count_text(std::uint64_t count);
 
+// "1 file", "12,345 files"
+[[nodiscard]] std::string counted(std::uint64_t count, std::string_view noun);
+
 // How much less was stored than there was: "12.3x"; "-" when that says nothing.
 [[nodiscard]] std::string ratio_text(std::uint64_t logical,
                                      std::uint64_t stored);

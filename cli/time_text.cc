@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "cli/quantity.h"
 #include "repo/calendar.h"
 
 namespace cairn::cli {
@@ -15,6 +16,7 @@ namespace {
 constexpr std::int64_t kMinute = 60;
 constexpr std::int64_t kHour = 60 * kMinute;
 constexpr std::int64_t kDay = 24 * kHour;
+constexpr std::uint32_t kLastNanosecond = 999'999'999;
 
 // Beyond these the year has more than four digits, and not every libc agrees.
 constexpr std::int64_t kFirstSecond = -62'167'219'200;  // 0000-01-01
@@ -61,6 +63,14 @@ class Scanner {
     return position_ < text_.size() && text_[position_] == c &&
            digit(position_ + 1) && digit(position_ + 2) &&
            !digit(position_ + 3);
+  }
+
+  // True if "+" or "-" and a digit come next, after `c`.
+  [[nodiscard]] bool sees_offset_after(char c) const {
+    const std::string_view rest = text_.substr(position_);
+    return rest.size() > 2 && rest[0] == c &&
+           (rest[1] == '+' || rest[1] == '-') && rest[2] >= '0' &&
+           rest[2] <= '9';
   }
 
   // Up to nine digits, as nanoseconds.
@@ -111,10 +121,6 @@ tm date_fields(Scanner& in) {
   return fields;
 }
 
-std::string counted(std::int64_t count, std::string_view unit) {
-  return fmt::format("{} {}{}", count, unit, count == 1 ? "" : "s");
-}
-
 }  // namespace
 
 repo::Timestamp clock_now() {
@@ -150,7 +156,7 @@ std::string local_time_text(const repo::Timestamp& time) {
 std::string relative_time_text(const repo::Timestamp& time,
                                const repo::Timestamp& now) {
   const std::int64_t difference = shown_second(now) - shown_second(time);
-  const std::int64_t age = std::abs(difference);
+  const auto age = static_cast<std::uint64_t>(std::abs(difference));
   std::string text;
   if (age < kMinute) {
     return difference < -1 ? "in " + counted(age, "second") : "just now";
@@ -186,11 +192,16 @@ std::optional<ParsedTime> parse_time_prefix(std::string_view text, Zone zone) {
   in.require(':');
   fields.tm_min = in.number(2, 0, 59);
   repo::Timestamp time;
+  bool has_fraction = false;
   if (!in.has_failed() && in.sees_two_digits_after(':')) {
     in.require(':');
     fields.tm_sec = in.number(2, 0, 60);
-    if (in.take('.')) time.nanoseconds = in.fraction();
+    if (in.take('.')) {
+      time.nanoseconds = in.fraction();
+      has_fraction = true;
+    }
   }
+  if (in.sees_offset_after(' ')) in.require(' ');
   std::int64_t offset = 0;
   if (in.take('Z') || in.take('z')) {
     zone = Zone::required;
@@ -207,7 +218,9 @@ std::optional<ParsedTime> parse_time_prefix(std::string_view text, Zone zone) {
   const auto seconds = seconds_of(fields, zone);
   if (!seconds) return std::nullopt;
   time.seconds = *seconds - offset;
-  return ParsedTime{time, in.position()};
+  repo::Timestamp end = time;
+  if (!has_fraction) end.nanoseconds = kLastNanosecond;
+  return ParsedTime{time, end, in.position()};
 }
 
 std::optional<repo::Timestamp> parse_time(std::string_view text, Zone zone) {

@@ -67,5 +67,11 @@ TEST(Quantity, RefusesWhatIsNone) {
   }
 }
 
+TEST(Quantity, CountsOneApartFromMany) {
+  EXPECT_EQ(counted(0, "file"), "0 files");
+  EXPECT_EQ(counted(1, "file"), "1 file");
+  EXPECT_EQ(counted(12'345, "file"), "12,345 files");
+}
+
 }  // namespace
 }  // namespace cairn::cli

@@ -55,8 +55,8 @@ TEST(TimeText, SaysHowLongAgo) {
 TEST(TimeText, ReadsWhatRfc3339Allows) {
   for (const std::string_view text :
        {"2026-11-20T12:00:00Z", "2026-11-20t12:00:00z", "2026-11-20 12:00Z",
-        "2026-11-20T13:00:00+01:00", "2026-11-20T06:30:00-05:30",
-        "2026-11-20T12:00:00.000Z"}) {
+        "2026-11-20T13:00:00+01:00", "2026-11-20 13:00:00 +01:00",
+        "2026-11-20T06:30:00-05:30", "2026-11-20T12:00:00.000Z"}) {
     EXPECT_EQ(parse_time(text, Zone::required), kNoon) << text;
   }
   EXPECT_EQ(parse_time("2026-11-20T12:00:00.5Z", Zone::required),
@@ -67,7 +67,8 @@ TEST(TimeText, RefusesOtherTimes) {
   for (const std::string_view text :
        {"", "now", "2026-11-20", "2026-11-20T12", "2026-11-20T24:00Z",
         "2026-02-29T00:00Z", "2026-11-20T12:00:00Zx", "2026-11-20T12:00+1:00",
-        "2026-11-20T12:00:00.Z", "26-11-20T12:00Z", "2026-11-20T12:00:00"}) {
+        "2026-11-20T12:00:00.Z", "2026-11-20T12:00:00 Z", "26-11-20T12:00Z",
+        "2026-11-20T12:00:00"}) {
     EXPECT_EQ(parse_time(text, Zone::required), std::nullopt) << text;
   }
 }
