@@ -14,6 +14,7 @@
 #include "cli/printable.h"
 #include "cli/progress_display.h"
 #include "cli/quantity.h"
+#include "cli/series.h"
 #include "cli/snapshot_text.h"
 #include "cli/time_text.h"
 #include "cli/usage_error.h"

@@ -19,6 +19,7 @@ namespace {
 
 struct Options {
   std::string snapshot;
+  std::optional<std::string> series;
 };
 
 ExitCode run(const Options& options, Context& context) {
@@ -26,20 +27,14 @@ ExitCode run(const Options& options, Context& context) {
     throw UsageError("cat: what it writes is no JSON");
   }
   auto repository = context.open_repository();
-  SnapshotSelector selector(context, repository);
-  const auto [valid, path] = selector.select(options.snapshot);
-  if (path.empty()) {
+  SnapshotSelector selector(context, repository, options.series);
+  const auto selected = selector.select(options.snapshot);
+  if (selected.path.empty()) {
     throw UsageError("cat: which file of it? SNAP:PATH");
   }
-  auto blobs = repository.blobs();
-  const auto entry = repo::TreeReader(blobs).find(
-      {repo::BlobKind::links, valid.snapshot.header.root, 0}, path);
-  if (!entry) {
-    throw repo::NotFound("snapshot " + valid.snapshot.id.brief() +
-                         " holds no " + path);
-  }
-  if (!repo::has_content(entry->entry.type)) {
-    throw repo::NotFound(path + ": neither a file nor a stream");
+  const auto entry = selector.entry_at(selected);
+  if (!repo::has_content(entry.entry.type)) {
+    throw repo::NotFound(selected.path_given + ": neither a file nor a stream");
   }
   if (context.options.is_dry_run) return ExitCode::ok;
 
@@ -50,7 +45,7 @@ ExitCode run(const Options& options, Context& context) {
     const ProgressDisplay display(context.output, context.options.progress,
                                   {"cat", "files"}, progress);
     end = ingest::write_stream(
-        repository, *entry, STDOUT_FILENO, progress, interrupt.token(),
+        repository, entry, STDOUT_FILENO, progress, interrupt.token(),
         std::clamp(std::thread::hardware_concurrency(), 1U, 8U));
   }
   if (end == ingest::StreamEnd::not_wanted) throw OutputClosed();
@@ -75,6 +70,7 @@ Command cat_command() {
       .declare =
           [options](Flags& flags) {
             flags.argument("SNAP:PATH", options->snapshot);
+            declare_series(flags, options->series);
           },
       .run = [options](Context& context) { return run(*options, context); },
   };

@@ -17,6 +17,7 @@ namespace {
 struct Options {
   std::string before;
   std::string after;
+  std::optional<std::string> series;
 };
 
 struct ChangeName {
@@ -53,19 +54,6 @@ Colour colour_of(ingest::Change change) {
       break;
   }
   return Colour::yellow;
-}
-
-repo::TreeEntry entry_at(const SnapshotSelector::Selected& selected,
-                         repo::Repository& repository) {
-  const auto& snapshot = selected.snapshot.snapshot;
-  auto blobs = repository.blobs();
-  auto entry = repo::TreeReader(blobs).find(
-      {repo::BlobKind::links, snapshot.header.root, 0}, selected.path);
-  if (!entry) {
-    throw repo::NotFound("snapshot " + snapshot.id.brief() + " holds no " +
-                         selected.path);
-  }
-  return std::move(*entry);
 }
 
 void add_side(Json& json, const std::string& side,
@@ -127,13 +115,13 @@ class Report {
 
 ExitCode run(const Options& options, Context& context) {
   auto repository = context.open_repository();
-  SnapshotSelector selector(context, repository);
+  SnapshotSelector selector(context, repository, options.series);
   const auto before = selector.select(options.before);
   const auto after = selector.select(options.after);
   Report report(after.path.empty() ? "" : "/" + after.path, context);
   const Interrupt interrupt;
   ingest::diff(
-      repository, entry_at(before, repository), entry_at(after, repository),
+      repository, selector.entry_at(before), selector.entry_at(after),
       [&](const ingest::Difference& difference) {
         report.add(difference);
         return repo::Visit::go_on;
@@ -163,6 +151,7 @@ Command diff_command() {
           [options](Flags& flags) {
             flags.argument("SNAP[:PATH]", options->before);
             flags.argument("SNAP[:PATH]", options->after);
+            declare_series(flags, options->series);
           },
       .run = [options](Context& context) { return run(*options, context); },
   };

@@ -18,6 +18,7 @@ namespace {
 struct Options {
   std::string pattern;
   std::vector<std::string> snapshots;
+  std::optional<std::string> series;
 };
 
 // Looks through snapshots that share most of their folders: one in which
@@ -99,15 +100,13 @@ class Search {
 
 ExitCode run(const Options& options, Context& context) {
   auto repository = context.open_repository();
-  SnapshotSelector selector(context, repository);
-  std::vector<const repo::ValidSnapshot*> searched;
+  SnapshotSelector selector(context, repository, options.series);
+  Candidates searched;
   for (const auto& text : options.snapshots) {
     searched.push_back(&selector.select(text).snapshot);
   }
   if (options.snapshots.empty()) {
-    for (const auto& valid : selector.list().snapshots) {
-      searched.push_back(&valid);
-    }
+    searched = selector.of_series();
   }
   auto blobs = repository.blobs();
   Search search(options.pattern, context, blobs);
@@ -140,6 +139,7 @@ Command find_command() {
             flags.argument("PATTERN", options->pattern);
             flags.values("--snapshot", "SNAP", options->snapshots,
                          "only there; may be repeated");
+            declare_series(flags, options->series);
           },
       .run = [options](Context& context) { return run(*options, context); },
   };

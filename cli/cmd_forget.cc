@@ -48,9 +48,6 @@ void require_sense(const Options& options) {
     throw UsageError(
         "forget: either name snapshots or give rules, not both at once");
   }
-  if (!options.snapshots.empty() && options.series) {
-    throw UsageError("forget: --series goes with rules, not with names");
-  }
   if (options.snapshots.empty() && !has_rules) {
     throw UsageError(
         "forget: name snapshots, or say what to keep (--keep-daily 7, ...)");
@@ -226,16 +223,11 @@ void carry_out(const std::vector<Decision>& decisions, const Options& options,
 
 ExitCode run(const Options& options, Context& context) {
   require_sense(options);
-  SnapshotFilter filter;
-  if (options.series) filter.series = whole_series(*options.series);
   auto repository = context.open_as_owner();
-  SnapshotSelector selector(context, repository);
+  SnapshotSelector selector(context, repository, options.series);
   require_undamaged(selector.list());
 
-  std::vector<const repo::ValidSnapshot*> snapshots;
-  for (const auto& valid : selector.list().snapshots) {
-    if (filter.lets_through(valid.snapshot)) snapshots.push_back(&valid);
-  }
+  const Candidates snapshots = selector.of_series();
   const bool is_by_name = !options.snapshots.empty();
   const auto decisions = is_by_name
                              ? decide_by_names(snapshots, selector, options)
@@ -332,8 +324,7 @@ Command forget_command() {
             flags.value("--time-zone", "Z", options->time_zone,
                         "where days begin, such as Europe/Berlin (default: "
                         "this machine's)");
-            flags.text("--series", "S", options->series,
-                       "only this series; without a slash, of this host");
+            declare_series(flags, options->series);
             flags.flag("--prune", options->prune, "free the space at once");
           },
       .run = [options](Context& context) { return run(*options, context); },

@@ -13,6 +13,7 @@ namespace {
 
 struct AddOptions {
   std::string snapshot;
+  std::optional<std::string> series;
   std::optional<std::string> reason;
   std::optional<std::string> until;
 };
@@ -39,7 +40,7 @@ ExitCode add(const AddOptions& options, Context& context) {
     }
   }
   auto repository = context.open_as_owner();
-  SnapshotSelector selector(context, repository);
+  SnapshotSelector selector(context, repository, options.series);
   const auto selected = selector.select(options.snapshot);
   mark.target = selected.snapshot.snapshot.id;
 
@@ -169,6 +170,7 @@ Command hold_add_command() {
       .declare =
           [options](Flags& flags) {
             flags.argument("SNAP", options->snapshot);
+            declare_series(flags, options->series);
             flags.text("--reason", "TEXT", options->reason,
                        "for later readers");
             flags.value("--until", "TIME", options->until,

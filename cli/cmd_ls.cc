@@ -13,6 +13,7 @@ namespace {
 
 struct Options {
   std::string snapshot;
+  std::optional<std::string> series;
   bool is_long = false;
   bool is_recursive = false;
 };
@@ -64,16 +65,12 @@ class Listing {
 
 ExitCode run(const Options& options, Context& context) {
   auto repository = context.open_repository();
-  SnapshotSelector selector(context, repository);
-  const auto [valid, path] = selector.select(options.snapshot);
+  SnapshotSelector selector(context, repository, options.series);
+  const auto selected = selector.select(options.snapshot);
+  const auto entry = selector.entry_at(selected);
   auto blobs = repository.blobs();
-  const auto entry = repo::TreeReader(blobs).find(
-      {repo::BlobKind::links, valid.snapshot.header.root, 0}, path);
-  if (!entry) {
-    throw repo::NotFound("snapshot " + valid.snapshot.id.brief() +
-                         " holds no " + path);
-  }
-  Listing(options, context, blobs).show(*entry, path.empty() ? "" : "/" + path);
+  Listing(options, context, blobs)
+      .show(entry, selected.path.empty() ? "" : "/" + selected.path);
   return selector.is_in_doubt() ? ExitCode::damage : ExitCode::ok;
 }
 
@@ -95,6 +92,7 @@ Command ls_command() {
       .declare =
           [options](Flags& flags) {
             flags.argument("SNAP[:PATH]", options->snapshot);
+            declare_series(flags, options->series);
             flags.flag("-l, --long", options->is_long,
                        "mode, owner, size and time as well");
             flags.flag("-R, --recursive", options->is_recursive,

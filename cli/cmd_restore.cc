@@ -23,6 +23,7 @@ constexpr std::size_t kMaxShown = 20;
 
 struct Options {
   std::string snapshot;
+  std::optional<std::string> series;
   std::optional<std::string> to;
   ingest::Overwrite overwrite = ingest::Overwrite::refuse;
   bool verify = false;
@@ -151,16 +152,12 @@ ExitCode run(const Options& options, Context& context) {
     throw UsageError("restore: --to: an empty folder name");
   }
   auto repository = context.open_repository();
-  SnapshotSelector selector(context, repository);
-  const auto [valid, path] = selector.select(options.snapshot);
-  const auto& snapshot = valid.snapshot;
+  SnapshotSelector selector(context, repository, options.series);
+  const auto selected = selector.select(options.snapshot);
+  const auto& snapshot = selected.snapshot.snapshot;
+  const std::string& path = selected.path;
   if (context.options.is_dry_run) {
-    auto blobs = repository.blobs();
-    if (!repo::TreeReader(blobs).find(
-            {repo::BlobKind::links, snapshot.header.root, 0}, path)) {
-      throw repo::NotFound("snapshot " + snapshot.id.brief() + " holds no " +
-                           path);
-    }
+    (void)selector.entry_at(selected);
     context.output.note(
         "would restore " + (path.empty() ? "all of" : "/" + path + " of") +
         " snapshot " + snapshot.id.brief() + " to " + *options.to);
@@ -219,6 +216,7 @@ Command restore_command() {
       .declare =
           [options](Flags& flags) {
             flags.argument("SNAP[:PATH]", options->snapshot);
+            declare_series(flags, options->series);
             flags.value("--to", "DIR", options->to, "the folder to write into");
             flags.value(
                 "--overwrite", "never|if-changed|always",

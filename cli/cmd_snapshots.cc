@@ -50,11 +50,12 @@ void print_table(const std::vector<const repo::ValidSnapshot*>& shown,
 }
 
 ExitCode run(const Options& options, Context& context) {
-  SnapshotFilter filter{std::nullopt, options.tags, options.host};
-  if (options.series) filter.series = whole_series(*options.series);
   const auto repository = context.open_repository();
   const auto list = repository.snapshots(context.now());
   for (const auto& damage : list.damage) context.output.warning(damage);
+  const SnapshotFilter filter{
+      series_of(options.series, repository.keyring(), list, context.output),
+      options.tags, options.host};
 
   std::vector<const repo::ValidSnapshot*> shown;
   for (const auto& valid : list.snapshots) {
@@ -93,8 +94,7 @@ Command snapshots_command() {
           "cairn snapshots --series db --json",
       .declare =
           [options](Flags& flags) {
-            flags.text("--series", "S", options->series,
-                       "only this series; without a slash, of this host");
+            declare_series(flags, options->series);
             flags.texts("--tag", "T", options->tags,
                         "only those with this tag (or another one given)");
             flags.value("--host", "H", options->host,

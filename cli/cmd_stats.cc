@@ -1,12 +1,17 @@
-#include <array>
+#include <memory>
 
 #include "cli/commands.h"
 #include "cli/context.h"
 #include "cli/quantity.h"
+#include "cli/series.h"
 #include "repo/pack_reader.h"
 
 namespace cairn::cli {
 namespace {
+
+struct Options {
+  std::optional<std::string> series;
+};
 
 struct Stats {
   std::uint64_t snapshots = 0;
@@ -17,9 +22,11 @@ struct Stats {
   std::uint64_t chunks = 0;
 };
 
-Stats gather(repo::Repository& repository, const repo::SnapshotList& list) {
+Stats gather(repo::Repository& repository, const repo::SnapshotList& list,
+             const std::optional<Series>& series) {
   Stats stats;
   for (const auto& valid : list.snapshots) {
+    if (series && !series->holds(valid.snapshot)) continue;
     ++stats.snapshots;
     stats.logical_bytes += valid.snapshot.header.logical_bytes;
   }
@@ -57,11 +64,13 @@ void print(const Stats& stats, Context& context) {
   line("chunks", count_text(stats.chunks));
 }
 
-ExitCode run(Context& context) {
+ExitCode run(const Options& options, Context& context) {
   auto repository = context.open_repository();
   const auto list = repository.snapshots(context.now());
   for (const auto& damage : list.damage) context.output.warning(damage);
-  const Stats stats = gather(repository, list);
+  const Stats stats = gather(
+      repository, list,
+      series_of(options.series, repository.keyring(), list, context.output));
   if (context.output.is_json()) {
     Json json = Json::line("stats", context.now());
     json.set("snapshots", stats.snapshots)
@@ -84,16 +93,20 @@ ExitCode run(Context& context) {
 }  // namespace
 
 Command stats_command() {
+  const auto options = std::make_shared<Options>();
   return {
       .name = "stats",
       .group = CommandGroup::look,
       .summary = "how much is stored, and for how much data",
       .text =
           "Says how many snapshots there are, how much data they hold "
-          "logically, and how much the repository takes for all of it.",
+          "logically, and how much the repository takes for all of it. With "
+          "--series, the snapshots are those of one series; what is stored is "
+          "still everything, because series share it.",
       .examples = "cairn stats --json",
-      .declare = [](Flags&) {},
-      .run = run,
+      .declare =
+          [options](Flags& flags) { declare_series(flags, options->series); },
+      .run = [options](Context& context) { return run(*options, context); },
   };
 }
 

@@ -164,10 +164,4 @@ std::string user_name() {
                                           : std::to_string(::geteuid());
 }
 
-std::string whole_series(std::string_view series) {
-  if (series.empty()) throw UsageError("a series needs a name");
-  if (series.find('/') != std::string_view::npos) return std::string(series);
-  return host_name() + "/" + std::string(series);
-}
-
 }  // namespace cairn::cli

@@ -76,7 +76,4 @@ void require_local(const std::string& repo);
 [[nodiscard]] std::string host_name();
 [[nodiscard]] std::string user_name();
 
-// "db" is of this host; what holds a slash is taken as it is.
-[[nodiscard]] std::string whole_series(std::string_view series);
-
 }  // namespace cairn::cli

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "cli/context.h"
+#include "cli/quantity.h"
 #include "cli/time_text.h"
 #include "repo/error.h"
 #include "repo/tree_reader.h"
@@ -27,18 +28,13 @@ bool is_within(std::string_view inner, std::string_view outer) {
          (inner.starts_with(outer) && inner[outer.size()] == '/');
 }
 
-std::string series_of(const repo::ValidSnapshot& valid) {
-  return valid.snapshot.record ? valid.snapshot.record->series : "";
-}
-
-std::string listing(const std::vector<const repo::ValidSnapshot*>& candidates) {
+std::string listing(const Candidates& candidates) {
   std::string text;
   for (std::size_t i = 0; i < std::min(candidates.size(), kMaxListed); ++i) {
-    const auto& valid = *candidates[i];
-    text += (text.empty() ? "" : ", ") + valid.snapshot.id.brief() + " (" +
-            rfc3339(valid.snapshot.header.time);
-    const std::string series = series_of(valid);
-    text += series.empty() ? ")" : " " + series + ")";
+    const auto& snapshot = candidates[i]->snapshot;
+    text += (text.empty() ? "" : ", ") + snapshot.id.brief() + " (" +
+            rfc3339(snapshot.header.time) +
+            (snapshot.record ? " " + snapshot.record->series + ")" : ")");
   }
   if (candidates.size() > kMaxListed) {
     text += " and " + std::to_string(candidates.size() - kMaxListed) + " more";
@@ -46,27 +42,22 @@ std::string listing(const std::vector<const repo::ValidSnapshot*>& candidates) {
   return text;
 }
 
-[[noreturn]] void fail_unknown(
-    const std::string& what,
-    const std::vector<repo::ValidSnapshot>& snapshots) {
-  std::vector<const repo::ValidSnapshot*> newest;
-  for (auto at = snapshots.rbegin(); at != snapshots.rend(); ++at) {
-    newest.push_back(&*at);
-  }
+[[noreturn]] void fail_unknown(const std::string& what,
+                               const Candidates& candidates) {
+  const Candidates newest(candidates.rbegin(), candidates.rend());
   throw repo::NotFound(what + (newest.empty()
-                                   ? "; the repository has no snapshots"
+                                   ? "; there are no snapshots to look in"
                                    : "; there are " + listing(newest)));
 }
 
-const repo::ValidSnapshot& find_by_id(
-    const std::vector<repo::ValidSnapshot>& snapshots,
-    const std::string& digits) {
-  std::vector<const repo::ValidSnapshot*> matches;
-  for (const auto& valid : snapshots) {
-    if (valid.snapshot.id.hex().starts_with(digits)) matches.push_back(&valid);
+const repo::ValidSnapshot& find_by_id(const Candidates& candidates,
+                                      const std::string& digits) {
+  Candidates matches;
+  for (const auto* const valid : candidates) {
+    if (valid->snapshot.id.hex().starts_with(digits)) matches.push_back(valid);
   }
   if (matches.empty()) {
-    fail_unknown("no snapshot's id begins with " + digits, snapshots);
+    fail_unknown("no snapshot's id begins with " + digits, candidates);
   }
   if (matches.size() > 1) {
     throw repo::NotFound("several snapshots' ids begin with " + digits + ": " +
@@ -75,27 +66,55 @@ const repo::ValidSnapshot& find_by_id(
   return *matches[0];
 }
 
-const repo::ValidSnapshot& find_nth_newest(
-    const std::vector<repo::ValidSnapshot>& snapshots, std::uint64_t skip) {
-  if (skip >= snapshots.size()) {
-    fail_unknown(
-        "there are fewer than " + std::to_string(skip + 1) + " snapshots",
-        snapshots);
-  }
-  return snapshots[snapshots.size() - 1 - static_cast<std::size_t>(skip)];
+std::string_view path_in(const SnapshotName& name) {
+  return name.path ? without_slashes(*name.path) : std::string_view();
 }
 
-const repo::ValidSnapshot& find_newest_with(
-    const std::vector<repo::ValidSnapshot>& snapshots, std::string_view path,
-    const HasPath& has_path) {
+// What is counted back from the newest: newest first.
+Candidates newest_first(const Candidates& candidates,
+                        const SnapshotName& name) {
+  Candidates kept(candidates.rbegin(), candidates.rend());
+  if (const auto* const at =
+          std::get_if<SnapshotName::AtOrBefore>(&name.which)) {
+    std::erase_if(kept, [&](const auto* valid) {
+      return at->time < valid->snapshot.header.time;
+    });
+  }
+  return kept;
+}
+
+std::string description(const SnapshotName& name) {
+  std::string text;
+  if (!path_in(name).empty()) text += " that holds " + *name.path;
+  if (const auto* const at =
+          std::get_if<SnapshotName::AtOrBefore>(&name.which)) {
+    text += " at or before " + rfc3339(at->time);
+  }
+  return text;
+}
+
+const repo::ValidSnapshot& find_by_counting(const Candidates& candidates,
+                                            const SnapshotName& name,
+                                            const HasPath& has_path) {
+  const auto* const latest = std::get_if<SnapshotName::Latest>(&name.which);
+  const std::uint64_t skip = latest ? latest->skip : 0;
+  const auto path = path_in(name);
+  std::uint64_t count = 0;
   for (const auto wanted : {Coverage::complete, Coverage::partial}) {
-    for (auto at = snapshots.rbegin(); at != snapshots.rend(); ++at) {
-      if (coverage_of(at->snapshot, path) == wanted && has_path(*at, path)) {
-        return *at;
+    for (const auto* const valid : newest_first(candidates, name)) {
+      if (!path.empty() && (coverage_of(valid->snapshot, path) != wanted ||
+                            !has_path(*valid, path))) {
+        continue;
       }
+      if (count++ == skip) return *valid;
+    }
+    if (count > 0) {
+      fail_unknown("no more than " + counted(count, "snapshot") + " to count" +
+                       description(name),
+                   candidates);
     }
   }
-  fail_unknown("no snapshot holds " + std::string(path), snapshots);
+  fail_unknown("no snapshot" + description(name), candidates);
 }
 
 }  // namespace
@@ -111,7 +130,7 @@ SnapshotName parse_snapshot_name(std::string_view text) {
                            "@2026-11-20T14:30, with Z or +01:00 after it "
                            "when it is not local");
     }
-    name.which = SnapshotName::AtOrBefore{parsed->time};
+    name.which = SnapshotName::AtOrBefore{parsed->end};
     text.remove_prefix(1 + parsed->length);
     if (!text.empty() && text[0] != ':') {
       throw repo::NotFound("'" + whole + "' names no snapshot: what is '" +
@@ -127,12 +146,12 @@ SnapshotName parse_snapshot_name(std::string_view text) {
   }
   if (word.starts_with(kLatest)) {
     std::string_view rest = word.substr(kLatest.size());
-    SnapshotName::Latest latest;
+    SnapshotName::Latest latest{0};
     bool is_right = rest.empty();
     if (rest.starts_with('~')) {
       rest.remove_prefix(1);
-      const auto [end, error] = std::from_chars(
-          rest.data(), rest.data() + rest.size(), latest.skip.emplace());
+      const auto [end, error] =
+          std::from_chars(rest.data(), rest.data() + rest.size(), latest.skip);
       is_right = error == std::errc() && end == rest.data() + rest.size();
     }
     if (is_right) {
@@ -182,37 +201,56 @@ Coverage coverage_of(const repo::Snapshot& snapshot, std::string_view path) {
   return coverage;
 }
 
-const repo::ValidSnapshot& find_snapshot(
-    const std::vector<repo::ValidSnapshot>& snapshots, const SnapshotName& name,
-    const HasPath& has_path) {
+Candidates candidates_for(const SnapshotName& name,
+                          const std::vector<repo::ValidSnapshot>& snapshots,
+                          const std::optional<Series>& series) {
+  const bool is_exact =
+      std::holds_alternative<SnapshotName::IdPrefix>(name.which);
+  Candidates candidates;
+  for (const auto& valid : snapshots) {
+    const bool is_meant = series ? series->holds(valid.snapshot)
+                                 : is_exact || !is_of_wal(valid.snapshot);
+    if (is_meant) candidates.push_back(&valid);
+  }
+  return candidates;
+}
+
+const repo::ValidSnapshot& find_snapshot(const Candidates& candidates,
+                                         const SnapshotName& name,
+                                         const HasPath& has_path) {
   if (const auto* const id = std::get_if<SnapshotName::IdPrefix>(&name.which)) {
-    return find_by_id(snapshots, id->digits);
+    return find_by_id(candidates, id->digits);
   }
-  if (const auto* const at =
-          std::get_if<SnapshotName::AtOrBefore>(&name.which)) {
-    const repo::ValidSnapshot* found = nullptr;
-    for (const auto& valid : snapshots) {
-      if (valid.snapshot.header.time <= at->time) found = &valid;
+  return find_by_counting(candidates, name, has_path);
+}
+
+const repo::ValidSnapshot* find_newer_partial(const Candidates& candidates,
+                                              const SnapshotName& name,
+                                              const repo::ValidSnapshot& found,
+                                              const HasPath& has_path) {
+  const auto path = path_in(name);
+  if (path.empty() ||
+      std::holds_alternative<SnapshotName::IdPrefix>(name.which) ||
+      coverage_of(found.snapshot, path) != Coverage::complete) {
+    return nullptr;
+  }
+  for (const auto* const valid : newest_first(candidates, name)) {
+    if (valid == &found) break;
+    if (coverage_of(valid->snapshot, path) == Coverage::partial &&
+        has_path(*valid, path)) {
+      return valid;
     }
-    if (!found) {
-      fail_unknown("no snapshot at or before " + rfc3339(at->time), snapshots);
-    }
-    return *found;
   }
-  const auto& latest = std::get<SnapshotName::Latest>(name.which);
-  const auto path =
-      without_slashes(name.path ? *name.path : std::string_view());
-  if (latest.skip || path.empty()) {
-    return find_nth_newest(snapshots, latest.skip.value_or(0));
-  }
-  return find_newest_with(snapshots, path, has_path);
+  return nullptr;
 }
 
 SnapshotSelector::SnapshotSelector(Context& context,
-                                   repo::Repository& repository)
+                                   repo::Repository& repository,
+                                   const std::optional<std::string>& series)
     : output_(context.output),
       repository_(repository),
-      list_(repository.snapshots(context.now())) {
+      list_(repository.snapshots(context.now())),
+      series_(series_of(series, repository.keyring(), list_, output_)) {
   for (const auto& damage : list_.damage) output_.warning(damage);
 }
 
@@ -221,18 +259,61 @@ SnapshotSelector::Selected SnapshotSelector::select(std::string_view text) {
   const bool is_exact =
       std::holds_alternative<SnapshotName::IdPrefix>(name.which);
   if (!is_exact && !list_.damage.empty()) is_in_doubt_ = true;
+  const Candidates candidates = candidates_for(name, list_.snapshots, series_);
   const auto& found = find_snapshot(
-      list_.snapshots, name,
+      candidates, name,
       [this](const repo::ValidSnapshot& snapshot, std::string_view path) {
         return has_path(snapshot, path);
       });
-  const auto path =
-      without_slashes(name.path ? *name.path : std::string_view());
-  if (coverage_of(found.snapshot, path) == Coverage::partial) {
+  warn_of_what_is_partial(candidates, name, found);
+  return {found, std::string(path_in(name)), name.path.value_or("")};
+}
+
+void SnapshotSelector::warn_of_what_is_partial(
+    const Candidates& candidates, const SnapshotName& name,
+    const repo::ValidSnapshot& found) {
+  if (coverage_of(found.snapshot, path_in(name)) == Coverage::partial) {
     output_.warning("snapshot " + found.snapshot.id.brief() +
                     ": not all of its source could be read");
   }
-  return {found, std::string(path)};
+  const auto* const newer = find_newer_partial(
+      candidates, name, found,
+      [this](const repo::ValidSnapshot& snapshot, std::string_view path) {
+        try {
+          return has_path(snapshot, path);
+        } catch (const repo::Error&) {
+          return false;  // a damaged one stands in no other one's way
+        }
+      });
+  if (!newer) return;
+  output_.warning("snapshot " + newer->snapshot.id.brief() + " of " +
+                  local_time_text(newer->snapshot.header.time) +
+                  " is newer than " + found.snapshot.id.brief() +
+                  " and holds it too, but not all of its sources could be "
+                  "read; name it to have it");
+}
+
+repo::TreeEntry SnapshotSelector::entry_at(const Selected& selected) {
+  const auto& snapshot = selected.snapshot.snapshot;
+  auto blobs = repository_.blobs();
+  auto entry = repo::TreeReader(blobs).find(
+      {repo::BlobKind::links, snapshot.header.root, 0}, selected.path);
+  if (!entry) {
+    throw repo::NotFound("snapshot " + snapshot.id.brief() + " holds no " +
+                         selected.path_given + "; 'cairn ls " +
+                         snapshot.id.brief() + "' lists what it holds");
+  }
+  return std::move(*entry);
+}
+
+Candidates SnapshotSelector::of_series() const {
+  Candidates candidates;
+  for (const auto& valid : list_.snapshots) {
+    if (!series_ || series_->holds(valid.snapshot)) {
+      candidates.push_back(&valid);
+    }
+  }
+  return candidates;
 }
 
 bool SnapshotSelector::has_path(const repo::ValidSnapshot& snapshot,

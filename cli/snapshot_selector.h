@@ -5,9 +5,10 @@
 //   @2026-11-20T14:30     the newest at or before that time; local, unless a
 //                         zone follows: Z, +01:00
 //   SNAP:PATH             what lies inside
-//   latest:PATH           in the newest that holds PATH from a source that was
-//                         read completely, or, if there is none, from one that
-//                         was read in part
+//
+// With a PATH, latest, latest~2 and @TIME count only the snapshots that hold it
+// from a source that was read completely or, if there is none, in part. Without
+// a series named, they pass over WAL.
 #pragma once
 
 #include <functional>
@@ -18,14 +19,16 @@
 #include <vector>
 
 #include "cli/output.h"
+#include "cli/series.h"
 #include "repo/entry.h"
 #include "repo/repository.h"
+#include "repo/tree_reader.h"
 
 namespace cairn::cli {
 
 struct SnapshotName {
   struct Latest {
-    std::optional<std::uint64_t> skip;  // nothing: no "~" was there
+    std::uint64_t skip;
   };
   struct AtOrBefore {
     repo::Timestamp time;
@@ -45,11 +48,25 @@ struct SnapshotName {
 using HasPath = std::function<bool(const repo::ValidSnapshot& snapshot,
                                    std::string_view path)>;
 
-// `snapshots` as SnapshotList has them, ascending by time; the answer lies
-// there. Throws repo::NotFound for none, or several, with the candidates.
+// Ascending by time.
+using Candidates = std::vector<const repo::ValidSnapshot*>;
+
+// Those that the name may mean: of the series, if one is given.
+[[nodiscard]] Candidates candidates_for(
+    const SnapshotName& name, const std::vector<repo::ValidSnapshot>& snapshots,
+    const std::optional<Series>& series);
+
+// Throws repo::NotFound for none, or several, with the candidates.
 [[nodiscard]] const repo::ValidSnapshot& find_snapshot(
-    const std::vector<repo::ValidSnapshot>& snapshots, const SnapshotName& name,
+    const Candidates& candidates, const SnapshotName& name,
     const HasPath& has_path);
+
+// Of those that `name` counts the newest one that is newer than `found` and
+// holds the path too, but only from a source that was read in part. Nothing:
+// there is none.
+[[nodiscard]] const repo::ValidSnapshot* find_newer_partial(
+    const Candidates& candidates, const SnapshotName& name,
+    const repo::ValidSnapshot& found, const HasPath& has_path);
 
 // How well the sources that have to do with `path`, because they lie in it or
 // it in them, were read. Failed ones have nothing in the snapshot.
@@ -62,18 +79,27 @@ enum class Coverage { none, partial, complete };
 class Context;
 class SnapshotSelector {
  public:
-  SnapshotSelector(Context& context, repo::Repository& repository);
+  // `series` as --series has it.
+  SnapshotSelector(Context& context, repo::Repository& repository,
+                   const std::optional<std::string>& series = std::nullopt);
 
   // Throws repo::NotFound.
   struct Selected {
     const repo::ValidSnapshot& snapshot;
-    std::string path;  // without slashes at its ends; empty: all of it
+    std::string path;        // without slashes at its ends; empty: all of it
+    std::string path_given;  // as it was typed
   };
   [[nodiscard]] Selected select(std::string_view text);
+
+  // Throws repo::NotFound when the snapshot has nothing at that path.
+  [[nodiscard]] repo::TreeEntry entry_at(const Selected& selected);
 
   [[nodiscard]] const repo::SnapshotList& list() const noexcept {
     return list_;
   }
+
+  // All of the list that are of the series.
+  [[nodiscard]] Candidates of_series() const;
 
   // True once an answer may have been another one, had all slots been readable.
   [[nodiscard]] bool is_in_doubt() const noexcept { return is_in_doubt_; }
@@ -81,10 +107,14 @@ class SnapshotSelector {
  private:
   [[nodiscard]] bool has_path(const repo::ValidSnapshot& snapshot,
                               std::string_view path);
+  void warn_of_what_is_partial(const Candidates& candidates,
+                               const SnapshotName& name,
+                               const repo::ValidSnapshot& found);
 
   Output& output_;
   repo::Repository& repository_;
   repo::SnapshotList list_;
+  std::optional<Series> series_;
   bool is_in_doubt_ = false;
 };
 

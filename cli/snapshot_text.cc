@@ -8,14 +8,14 @@
 namespace cairn::cli {
 
 bool SnapshotFilter::lets_through(const repo::Snapshot& snapshot) const {
-  if (!series && tags.empty() && !host) return true;
+  if (series && !series->holds(snapshot)) return false;
+  if (tags.empty() && !host) return true;
   if (!snapshot.record) return false;
   const auto& record = *snapshot.record;
   const auto has = [&](const std::string& tag) {
     return std::ranges::find(record.tags, tag) != record.tags.end();
   };
-  return (!series || record.series == *series) &&
-         (!host || record.host == *host) &&
+  return (!host || record.host == *host) &&
          (tags.empty() || std::ranges::any_of(tags, has));
 }
 

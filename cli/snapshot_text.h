@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/json.h"
+#include "cli/series.h"
 #include "repo/repository.h"
 
 namespace cairn::cli {
@@ -14,8 +15,8 @@ namespace cairn::cli {
 // What `--series S`, `--tag T` and `--host H` let through; all that are given
 // must match.
 struct SnapshotFilter {
-  std::optional<std::string> series;  // whole, with its host
-  std::vector<std::string> tags;      // any of them
+  std::optional<Series> series;
+  std::vector<std::string> tags;  // any of them
   std::optional<std::string> host;
 
   [[nodiscard]] bool lets_through(const repo::Snapshot& snapshot) const;

@@ -54,14 +54,29 @@ class SnapshotSelectorTest : public ::testing::Test {
     };
   }
 
+  static bool has_path(const repo::ValidSnapshot&, std::string_view path) {
+    return path != "etc/absent";
+  }
+
+  static std::string digits_of(const repo::ValidSnapshot& valid) {
+    return valid.snapshot.id.hex().substr(0, 5);
+  }
+
   // The first five digits of the one that is found.
-  std::string find(std::string_view text) {
-    const auto& found =
-        find_snapshot(snapshots_, parse_snapshot_name(text),
-                      [](const repo::ValidSnapshot&, std::string_view path) {
-                        return path != "etc/absent";
-                      });
-    return found.snapshot.id.hex().substr(0, 5);
+  std::string find(std::string_view text,
+                   const std::optional<Series>& series = std::nullopt) {
+    const auto name = parse_snapshot_name(text);
+    return digits_of(find_snapshot(candidates_for(name, snapshots_, series),
+                                   name, has_path));
+  }
+
+  // Of the one that is told of besides; empty: none.
+  std::string newer_partial(std::string_view text) {
+    const auto name = parse_snapshot_name(text);
+    const auto candidates = candidates_for(name, snapshots_, std::nullopt);
+    const auto* const newer = find_newer_partial(
+        candidates, name, find_snapshot(candidates, name, has_path), has_path);
+    return newer ? digits_of(*newer) : "";
   }
 
   std::string failure_of(std::string_view text) {
@@ -102,8 +117,59 @@ TEST_F(SnapshotSelectorTest, TakesAPartialSourceWhenThereIsNoOther) {
   EXPECT_EQ(find("latest:/etc/hosts"), "cccc1");
 }
 
-TEST_F(SnapshotSelectorTest, CountsAllSnapshotsBehindATilde) {
-  EXPECT_EQ(find("latest~1:db.sql"), "bbbb1");
+TEST_F(SnapshotSelectorTest, TellsOfANewerOneThatWasReadInPart) {
+  EXPECT_EQ(newer_partial("latest:/etc/hosts"), "cccc1");
+  EXPECT_EQ(newer_partial("latest~0:/etc/hosts"), "cccc1");
+  EXPECT_EQ(newer_partial("@2026-11-20T11:59Z:/etc/hosts"), "");
+  EXPECT_EQ(newer_partial("latest:db.sql"), "");
+  EXPECT_EQ(newer_partial("aaaa2:/etc/hosts"), "");
+  EXPECT_EQ(newer_partial("latest"), "");
+}
+
+TEST_F(SnapshotSelectorTest, CountsBehindATildeOnlyWhatHoldsThePath) {
+  snapshots_.push_back(snapshot("dddd1", kNoon + 100,
+                                {files(SourceStatus::complete)}, {"/etc"}));
+
+  EXPECT_EQ(find("latest~0:/etc/hosts"), "dddd1");
+  EXPECT_EQ(find("latest~1:/etc/hosts"), "aaaa2");
+  EXPECT_EQ(find("latest~0:db.sql"), "aaaa1");
+  EXPECT_NE(failure_of("latest~1:db.sql").find("than 1 snapshot "),
+            std::string::npos);
+}
+
+TEST_F(SnapshotSelectorTest, FindsTheNewestWithAPathAtOrBeforeATime) {
+  EXPECT_EQ(find("@2026-11-20T12:00Z:db.sql"), "aaaa1");
+  EXPECT_EQ(find("@2026-11-20T12:00Z:/etc/hosts"), "aaaa2");
+  EXPECT_NE(failure_of("@2026-11-20T11:56Z:/etc/hosts"), "");
+}
+
+TEST_F(SnapshotSelectorTest, CountsAsFarAsThereAreNumbers) {
+  EXPECT_NE(failure_of("latest~18446744073709551615").find("than 4 snapshots"),
+            std::string::npos);
+  EXPECT_NE(failure_of("latest~18446744073709551616"), "");
+}
+
+TEST_F(SnapshotSelectorTest, LooksOnlyInTheSeriesThatIsNamed) {
+  const auto keyring = repo::Keyring::create();
+  for (auto& valid : snapshots_) {
+    valid.snapshot.header.series_tag = series_tag(keyring, "host/db");
+  }
+  snapshots_[2].snapshot.header.series_tag = series_tag(keyring, "host/other");
+
+  EXPECT_EQ(find("latest", Series("host/other", keyring)), "bbbb1");
+  EXPECT_EQ(find("latest~1", Series("host/db", keyring)), "aaaa2");
+  EXPECT_EQ(find("@2026-11-20T11:59Z", Series("host/db", keyring)), "aaaa2");
+}
+
+TEST_F(SnapshotSelectorTest, PassesOverWalUnlessItIsNamed) {
+  const auto keyring = repo::Keyring::create();
+  snapshots_[3].snapshot.record->series = "host/pg/wal";
+  snapshots_[3].snapshot.header.series_tag = series_tag(keyring, "host/pg/wal");
+
+  EXPECT_EQ(find("latest"), "bbbb1");
+  EXPECT_EQ(find("@2026-11-20T12:00Z"), "bbbb1");
+  EXPECT_EQ(find("cccc1"), "cccc1");
+  EXPECT_EQ(find("latest", Series("host/pg/wal", keyring)), "cccc1");
 }
 
 TEST_F(SnapshotSelectorTest, FindsAnIdByItsBeginning) {
@@ -135,6 +201,15 @@ TEST_F(SnapshotSelectorTest, FindsTheNewestAtOrBeforeATime) {
   EXPECT_NE(failure_of("@2026-11-20T11:00Z"), "");
 }
 
+TEST_F(SnapshotSelectorTest, TakesATimeWithoutAFractionForTheWholeSecond) {
+  snapshots_[3].snapshot.header.time.nanoseconds = 999'999'999;
+
+  EXPECT_EQ(find("@2026-11-20T12:00:00Z"), "cccc1");
+  EXPECT_EQ(find("@2026-11-20 13:00:00 +01:00"), "cccc1");  // as it is printed
+  EXPECT_EQ(find("@2026-11-20T12:00:00.999999999Z"), "cccc1");
+  EXPECT_EQ(find("@2026-11-20T12:00:00.5Z"), "bbbb1");
+}
+
 TEST_F(SnapshotSelectorTest, TellsAPathFromTheSecondsOfATime) {
   const auto path_of = [](std::string_view text) {
     return parse_snapshot_name(text).path;
@@ -146,6 +221,7 @@ TEST_F(SnapshotSelectorTest, TellsAPathFromTheSecondsOfATime) {
   EXPECT_EQ(path_of("@2026-11-20T14:30:db.sql"), "db.sql");
   EXPECT_EQ(path_of("@2026-11-20T14:30:15:db:1.sql"), "db:1.sql");
   EXPECT_EQ(path_of("@2026-11-20T14:30+01:00:etc"), "etc");
+  EXPECT_EQ(path_of("@2026-11-20 14:30:00 -05:00:etc"), "etc");
   EXPECT_EQ(path_of("latest:a:b"), "a:b");
   EXPECT_EQ(path_of("latest:"), "");
 }
