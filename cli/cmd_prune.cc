@@ -48,7 +48,10 @@ Command prune_command() {
           "Removes what no snapshot needs any more, and writes half-used packs "
           "anew. It cannot work beside a backup: it ends with 11 while one is "
           "at work, or waits for its end with --wait. Reading goes on. When "
-          "anything cannot be read, nothing is removed.",
+          "anything cannot be read, nothing is removed. Of a process that died "
+          "on "
+          "another machine or in a container nobody here can tell: "
+          "--revoke-after ends it; a backup so ended has no snapshot.",
       .examples =
           "cairn prune --dry-run\n"
           "cairn prune --max-unused 5% --wait 10m",
@@ -72,6 +75,13 @@ Command prune_command() {
                   options->wait = parse_duration(text);
                 },
                 "how long to wait for backups that are at work (default: 0)");
+            flags.value(
+                "--revoke-after", "24h",
+                [options](std::string_view text) {
+                  options->prune.revoke_after = parse_duration(text);
+                },
+                "end backups and prunes that began so long ago and may be dead "
+                "(default: none)");
             flags.value(
                 "--trash", "0d",
                 [](std::string_view text) {

@@ -156,7 +156,7 @@ std::vector<Snapshot> check_small_objects(const Storage& storage,
           case ObjectType::session: {
             const auto session =
                 read_session(storage, keyring, *id_in<SessionId>(name));
-            if (is_certainly_gone(session.process)) {
+            if (may_be_passed_over(session)) {
               findings.add(Severity::garbage, "dead-session", name,
                            "its process on " + session.process.host +
                                " is gone; prune fences it");

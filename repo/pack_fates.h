@@ -8,6 +8,7 @@
 // decision is a fixed point.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -24,6 +25,9 @@ struct PruneOptions {
   double max_unused = 0.10;
   // Bytes of blobs to write anew at most; nothing: no limit.
   std::optional<std::uint64_t> budget;
+  // Sessions that began so long ago are fenced unless they are certainly alive;
+  // nothing: none.
+  std::optional<std::chrono::seconds> revoke_after = std::nullopt;
 };
 
 // What is known of each row, by its number.

@@ -27,12 +27,13 @@ class Prune {
         storage_(repository.storage()),
         stop_(std::move(stop)),
         progress_(progress),
+        session_(session),
         index_(storage_, repository.keyring(), repository.signer(), session),
         repacker_(repository, index_, progress) {}
 
   PruneOutcome run() {
     // No session lives but ours, so nobody is writing to them.
-    step("removing unfinished objects");
+    destructive_step("removing unfinished objects");
     storage_.remove_unfinished();
     remove_dead_packs();
     repack();
@@ -48,6 +49,13 @@ class Prune {
     if (progress_ != nullptr) progress_->set_current(what);
   }
 
+  // Only while the registration keeps writers out: a prune that was fenced off
+  // knows nothing of what they wrote since.
+  void destructive_step(std::string_view what) {
+    step(what);
+    must_be_registered(storage_, session_);
+  }
+
   void remove_pack(const PlannedPack& pack, PackSum& sum) {
     storage_.remove(pack_name(pack.id));
     ++sum.packs;
@@ -59,7 +67,7 @@ class Prune {
   // seen to exist.
   void remove_dead_packs() {
     for (const std::size_t place : plan_.removal_order) {
-      step("removing packs");
+      destructive_step("removing packs");
       remove_pack(plan_.packs[place], outcome_.removed);
     }
   }
@@ -112,8 +120,8 @@ class Prune {
     }
     index_.finish();
     outcome_.indexes_written = index_.published().size();
-    step("removing old index objects");
     for (const auto& id : change.removed) {
+      destructive_step("removing old index objects");
       storage_.remove(index_name(id));
       ++outcome_.indexes_removed;
     }
@@ -125,10 +133,10 @@ class Prune {
     for (const auto& pack : plan_.packs) {
       const PackFate fate = pack.verdict.fate;
       if (fate == PackFate::repack) {
-        step("removing moved packs");
+        destructive_step("removing moved packs");
         remove_pack(pack, outcome_.repacked);
       } else if (fate == PackFate::remove_last) {
-        step("removing packs");
+        destructive_step("removing packs");
         remove_pack(pack, outcome_.removed);
       }
     }
@@ -137,12 +145,12 @@ class Prune {
   // A slot before its mark: else the snapshot would be valid again.
   void settle() {
     for (const auto& id : plan_.slots) {
-      step("settling forgotten snapshots");
+      destructive_step("settling forgotten snapshots");
       storage_.remove(snapshot_name(id));
       ++outcome_.slots_settled;
     }
     for (const auto& id : plan_.marks) {
-      step("settling marks");
+      destructive_step("settling marks");
       storage_.remove(mark_name(id));
       ++outcome_.marks_settled;
     }
@@ -153,6 +161,7 @@ class Prune {
   Storage& storage_;
   std::stop_token stop_;
   Progress* progress_;
+  const SessionId session_;
   IndexBatch index_;
   Repacker repacker_;
   bool is_repacked_ = true;
@@ -160,12 +169,13 @@ class Prune {
 };
 
 // Fences the dead first, so that only the living keep a prune out.
-Session register_prune(Repository& repository, const Timestamp& now,
-                       std::size_t& fenced) {
+Session register_prune(Repository& repository, const PruneOptions& options,
+                       const Timestamp& now, std::size_t& fenced) {
   Storage& storage = repository.storage();
   const auto attempt = [&] {
-    fenced += fence_dead_sessions(storage, repository.keyring(),
-                                  repository.signer(), now);
+    fenced +=
+        fence_dead_sessions(storage, repository.keyring(), repository.signer(),
+                            now, options.revoke_after);
     return Session(storage, repository.keyring(), repository.signer(),
                    SessionPurpose::prune, now);
   };
@@ -206,7 +216,7 @@ PruneOutcome prune(Repository& repository, const PruneOptions& options,
                    " role may not delete anything");
   }
   std::size_t fenced = 0;
-  Session session = register_prune(repository, now, fenced);
+  Session session = register_prune(repository, options, now, fenced);
   PruneOutcome outcome;
   try {
     const PrunePlan plan = plan_prune(repository, options, now, stop, progress);

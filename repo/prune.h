@@ -39,7 +39,8 @@ struct PruneOutcome {
 
 enum class Proceed { yes, no };
 
-// Throws LockedError while another session is alive; CorruptionError or
+// Throws LockedError while another session is alive, and between two removals
+// when this one was fenced off; CorruptionError or
 // UnsupportedFormat, having removed nothing, when something cannot be read;
 // WrongKey for a role that may not; Cancelled between two steps. `decide` sees
 // the plan before it is carried out.

@@ -1,15 +1,17 @@
 #include "repo/session.h"
 
 #include <signal.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
+#include <cstdio>
 #include <fstream>
 #include <optional>
 #include <sstream>
+#include <system_error>
 
 #include "crypto/random.h"
 #include "repo/cbor.h"
@@ -20,6 +22,8 @@
 
 namespace cairn::repo {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr std::string_view kFolder = "sessions/";
 constexpr SealedRecordKind kKind{ObjectType::session, "cairn session",
@@ -55,10 +59,34 @@ std::optional<std::uint64_t> start_of(std::uint64_t pid) {
   }
 }
 
-std::uint64_t pid_namespace() {
-  struct stat status {};
-  if (::stat("/proc/self/ns/pid", &status) != 0) return 0;
-  return status.st_ino;
+// The initial pid namespace has the same number in every kernel:
+// PROC_PID_INIT_INO of its proc_ns.h.
+constexpr std::uint64_t kInitialPidNamespace = 0xeffffffc;
+
+// The number in a link such as "pid:[4026531836]".
+std::optional<std::uint64_t> namespace_at(const fs::path& link,
+                                          std::error_code& error) {
+  const std::string text = fs::read_symlink(link, error).string();
+  const auto bracket = text.find('[');
+  std::uint64_t number = 0;
+  if (error || bracket == std::string::npos) return std::nullopt;
+  const auto [end, fault] = std::from_chars(text.data() + bracket + 1,
+                                            text.data() + text.size(), number);
+  if (fault != std::errc() || *end != ']') return std::nullopt;
+  return number;
+}
+
+// 0: this kernel has none, or does not say.
+std::uint64_t own_namespace(const char* link) {
+  std::error_code error;
+  return namespace_at(link, error).value_or(0);
+}
+
+// A container may have the /proc of its host: its numbers are not ours.
+bool is_proc_ours() {
+  std::error_code error;
+  return fs::read_symlink("/proc/self", error).string() ==
+         std::to_string(::getpid());
 }
 
 std::string host_name() {
@@ -75,30 +103,83 @@ ProcessIdentity this_process() {
   return {host_name(),
           digest_of(first_word_of("/etc/machine-id")),
           digest_of(first_word_of("/proc/sys/kernel/random/boot_id")),
-          pid_namespace(),
+          own_namespace("/proc/self/ns/pid"),
           pid,
-          start_of(pid).value_or(0)};
+          is_proc_ours() ? start_of(pid).value_or(0) : 0,
+          own_namespace("/proc/self/ns/time")};
+}
+
+std::optional<bool> is_namespace_populated(std::uint64_t pid_namespace,
+                                           const fs::path& proc) {
+  std::error_code error;
+  // All processes are seen in the initial namespace alone, and by someone who
+  // may look at its first one.
+  if (namespace_at(proc / "1/ns/pid", error) != kInitialPidNamespace) {
+    return std::nullopt;
+  }
+  fs::directory_iterator folders(proc, error);
+  for (; !error && folders != fs::directory_iterator();
+       folders.increment(error)) {
+    const std::string name = folders->path().filename().string();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    std::error_code link_error;
+    const auto number = namespace_at(folders->path() / "ns/pid", link_error);
+    if (number == pid_namespace) return true;
+    const bool has_ended = link_error == std::errc::no_such_file_or_directory ||
+                           link_error == std::errc::no_such_process;
+    if (!number && !has_ended) return std::nullopt;
+  }
+  if (error) return std::nullopt;
+  return false;
 }
 
 bool is_certainly_gone(const ProcessIdentity& process) {
   const ProcessIdentity self = this_process();
   static const crypto::Digest kNoId = digest_of("");
-  const bool same_boot = self.boot != kNoId && process.boot == self.boot;
-  if (!same_boot) {
-    // Another boot of this very machine. Containers mostly have no machine id
-    // and all look alike: of them nothing is certain.
-    return self.machine != kNoId && process.machine == self.machine &&
-           self.boot != kNoId && process.boot != kNoId;
-  }
   // A boot id is as good as a machine: it is random, and one kernel's.
-  if (process.pid_namespace != self.pid_namespace || process.pid == 0 ||
-      process.start == 0 || self.pid_namespace == 0) {
+  const bool same_boot = self.boot != kNoId && process.boot == self.boot;
+  if (!same_boot || process.pid_namespace == 0 || process.pid == 0 ||
+      process.start == 0 || self.start == 0) {
     return false;
   }
+  if (process.pid_namespace != self.pid_namespace) {
+    return is_namespace_populated(process.pid_namespace, "/proc") == false;
+  }
   const auto start = start_of(process.pid);
-  if (start) return *start != process.start;
+  if (start) {
+    // A time namespace shifts all start times that are read within it.
+    return process.time_namespace == self.time_namespace &&
+           *start != process.start;
+  }
   // No stat to read: gone, unless /proc hides what is not ours.
   return ::kill(static_cast<pid_t>(process.pid), 0) != 0 && errno == ESRCH;
+}
+
+namespace {
+
+bool is_certainly_alive(const ProcessIdentity& process) {
+  const ProcessIdentity self = this_process();
+  return process.boot == self.boot && process.start != 0 &&
+         process.pid_namespace == self.pid_namespace &&
+         process.time_namespace == self.time_namespace && is_proc_ours() &&
+         start_of(process.pid) == process.start;
+}
+
+}  // namespace
+
+bool is_of_another_boot(const ProcessIdentity& process) {
+  const ProcessIdentity self = this_process();
+  static const crypto::Digest kNoId = digest_of("");
+  // Containers mostly have no machine id and all look alike.
+  return self.machine != kNoId && process.machine == self.machine &&
+         self.boot != kNoId && process.boot != kNoId &&
+         process.boot != self.boot;
+}
+
+bool may_be_passed_over(const SessionRecord& session) {
+  return is_certainly_gone(session.process) ||
+         (session.purpose == SessionPurpose::write &&
+          is_of_another_boot(session.process));
 }
 
 std::string session_name(const SessionId& id) {
@@ -107,7 +188,7 @@ std::string session_name(const SessionId& id) {
 
 std::vector<std::byte> encode(const SessionRecord& record) {
   CborWriter out;
-  out.map(8);
+  out.map(9);
   write_time(out.key(1), record.started);
   out.key(2).text(record.process.host);
   out.key(3).bytes(record.process.machine);
@@ -116,6 +197,7 @@ std::vector<std::byte> encode(const SessionRecord& record) {
   out.key(6).uint(record.process.pid);
   out.key(7).uint(record.process.start);
   out.key(8).uint(static_cast<std::uint64_t>(record.purpose));
+  out.key(9).uint(record.process.time_namespace);
   return std::move(out).take();
 }
 
@@ -164,14 +246,54 @@ SessionRecord decode_session(std::span<const std::byte> bytes,
       case 8:
         record.purpose = read_purpose(in, name);
         break;
+      case 9:
+        record.process.time_namespace = in.uint();
+        break;
       default:
         in.unknown_key(*key);
     }
   }
   in.end();
-  seen.require({1, 2, 3, 4, 5, 6, 7, 8}, in);
+  seen.require({1, 2, 3, 4, 5, 6, 7, 8, 9}, in);
   return record;
 }
+
+namespace {
+
+// For a message; a clock beyond what a calendar shows is cut.
+std::string text_of(const Timestamp& time) {
+  using std::chrono::floor, std::chrono::days;
+  constexpr std::int64_t kLast = 253'402'300'799;  // of the year 9999
+  const std::chrono::sys_seconds at{
+      std::chrono::seconds(std::clamp<std::int64_t>(time.seconds, 0, kLast))};
+  const std::chrono::year_month_day day{floor<days>(at)};
+  const std::chrono::hh_mm_ss clock{at - floor<days>(at)};
+  std::array<char, 32> text{};
+  (void)std::snprintf(
+      text.data(), text.size(), "%04d-%02u-%02u %02d:%02d UTC",
+      static_cast<int>(day.year()), static_cast<unsigned>(day.month()),
+      static_cast<unsigned>(day.day()), static_cast<int>(clock.hours().count()),
+      static_cast<int>(clock.minutes().count()));
+  return text.data();
+}
+
+std::string in_the_way(const SessionId& id, const SessionRecord& session) {
+  const char* const what =
+      session.purpose == SessionPurpose::prune ? "a prune" : "a backup";
+  std::string text = session_name(id) + ": " + what + " is at work on " +
+                     session.process.host + " (process " +
+                     std::to_string(session.process.pid) + ", since " +
+                     text_of(session.started) + "); try again when it is done";
+  if (session.process.boot != this_process().boot ||
+      session.process.pid_namespace != this_process().pid_namespace) {
+    text +=
+        "; should that process be dead, which cannot be seen from here, `cairn "
+        "prune --revoke-after 24h` ends what began so long ago";
+  }
+  return text;
+}
+
+}  // namespace
 
 Session::Session(Storage& storage, const Keyring& keyring, const Signer& signer,
                  SessionPurpose purpose, const Timestamp& now)
@@ -190,18 +312,20 @@ Session::Session(Storage& storage, const Keyring& keyring, const Signer& signer,
     throw;
   }
   for (const auto& [id, other] : others) {
-    if (id == id_ || is_certainly_gone(other.process)) continue;
+    if (id == id_ || may_be_passed_over(other)) continue;
     if (purpose == SessionPurpose::write &&
         other.purpose == SessionPurpose::write) {
       continue;  // writers do not mind each other
     }
     end();
-    const char* const what =
-        other.purpose == SessionPurpose::prune ? "a prune" : "a backup";
-    throw LockedError("session " + id.brief() + " on " + other.process.host +
-                      " (process " + std::to_string(other.process.pid) +
-                      "): " + what + " is at work; try again when it is done");
+    throw LockedError(in_the_way(id, other));
   }
+}
+
+void must_be_registered(const Storage& storage, const SessionId& id) {
+  if (storage.size(session_name(id))) return;
+  throw LockedError(session_name(id) +
+                    ": is gone: another process fenced this one off");
 }
 
 void Session::end() { storage_.remove(session_name(id_)); }
@@ -234,16 +358,22 @@ std::vector<StoredSession> read_sessions(const Storage& storage,
   return sessions;
 }
 
-std::size_t fence_dead_sessions(Storage& storage, const Keyring& keyring,
-                                const Signer& signer, const Timestamp& now) {
+std::size_t fence_dead_sessions(
+    Storage& storage, const Keyring& keyring, const Signer& signer,
+    const Timestamp& now, std::optional<std::chrono::seconds> revoke_after) {
   std::size_t fenced = 0;
   for (const auto& [id, record] : read_sessions(storage, keyring)) {
-    if (!is_certainly_gone(record.process)) continue;
+    const bool is_dead = may_be_passed_over(record);
+    const bool is_revoked =
+        revoke_after && !is_certainly_alive(record.process) &&
+        record.started.seconds <= now.seconds - revoke_after->count();
+    if (!is_dead && !is_revoked) continue;
+    const char* const reason = is_dead ? "is gone" : "was revoked";
     // Whether the slot was free does not matter: taken by its snapshot, the
     // session had committed and merely not ended.
     (void)publish_tombstone(
         storage, keyring, signer,
-        {id, now, "its process on " + record.process.host + " is gone"});
+        {id, now, "its process on " + record.process.host + " " + reason});
     storage.remove(session_name(id));
     ++fenced;
   }

@@ -2,7 +2,10 @@
 // other's way without a lock that could be left behind (FORMAT.md, 6.9 and 11).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -24,16 +27,28 @@ struct ProcessIdentity {
   crypto::Digest boot{};     // SHA-256 of the boot id
   std::uint64_t pid_namespace = 0;
   std::uint64_t pid = 0;
-  std::uint64_t start = 0;  // clock ticks since boot
+  std::uint64_t start = 0;           // clock ticks since boot
+  std::uint64_t time_namespace = 0;  // whose clock `start` was read on
 
   bool operator==(const ProcessIdentity&) const = default;
 };
 
 [[nodiscard]] ProcessIdentity this_process();
 
-// True only when it is certain: another boot of the same machine, or the same
-// boot and pid namespace and no such process. A doubt means alive.
+// True only when this very kernel shows it: the same boot and pid namespace and
+// no such process, or a namespace in which no process is left. A doubt means
+// alive.
 [[nodiscard]] bool is_certainly_gone(const ProcessIdentity& process);
+
+// Another boot of this machine, as far as its id tells: a clone has the same
+// one. Enough where a wrong guess costs a backup its work, and no data.
+[[nodiscard]] bool is_of_another_boot(const ProcessIdentity& process);
+
+// Whether a process of the pid namespace is left, by the links
+// PROC/<pid>/ns/pid. Nothing: PROC does not show every process of the kernel,
+// to us.
+[[nodiscard]] std::optional<bool> is_namespace_populated(
+    std::uint64_t pid_namespace, const std::filesystem::path& proc);
 
 enum class SessionPurpose : std::uint8_t { write = 0, prune = 1 };
 
@@ -44,6 +59,10 @@ struct SessionRecord {
 
   bool operator==(const SessionRecord&) const = default;
 };
+
+// Certainly gone; or a writer of another boot, since whoever takes it for dead
+// takes its slot first. A prune needs no slot to destroy.
+[[nodiscard]] bool may_be_passed_over(const SessionRecord& session);
 
 struct StoredSession {
   SessionId id;
@@ -77,6 +96,9 @@ class Session {
 
 [[nodiscard]] std::string session_name(const SessionId& id);
 
+// Throws LockedError when the registration is gone: somebody fenced it off.
+void must_be_registered(const Storage& storage, const SessionId& id);
+
 // Throws CorruptionError, NotFound, UnsupportedFormat.
 [[nodiscard]] SessionRecord read_session(const Storage& storage,
                                          const Keyring& keyring,
@@ -86,11 +108,14 @@ class Session {
 [[nodiscard]] std::vector<StoredSession> read_sessions(const Storage& storage,
                                                        const Keyring& keyring);
 
-// Fences the sessions whose process is certainly gone: takes their slots with
-// tombstones where they are empty, then removes their registrations. Answers
-// how many.
-std::size_t fence_dead_sessions(Storage& storage, const Keyring& keyring,
-                                const Signer& signer, const Timestamp& now);
+// Fences the sessions that may be passed over, and those that began
+// `revoke_after` before `now` or earlier unless they are certainly alive: takes
+// their slots with tombstones where they are empty, then removes their
+// registrations. Answers how many.
+std::size_t fence_dead_sessions(
+    Storage& storage, const Keyring& keyring, const Signer& signer,
+    const Timestamp& now,
+    std::optional<std::chrono::seconds> revoke_after = std::nullopt);
 
 // For fuzzing.
 [[nodiscard]] std::vector<std::byte> encode(const SessionRecord& record);

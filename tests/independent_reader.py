@@ -194,7 +194,7 @@ RECORD = {1: tstr, 2: tstr, 3: tstr, 4: Each(tstr), 5: Each(bstr()),
           6: Each([bstr(), uint(2), uint(2), uint(), uint(), tstr]), 7: tstr}
 SEALED_RECORD = [uint(), bstr(32), bstr(), SIGNER, bstr(64)]
 SESSION = {1: TIME, 2: tstr, 3: bstr(32), 4: bstr(32), 5: uint(), 6: uint(),
-           7: uint(), 8: uint(1)}
+           7: uint(), 8: uint(1), 9: uint()}
 MARK = {1: uint(2), 2: bstr(16), 3: TIME, 4: tstr, 5: Optional(TIME)}
 DIRECTORY = [Each(KEY), Each(lambda v: type(v) is list)]
 INDEX = {1: bstr(16), 2: Each([bstr(32), uint(), DIRECTORY])}

@@ -467,7 +467,7 @@ def build(folder, fault=None, small=False):
         1: [time + 300, 0], 2: "golden-host",
         3: hashlib.sha256(b"machine").digest(),
         4: hashlib.sha256(b"boot").digest(), 5: 4026531836, 6: 1234, 7: 56789,
-        8: 0})
+        8: 0, 9: 4026531834})
     return golden
 
 

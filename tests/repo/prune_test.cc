@@ -491,6 +491,28 @@ TEST(Prune, KeepsWritersOutWhileItRuns) {
   EXPECT_EQ(count_in(test.disk(), "sessions"), 0U);
 }
 
+TEST(Prune, StopsBeforeTheNextRemovalOnceItIsFencedOff) {
+  TestRepository test;
+  auto repository = test.open();
+  forget(repository,
+         write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(1)));
+  const auto packs = count_in(test.disk(), "packs");
+
+  EXPECT_THROW((void)prune(
+                   repository, {}, at_hour(2),
+                   [&](const PrunePlan&) {
+                     for (const auto& session :
+                          read_sessions(test.disk(), repository.keyring())) {
+                       test.disk().remove(session_name(session.id));
+                     }
+                     return Proceed::yes;
+                   },
+                   {}, nullptr),
+               LockedError);
+
+  EXPECT_EQ(count_in(test.disk(), "packs"), packs);
+}
+
 TEST(Prune, ChangesNothingWhenItsPlanIsRefused) {
   TestRepository test;
   auto repository = test.open();

@@ -4,12 +4,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <filesystem>
+#include <map>
+
 #include "crypto/random.h"
 #include "repo/error.h"
 #include "repo/sealed_record.h"
 #include "repo/snapshot.h"
 #include "tests/support/for_each_seed.h"
 #include "tests/support/sample_repository.h"
+#include "tests/support/temp_folder.h"
 
 namespace cairn::repo {
 namespace {
@@ -20,16 +25,20 @@ using testing_support::MemoryStorage;
 using testing_support::random_id;
 using testing_support::random_text;
 using testing_support::SampleRepository;
+using testing_support::TempFolder;
 
 constexpr Timestamp kNow{1'000, 0};
 
 SessionRecord random_record(std::mt19937_64& random) {
   SessionRecord record;
   record.started = {static_cast<std::int64_t>(random()), 3};
-  record.process = {
-      random_text(random, 60),         random_id<BlobId>(random).bytes,
-      random_id<BlobId>(random).bytes, random(),
-      random() % 0x7fffffff,           random() >> 30};
+  record.process = {random_text(random, 60),
+                    random_id<BlobId>(random).bytes,
+                    random_id<BlobId>(random).bytes,
+                    random(),
+                    random() % 0x7fffffff,
+                    random() >> 30,
+                    random() >> 30};
   record.purpose = static_cast<SessionPurpose>(random() % 2);
   return record;
 }
@@ -68,6 +77,13 @@ SessionId store_session(SampleRepository& sample, const SessionRecord& record) {
 ProcessIdentity dead_process() {
   ProcessIdentity process = this_process();
   ++process.start;  // the same number, given to another process since
+  return process;
+}
+
+// Of this machine, or of a clone of it.
+ProcessIdentity process_of_another_boot() {
+  ProcessIdentity process = this_process();
+  process.boot[0] ^= std::byte{1};
   return process;
 }
 
@@ -124,6 +140,45 @@ TEST(Session, ADeadOneIsInNobodysWay) {
   (void)store_session(sample, {kNow, dead_process(), SessionPurpose::prune});
   EXPECT_NO_THROW(Session(sample.storage, sample.keyring, sample.signer,
                           SessionPurpose::write, kNow));
+}
+
+// A clone of this machine that lives has the same machine id.
+TEST(Session, APruneOfAnotherBootKeepsEveryoneOutAndIsNamed) {
+  SampleRepository sample;
+  const auto id = store_session(
+      sample, {kNow, process_of_another_boot(), SessionPurpose::prune});
+  for (const auto purpose : {SessionPurpose::write, SessionPurpose::prune}) {
+    try {
+      (void)fence_dead_sessions(sample.storage, sample.keyring, sample.signer,
+                                kNow);
+      Session(sample.storage, sample.keyring, sample.signer, purpose, kNow);
+      ADD_FAILURE() << "was passed over";
+    } catch (const LockedError& e) {
+      const std::string text = e.what();
+      EXPECT_NE(text.find(session_name(id)), std::string::npos) << text;
+      EXPECT_NE(text.find("1970-01-01 00:16 UTC"), std::string::npos) << text;
+      EXPECT_NE(text.find("--revoke-after"), std::string::npos) << text;
+    }
+  }
+}
+
+TEST(Session, IsRevokedOnceItIsOldUnlessItIsSeenToLive) {
+  SampleRepository sample;
+  const auto store = [&](const ProcessIdentity& process) {
+    return store_session(sample, {kNow, process, SessionPurpose::prune});
+  };
+  const auto dead_or_alive = store(process_of_another_boot());
+  const auto alive = store(this_process());
+  const auto revoke = [&](std::chrono::seconds age) {
+    return fence_dead_sessions(sample.storage, sample.keyring, sample.signer,
+                               {kNow.seconds + 100, 0}, age);
+  };
+
+  EXPECT_EQ(revoke(std::chrono::seconds(101)), 0U);
+  EXPECT_EQ(revoke(std::chrono::seconds(100)), 1U);
+
+  EXPECT_THROW(must_be_registered(sample.storage, dead_or_alive), LockedError);
+  EXPECT_NO_THROW(must_be_registered(sample.storage, alive));
 }
 
 TEST(Session, ADamagedOneIsRefusedAndNothingIsLeftBehind) {
@@ -221,12 +276,21 @@ TEST(ProcessIdentity, AnotherProcessUnderTheSameNumberMeansGone) {
   EXPECT_TRUE(is_certainly_gone(dead_process()));
 }
 
-TEST(ProcessIdentity, AnotherBootOfThisMachineMeansGone) {
-  ProcessIdentity process = this_process();
-  process.boot[0] ^= std::byte{1};
+TEST(ProcessIdentity, AnotherBootOfThisMachineIsAGuessThatSparesAPrune) {
+  const ProcessIdentity process = process_of_another_boot();
   const bool has_machine_id =
       process.machine != crypto::sha256(std::span<const std::byte>());
-  EXPECT_EQ(is_certainly_gone(process), has_machine_id);
+  EXPECT_FALSE(is_certainly_gone(process));
+  EXPECT_EQ(is_of_another_boot(process), has_machine_id);
+  EXPECT_EQ(may_be_passed_over({kNow, process, SessionPurpose::write}),
+            has_machine_id);
+  EXPECT_FALSE(may_be_passed_over({kNow, process, SessionPurpose::prune}));
+}
+
+TEST(ProcessIdentity, StartTimesOfTwoTimeNamespacesAreNotCompared) {
+  ProcessIdentity process = dead_process();
+  ++process.time_namespace;
+  EXPECT_FALSE(is_certainly_gone(process));
 }
 
 TEST(ProcessIdentity, OfAnotherMachineNothingIsCertain) {
@@ -236,10 +300,35 @@ TEST(ProcessIdentity, OfAnotherMachineNothingIsCertain) {
   EXPECT_FALSE(is_certainly_gone(process));
 }
 
-TEST(ProcessIdentity, InAnotherPidNamespaceNothingIsCertain) {
-  ProcessIdentity process = dead_process();
-  ++process.pid_namespace;
-  EXPECT_FALSE(is_certainly_gone(process));
+// A /proc with these processes, and the namespace of each.
+void make_proc(const std::filesystem::path& proc,
+               const std::map<std::string, std::string>& links) {
+  for (const auto& [pid, link] : links) {
+    std::filesystem::create_directories(proc / pid / "ns");
+    std::filesystem::create_symlink(link, proc / pid / "ns/pid");
+  }
+}
+
+constexpr const char* kInitial = "pid:[4026531836]";
+
+TEST(PidNamespace, IsEmptyOnceNoProcessOfTheKernelIsLeftInIt) {
+  const TempFolder proc;
+  make_proc(proc.path(), {{"1", kInitial}, {"77", "pid:[4026532001]"}});
+  std::filesystem::create_directories(proc.path() / "78");  // ended meanwhile
+  EXPECT_EQ(is_namespace_populated(4026532001, proc.path()), true);
+  EXPECT_EQ(is_namespace_populated(4026532002, proc.path()), false);
+}
+
+TEST(PidNamespace, OfItNothingIsKnownFromWithinAnother) {
+  const TempFolder proc;
+  make_proc(proc.path(), {{"1", "pid:[4026532001]"}});
+  EXPECT_EQ(is_namespace_populated(4026532002, proc.path()), std::nullopt);
+}
+
+TEST(PidNamespace, OfItNothingIsKnownWhereAProcessIsHidden) {
+  const TempFolder proc;
+  make_proc(proc.path(), {{"1", kInitial}, {"77", "what else"}});
+  EXPECT_EQ(is_namespace_populated(4026532002, proc.path()), std::nullopt);
 }
 
 }  // namespace
