@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "ingest/known_stream.h"
+#include "repo/base_chain.h"
 #include "repo/pack_writer.h"
 #include "repo/tree_writer.h"
 
@@ -50,7 +51,8 @@ struct Assembler::State {
   repo::BlobId store_node(repo::BlobKind kind,
                           std::span<const std::byte> plain) {
     const repo::BlobId id = repository.keyring().id_of(kind, plain);
-    if (!repository.index().contains(id) && claimed.claim(id)) {
+    if (!repo::is_decodable(repository.index(), kind, id) &&
+        claimed.claim(id)) {
       pack(encoder.encode(kind, id, plain), node_pack);
     }
     return id;

@@ -148,10 +148,8 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
     });
     for (unsigned i = 0; i < options_.workers; ++i) {
       stages.start([&](std::stop_token stage_stop) {
-        ChunkEncoder encoder(
-            repository_, keys_, options_.levels, cache_.features, claimed_,
-            counts_, progress_,
-            misses_packs_ ? Reuse::only_with_bases : Reuse::what_is_indexed);
+        ChunkEncoder encoder(repository_, keys_, options_.levels,
+                             cache_.features, claimed_, counts_, progress_);
         while (const auto batch = line.take_to_encode(stage_stop)) {
           encoder.encode(*batch);
           line.encoded(batch);

@@ -24,8 +24,7 @@ ChunkEncoder::ChunkEncoder(repo::Repository& repository,
                            repo::SessionKeys& keys,
                            const repo::CompressionLevels& levels,
                            const FeatureTable& table, ClaimedBlobs& claimed,
-                           ChunkCounts& counts, repo::Progress& progress,
-                           Reuse reuse)
+                           ChunkCounts& counts, repo::Progress& progress)
     : keyring_(repository.keyring()),
       index_(repository.index()),
       blobs_(repository.blobs()),
@@ -36,8 +35,8 @@ ChunkEncoder::ChunkEncoder(repo::Repository& repository,
       claimed_(claimed),
       counts_(counts),
       progress_(progress),
-      can_read_content_(repository.keyring().can_read(repo::KeyClass::content)),
-      reuse_(reuse) {}
+      can_read_content_(
+          repository.keyring().can_read(repo::KeyClass::content)) {}
 
 void ChunkEncoder::encode(Batch& batch) {
   for (auto& event : batch.events) {
@@ -53,7 +52,10 @@ void ChunkEncoder::encode(Chunk& chunk) {
       chunk.mac = recogniser_.mac_of(chunk.id.bytes, chunk.plain);
     }
   }
-  if (is_stored(chunk.id) || !claimed_.claim(chunk.id)) return;
+  if (repo::is_decodable(index_, repo::BlobKind::content, chunk.id) ||
+      !claimed_.claim(chunk.id)) {
+    return;
+  }
   ++counts_.chunks_new;
   counts_.bytes_new += chunk.plain.size();
   progress_.bytes_new += chunk.plain.size();
@@ -92,11 +94,6 @@ void ChunkEncoder::encode_new(Chunk& chunk) {
     chunk.descent = std::move(loaded.front().descent);
     chunk.descent.bases.clear();  // it begins the lineage anew
   }
-}
-
-bool ChunkEncoder::is_stored(const repo::BlobId& id) const {
-  if (reuse_ == Reuse::what_is_indexed) return index_.contains(id);
-  return repo::is_decodable(index_, repo::BlobKind::content, id);
 }
 
 std::optional<ChunkEncoder::LoadedBase> ChunkEncoder::load_base(

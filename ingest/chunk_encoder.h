@@ -41,11 +41,6 @@ struct ChunkCounts {
   std::atomic<std::uint64_t> differences = 0;
 };
 
-// Which stored chunks need not be stored again. A difference in a pack that
-// exists is of no use when its base was in one that is gone; to find that out
-// costs a look at every base.
-enum class Reuse { what_is_indexed, only_with_bases };
-
 // Threads        one thread at a time; each worker has its own, and shares what
 //                it borrows.
 class ChunkEncoder {
@@ -53,14 +48,13 @@ class ChunkEncoder {
   ChunkEncoder(repo::Repository& repository, repo::SessionKeys& keys,
                const repo::CompressionLevels& levels, const FeatureTable& table,
                ClaimedBlobs& claimed, ChunkCounts& counts,
-               repo::Progress& progress, Reuse reuse);
+               repo::Progress& progress);
 
   // Fills in what the batch's chunks lack.
   void encode(Batch& batch);
 
  private:
   void encode(Chunk& chunk);
-  [[nodiscard]] bool is_stored(const repo::BlobId& id) const;
   void encode_new(Chunk& chunk);
 
   // The stored chunk on which a new state of that lineage should lean.
@@ -83,7 +77,6 @@ class ChunkEncoder {
   ChunkCounts& counts_;
   repo::Progress& progress_;
   bool can_read_content_;
-  Reuse reuse_;
 };
 
 }  // namespace cairn::ingest

@@ -6,6 +6,8 @@
 
 #include "ingest/backup.h"
 #include "repo/base_chain.h"
+#include "repo/pack_format.h"
+#include "repo/repair.h"
 #include "tests/support/backup_site.h"
 
 namespace cairn::ingest {
@@ -195,6 +197,29 @@ TEST(BackupBases, AreLearnedAnewWhereTheCacheWasLost) {
 
   EXPECT_LT(report.bytes_stored, whole.bytes_stored / 3);
   EXPECT_EQ(read_newest(site).at(kName).content, table.dump());
+}
+
+// However a base went, its difference is of no use: not when the index is made
+// anew from the packs that are left, either.
+TEST(BackupBases, ADifferenceIsNotUsedAgainOnceItsBaseIsGone) {
+  BackupSite site(ChunkSizing::as_by_default);
+  Table table(7);
+  (void)back_up_to(site, "host/db", table.dump());
+  const auto bases = packs_in(site.disk());
+  table.pass_a_day();
+  ASSERT_GT(back_up_to(site, "host/db", table.dump()).differences, 0U);
+  for (const auto& pack : bases) site.disk().remove(repo::pack_name(pack));
+  {
+    auto repository = site.open();
+    (void)repo::repair_index(repository, {}, nullptr);
+  }
+
+  const auto report = back_up_to(site, "host/db", table.dump());
+
+  EXPECT_GT(report.chunks_new, 0U);
+  auto repository = site.open_elsewhere();
+  EXPECT_EQ(read_tree(repository, root_of(site, report)).at(kName).content,
+            table.dump());
 }
 
 TEST(BackupBases, AWriteKeyStoresChunksWholeSinceItCannotReadBases) {
