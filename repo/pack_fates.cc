@@ -151,41 +151,82 @@ class Decision {
   }
 
   // Whatever leans on a pack goes before it. What a pack to repack leans on, or
-  // a ring of packs, has to wait until no index object names them any more.
+  // a ring of packs, has to wait until no index object names them any more; in
+  // the same order, since whoever makes the index anew knows them again.
   void order_removals(PackFates& fates) const {
-    const auto goes = [&](std::size_t pack) {
-      return fates.verdicts[pack].fate == PackFate::remove_last;
-    };
-    std::vector<std::vector<std::size_t>> leans_on(packs().size());
-    std::vector<std::size_t> dependents(packs().size());
-    for (std::size_t i = 0; i < packs().size(); ++i) {
-      // A kept pack leans on nothing that goes: that would be needed.
-      if (is_kept_[i] || !packs()[i].has_differences) continue;
-      auto& bases = leans_on[i];
-      for_each_row(i, [&](RowNumber row) {
-        const auto base = base_of(row);
-        if (!base) return;
-        const std::size_t pack = survey_.pack_of(*base);
-        if (pack != i && goes(pack)) bases.push_back(pack);
-      });
-      std::ranges::sort(bases);
-      // Not std::ranges::unique: clang 14 cannot compile libstdc++'s.
-      bases.erase(std::unique(bases.begin(), bases.end()), bases.end());
-      for (const std::size_t pack : bases) ++dependents[pack];
-    }
-    std::deque<std::size_t> ready;
-    for (std::size_t i = 0; i < packs().size(); ++i) {
-      if (goes(i) && dependents[i] == 0) ready.push_back(i);
-    }
-    for (; !ready.empty(); ready.pop_front()) {
-      const std::size_t pack = ready.front();
+    RemovalOrder order(*this);
+    order.take_free([this](std::size_t pack) { return is_dead(pack); },
+                    fates.removal_order);
+    for (const std::size_t pack : fates.removal_order) {
       fates.verdicts[pack].fate = PackFate::remove_first;
-      fates.removal_order.push_back(pack);
-      for (const std::size_t base : leans_on[pack]) {
-        if (--dependents[base] == 0) ready.push_back(base);
+    }
+    order.take_all(fates.last_order);
+  }
+
+  // Of the packs that go, as far as they were not taken yet.
+  class RemovalOrder {
+   public:
+    explicit RemovalOrder(const Decision& decision)
+        : decision_(decision),
+          leans_on_(decision.packs().size()),
+          dependents_(decision.packs().size()),
+          is_taken_(decision.is_kept_) {
+      for (std::size_t i = 0; i < leans_on_.size(); ++i) {
+        // A kept pack leans on nothing that goes: that would be needed.
+        if (is_taken_[i] || !decision.packs()[i].has_differences) continue;
+        auto& bases = leans_on_[i];
+        decision.for_each_row(i, [&](RowNumber row) {
+          const auto base = decision.base_of(row);
+          if (!base) return;
+          const std::size_t pack = decision.survey_.pack_of(*base);
+          if (pack != i && !is_taken_[pack]) bases.push_back(pack);
+        });
+        std::ranges::sort(bases);
+        // Not std::ranges::unique: clang 14 cannot compile libstdc++'s.
+        bases.erase(std::unique(bases.begin(), bases.end()), bases.end());
+        for (const std::size_t pack : bases) ++dependents_[pack];
       }
     }
-  }
+
+    // Those that may go and on which nothing leans that is still there.
+    template <typename MayGo>
+    void take_free(MayGo may_go, std::vector<std::size_t>& order) {
+      std::deque<std::size_t> ready;
+      const auto see = [&](std::size_t pack) {
+        if (!is_taken_[pack] && dependents_[pack] == 0 && may_go(pack)) {
+          ready.push_back(pack);
+        }
+      };
+      for (std::size_t i = 0; i < is_taken_.size(); ++i) see(i);
+      for (; !ready.empty(); ready.pop_front()) {
+        take(ready.front(), order);
+        for (const std::size_t base : leans_on_[ready.front()]) see(base);
+      }
+    }
+
+    // A ring is cut anywhere.
+    void take_all(std::vector<std::size_t>& order) {
+      const auto anything = [](std::size_t) { return true; };
+      take_free(anything, order);
+      for (std::size_t i = 0; i < is_taken_.size(); ++i) {
+        if (is_taken_[i]) continue;
+        take(i, order);
+        take_free(anything, order);
+      }
+    }
+
+   private:
+    void take(std::size_t pack, std::vector<std::size_t>& order) {
+      is_taken_[pack] = true;
+      order.push_back(pack);
+      for (const std::size_t base : leans_on_[pack]) --dependents_[base];
+    }
+
+    const Decision& decision_;
+    std::vector<std::vector<std::size_t>> leans_on_;
+    std::vector<std::size_t> dependents_;  // that are still there
+    std::vector<bool> is_taken_;
+  };
 
   const PackSurvey& survey_;
   const RowFacts& facts_;

@@ -57,6 +57,8 @@ struct PackFates {
   // Those to remove first, in an order in which nothing that is still there
   // ever leans on what is gone.
   std::vector<std::size_t> removal_order;
+  // The others that go, repacked or not, likewise; but rings have no order.
+  std::vector<std::size_t> last_order;
 };
 
 [[nodiscard]] PackFates decide_fates(const PackSurvey& survey,

@@ -127,15 +127,16 @@ class Prune {
     }
   }
 
-  // No index object names them any more, so that their order does not matter.
+  // No index object names them any more, until one is made anew from the packs
+  // that are there: so none is left behind without what it leans on.
   void remove_old_packs() {
     if (!is_repacked_) return;
-    for (const auto& pack : plan_.packs) {
-      const PackFate fate = pack.verdict.fate;
-      if (fate == PackFate::repack) {
+    for (const std::size_t place : plan_.last_order) {
+      const PlannedPack& pack = plan_.packs[place];
+      if (pack.verdict.fate == PackFate::repack) {
         destructive_step("removing moved packs");
         remove_pack(pack, outcome_.repacked);
-      } else if (fate == PackFate::remove_last) {
+      } else {
         destructive_step("removing packs");
         remove_pack(pack, outcome_.removed);
       }

@@ -320,6 +320,7 @@ void Planner::take(PackFates fates) {
                            packs[i].holds_content, std::move(verdict)});
   }
   plan_.removal_order = std::move(fates.removal_order);
+  plan_.last_order = std::move(fates.last_order);
 }
 
 }  // namespace

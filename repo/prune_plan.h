@@ -47,6 +47,7 @@ struct PackSum {
 struct PrunePlan {
   std::vector<PlannedPack> packs;          // by id
   std::vector<std::size_t> removal_order;  // places of those to remove first
+  std::vector<std::size_t> last_order;     // and of the others that go
   std::vector<PlannedIndex> indexes;
   std::vector<SessionId> slots;  // of forgotten snapshots
   std::vector<MarkId> marks;     // settled, in the order in which they go

@@ -34,13 +34,15 @@ PackId id_of(char pack) {
 struct Fates {
   std::string kept, repacked, first, last;  // letters of packs
   std::string order;                        // of the first ones
+  std::string last_order = {};              // of the others that go
 
   bool operator==(const Fates&) const = default;
 };
 
 void PrintTo(const Fates& fates, std::ostream* out) {
   *out << "kept " << fates.kept << ", repacked " << fates.repacked << ", first "
-       << fates.first << ", last " << fates.last << ", order " << fates.order;
+       << fates.first << ", last " << fates.last << ", order " << fates.order
+       << ", last order " << fates.last_order;
 }
 
 Fates decide(const Packs& packs, const PruneOptions& options,
@@ -101,6 +103,7 @@ Fates decide(const Packs& packs, const PruneOptions& options,
     }
   }
   for (const auto pack : result.removal_order) fates.order += letters[pack];
+  for (const auto pack : result.last_order) fates.last_order += letters[pack];
   return fates;
 }
 
@@ -134,10 +137,12 @@ TEST(PackFates, KeepBasesOfDeadRowsOfKeptPacks) {
 TEST(PackFates, LetBasesGoThatOnlyDeadRowsOfRepackedPacksLeanOn) {
   const Packs packs{{'a', {{"1"}}}, {'b', {{"2", true}, {"3", false, "1"}}}};
 
-  EXPECT_EQ(
-      decide(packs, kNothingWasted),
-      (Fates{
-          .kept = "", .repacked = "b", .first = "", .last = "a", .order = ""}));
+  EXPECT_EQ(decide(packs, kNothingWasted), (Fates{.kept = "",
+                                                  .repacked = "b",
+                                                  .first = "",
+                                                  .last = "a",
+                                                  .order = "",
+                                                  .last_order = "ba"}));
 }
 
 TEST(PackFates, RemoveWhatLeansBeforeWhatItLeansOn) {
@@ -162,7 +167,22 @@ TEST(PackFates, RemoveARingOfPacksLast) {
                                                   .repacked = "",
                                                   .first = "c",
                                                   .last = "ab",
-                                                  .order = "c"}));
+                                                  .order = "c",
+                                                  .last_order = "ab"}));
+}
+
+TEST(PackFates, RemoveRepackedPacksBeforeWhatTheirDeadRowsLeanOn) {
+  const Packs packs{{'a', {{"1", true}, {"2"}}},
+                    {'b', {{"3"}}},
+                    {'c', {{"4", true}, {"5", false, "3"}}},
+                    {'d', {{"6", true}, {"7", false, "5"}, {"8", false, "2"}}}};
+
+  EXPECT_EQ(decide(packs, kNothingWasted), (Fates{.kept = "",
+                                                  .repacked = "acd",
+                                                  .first = "",
+                                                  .last = "b",
+                                                  .order = "",
+                                                  .last_order = "dacb"}));
 }
 
 TEST(PackFates, RepackTheMostWastefulUntilLittleIsWasted) {
@@ -189,10 +209,13 @@ TEST(PackFates, LookAgainWhenKeepingMakesMoreNeeded) {
   const Packs packs{{'a', {{"1"}, {"2"}, {"3"}}},
                     {'b', {{"4", true}, {"5", true}, {"6", false, "1"}}}};
 
-  EXPECT_EQ(
-      decide(packs, {.max_unused = 0, .budget = kRowBytes}),
-      (Fates{
-          .kept = "b", .repacked = "a", .first = "", .last = "", .order = ""}));
+  EXPECT_EQ(decide(packs, {.max_unused = 0, .budget = kRowBytes}),
+            (Fates{.kept = "b",
+                   .repacked = "a",
+                   .first = "",
+                   .last = "",
+                   .order = "",
+                   .last_order = "a"}));
 }
 
 TEST(PackFates, RepackAPackWithRowsThatNobodyCouldRead) {

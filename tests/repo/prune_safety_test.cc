@@ -11,6 +11,7 @@
 #include "repo/forget.h"
 #include "repo/pack_reader.h"
 #include "repo/prune.h"
+#include "repo/repair.h"
 #include "tests/support/for_each_seed.h"
 #include "tests/support/power_cut.h"
 #include "tests/support/test_repository.h"
@@ -184,6 +185,58 @@ TEST(Prune, LeavesNothingThatABackupMustNotReuseWhicheverWriteThePowerCutHits) {
     auto later = test.open();
     expect_no_damage(later);
     EXPECT_EQ(read_all_snapshots(later), expected);
+    if (HasFailure()) return;
+  }
+}
+
+// The index is made anew from whatever packs are left: then they are known
+// again. Each pack has something that moves, and something dead that leans on
+// the pack before.
+TEST(Prune, LeavesNoPackWithoutItsBasesWhicheverWriteThePowerCutHits) {
+  TestRepository test;
+  States kept;
+  {
+    auto repository = test.open();
+    ChunksByPath bases;
+    FilesOptions chained;
+    chained.bases = &bases;
+    Files all;
+    Bytes db = noise(1, 8'000);
+    std::vector<SessionId> dead;
+    for (unsigned i = 0; i < 5; ++i) {
+      const std::string part = "part" + std::to_string(i);
+      all[part] = noise(10 + i, 500);
+      dead.push_back(write_snapshot(repository, {{"db", db}, {part, all[part]}},
+                                    at_hour(i), chained));
+      db = changed(db, 20 + i);
+    }
+    kept[write_snapshot(repository, all, at_hour(10))] = all;
+    for (const auto& id : dead) {
+      (void)forget_snapshot(repository, id, "test", at_hour(500));
+    }
+  }
+  test.let_processes_die();
+  const MemoryStorage before = test.disk();
+  bool finished = false;
+  for (std::size_t writes = 0; !finished; ++writes) {
+    SCOPED_TRACE("power cut after " + std::to_string(writes) + " writes");
+    test.disk() = before;
+    {
+      auto repository =
+          test.open_through(std::make_unique<PowerCut>(test.disk(), writes));
+      try {
+        (void)prune(repository, kNothingWasted, at_hour(1000), {}, {}, nullptr);
+        finished = true;
+      } catch (const IoError&) {
+      }
+    }
+    test.let_processes_die();
+
+    auto repository = test.open();
+    (void)repair_index(repository, {}, nullptr);
+
+    expect_no_damage(repository, CheckLevel::structure);
+    EXPECT_EQ(read_all_snapshots(repository), kept);
     if (HasFailure()) return;
   }
 }
