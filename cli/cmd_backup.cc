@@ -38,11 +38,20 @@ struct Options {
   std::vector<std::string> tags;
   std::optional<std::string> series;
   std::optional<repo::Timestamp> time;
+  repo::CompressionLevels compression;
   std::vector<std::string> excludes;
   std::vector<std::string> exclude_files;
   std::vector<std::string> exclude_if_present;
   bool one_file_system = false;
 };
+
+repo::CompressionLevels levels_of(std::string_view word) {
+  if (word == "fast") return repo::kFastCompression;
+  if (word == "default") return {};
+  if (word == "max") return repo::kMaxCompression;
+  throw UsageError("'" + std::string(word) +
+                   "' is none of fast, default and max");
+}
 
 // What was asked for must be one thing.
 void require_sense(const Options& options) {
@@ -308,7 +317,7 @@ ExitCode run(const Options& options, Context& context) {
       .tags = options.tags,
       .now = context.now(),
       .time = options.time,
-      .levels = {},
+      .levels = options.compression,
       .workers = std::clamp(std::thread::hardware_concurrency(), 1U, 8U)};
   repo::Progress progress;
   ingest::BackupReport report;
@@ -380,6 +389,13 @@ Command backup_command() {
                   }
                 },
                 "the time that the data is of (default: now)");
+            flags.value(
+                "--compression", "fast|default|max",
+                [options](std::string_view text) {
+                  options->compression = levels_of(text);
+                },
+                "how hard to try to make it small; max takes many times as "
+                "long");
             flags.values("--exclude", "G", options->excludes,
                          "leave out what matches, as in .gitignore");
             flags.values("--exclude-file", "FILE", options->exclude_files,

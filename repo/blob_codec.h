@@ -42,11 +42,15 @@ struct EncodedBlob {
   std::vector<std::byte> stored;
 };
 
-// zstd levels for plain blobs and for differences.
+// zstd levels for plain blobs and for differences (docs/decisions/0014).
 struct CompressionLevels {
-  int plain = 3;
+  int plain = 2;
   int difference = 1;
 };
+inline constexpr CompressionLevels kFastCompression{.plain = -1,
+                                                    .difference = -1};
+inline constexpr CompressionLevels kMaxCompression{.plain = 12,
+                                                   .difference = 6};
 
 // Threads        one thread at a time; each worker has its own.
 class BlobEncoder {

@@ -57,6 +57,20 @@ class Bytes(harness.Case):
         self.assertTrue(self.cat("latest:dump") == b"".join(rows))
 
 
+    def test_compression_is_chosen_by_a_word(self):
+        # Of one kind, and nothing of one is in another.
+        stored = {}
+        for seed, word in enumerate(("fast", "default", "max")):
+            report = self.backup("--stdin", "--as", word,
+                                 "--compression", word,
+                                 stdin=prose(60000, seed))
+            stored[word] = report["stored_bytes"]
+        self.assertLess(stored["max"], stored["default"])
+        self.assertLess(stored["default"], stored["fast"])
+        self.cairn("backup", "--stdin", "--as", "x", "--compression", "best",
+                   stdin=b"x", code=USAGE)
+
+
 class Names(harness.Case):
     """How a state of a stream is named, and found again."""
 
