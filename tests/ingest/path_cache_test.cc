@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <filesystem>
 #include <random>
 #include <string>
 #include <string_view>
@@ -19,7 +18,6 @@
 namespace cairn::ingest {
 namespace {
 
-namespace fs = std::filesystem;
 using repo::IndexStore;
 using testing_support::for_each_seed;
 using testing_support::TempFolder;
@@ -72,6 +70,14 @@ PathState state_of(std::uint64_t seed) {
 
 class PathCaches : public ::testing::Test {
  protected:
+  void flush(PathCache& one) {
+    EXPECT_EQ(
+        store.write(kPatience,
+                    [&](IndexStore::Writer& writer) { one.flush(writer); }),
+        IndexStore::Written::yes);
+  }
+  void flush() { flush(cache); }
+
   // Every value as it lies in the store becomes another.
   template <typename Change>
   void change_values(Change change) {
@@ -102,7 +108,7 @@ TEST_F(PathCaches, GiveBackEveryFieldOfAState) {
     cache.remember("path " + std::to_string(states.size()), states.back());
   });
 
-  cache.flush();
+  flush();
 
   for (std::size_t i = 0; i < states.size(); ++i) {
     EXPECT_EQ(cache.find("path " + std::to_string(i + 1)), states[i]) << i;
@@ -111,7 +117,7 @@ TEST_F(PathCaches, GiveBackEveryFieldOfAState) {
 
 TEST_F(PathCaches, KnowOnlyThePathsTheyWereTold) {
   cache.remember("a/b", state_of(1));
-  cache.flush();
+  flush();
 
   EXPECT_TRUE(cache.find("a/b"));
   for (const char* path : {"", "a", "a/", "a/b/", "/a/b", "A/B"}) {
@@ -125,8 +131,8 @@ TEST_F(PathCaches, KnowThePathsOfTheirSeriesOnly) {
   cache.remember("ab", state_of(1));
   other.remember("of other", state_of(2));
 
-  cache.flush();
-  other.flush();
+  flush();
+  flush(other);
 
   EXPECT_FALSE(other.find("ab"));
   EXPECT_FALSE(cache.find("of other"));
@@ -136,11 +142,11 @@ TEST_F(PathCaches, KnowThePathsOfTheirSeriesOnly) {
 
 TEST_F(PathCaches, KnowTheStateThatWasToldLast) {
   cache.remember("path", state_of(1));
-  cache.flush();
+  flush();
   cache.remember("path", state_of(2));
   cache.remember("path", state_of(3));
 
-  cache.flush();
+  flush();
 
   EXPECT_EQ(cache.find("path"), state_of(3));
 }
@@ -150,29 +156,10 @@ TEST_F(PathCaches, KeepWhatTheyAreToldInMemoryUntilTheyFlush) {
   EXPECT_GT(cache.pending_bytes(), 0u);
   EXPECT_FALSE(cache.find("path"));
 
-  cache.flush();
+  flush();
 
   EXPECT_EQ(cache.pending_bytes(), 0u);
   EXPECT_TRUE(cache.find("path"));
-}
-
-TEST_F(PathCaches, FlushByThemselvesBeforeTheyHoldMuch) {
-  constexpr std::size_t kFewMiB = std::size_t{9} << 20;
-  PathState large = state_of(1);
-  large.rows.assign(1000, {repo::BlobKind::content, {}, 1});
-  std::size_t most = 0;
-  int remembered = 0;
-
-  while (cache.pending_bytes() >= most && remembered < 10'000) {
-    most = cache.pending_bytes();
-    cache.remember("path " + std::to_string(remembered++), large);
-  }
-
-  EXPECT_GT(most, std::size_t{1} << 20);  // seldom: each costs milliseconds
-  EXPECT_LT(most, kFewMiB);
-  EXPECT_EQ(cache.pending_bytes(), 0u);
-  EXPECT_EQ(cache.find("path 0"), large);
-  EXPECT_EQ(cache.find("path " + std::to_string(remembered - 1)), large);
 }
 
 TEST_F(PathCaches, CountWhatSmallStatesTakeToo) {
@@ -191,7 +178,7 @@ TEST_F(PathCaches, ForgetAStateThatIsCutOff) {
   std::size_t size = 1;
   for (std::size_t left = 0; left < size; left += 1 + size / 20) {
     cache.remember("path", state);
-    cache.flush();
+    flush();
 
     change_values([&](std::string value) {
       size = value.size();
@@ -204,7 +191,7 @@ TEST_F(PathCaches, ForgetAStateThatIsCutOff) {
 
 TEST_F(PathCaches, ForgetAStateThatHasMoreBehindIt) {
   cache.remember("path", state_of(1));
-  cache.flush();
+  flush();
 
   change_values([](const std::string& value) { return value + '\0'; });
 
@@ -215,7 +202,7 @@ TEST_F(PathCaches, ForgetAStateThatHasMoreBehindIt) {
 TEST_F(PathCaches, SurviveAnyOtherValue) {
   for_each_seed(30, [&](auto& random) {
     cache.remember("path", random_state(random));
-    cache.flush();
+    flush();
     change_values([&](std::string value) {
       value[random() % value.size()] = static_cast<char>(random());
       return value;
@@ -227,35 +214,18 @@ TEST_F(PathCaches, SurviveAnyOtherValue) {
 
 TEST_F(PathCaches, KnowAPathAgainAfterItsDamage) {
   cache.remember("path", state_of(1));
-  cache.flush();
+  flush();
   change_values([](const std::string&) { return "damage"; });
 
   cache.remember("path", state_of(2));
-  cache.flush();
+  flush();
 
   EXPECT_EQ(cache.find("path"), state_of(2));
 }
 
-TEST_F(PathCaches, GoOnWithoutAStoreThatCannotBeWritten) {
-  cache.remember("before", state_of(1));
-  cache.flush();
-  fs::rename(folder / "cache", folder / "away");
-
-  cache.remember("lost", state_of(2));
-  cache.flush();
-  EXPECT_EQ(cache.pending_bytes(), 0u);
-
-  fs::rename(folder / "away", folder / "cache");
-  cache.remember("after", state_of(3));
-  cache.flush();
-  EXPECT_TRUE(cache.find("before"));
-  EXPECT_FALSE(cache.find("lost"));
-  EXPECT_TRUE(cache.find("after"));
-}
-
 TEST_F(PathCaches, CanBeAskedWhileTheyFlush) {
   cache.remember("there", state_of(1));
-  cache.flush();
+  flush();
   std::atomic<bool> is_done = false;
   std::atomic<std::uint64_t> missed = 0;
   std::vector<std::jthread> readers;
@@ -267,7 +237,7 @@ TEST_F(PathCaches, CanBeAskedWhileTheyFlush) {
 
   for (std::uint64_t i = 0; i < 8; ++i) {
     cache.remember("path " + std::to_string(i), state_of(i));
-    cache.flush();
+    flush();
   }
   is_done = true;
   readers.clear();
