@@ -100,8 +100,9 @@ class Decision {
   bool keep_more() {
     struct Candidate {
       std::size_t pack;
-      bool is_wanted;  // repacked whatever it wastes
-      double waste;    // share of it
+      bool is_unsound;   // repacked whatever it costs
+      bool is_to_merge;  // repacked whatever it wastes
+      double waste;      // share of it
     };
     std::vector<Candidate> candidates;
     double used = 0;
@@ -111,22 +112,22 @@ class Decision {
       used += static_cast<double>(needed_bytes_[i]);
       unused += static_cast<double>(unused_bytes(i));
       if (is_kept_[i]) continue;
-      candidates.push_back({i, facts_.has_unsound[i] || is_to_merge_[i],
+      candidates.push_back({i, facts_.has_unsound[i], is_to_merge_[i],
                             static_cast<double>(unused_bytes(i)) /
                                 static_cast<double>(packs()[i].blob_bytes)});
     }
     std::ranges::stable_sort(candidates, [](const auto& a, const auto& b) {
-      return std::tuple(a.is_wanted, a.waste) >
-             std::tuple(b.is_wanted, b.waste);
+      return std::tuple(a.is_unsound, a.is_to_merge, a.waste) >
+             std::tuple(b.is_unsound, b.is_to_merge, b.waste);
     });
     const double allowed = options_.max_unused * used;
     std::uint64_t budget =
         options_.budget.value_or(std::numeric_limits<std::uint64_t>::max());
     std::vector<std::size_t> kept;
-    for (const auto& [pack, is_wanted, waste] : candidates) {
-      const bool is_worth_it = is_wanted || (waste > 0 && unused > allowed);
-      if (is_worth_it && needed_bytes_[pack] <= budget) {
-        budget -= needed_bytes_[pack];
+    for (const auto& [pack, is_unsound, is_to_merge, waste] : candidates) {
+      const bool is_worth_it = is_to_merge || (waste > 0 && unused > allowed);
+      if (is_unsound || (is_worth_it && needed_bytes_[pack] <= budget)) {
+        budget -= std::min(budget, needed_bytes_[pack]);
         unused -= static_cast<double>(unused_bytes(pack));
       } else {
         kept.push_back(pack);

@@ -23,7 +23,8 @@ namespace cairn::repo {
 struct PruneOptions {
   // How much may stay wasted, as a share of what is used. 0: nothing.
   double max_unused = 0.10;
-  // Bytes of blobs to write anew at most; nothing: no limit.
+  // Bytes of blobs to write anew at most; nothing: no limit. Packs with rows
+  // whose bases are missing are written anew beyond it.
   std::optional<std::uint64_t> budget;
   // Sessions that began so long ago are fenced unless they are certainly alive;
   // nothing: none.

@@ -224,6 +224,20 @@ TEST(PackFates, RepackAPackWithRowsThatNobodyCouldRead) {
   EXPECT_EQ(decide(packs, kAnyWaste, "a").repacked, "a");
 }
 
+TEST(PackFates, RepackAPackWithRowsThatNobodyCouldReadBeyondTheBudget) {
+  const Packs packs{{'a', {{"1", true}, {"2"}}}, {'b', {{"3", true}, {"4"}}}};
+
+  EXPECT_EQ(decide(packs, {.max_unused = 0, .budget = 0}, "a"),
+            (Fates{.kept = "b",
+                   .repacked = "a",
+                   .first = "",
+                   .last = "",
+                   .order = "",
+                   .last_order = "a"}));
+  EXPECT_EQ(decide(packs, {.max_unused = 0, .budget = kRowBytes}, "a").repacked,
+            "a");
+}
+
 TEST(PackFates, MergeSmallPacksOnceTheyAreMany) {
   Packs packs;
   for (char letter = 'a'; letter < 'a' + 15; ++letter) {
