@@ -23,6 +23,13 @@ ExitCode run(Context& context) {
     repair = repo::repair_index(repository, interrupt.token(), &progress);
   }
   for (const auto& damage : repair.damage) context.output.warning(damage);
+  if (repair.rows_without_base > 0) {
+    context.output.warning(
+        count_text(repair.rows_without_base) +
+        " differences lack the base they lean on and cannot be read; `cairn "
+        "check` says which snapshots need them, `cairn prune` removes those "
+        "that none needs");
+  }
   if (context.output.is_json()) {
     Json damage = Json::array();
     for (const auto& text : repair.damage) damage.add(text);
@@ -33,6 +40,7 @@ ExitCode run(Context& context) {
             .set("indexes_written", repair.indexes_written)
             .set("indexes_removed", repair.indexes_removed)
             .set("packs_from_old_index", repair.packs_from_old_index)
+            .set("rows_without_base", repair.rows_without_base)
             .set("damage", std::move(damage)));
   } else {
     context.output.note("indexed " + count_text(repair.packs) + " packs with " +

@@ -29,6 +29,12 @@ std::vector<BlobCopy> chain_of(const BlobIndex& index, BlobKind kind,
   return chain;
 }
 
+bool has_its_bases(const BlobIndex& index, const BlobRow& row) {
+  std::vector<BlobCopy> chain;
+  return !row.base ||
+         append_chain(index, row.kind, *row.base, row.depth, chain);
+}
+
 bool is_decodable(const BlobIndex& index, BlobKind kind, const BlobId& id) {
   return !chain_of(index, kind, id).empty();
 }

@@ -20,6 +20,9 @@ namespace cairn::repo {
 [[nodiscard]] std::vector<BlobCopy> chain_of(const BlobIndex& index,
                                              BlobKind kind, const BlobId& id);
 
+// True if the row is no difference, or if such a chain begins below it.
+[[nodiscard]] bool has_its_bases(const BlobIndex& index, const BlobRow& row);
+
 // True if there is such a chain.
 [[nodiscard]] bool is_decodable(const BlobIndex& index, BlobKind kind,
                                 const BlobId& id);

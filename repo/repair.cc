@@ -1,10 +1,12 @@
 #include "repo/repair.h"
 
+#include <algorithm>
 #include <chrono>
 #include <set>
 #include <utility>
 
 #include "crypto/random.h"
+#include "repo/base_chain.h"
 #include "repo/error.h"
 #include "repo/index_batch.h"
 #include "repo/pack_reader.h"
@@ -41,6 +43,7 @@ class Repair {
       throw LockedError("index cache: another process is writing to it");
     }
     repository_.index().refresh(storage_, repository_.keyring());
+    look_for_bases();
     return std::move(repair_);
   }
 
@@ -51,7 +54,12 @@ class Repair {
     for (const auto& pack : packs) {
       if (stop_.stop_requested()) throw Cancelled("repair: interrupted");
       try {
-        add(read_pack_directory(storage_, repository_.keyring(), pack.id).pack);
+        auto indexed =
+            read_pack_directory(storage_, repository_.keyring(), pack.id).pack;
+        if (std::ranges::any_of(indexed.directory.rows, has_base)) {
+          with_differences_.push_back(pack.id);
+        }
+        add(std::move(indexed));
       } catch (const NotFound&) {
         continue;  // a prune removed it since it was listed
       } catch (const CorruptionError& e) {
@@ -85,6 +93,26 @@ class Repair {
     superseded_.push_back(old);
   }
 
+  static bool has_base(const BlobRow& row) { return row.base.has_value(); }
+
+  // Once all packs are indexed.
+  void look_for_bases() {
+    for (const auto& id : with_differences_) {
+      if (stop_.stop_requested()) throw Cancelled("repair: interrupted");
+      try {
+        const auto pack =
+            read_pack_directory(storage_, repository_.keyring(), id).pack;
+        for (const auto& row : pack.directory.rows) {
+          if (!has_its_bases(repository_.index(), row)) {
+            ++repair_.rows_without_base;
+          }
+        }
+      } catch (const NotFound&) {
+        continue;  // a prune removed it meanwhile
+      }
+    }
+  }
+
   void add(IndexedPack pack) {
     ++repair_.packs;
     repair_.rows += pack.directory.rows.size();
@@ -97,6 +125,7 @@ class Repair {
   Progress* progress_;
   IndexBatch batch_;
   std::set<PackId> unreadable_;
+  std::vector<PackId> with_differences_;
   std::vector<IndexId> superseded_;
   IndexRepair repair_;
 };

@@ -20,6 +20,9 @@ struct IndexRepair {
   // index object knew what lies in one, the new ones know it too.
   std::vector<std::string> damage;
   std::uint64_t packs_from_old_index = 0;
+  // Of packs that can be read: differences whose bases are missing. They are
+  // named like the others, so that the index says what the packs say.
+  std::uint64_t rows_without_base = 0;
 };
 
 // Writes index objects from the directories of all packs, removes the old ones

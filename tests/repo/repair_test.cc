@@ -20,8 +20,10 @@ namespace {
 
 using testing_support::at_hour;
 using testing_support::Bytes;
+using testing_support::ChunksByPath;
 using testing_support::CutFalls;
 using testing_support::Files;
+using testing_support::FilesOptions;
 using testing_support::MemoryStorage;
 using testing_support::PowerCut;
 using testing_support::random_bytes;
@@ -142,6 +144,28 @@ TEST(RepairIndex, KeepsWhatAnOldIndexKnowsOfAPackWithADamagedDirectory) {
   two.test.forget_cache();
   auto later = two.test.open();
   EXPECT_EQ(read_all_snapshots(later), two.states);
+}
+
+TEST(RepairIndex, CountsWhatLeansOnBasesThatAreGone) {
+  TestRepository test;
+  auto repository = test.open();
+  ChunksByPath bases;
+  FilesOptions chained;
+  chained.bases = &bases;
+  Files files{{"db", noise(1, 12'000)}};
+  (void)write_snapshot(repository, files, at_hour(1), chained);
+  const auto base_packs = list_packs(test.disk());
+  for (std::size_t i = 0; i < 12'000; i += 4096) {
+    files["db"][i] ^= std::byte{1};  // in every chunk
+  }
+  (void)write_snapshot(repository, files, at_hour(2), chained);
+  ASSERT_EQ(repair_index(repository, {}, nullptr).rows_without_base, 0U);
+  for (const auto& pack : base_packs) test.disk().remove(pack_name(pack.id));
+
+  const auto repair = repair_index(repository, {}, nullptr);
+
+  EXPECT_EQ(repair.rows_without_base, 3U);
+  EXPECT_TRUE(repair.damage.empty());
 }
 
 TEST(RepairIndex, LosesNothingWhicheverWriteThePowerCutHits) {
