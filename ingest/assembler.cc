@@ -5,18 +5,18 @@
 #include <variant>
 
 #include "ingest/known_stream.h"
-#include "repo/base_chain.h"
 #include "repo/pack_writer.h"
 #include "repo/tree_writer.h"
 
 namespace cairn::ingest {
 
 struct Assembler::State {
-  State(repo::Repository& repository_, repo::SessionKeys& keys_,
-        const BackupOptions& options_, const repo::SessionId& session_,
-        ClaimedBlobs& claimed_, HostCache& cache_, PackPublisher& publisher_,
-        std::stop_token stop_)
+  State(repo::Repository& repository_, const repo::ReusableBlobs& reusable_,
+        repo::SessionKeys& keys_, const BackupOptions& options_,
+        const repo::SessionId& session_, ClaimedBlobs& claimed_,
+        HostCache& cache_, PackPublisher& publisher_, std::stop_token stop_)
       : repository(repository_),
+        reusable(reusable_),
         keys(keys_),
         options(options_),
         session(session_),
@@ -31,6 +31,7 @@ struct Assembler::State {
         tree(store) {}
 
   repo::Repository& repository;
+  const repo::ReusableBlobs& reusable;
   repo::SessionKeys& keys;
   const BackupOptions& options;
   const repo::SessionId& session;
@@ -51,8 +52,7 @@ struct Assembler::State {
   repo::BlobId store_node(repo::BlobKind kind,
                           std::span<const std::byte> plain) {
     const repo::BlobId id = repository.keyring().id_of(kind, plain);
-    if (!repo::is_decodable(repository.index(), kind, id) &&
-        claimed.claim(id)) {
+    if (!reusable.contains(kind, id) && claimed.claim(id)) {
       pack(encoder.encode(kind, id, plain), node_pack);
     }
     return id;
@@ -117,6 +117,7 @@ struct Assembler::State {
     cache.paths.remember(event.path, {.snapshot = session,
                                       .older_snapshot = {},
                                       .settled_state = event.settled_state,
+                                      .era = reusable.era(),
                                       .profile = event.entry.profile,
                                       .holes = event.entry.holes,
                                       .rows = rows});
@@ -128,13 +129,14 @@ struct Assembler::State {
   }
 };
 
-Assembler::Assembler(repo::Repository& repository, repo::SessionKeys& keys,
-                     const BackupOptions& options,
+Assembler::Assembler(repo::Repository& repository,
+                     const repo::ReusableBlobs& reusable,
+                     repo::SessionKeys& keys, const BackupOptions& options,
                      const repo::SessionId& session, ClaimedBlobs& claimed,
                      HostCache& cache, PackPublisher& publisher,
                      std::stop_token stop)
-    : state_(std::make_unique<State>(repository, keys, options, session,
-                                     claimed, cache, publisher,
+    : state_(std::make_unique<State>(repository, reusable, keys, options,
+                                     session, claimed, cache, publisher,
                                      std::move(stop))) {}
 
 Assembler::~Assembler() = default;

@@ -13,6 +13,7 @@
 #include "ingest/pack_publisher.h"
 #include "repo/node.h"
 #include "repo/repository.h"
+#include "repo/reusable_blobs.h"
 #include "repo/session_keys.h"
 
 namespace cairn::ingest {
@@ -21,10 +22,10 @@ namespace cairn::ingest {
 class Assembler {
  public:
   // Borrows everything.
-  Assembler(repo::Repository& repository, repo::SessionKeys& keys,
-            const BackupOptions& options, const repo::SessionId& session,
-            ClaimedBlobs& claimed, HostCache& cache, PackPublisher& publisher,
-            std::stop_token stop);
+  Assembler(repo::Repository& repository, const repo::ReusableBlobs& reusable,
+            repo::SessionKeys& keys, const BackupOptions& options,
+            const repo::SessionId& session, ClaimedBlobs& claimed,
+            HostCache& cache, PackPublisher& publisher, std::stop_token stop);
   ~Assembler();
 
   void add(Batch& batch);

@@ -16,6 +16,7 @@
 #include "repo/cbor.h"
 #include "repo/error.h"
 #include "repo/pack_reader.h"
+#include "repo/reusable_blobs.h"
 #include "repo/session.h"
 #include "repo/session_keys.h"
 
@@ -81,7 +82,7 @@ class Run {
       existing.push_back(pack.id);
     }
     repository.index().restrict_to(existing);
-    misses_packs_ = repository.index().misses_packs();
+    reusable_.emplace(repository.index());
     if (history_.previous != nullptr) {
       progress_.bytes_total = history_.previous->header.logical_bytes;
     }
@@ -113,7 +114,7 @@ class Run {
   ClaimedBlobs claimed_;
   ChunkCounts counts_;
   PackPublisher publisher_;
-  bool misses_packs_ = false;
+  std::optional<repo::ReusableBlobs> reusable_;
   BackupReport report_;
   std::uint64_t entries_ = 0;
 };
@@ -121,7 +122,7 @@ class Run {
 repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
   const ReusableRows reusable{
       [this](const repo::SessionId& id) { return history_.valid.contains(id); },
-      misses_packs_};
+      *reusable_};
   const std::size_t max_chunk = std::max<std::size_t>(
       repository_.config().cdc_max, repository_.config().page_chunk);
   if (history_.previous != nullptr && !cache_.features.is_there() &&
@@ -148,7 +149,7 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
     });
     for (unsigned i = 0; i < options_.workers; ++i) {
       stages.start([&](std::stop_token stage_stop) {
-        ChunkEncoder encoder(repository_, keys_, options_.levels,
+        ChunkEncoder encoder(repository_, *reusable_, keys_, options_.levels,
                              cache_.features, claimed_, counts_, progress_);
         while (const auto batch = line.take_to_encode(stage_stop)) {
           encoder.encode(*batch);
@@ -157,8 +158,8 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
       });
     }
     stages.start([&](std::stop_token stage_stop) {
-      Assembler assembler(repository_, keys_, options_, session_, claimed_,
-                          cache_, publisher_, stage_stop);
+      Assembler assembler(repository_, *reusable_, keys_, options_, session_,
+                          claimed_, cache_, publisher_, stage_stop);
       while (auto batch = line.take_to_assemble(stage_stop)) {
         assembler.add(*batch);
         line.release(std::move(batch));

@@ -21,12 +21,13 @@ void ClaimedBlobs::now_indexed(const repo::IndexedPack& pack) {
 }
 
 ChunkEncoder::ChunkEncoder(repo::Repository& repository,
+                           const repo::ReusableBlobs& reusable,
                            repo::SessionKeys& keys,
                            const repo::CompressionLevels& levels,
                            const FeatureTable& table, ClaimedBlobs& claimed,
                            ChunkCounts& counts, repo::Progress& progress)
     : keyring_(repository.keyring()),
-      index_(repository.index()),
+      reusable_(reusable),
       blobs_(repository.blobs()),
       encoder_(repository.keyring(), keys, levels),
       recogniser_(known_stream_key(repository.keyring())),
@@ -52,7 +53,7 @@ void ChunkEncoder::encode(Chunk& chunk) {
       chunk.mac = recogniser_.mac_of(chunk.id.bytes, chunk.plain);
     }
   }
-  if (repo::is_decodable(index_, repo::BlobKind::content, chunk.id) ||
+  if (reusable_.contains(repo::BlobKind::content, chunk.id) ||
       !claimed_.claim(chunk.id)) {
     return;
   }
@@ -102,7 +103,7 @@ std::optional<ChunkEncoder::LoadedBase> ChunkEncoder::load_base(
     auto descent = table_.descent_from(lineage);
     if (!descent) return std::nullopt;
     const repo::BlobId& id = descent->bases.front().id;
-    const auto chain = repo::chain_of(index_, repo::BlobKind::content, id);
+    const auto chain = reusable_.chain_of(repo::BlobKind::content, id);
     if (chain.empty() || chain.front().row.depth >= repo::kMaxDepth) {
       return std::nullopt;
     }

@@ -12,10 +12,10 @@
 #include "ingest/batch.h"
 #include "ingest/feature_table.h"
 #include "repo/blob_codec.h"
-#include "repo/blob_index.h"
 #include "repo/blob_reader.h"
 #include "repo/progress.h"
 #include "repo/repository.h"
+#include "repo/reusable_blobs.h"
 
 namespace cairn::ingest {
 
@@ -45,7 +45,8 @@ struct ChunkCounts {
 //                it borrows.
 class ChunkEncoder {
  public:
-  ChunkEncoder(repo::Repository& repository, repo::SessionKeys& keys,
+  ChunkEncoder(repo::Repository& repository,
+               const repo::ReusableBlobs& reusable, repo::SessionKeys& keys,
                const repo::CompressionLevels& levels, const FeatureTable& table,
                ClaimedBlobs& claimed, ChunkCounts& counts,
                repo::Progress& progress);
@@ -67,7 +68,7 @@ class ChunkEncoder {
                                                     std::size_t plain_size);
 
   const repo::Keyring& keyring_;
-  const repo::BlobIndex& index_;
+  const repo::ReusableBlobs& reusable_;
   repo::BlobReader blobs_;
   repo::BlobEncoder encoder_;
   crypto::Recogniser recogniser_;

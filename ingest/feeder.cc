@@ -12,11 +12,10 @@
 #include "ingest/cutter_key.h"
 #include "ingest/known_stream.h"
 #include "ingest/page_files.h"
-#include "repo/base_chain.h"
 #include "repo/cbor.h"
 #include "repo/error.h"
 #include "repo/node.h"
-#include "repo/tree_reader.h"
+#include "repo/reachability.h"
 
 namespace cairn::ingest {
 namespace {
@@ -78,8 +77,7 @@ struct Feeder::State {
             {repository.config().cdc_min, repository.config().cdc_normal,
              repository.config().cdc_max}),
         page(repository.config().page_chunk),
-        blobs(repository.blobs()),
-        tree(blobs) {}
+        nodes(repository.blobs()) {}
 
   repo::Repository& repository;
   const ReusableRows& reusable;
@@ -91,8 +89,7 @@ struct Feeder::State {
   std::stop_token stop;
   chunker::ContentDefinedCutter cdc;
   chunker::PageCutter page;
-  repo::BlobReader blobs;
-  repo::TreeReader tree;
+  repo::BlobReader nodes;
 
   std::shared_ptr<Batch> batch;
   std::size_t cut_end = 0;  // of the batch's buffer, what events cover
@@ -201,22 +198,30 @@ struct Feeder::State {
   // collection keeps what lies below them, and nothing of it was lost.
   [[nodiscard]] bool is_usable(const PathState& state) {
     if (!is_valid(state)) return false;
-    if (reusable.misses_packs) return is_readable(state.rows);
+    const auto below = reusable.blobs.has_lost_nothing_since(state.era)
+                           ? repo::Enter::no
+                           : repo::Enter::yes;
     return std::ranges::all_of(state.rows, [&](const repo::Link& row) {
-      return repository.index().contains(row.id);
+      return is_stored(row, below);
     });
   }
 
-  // Whether every chunk is there as far as the index can tell.
-  [[nodiscard]] bool is_readable(const std::vector<repo::Link>& rows) {
+  // Whether the row is, and everything below it if that is asked.
+  [[nodiscard]] bool is_stored(const repo::Link& row, repo::Enter below) {
     bool is_whole = true;
+    const repo::GraphVisitor visitor{
+        [&](const repo::Link& link) {
+          is_whole = is_whole && reusable.blobs.contains(link.kind, link.id);
+          return is_whole ? below : repo::Enter::no;
+        },
+        [&](const repo::Link& list) {
+          return repo::decode_links(*nodes.read(list.kind, list.id),
+                                    "list " + list.id.brief());
+        }};
     try {
-      tree.for_each_chunk(rows, [&](const repo::Link& chunk) {
-        is_whole = repo::is_decodable(repository.index(), chunk.kind, chunk.id);
-        return is_whole ? repo::Visit::go_on : repo::Visit::stop;
-      });
+      walk_graph(row, visitor);
     } catch (const repo::Error&) {
-      return false;  // a list is gone
+      return false;  // a list cannot be read
     }
     return is_whole;
   }
@@ -301,6 +306,7 @@ class Feeder::Visitor : public FileVisitor {
       known.older_snapshot = known.snapshot;
     }
     known.snapshot = state_.session;
+    known.era = state_.reusable.blobs.era();
     whole.state = std::move(known);
     state_.push(std::move(whole));
   }

@@ -17,16 +17,15 @@
 #include "ingest/path_cache.h"
 #include "repo/progress.h"
 #include "repo/repository.h"
+#include "repo/reusable_blobs.h"
 
 namespace cairn::ingest {
 
-// Which rows of earlier runs may be used again.
+// Which rows of earlier runs may be used again: those of valid snapshots, of
+// which collection keeps everything, as far as nothing was lost.
 struct ReusableRows {
-  // Those of snapshots that are valid, of which this is to say which.
   std::function<bool(const repo::SessionId&)> is_valid;
-  // Packs that the index names are gone, so that even a valid snapshot may lack
-  // blobs.
-  bool misses_packs = false;
+  const repo::ReusableBlobs& blobs;
 };
 
 // Threads        one thread.

@@ -29,6 +29,11 @@ std::string encode(const PathState& state) {
   } else {
     out.null();
   }
+  if (state.era) {
+    out.uint(*state.era);
+  } else {
+    out.null();
+  }
   out.uint(static_cast<std::uint64_t>(state.profile));
   out.array(state.holes.size());
   for (const auto& hole : state.holes) out.uint(hole.offset).uint(hole.size);
@@ -55,6 +60,7 @@ PathState decode(std::string_view value) {
     file.inode = in.uint();
     state.settled_state = file;
   }
+  if (!in.skip_null()) state.era = in.uint();
   state.profile = static_cast<repo::Profile>(
       in.uint(static_cast<std::uint64_t>(repo::Profile::page)));
   for (auto n = in.array(value.size()); n > 0; --n) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ingest/file_source.h"
+#include "repo/blob_index.h"
 #include "repo/entry.h"
 #include "repo/ids.h"
 #include "repo/index_store.h"
@@ -28,6 +29,9 @@ struct PathState {
   // Nothing: the file could have changed unseen (see is_settled), or is a
   // stream; its rows serve as bases, but it has to be read.
   std::optional<FileState> settled_state;
+  // When everything below the rows was last seen to be there. Nothing: it has
+  // to be looked at.
+  std::optional<repo::BlobIndex::Era> era;
   repo::Profile profile = repo::Profile::cdc;
   std::vector<repo::Extent> holes;
   std::vector<repo::Link> rows;

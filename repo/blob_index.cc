@@ -10,9 +10,11 @@
 #include <shared_mutex>
 #include <unordered_map>
 
+#include "crypto/random.h"
 #include "repo/cbor.h"
 #include "repo/error.h"
 #include "repo/pack_format.h"
+#include "repo/wire.h"
 
 namespace cairn::repo {
 namespace {
@@ -23,11 +25,13 @@ namespace {
 //   P <pack id>                    its number
 //   i <index id>                   the numbers of its packs
 //   n                              the next number
+//   e                              the era
 constexpr char kBlob = 'b';
 constexpr char kPack = 'p';
 constexpr char kPackNumber = 'P';
 constexpr char kIndex = 'i';
 constexpr std::string_view kNextNumber = "n";
+constexpr std::string_view kEra = "e";
 constexpr std::size_t kIdPrefixBytes = 16;
 constexpr std::chrono::minutes kPatience{2};
 
@@ -146,6 +150,13 @@ std::string encode_numbers(const std::vector<std::uint32_t>& numbers) {
   return std::string(as_text(out.view()));
 }
 
+void begin_era(IndexStore::Writer& writer) {
+  const auto bytes = crypto::random_array<sizeof(BlobIndex::Era)>();
+  CborWriter out;
+  out.uint(wire::get_u64(bytes));
+  writer.put(kEra, as_text(out.view()));
+}
+
 // Adds index objects to the store, one after another.
 class Importer {
  public:
@@ -220,6 +231,8 @@ void drop_vanished(IndexStore::Writer& writer,
                     }
                     return IndexStore::Next::go_on;
                   });
+  // First: who sees a pack gone must not see the era go on.
+  if (!unnamed.empty() || !writer.get(kEra)) begin_era(writer);
   for (const auto& [key, id] : unnamed) {
     // Rows that name this pack stay behind and are passed over: a number is
     // never given twice.
@@ -265,6 +278,7 @@ struct BlobIndex::State {
   mutable std::shared_mutex mutex;  // guards everything below
   std::unordered_map<std::uint32_t, Pack> packs;
   std::optional<std::vector<PackId>> existing;
+  std::optional<Era> era;
   std::uint32_t next_own_number = kFirstOwnNumber;
   std::unordered_multimap<std::uint64_t, BlobCopy> own;  // by id prefix
 
@@ -276,6 +290,9 @@ struct BlobIndex::State {
                      packs[number_in(key)] = {decode_pack(value)};
                      return IndexStore::Next::go_on;
                    });
+    if (const auto value = store.get(kEra)) {
+      era = CborReader(as_bytes(*value), "index cache").uint();
+    }
     mark_existing();
   }
 
@@ -355,6 +372,11 @@ void BlobIndex::restrict_to(std::span<const PackId> existing) {
   std::unique_lock lock(state_->mutex);
   state_->existing.emplace(existing.begin(), existing.end());
   state_->mark_existing();
+}
+
+std::optional<BlobIndex::Era> BlobIndex::era() const {
+  std::shared_lock lock(state_->mutex);
+  return state_->era;
 }
 
 bool BlobIndex::misses_packs() const {

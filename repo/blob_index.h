@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -59,6 +60,13 @@ class BlobIndex {
   // From now on, packs not in `existing` count as absent: what lies in them has
   // to be stored anew. Sorted.
   void restrict_to(std::span<const PackId> existing);
+
+  // A number that is another one once a pack that was known is known no more: a
+  // prune removed it, or it was lost and the index made anew without it. What
+  // was found whole in an era is whole while that era lasts and no pack is
+  // missed. Nothing: no index object was there yet.
+  using Era = std::uint64_t;
+  [[nodiscard]] std::optional<Era> era() const;
 
   // True if some pack counts as absent.
   [[nodiscard]] bool misses_packs() const;

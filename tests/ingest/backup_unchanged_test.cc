@@ -11,8 +11,11 @@
 #include "repo/index_object.h"
 #include "repo/mark.h"
 #include "repo/pack_format.h"
+#include "repo/prune.h"
+#include "repo/repair.h"
 #include "tests/support/backup_site.h"
 #include "tests/support/faulty_storage.h"
+#include "tests/support/observed_storage.h"
 #include "tests/support/watched_reads.h"
 
 namespace cairn::ingest {
@@ -46,6 +49,14 @@ class BackupOfUnchangedFiles : public ::testing::Test {
     (void)repo::publish_mark(
         repository.storage(), repository.keyring(), repository.signer(),
         {repo::MarkAction::forget, *report.snapshot, file_clock_now(), "", {}});
+  }
+
+  // In many of its chunks, since the smallest ones have no base.
+  void change_big() const {
+    std::fstream file(big(), std::ios::in | std::ios::out);
+    for (int place = 0; place < 500'000; place += 50'000) {
+      file.seekp(place) << "changed";
+    }
   }
 
   void expect_stored_as_it_is(const StoredTree& tree) const {
@@ -200,13 +211,13 @@ TEST_F(BackupOfUnchangedFiles, LosesNothingButTimeWithItsCache) {
 
 TEST_F(BackupOfUnchangedFiles, FindsBasesWithoutItsCache) {
   (void)back_up_settled();
-  std::fstream(big(), std::ios::in | std::ios::out) << "changed";
+  change_big();
   site_.lose_cache();
 
   const auto again = back_up();
 
-  EXPECT_EQ(again.chunks_new, 1u);
-  EXPECT_EQ(again.differences, 1u);
+  EXPECT_LE(again.chunks_new, 20u);
+  EXPECT_GT(again.differences, 0u);
 }
 
 // What a disk lost is not used again: the file is still there to read.
@@ -233,11 +244,67 @@ TEST_F(BackupOfUnchangedFiles, StoresAnewWhatLiesInPacksThatAreGone) {
   }
 }
 
+// Nor when the index does not name them any more: another machine has made it
+// anew from the packs that are left.
+TEST_F(BackupOfUnchangedFiles, StoresAnewWhatAnIndexMadeAnewDoesNotName) {
+  (void)back_up_settled();
+  const auto all = packs_in(site_.disk());
+  (void)back_up();
+  site_.keep();
+  for (const auto& lost : all) {
+    site_.go_back();
+    site_.disk().remove(repo::pack_name(lost));
+    {
+      auto elsewhere = site_.open_elsewhere();
+      (void)repo::repair_index(elsewhere, {}, nullptr);
+    }
+
+    const auto again = back_up();
+
+    EXPECT_TRUE(again.is_complete);
+    auto repository = site_.open_elsewhere();
+    expect_stored_as_it_is(read_tree(repository, root_of(site_, again)));
+  }
+}
+
+TEST_F(BackupOfUnchangedFiles, LooksBelowItsListsOnceAfterAPackWent) {
+  (void)back_up_settled();
+  write_file(folder_ / "other", "other");
+  const auto second = back_up_settled();
+  site_.keep();
+  fs::remove(folder_ / "other");
+  (void)back_up();
+  forget(second);
+  {
+    auto repository = site_.open();
+    (void)repo::prune(repository, {.max_unused = 0, .budget = {}},
+                      file_clock_now(), {}, {}, nullptr);
+  }
+
+  const auto reads_of_a_backup = [&] {
+    ObservedStorage storage(site_.disk());
+    std::size_t reads = 0;
+    storage.before_read = [&](std::string_view name) {
+      if (name.starts_with("packs/")) ++reads;
+    };
+    auto repository = site_.open_through(storage);
+    const auto again =
+        run_backup(repository, sources(source_of(folder_.path())));
+    EXPECT_EQ(again.files_unmodified, 2U);
+    return reads;
+  };
+  const auto first = reads_of_a_backup();
+  const auto later = reads_of_a_backup();
+
+  EXPECT_LT(later, first);
+  EXPECT_EQ(reads_of_a_backup(), later);
+}
+
 TEST_F(BackupOfUnchangedFiles, StoresAnewADifferenceWhoseBaseIsGone) {
   (void)back_up_settled();
   const auto bases = packs_in(site_.disk());
-  std::fstream(big(), std::ios::in | std::ios::out) << "changed";
-  EXPECT_EQ(back_up_settled().differences, 1u);
+  change_big();
+  EXPECT_GT(back_up_settled().differences, 0u);
   for (const auto& pack : bases) site_.disk().remove(repo::pack_name(pack));
 
   const auto again = back_up();
