@@ -1,7 +1,10 @@
 #include "ingest/linked_files.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
+
+#include "repo/cbor.h"
 
 namespace cairn::ingest {
 
@@ -19,32 +22,50 @@ std::vector<std::string> FolderPaths::names(Id folder) const {
   return names;
 }
 
-bool LinkedFiles::begin(const repo::HardLink& number) {
-  const std::lock_guard lock(mutex_);
-  return places_.try_emplace(number).second;
+LinkedFileId linked_file_id(const repo::Entry& entry,
+                            std::span<const repo::Link> rows) {
+  const repo::DeviceNumber device = entry.device.value_or(repo::DeviceNumber{});
+  repo::CborWriter out;
+  out.array(10 + rows.size());
+  out.uint(entry.hard_link->device).uint(entry.hard_link->inode);
+  out.uint(static_cast<std::uint64_t>(entry.type)).uint(entry.size);
+  out.sint(entry.modified.seconds).uint(entry.modified.nanoseconds);
+  out.bytes(entry.symlink_target).uint(device.major).uint(device.minor);
+  out.array(2 * entry.holes.size());
+  for (const repo::Extent& hole : entry.holes) {
+    out.uint(hole.offset).uint(hole.size);
+  }
+  for (const repo::Link& row : rows) out.bytes(row.id.bytes);
+  return crypto::sha256(out.view());
 }
 
-void LinkedFiles::finish(const repo::HardLink& number, LinkedPlace place) {
+bool LinkedFiles::begin(const LinkedFileId& file) {
   const std::lock_guard lock(mutex_);
-  places_[number] = std::move(place);
+  return places_.try_emplace(file).second;
 }
 
-void LinkedFiles::abandon(const repo::HardLink& number) {
+void LinkedFiles::finish(const LinkedFileId& file, LinkedPlace place) {
   const std::lock_guard lock(mutex_);
-  places_.erase(number);
+  places_[file] = std::move(place);
 }
 
-LinkedFiles::Answer LinkedFiles::find(const repo::HardLink& number) const {
+void LinkedFiles::abandon(const LinkedFileId& file) {
   const std::lock_guard lock(mutex_);
-  const auto found = places_.find(number);
+  places_.erase(file);
+}
+
+LinkedFiles::Answer LinkedFiles::find(const LinkedFileId& file) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = places_.find(file);
   if (found == places_.end()) return {};
   return {.is_known = true, .place = found->second};
 }
 
 std::size_t LinkedFiles::Hash::operator()(
-    const repo::HardLink& number) const noexcept {
-  constexpr std::uint64_t kOdd = 0x9e3779b97f4a7c15;  // 2^64 / golden ratio
-  return static_cast<std::size_t>((number.inode ^ number.device << 32) * kOdd);
+    const LinkedFileId& file) const noexcept {
+  std::size_t hash = 0;
+  std::memcpy(&hash, file.data(), sizeof hash);
+  return hash;
 }
 
 }  // namespace cairn::ingest

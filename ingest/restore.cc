@@ -120,7 +120,7 @@ class Walk {
 
   void restore_other(const repo::Entry& entry,
                      std::atomic<std::uint64_t>& count) {
-    if (entry.hard_link && is_linked(entry)) {
+    if (entry.hard_link && is_linked(entry, {})) {
       ++tally_.hard_links;
     } else {
       target_.create_other(entry);
@@ -168,13 +168,13 @@ class Walk {
   }
 
   void restore_file(const repo::TreeEntry& file, const std::string& path) {
-    if (file.entry.hard_link && is_linked(file.entry)) {
+    if (file.entry.hard_link && is_linked(file.entry, file.rows)) {
       ++tally_.hard_links;
       pass_over_content(file);
       return;
     }
     writers_.wait_for_room(file.entry);
-    auto target = target_.create_file(file.entry);
+    auto target = target_.create_file(file.entry, file.rows);
     if (target) {
       writers_.add(std::move(*target), file.entry, file.rows, path);
     } else {
@@ -189,10 +189,10 @@ class Walk {
   }
 
   // False: an earlier name of the file was not restored, so this one is to be.
-  bool is_linked(const repo::Entry& entry) {
+  bool is_linked(const repo::Entry& entry, std::span<const repo::Link> rows) {
     for (;;) {
       const std::uint64_t ended = writers_.ended_count();
-      switch (target_.link(entry)) {
+      switch (target_.link(entry, rows)) {
         case Linked::done:
           return true;
         case Linked::unknown:

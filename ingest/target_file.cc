@@ -72,7 +72,7 @@ TargetFile::State::~State() {
         placed.place == Place::taken ? placed.temporary_name : entry.name;
     unlinkat(folder_fd->get(), name.c_str(), 0);
   }
-  if (linked_folder) shared->linked.abandon(*entry.hard_link);
+  if (linked) shared->linked.abandon(linked->id);
   folder->file_ends(folder_fd->get(), shared->shortfalls);
 }
 
@@ -96,11 +96,11 @@ void TargetFile::State::finish() {
                entry.name.c_str()) != 0) {
     throw_io_error(path, "rename", errno);
   }
-  if (linked_folder) {
-    shared->linked.finish(*entry.hard_link, {.folder = *linked_folder,
-                                             .name = entry.name,
-                                             .device = now.st_dev,
-                                             .inode = now.st_ino});
+  if (linked) {
+    shared->linked.finish(linked->id, {.folder = linked->folder,
+                                       .name = entry.name,
+                                       .device = now.st_dev,
+                                       .inode = now.st_ino});
   }
   is_finished_ = true;
   folder->file_ends(parent, shared->shortfalls);

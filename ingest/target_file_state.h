@@ -70,7 +70,11 @@ struct TargetFile::State {
   std::string path;  // for messages
 
   // Set if this is the first name of a file with several.
-  std::optional<FolderPaths::Id> linked_folder;
+  struct FirstName {
+    LinkedFileId id;
+    FolderPaths::Id folder;
+  };
+  std::optional<FirstName> linked;
 
  private:
   struct stat status() const;

@@ -240,7 +240,8 @@ void TargetTree::leave() {
   folder->leave(fd->get(), std::move(path), tree.shared->shortfalls);
 }
 
-std::optional<TargetFile> TargetTree::create_file(const repo::Entry& entry) {
+std::optional<TargetFile> TargetTree::create_file(
+    const repo::Entry& entry, std::span<const repo::Link> rows) {
   State& tree = *state_;
   assert(repo::has_content(entry.type));
   check_name(entry.name);
@@ -256,8 +257,11 @@ std::optional<TargetFile> TargetTree::create_file(const repo::Entry& entry) {
   auto placed = place_file(tree.spot_of(entry));
   if (!placed) return std::nullopt;
   file->begin(*std::move(placed));
-  if (entry.hard_link && tree.shared->linked.begin(*entry.hard_link)) {
-    file->linked_folder = tree.id_of_current();
+  if (entry.hard_link) {
+    const LinkedFileId id = linked_file_id(entry, rows);
+    if (tree.shared->linked.begin(id)) {
+      file->linked = {.id = id, .folder = tree.id_of_current()};
+    }
   }
   return TargetFile(std::move(file));
 }
@@ -290,9 +294,11 @@ void TargetTree::create_other(const repo::Entry& entry) {
   } else if (error != 0) {
     throw_io_error(spot.path, "create", error);
   }
-  if (made && entry.hard_link && tree.shared->linked.begin(*entry.hard_link)) {
+  if (!made || !entry.hard_link) return;
+  const LinkedFileId id = linked_file_id(entry, {});
+  if (tree.shared->linked.begin(id)) {
     made->folder = tree.id_of_current();
-    tree.shared->linked.finish(*entry.hard_link, *std::move(made));
+    tree.shared->linked.finish(id, *std::move(made));
   }
 }
 
@@ -318,14 +324,15 @@ LinkedPlace TargetTree::State::finish_other(const char* name,
           .inode = now.st_ino};
 }
 
-Linked TargetTree::link(const repo::Entry& entry) {
+Linked TargetTree::link(const repo::Entry& entry,
+                        std::span<const repo::Link> rows) {
   State& tree = *state_;
   check_name(entry.name);
   assert(entry.hard_link);
   tree.has_begun = true;
   if (!tree.passed_over.empty()) return Linked::done;
 
-  const auto known = tree.shared->linked.find(*entry.hard_link);
+  const auto known = tree.shared->linked.find(linked_file_id(entry, rows));
   if (!known.is_known) return Linked::unknown;
   if (!known.place) return Linked::unfinished;
   const Spot spot = tree.spot_of(entry);

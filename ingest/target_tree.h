@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "repo/entry.h"
+#include "repo/node.h"
 
 namespace cairn::ingest {
 
@@ -126,15 +127,17 @@ class TargetTree {
   // A regular file or stream in the current folder. Nothing: it exists and
   // stays as it is (Overwrite::never). Throws repo::RefusedForSafety when a
   // folder that is not empty is in the way.
-  [[nodiscard]] std::optional<TargetFile> create_file(const repo::Entry& entry);
+  // `rows` are its content: with them a further name is known to be of it.
+  [[nodiscard]] std::optional<TargetFile> create_file(
+      const repo::Entry& entry, std::span<const repo::Link> rows = {});
 
   // Symlink, fifo, device. A device without the right to make one is a
   // Shortfall.
   void create_other(const repo::Entry& entry);
 
-  // A further name for a file that this run made, known by its entry's
-  // hard_link.
-  [[nodiscard]] Linked link(const repo::Entry& entry);
+  // A further name for a file that this run made, known by linked_file_id().
+  [[nodiscard]] Linked link(const repo::Entry& entry,
+                            std::span<const repo::Link> rows = {});
 
   // Leaves what is still entered and sets the metadata of the root. Only what
   // this run entered is touched.

@@ -705,7 +705,10 @@ class Restore:
     def folder(self, fd, id_, length=None, path=()):
         for entry, rows in self.repo.entries(id_, length):
             inner = check_path(path, entry[1])
-            link = tuple(entry.get(13, ()))
+            # The number alone may have come to another file meanwhile.
+            link = 13 in entry and repr(
+                [entry.get(k) for k in (2, 8, 9, 12, 13, 14, 16)] +
+                [row[1] for row in rows])
             if link in self.inodes:
                 os.link(self.inodes[link], entry[1], src_dir_fd=self.top,
                         dst_dir_fd=fd, follow_symlinks=False)

@@ -608,6 +608,43 @@ TEST_F(Restore, KeepsHardLinksOfFilesThatAreStillBeingWritten) {
   EXPECT_EQ(look_at(target / "1299").names, 2u);
 }
 
+// The system gave the number of a file that was removed during the backup to
+// another one; or somebody forged it.
+TEST_F(Restore, ANumberOfAHardLinkThatCameToAnotherFileLinksNothing) {
+  const Bytes content = random_bytes(random, 3000);
+  const Bytes other = random_bytes(random, 3000);
+  StateWriter writer(repository);
+  const Link chunk = writer.chunk(content);
+  const Link other_chunk = writer.chunk(other);
+  Entry entry = entry_named("a", EntryType::file, content.size());
+  entry.hard_link = repo::HardLink{1, 2};
+  writer.add(entry, std::span(&chunk, 1));
+  entry.name = "b: the same";
+  writer.add(entry, std::span(&chunk, 1));
+  entry.name = "c: another content";
+  writer.add(entry, std::span(&other_chunk, 1));
+  entry.name = "d: another time";
+  ++entry.modified.seconds;
+  writer.add(entry, std::span(&chunk, 1));
+  Entry symlink = entry_named("e: another type", EntryType::symlink, 0);
+  symlink.symlink_target = "where to";
+  symlink.hard_link = entry.hard_link;
+  writer.add(symlink);
+  symlink.name = "f: another target";
+  symlink.symlink_target = "elsewhere";
+  writer.add(symlink);
+  const auto snapshot = commit(writer);
+
+  const auto report = restore(snapshot, {.target = target});
+
+  EXPECT_EQ(report.hard_links, 1u);
+  EXPECT_EQ(look_at(target / "a").names, 2u);
+  EXPECT_EQ(files_in(target).at("c: another content"), other);
+  EXPECT_EQ(look_at(target / "d: another time").names, 1u);
+  EXPECT_EQ(fs::read_symlink(target / "e: another type"), "where to");
+  EXPECT_EQ(fs::read_symlink(target / "f: another target"), "elsewhere");
+}
+
 // Asks for a stop at the nth read of a pack.
 class StoppingStorage : public testing_support::MemoryStorage {
  public:

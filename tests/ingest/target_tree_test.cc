@@ -948,10 +948,10 @@ class Copier : public FileVisitor {
   }
   void file(const Entry& entry, const FileState&, std::string_view,
             Opener& opener) override {
-    if (entry.hard_link && target_.link(entry) == Linked::done) return;
     OpenFile source = opener.open();
     Entry whole = entry;
     whole.holes = source.holes();
+    if (whole.hard_link && target_.link(whole) == Linked::done) return;
     auto file = target_.create_file(whole);
     testing_support::Bytes part(5000);
     std::uint64_t at = 0;
