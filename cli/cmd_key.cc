@@ -129,16 +129,9 @@ ExitCode remove(const RemoveOptions& options, Context& context) {
   auto repository = context.open_as_owner();
   const auto slots = repo::list_key_slots(repository.storage());
   const auto& slot = find_slot(slots, options.id);
-  const auto owners =
-      std::ranges::count(slots, repo::Role::owner, &repo::KeySlot::role);
-  if (slot.role == repo::Role::owner && owners == 1) {
-    throw repo::RefusedForSafety(
-        "key " + slot.id.brief() +
-        " is the owner's last one; without it the repository cannot be opened. "
-        "Add another first");
-  }
+  repo::must_be_removable(slot, repository.keyring());
   if (!context.options.is_dry_run) {
-    repository.storage().remove(repo::key_slot_name(slot.id));
+    repo::remove_key_slot(repository.storage(), repository.keyring(), slot);
   }
   if (context.output.is_json()) {
     context.output.json(Json::line("key_removed", context.now())
@@ -208,7 +201,8 @@ Command key_remove_command() {
       .summary = "take a key away",
       .text =
           "Removes a key, so that its passphrase or file no longer opens "
-          "the repository. The owner's last key stays.",
+          "the repository. An owner's key is removed with another owner's key: "
+          "so one is left that is known to open.",
       .examples = "cairn key remove 1f2e3d4c",
       .declare = [options](Flags& flags) { flags.argument("ID", options->id); },
       .run = [options](Context& context) { return remove(*options, context); },

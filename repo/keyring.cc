@@ -90,6 +90,7 @@ struct Keyring::State {
   crypto::Secret signing_seed;
   std::optional<crypto::Signature> role_certificate;
   crypto::Hmac ids{id_key};
+  std::optional<KeySlotId> opened_slot = std::nullopt;
 };
 
 Keyring::Keyring(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -185,6 +186,10 @@ const std::optional<crypto::Signature>& Keyring::role_certificate()
   return state_->role_certificate;
 }
 
+const std::optional<KeySlotId>& Keyring::opened_slot() const noexcept {
+  return state_->opened_slot;
+}
+
 bool Keyring::can_read(KeyClass key_class) const noexcept {
   return newest().secret_of(key_class).has_value();
 }
@@ -192,6 +197,10 @@ bool Keyring::can_read(KeyClass key_class) const noexcept {
 // The bundle, as the plain bytes of a slot. A friend because the keys have no
 // other way out of a Keyring.
 struct KeyringCodec {
+  static void note_slot(Keyring& keyring, const KeySlotId& id) {
+    keyring.state_->opened_slot = id;
+  }
+
   static std::vector<std::byte> encode(const Keyring& keyring) {
     const auto& state = *keyring.state_;
     CborWriter out;
@@ -583,6 +592,7 @@ Keyring open_any_slot(const Storage& storage, const Config& config,
       std::optional<Keyring> keyring;
       if (open_slot(slot, config, name, stretch(slot.header), keyring) ==
           Fit::fits) {
+        KeyringCodec::note_slot(*keyring, id);
         return std::move(*keyring);
       }
     } catch (const NotFound&) {
@@ -654,6 +664,41 @@ std::vector<KeySlot> list_key_slots(const Storage& storage) {
     }
   }
   return slots;
+}
+
+void must_be_removable(const KeySlot& slot, const Keyring& keyring) {
+  if (slot.role != Role::owner) return;
+  if (!keyring.opened_slot() || *keyring.opened_slot() == slot.id) {
+    throw RefusedForSafety(
+        "key " + slot.id.brief() +
+        " is the one that opened the repository just now. Open it with "
+        "another owner's key to remove this one; `cairn key add` makes one");
+  }
+}
+
+void remove_key_slot(Storage& storage, const Keyring& keyring,
+                     const KeySlot& slot) {
+  must_be_removable(slot, keyring);
+  const std::string name = key_slot_name(slot.id);
+  if (slot.role != Role::owner) {
+    storage.remove(name);
+    return;
+  }
+  // A copy stays until it is seen that our own slot was not removed at the same
+  // time: a slot opens under any name.
+  const std::string own = key_slot_name(*keyring.opened_slot());
+  const std::string copy =
+      key_slot_name({crypto::random_array<KeySlotId::kBytes>()});
+  if (storage.create(copy, get_whole(storage, name, kSlotLimitBytes)) ==
+      Created::exists) {
+    throw IoError(copy + ": exists already");  // 2^-128
+  }
+  storage.remove(name);
+  if (!storage.size(own)) {
+    throw RefusedForSafety(
+        own + ": was removed meanwhile; the other key stays, as " + copy);
+  }
+  storage.remove(copy);
 }
 
 KeySlotId add_passphrase_slot(Storage& storage, const Keyring& keyring,

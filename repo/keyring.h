@@ -85,6 +85,9 @@ class Keyring {
   [[nodiscard]] const std::optional<crypto::Signature>& role_certificate()
       const noexcept;
 
+  // The slot that these keys came out of; nothing: they came out of none.
+  [[nodiscard]] const std::optional<KeySlotId>& opened_slot() const noexcept;
+
   // True if this role may read blobs of that class.
   [[nodiscard]] bool can_read(KeyClass key_class) const noexcept;
 
@@ -134,5 +137,18 @@ KeySlotId add_key_file_slot(Storage& storage, const Keyring& keyring,
                                          const crypto::Secret& key);
 
 [[nodiscard]] std::string key_slot_name(const KeySlotId& id);
+
+// Throws RefusedForSafety for an owner's slot unless another one opened
+// `keyring`: that is what shows that a key is left. Slots cannot be counted
+// instead, since nobody can tell by looking which of them open, or whether one
+// was copied from another repository.
+void must_be_removable(const KeySlot& slot, const Keyring& keyring);
+
+// The same, then removes it. If the slot that opened `keyring` was removed
+// meanwhile, by somebody who opened it by this one, this one stays, perhaps
+// under another name, and RefusedForSafety is thrown. Wherever it is cut short,
+// one of the two is left.
+void remove_key_slot(Storage& storage, const Keyring& keyring,
+                     const KeySlot& slot);
 
 }  // namespace cairn::repo

@@ -266,7 +266,9 @@ class Opening(harness.Case):
 
         second = self.folder / "second.key"
         self.cairn("key", "add", "--key-file-out", second, "--label", "mine")
-        self.cairn("key", "remove", slot["id"][:8])
+        self.cairn("key", "remove", slot["id"][:8], code=REFUSED)
+        self.cairn("key", "remove", slot["id"][:8],
+                   env={"CAIRN_KEY_FILE": second})
         self.cairn("snapshots", code=WRONG_KEY)
         self.cairn("snapshots", env={"CAIRN_KEY_FILE": second})
 

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "crypto/seal.h"
 #include "repo/blob_codec.h"
 #include "repo/cbor.h"
@@ -12,6 +15,7 @@
 #include "tests/support/bytes.h"
 #include "tests/support/for_each_seed.h"
 #include "tests/support/memory_storage.h"
+#include "tests/support/observed_storage.h"
 
 namespace cairn::repo {
 namespace {
@@ -104,6 +108,66 @@ TEST_F(KeySlots, ASlotOfAnotherRepositoryIsRefused) {
   const Keyring other = Keyring::create();
   EXPECT_THROW((void)open_with_key_file(storage, config_of(other), key),
                CorruptionError);
+}
+
+KeySlot slot_of(const MemoryStorage& storage, const KeySlotId& id) {
+  const auto slots = list_key_slots(storage);
+  return *std::ranges::find(slots, id, &KeySlot::id);
+}
+
+TEST_F(KeySlots, TheOneThatOpenedIsNotRemoved) {
+  // Neither a slot copied from elsewhere nor a second owner changes that.
+  const auto other = crypto::Secret::random();
+  (void)add_key_file_slot(storage, Keyring::create(), other, "", kNow);
+  (void)add_key_file_slot(storage, keyring, other, "", kNow);
+  const Keyring opened = open();
+  EXPECT_EQ(opened.opened_slot(), slot);
+  EXPECT_THROW(remove_key_slot(storage, opened, slot_of(storage, slot)),
+               RefusedForSafety);
+  EXPECT_NO_THROW((void)open());
+}
+
+TEST_F(KeySlots, OneIsRemovedByWhoOpenedAnother) {
+  const auto other = crypto::Secret::random();
+  const auto second = add_key_file_slot(storage, keyring, other, "", kNow);
+  remove_key_slot(storage, open(), slot_of(storage, second));
+  EXPECT_EQ(list_key_slots(storage).size(), 1U);
+  EXPECT_THROW((void)open_with_key_file(storage, config_of(keyring), other),
+               WrongKey);
+}
+
+TEST_F(KeySlots, OneIsLeftWhenTwoOwnersRemoveEachOther) {
+  const auto other = crypto::Secret::random();
+  const auto second = add_key_file_slot(storage, keyring, other, "", kNow);
+  const Keyring first_owner = open();
+  const Keyring second_owner =
+      open_with_key_file(storage, config_of(keyring), other);
+  for (int moment = 0; moment < 4; ++moment) {
+    MemoryStorage disk = storage;
+    testing_support::ObservedStorage between(disk);
+    int writes = 0;
+    between.before_write = [&](std::string_view) {
+      if (writes++ != moment) return;
+      try {
+        remove_key_slot(disk, second_owner, slot_of(disk, slot));
+      } catch (const RefusedForSafety&) {
+      }
+    };
+    try {
+      remove_key_slot(between, first_owner, slot_of(disk, second));
+    } catch (const Error&) {
+    }
+
+    bool is_left = false;
+    for (const crypto::Secret* left : {&std::as_const(key), &other}) {
+      try {
+        (void)open_with_key_file(disk, config_of(keyring), *left);
+        is_left = true;
+      } catch (const WrongKey&) {
+      }
+    }
+    EXPECT_TRUE(is_left) << moment;
+  }
 }
 
 TEST_F(KeySlots, AnotherRootKeyInTheConfigIsNoticed) {
