@@ -44,6 +44,10 @@ Stats gather(repo::Repository& repository, const repo::SnapshotList& list,
        {repo::kConfigName, repo::kSecondConfigName, repo::kReserveName}) {
     stats.stored_bytes += storage.size(name).value_or(0);
   }
+  if (!list.snapshots.empty()) {
+    const auto& newest = list.snapshots.back().snapshot;
+    (void)repository.search_further(newest.header.root);
+  }
   stats.chunks = repository.index().count(repo::BlobKind::content);
   return stats;
 }

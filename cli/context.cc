@@ -83,12 +83,14 @@ std::unique_ptr<repo::Storage> Context::open_storage() const {
 }
 
 repo::Repository Context::open_repository() {
-  return repo::Repository::open(
+  auto repository = repo::Repository::open(
       open_storage(),
       [this](const repo::Storage& storage, const repo::Config& config) {
         return open_keyring(storage, config);
       },
       host_folders());
+  repository.set_warn([this](std::string_view text) { output.warning(text); });
+  return repository;
 }
 
 repo::Repository Context::open_as_owner() {

@@ -81,6 +81,9 @@ class Run {
     for (const auto& pack : repo::list_packs(repository.storage())) {
       existing.push_back(pack.id);
     }
+    if (history_.previous != nullptr) {
+      (void)repository.search_further(history_.previous->header.root);
+    }
     repository.index().restrict_to(existing);
     reusable_.emplace(repository.index());
     if (history_.previous != nullptr) {

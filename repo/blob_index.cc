@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <functional>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -15,6 +17,7 @@
 #include "repo/error.h"
 #include "repo/pack_format.h"
 #include "repo/wire.h"
+#include "repo/pack_reader.h"
 
 namespace cairn::repo {
 namespace {
@@ -24,12 +27,18 @@ namespace {
 //   p <number>                     a pack
 //   P <pack id>                    its number
 //   i <index id>                   the numbers of its packs
+//   d <pack id>                    its number, as no index object names it: it
+//                                  came by its own directory
+//   l                              there if a blob was missed that one of
+//                                  those has
 //   n                              the next number
 //   e                              the era
 constexpr char kBlob = 'b';
 constexpr char kPack = 'p';
 constexpr char kPackNumber = 'P';
 constexpr char kIndex = 'i';
+constexpr char kUnindexed = 'd';
+constexpr std::string_view kIncomplete = "l";
 constexpr std::string_view kNextNumber = "n";
 constexpr std::string_view kEra = "e";
 constexpr std::size_t kIdPrefixBytes = 16;
@@ -55,6 +64,13 @@ std::string key_of(char kind, std::span<const std::byte> bytes) {
 
 std::string blob_key(const BlobId& id) {
   return key_of(kBlob, std::span(id.bytes).first(kIdPrefixBytes));
+}
+
+template <typename AnId>
+AnId id_in(std::string_view key) {
+  AnId id;
+  std::ranges::copy(as_bytes(key.substr(1)), id.bytes.begin());
+  return id;
 }
 
 std::string pack_key(std::uint32_t number) {
@@ -168,9 +184,20 @@ class Importer {
 
   void add(const IndexId& id, const IndexObject& object) {
     std::vector<std::uint32_t> numbers;
-    for (const auto& pack : object.packs) numbers.push_back(add(pack));
+    for (const auto& pack : object.packs) {
+      numbers.push_back(add(pack));
+      const auto unindexed = key_of(kUnindexed, pack.id.bytes);
+      if (store_.get(unindexed)) store_.remove(unindexed);
+    }
     // Last: an import that a crash cuts short is done again.
     store_.put(key_of(kIndex, id.bytes), encode_numbers(numbers));
+  }
+
+  // A pack that no index object names.
+  void add_unindexed(const IndexedPack& pack) {
+    const auto key = key_of(kPackNumber, pack.id.bytes);
+    if (store_.get(key)) return;  // another process was quicker
+    store_.put(key_of(kUnindexed, pack.id.bytes), encode_numbers({add(pack)}));
   }
 
  private:
@@ -205,28 +232,49 @@ class Importer {
   std::uint32_t next_number_ = 0;
 };
 
+// The numbers of the packs that came by their own directories and still exist;
+// forgets the others.
+std::set<std::uint32_t> unindexed_packs(IndexStore::Writer& writer,
+                                        const Storage& storage) {
+  std::vector<std::pair<PackId, std::uint32_t>> known;
+  writer.for_each(std::string_view(&kUnindexed, 1),
+                  [&](std::string_view key, std::string_view value) {
+                    known.emplace_back(id_in<PackId>(key),
+                                       decode_numbers(value).at(0));
+                    return IndexStore::Next::go_on;
+                  });
+  std::set<std::uint32_t> numbers;
+  if (known.empty()) return numbers;
+  const auto existing = list_packs(storage);
+  for (const auto& [id, number] : known) {
+    if (std::ranges::binary_search(existing, id, {}, &StoredPack::id)) {
+      numbers.insert(number);
+    } else {
+      writer.remove(key_of(kUnindexed, id.bytes));
+    }
+  }
+  return numbers;
+}
+
 // Forgets index objects that are gone, and the packs that no other one names:
 // theirs, and those of an import that a crash cut short.
-void drop_vanished(IndexStore::Writer& writer,
+void drop_vanished(IndexStore::Writer& writer, const Storage& storage,
                    const std::vector<IndexId>& present) {
   std::vector<std::string> vanished;
-  std::set<std::uint32_t> in_present;
+  std::set<std::uint32_t> staying = unindexed_packs(writer, storage);
   writer.for_each(std::string_view(&kIndex, 1), [&](std::string_view key,
                                                     std::string_view value) {
-    IndexId id;
-    std::ranges::copy(as_bytes(key.substr(1)), id.bytes.begin());
-    const bool stays = std::ranges::binary_search(present, id);
-    if (!stays) {
+    if (!std::ranges::binary_search(present, id_in<IndexId>(key))) {
       vanished.emplace_back(key);
       return IndexStore::Next::go_on;
     }
-    for (const auto number : decode_numbers(value)) in_present.insert(number);
+    for (const auto number : decode_numbers(value)) staying.insert(number);
     return IndexStore::Next::go_on;
   });
   std::vector<std::pair<std::string, PackId>> unnamed;
   writer.for_each(std::string_view(&kPack, 1),
                   [&](std::string_view key, std::string_view value) {
-                    if (!in_present.contains(number_in(key))) {
+                    if (!staying.contains(number_in(key))) {
                       unnamed.emplace_back(key, decode_pack(value).id);
                     }
                     return IndexStore::Next::go_on;
@@ -243,25 +291,67 @@ void drop_vanished(IndexStore::Writer& writer,
   for (const auto& key : vanished) writer.remove(key);
 }
 
+using Unreadable = std::map<IndexId, std::string>;
+
+// Adds to `unreadable`, and passes over what is in it.
 void import_all(IndexStore::Writer& writer, const Storage& storage,
                 const Keyring& keyring, const std::vector<IndexId>& present,
-                const BlobIndex::PassOver& pass_over) {
-  drop_vanished(writer, present);
+                Unreadable& unreadable) {
+  drop_vanished(writer, storage, present);
   Importer importer(writer);
   for (const auto& id : present) {
-    if (writer.get(key_of(kIndex, id.bytes))) continue;
+    if (unreadable.contains(id) || writer.get(key_of(kIndex, id.bytes))) {
+      continue;
+    }
     try {
       importer.add(id, read_index(storage, keyring, id));
     } catch (const NotFound&) {
       continue;  // merged away since it was listed
     } catch (const CorruptionError& e) {
-      if (!pass_over) throw;
-      pass_over(id, e);
+      unreadable.emplace(id, e.what());
     } catch (const UnsupportedFormat& e) {
-      if (!pass_over) throw;
-      pass_over(id, e);
+      unreadable.emplace(id, e.what());
     }
   }
+  bool has_unindexed = false;
+  writer.for_each(std::string_view(&kUnindexed, 1),
+                  [&](std::string_view, std::string_view) {
+                    has_unindexed = true;
+                    return IndexStore::Next::stop;
+                  });
+  if (!has_unindexed && writer.get(kIncomplete)) writer.remove(kIncomplete);
+}
+
+void import_unindexed(IndexStore::Writer& writer, const Storage& storage,
+                      const Keyring& keyring,
+                      const std::vector<StoredPack>& packs) {
+  Importer importer(writer);
+  for (const auto& pack : packs) {
+    try {
+      importer.add_unindexed(
+          read_pack_directory(storage, keyring, pack.id).pack);
+    } catch (const NotFound&) {
+      continue;  // a prune removed it since it was listed
+    } catch (const CorruptionError&) {
+      continue;  // what it has stays missing
+    } catch (const UnsupportedFormat&) {
+      continue;
+    }
+  }
+}
+
+bool is_in_unindexed(IndexStore::Writer& writer, const BlobId& id) {
+  bool is_there = false;
+  const auto value = writer.get(blob_key(id));
+  if (!value) return false;
+  for_each_copy(*value, [&](const BlobCopy& copy) {
+    if (copy.row.id != id) return;
+    const auto pack = writer.get(pack_key(copy.pack));
+    is_there =
+        is_there ||
+        (pack && writer.get(key_of(kUnindexed, decode_pack(*pack).id.bytes)));
+  });
+  return is_there;
 }
 
 }  // namespace
@@ -269,18 +359,33 @@ void import_all(IndexStore::Writer& writer, const Storage& storage,
 struct BlobIndex::State {
   struct Pack {
     PackInfo info;
+    bool is_named = true;  // by an index object, or published by this process
     bool exists = true;
   };
 
   explicit State(IndexStore& s) : store(s) {}
 
+  // Brings the store up to date with what `change` does to it.
+  void write(const std::function<void(IndexStore::Writer&)>& change) const {
+    if (store.write(kPatience, change) ==
+        IndexStore::Written::others_are_writing) {
+      throw LockedError(
+          "index cache: another process has been writing to it "
+          "for two minutes");
+    }
+  }
+
   IndexStore& store;
+  std::mutex turn;  // of refresh() and search_packs(); taken before `mutex`
   mutable std::shared_mutex mutex;  // guards everything below
   std::unordered_map<std::uint32_t, Pack> packs;
   std::optional<std::vector<PackId>> existing;
   std::optional<Era> era;
   std::uint32_t next_own_number = kFirstOwnNumber;
   std::unordered_multimap<std::uint64_t, BlobCopy> own;  // by id prefix
+  Unreadable unreadable;
+  bool is_incomplete = false;
+  bool has_searched_all = false;
 
   void load_packs() {
     std::erase_if(packs,
@@ -293,6 +398,13 @@ struct BlobIndex::State {
     if (const auto value = store.get(kEra)) {
       era = CborReader(as_bytes(*value), "index cache").uint();
     }
+    store.for_each(std::string_view(&kUnindexed, 1),
+                   [&](std::string_view, std::string_view value) {
+                     const auto found = packs.find(decode_numbers(value).at(0));
+                     if (found != packs.end()) found->second.is_named = false;
+                     return IndexStore::Next::go_on;
+                   });
+    is_incomplete = store.get(kIncomplete).has_value();
     mark_existing();
   }
 
@@ -306,7 +418,9 @@ struct BlobIndex::State {
   void drop_own_rows_now_in_store() {
     std::set<PackId> in_store;
     for (const auto& [number, pack] : packs) {
-      if (number < kFirstOwnNumber) in_store.insert(pack.info.id);
+      if (number < kFirstOwnNumber && pack.is_named) {
+        in_store.insert(pack.info.id);
+      }
     }
     std::set<std::uint32_t> covered;
     for (const auto& [number, pack] : packs) {
@@ -322,7 +436,14 @@ struct BlobIndex::State {
 
   [[nodiscard]] bool is_usable(std::uint32_t number) const {
     const auto found = packs.find(number);
-    return found != packs.end() && found->second.exists;
+    return found != packs.end() && is_usable(found->second);
+  }
+
+  // What a session left that was cut short does not count while the index is
+  // whole: a snapshot that used it would need what no index object names.
+  [[nodiscard]] bool is_usable(const Pack& pack) const {
+    return pack.exists && (pack.is_named || has_searched_all || is_incomplete ||
+                           !unreadable.empty());
   }
 };
 
@@ -333,39 +454,77 @@ BlobIndex::BlobIndex(IndexStore& store)
 
 BlobIndex::~BlobIndex() = default;
 
-void BlobIndex::refresh(const Storage& storage, const Keyring& keyring,
-                        const PassOver& pass_over) {
+void BlobIndex::refresh(const Storage& storage, const Keyring& keyring) {
+  const std::lock_guard turn(state_->turn);
   const std::vector<IndexId> present = list_indexes(storage);
-  std::vector<IndexId> known;
-  state_->store.for_each(std::string_view(&kIndex, 1), [&](std::string_view key,
-                                                           std::string_view) {
-    IndexId id;
-    std::ranges::copy(as_bytes(key.substr(1)), id.bytes.begin());
-    known.push_back(id);
-    return IndexStore::Next::go_on;
+  Unreadable unreadable = state_->unreadable;
+  std::erase_if(unreadable, [&](const auto& entry) {
+    return !std::ranges::binary_search(present, entry.first);
   });
-  if (known != present) {
+  std::vector<IndexId> known;
+  state_->store.for_each(std::string_view(&kIndex, 1),
+                         [&](std::string_view key, std::string_view) {
+                           known.push_back(id_in<IndexId>(key));
+                           return IndexStore::Next::go_on;
+                         });
+  std::vector<IndexId> readable;
+  std::ranges::copy_if(
+      present, std::back_inserter(readable),
+      [&](const auto& id) { return !unreadable.contains(id); });
+  if (known != readable) {
     // What is known is looked up again inside: another process may have been
     // quicker.
-    const auto written =
-        state_->store.write(kPatience, [&](IndexStore::Writer& writer) {
-          import_all(writer, storage, keyring, present, pass_over);
-        });
-    if (written == IndexStore::Written::others_are_writing) {
-      throw LockedError(
-          "index cache: another process has been writing to it "
-          "for two minutes");
-    }
+    state_->write([&](IndexStore::Writer& writer) {
+      import_all(writer, storage, keyring, present, unreadable);
+    });
   }
   std::unique_lock lock(state_->mutex);
+  state_->unreadable = std::move(unreadable);
   state_->load_packs();
   state_->drop_own_rows_now_in_store();
 }
 
+std::vector<UnreadableIndex> BlobIndex::unreadable() const {
+  std::shared_lock lock(state_->mutex);
+  std::vector<UnreadableIndex> all;
+  for (const auto& [id, why] : state_->unreadable) all.push_back({id, why});
+  return all;
+}
+
 void BlobIndex::bring_in(IndexStore::Writer& writer, const Storage& storage,
-                         const Keyring& keyring,
-                         const PassOver& pass_over) const {
-  import_all(writer, storage, keyring, list_indexes(storage), pass_over);
+                         const Keyring& keyring) const {
+  Unreadable unreadable;
+  for (auto& [id, why] : this->unreadable()) unreadable.emplace(id, why);
+  import_all(writer, storage, keyring, list_indexes(storage), unreadable);
+}
+
+void BlobIndex::search_packs(const Storage& storage, const Keyring& keyring,
+                             const std::optional<BlobId>& missed) {
+  const std::lock_guard turn(state_->turn);
+  std::set<PackId> known;
+  {
+    std::shared_lock lock(state_->mutex);
+    for (const auto& [number, pack] : state_->packs) known.insert(pack.info.id);
+  }
+  auto packs = list_packs(storage);
+  std::erase_if(
+      packs, [&](const StoredPack& pack) { return known.contains(pack.id); });
+  if (!packs.empty() || missed) {
+    state_->write([&](IndexStore::Writer& writer) {
+      import_unindexed(writer, storage, keyring, packs);
+      if (missed && is_in_unindexed(writer, *missed)) {
+        writer.put(kIncomplete, "");
+      }
+    });
+  }
+  std::unique_lock lock(state_->mutex);
+  if (!missed) state_->has_searched_all = true;
+  state_->load_packs();
+}
+
+bool BlobIndex::is_incomplete() const {
+  std::shared_lock lock(state_->mutex);
+  return state_->is_incomplete;
 }
 
 void BlobIndex::restrict_to(std::span<const PackId> existing) {
@@ -451,7 +610,7 @@ std::vector<PackInfo> BlobIndex::packs() const {
   std::shared_lock lock(state_->mutex);
   std::map<PackId, PackInfo> packs;  // one that is known twice counts once
   for (const auto& [number, pack] : state_->packs) {
-    if (pack.exists) packs.emplace(pack.info.id, pack.info);
+    if (state_->is_usable(pack)) packs.emplace(pack.info.id, pack.info);
   }
   std::vector<PackInfo> out;
   for (auto& [id, info] : packs) out.push_back(std::move(info));

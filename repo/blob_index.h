@@ -2,19 +2,19 @@
 // the cache folder, thrown away without loss (FORMAT.md, 6.7; DESIGN: RocksDB).
 //
 //   index objects --refresh()--> IndexStore --find()--> copies of a blob
-//                                     ^
-//   this session's new packs --add()--+ in memory until the next refresh()
+//                                  ^  ^
+//   packs that none of them names -+  |  search_packs(), when one is missed
+//   this session's new packs --add()--+  in memory until the next refresh()
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "repo/blob.h"
-#include "repo/error.h"
 #include "repo/index_object.h"
 #include "repo/index_store.h"
 #include "repo/keyring.h"
@@ -35,8 +35,15 @@ struct PackInfo {
   std::vector<WrappedKey> keys;
 };
 
-// Threads        find() and pack() from many threads, also during add() and
-//                refresh(); the others one thread at a time.
+// An index object that was passed over, since it cannot be read.
+struct UnreadableIndex {
+  IndexId id;
+  std::string why;  // with its name
+};
+
+// Threads        find() and pack() from many threads, also during add(),
+//                refresh() and search_packs(), of which the last two take
+//                turns; the others one thread at a time.
 class BlobIndex {
  public:
   // Borrows the store.
@@ -45,17 +52,30 @@ class BlobIndex {
 
   // Brings in the index objects that are not known yet, drops what only those
   // said that are gone, and forgets rows given to add() that are now in them.
-  // Throws CorruptionError for an index object that is damaged: `repair index`
-  // makes new ones. Given `pass_over`, calls that instead and goes on without
-  // the object.
-  using PassOver = std::function<void(const IndexId&, const Error&)>;
-  void refresh(const Storage& storage, const Keyring& keyring,
-               const PassOver& pass_over = {});
+  // One that cannot be read fails alone: it is passed over, and unreadable()
+  // has it from then on.
+  void refresh(const Storage& storage, const Keyring& keyring);
+  [[nodiscard]] std::vector<UnreadableIndex> unreadable() const;
 
   // The part of refresh() that writes, for who has the store open for writing
   // anyway. find() sees it after the next refresh().
   void bring_in(IndexStore::Writer& writer, const Storage& storage,
-                const Keyring& keyring, const PassOver& pass_over = {}) const;
+                const Keyring& keyring) const;
+
+  // Brings in the packs that no index object names, by the directories in the
+  // packs themselves, one at a time; packs that cannot be read are passed over.
+  // Writes to the store alone.
+  //
+  // A pack without an index is usual while somebody writes it, or left over. So
+  // this is for who misses something, and what it brings in counts only if
+  // `missed` is found, while an index object is unreadable, or, without
+  // `missed`, for this BlobIndex.
+  void search_packs(const Storage& storage, const Keyring& keyring,
+                    const std::optional<BlobId>& missed = std::nullopt);
+
+  // True once a blob that was missed lay in a pack that no index object names,
+  // on this machine, until the index names all of them.
+  [[nodiscard]] bool is_incomplete() const;
 
   // From now on, packs not in `existing` count as absent: what lies in them has
   // to be stored anew. Sorted.

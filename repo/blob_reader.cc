@@ -7,6 +7,7 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
 #include "repo/blob_codec.h"
 #include "repo/error.h"
@@ -65,11 +66,14 @@ struct BlobReader::State {
   const BlobIndex& index;
   SessionKeyCache& keys;
   PlainCache& cache;
+  SearchFurther search_further;
   BlobDecoder decoder;
   std::vector<std::byte> stored;  // reused between blobs
   // Of bases. Only after something went wrong: it costs as much as decoding.
   VerifyId verify_bases = VerifyId::no;
 
+  std::vector<BlobCopy> copies_of(BlobKind kind, const BlobId& id,
+                                  std::uint32_t max_depth);
   PlainBlob resolve_base(const BlobRow& row);
   PlainBlob read_copy(const BlobCopy& copy, VerifyId verify);
   PlainBlob read_stored(const BlobCopy& copy, const PlainBlob& base,
@@ -82,6 +86,21 @@ struct BlobReader::State {
                        VerifyId verify);
 };
 
+std::vector<BlobCopy> BlobReader::State::copies_of(BlobKind kind,
+                                                   const BlobId& id,
+                                                   std::uint32_t max_depth) {
+  const auto look = [&] {
+    auto copies = index.find(id);
+    std::erase_if(copies, [&](const BlobCopy& copy) {
+      return copy.row.kind != kind || copy.row.depth > max_depth;
+    });
+    return copies;
+  };
+  auto copies = look();
+  if (copies.empty() && search_further && search_further(id)) copies = look();
+  return copies;
+}
+
 // Recursion is bounded: each step goes to a strictly smaller depth, and no row
 // is deeper than kMaxDepth.
 PlainBlob BlobReader::State::resolve_base(const BlobRow& row) {
@@ -89,10 +108,7 @@ PlainBlob BlobReader::State::resolve_base(const BlobRow& row) {
   if (verify_bases == VerifyId::no) {
     if (auto plain = cache.find(*row.base)) return plain;
   }
-  auto copies = index.find(*row.base);
-  std::erase_if(copies, [&](const BlobCopy& copy) {
-    return copy.row.depth >= row.depth || copy.row.kind != row.kind;
-  });
+  const auto copies = copies_of(row.kind, *row.base, row.depth - 1);
   if (copies.empty()) {
     throw CorruptionError("blob " + row.id.brief() + ": its base " +
                           row.base->brief() + " is missing");
@@ -173,17 +189,22 @@ PlainBlob BlobReader::State::decode(const BlobRow& row, const WrappedKey& key,
 
 BlobReader::BlobReader(const Storage& storage, const Keyring& keyring,
                        const BlobIndex& index, SessionKeyCache& keys,
-                       PlainCache& cache)
-    : state_(new State{
-          storage, keyring, index, keys, cache, {}, {}, VerifyId::no}) {}
+                       PlainCache& cache, SearchFurther search_further)
+    : state_(new State{storage,
+                       keyring,
+                       index,
+                       keys,
+                       cache,
+                       std::move(search_further),
+                       {},
+                       {},
+                       VerifyId::no}) {}
 
 BlobReader::~BlobReader() = default;
 BlobReader::BlobReader(BlobReader&&) noexcept = default;
 
 PlainBlob BlobReader::read(BlobKind kind, const BlobId& id) {
-  auto copies = state_->index.find(id);
-  std::erase_if(copies,
-                [&](const BlobCopy& copy) { return copy.row.kind != kind; });
+  const auto copies = state_->copies_of(kind, id, kMaxDepth);
   try {
     return state_->read_first(id, copies, VerifyId::yes);
   } catch (const CorruptionError&) {

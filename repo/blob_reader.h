@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -42,13 +43,18 @@ class PlainCache {
 // id to the bytes; only a wrong writer or a wrong base can be found this way.
 enum class VerifyId { yes, no };
 
+// What to do when the index knows no copy of a blob. True: it may know one now.
+// Called by many threads.
+using SearchFurther = std::function<bool(const BlobId& id)>;
+
 // Threads        one thread at a time; each worker has its own. What it borrows
 //                is shared.
 class BlobReader {
  public:
   // Borrows all of them.
   BlobReader(const Storage& storage, const Keyring& keyring,
-             const BlobIndex& index, SessionKeyCache& keys, PlainCache& cache);
+             const BlobIndex& index, SessionKeyCache& keys, PlainCache& cache,
+             SearchFurther search_further = {});
   ~BlobReader();
   BlobReader(BlobReader&&) noexcept;
 

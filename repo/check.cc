@@ -212,13 +212,9 @@ void Check::open_index(IndexStore& store) {
   graph_.reset();
   index_.emplace(store);
   // Which ones are damaged is known already.
-  index_->refresh(storage_, keyring_, [](const IndexId&, const Error&) {});
-  for (std::size_t i = 0; i < facts_.survey.packs().size(); ++i) {
-    if (facts_.is_indexed[i]) continue;
-    const PackId& id = facts_.survey.packs()[i].id;
-    look_at(findings_, "damaged-pack", pack_name(id), [&] {
-      index_->add(read_pack_directory(storage_, keyring_, id).pack);
-    });
+  index_->refresh(storage_, keyring_);
+  if (std::ranges::count(facts_.is_indexed, false) > 0) {
+    index_->search_packs(storage_, keyring_);
   }
 }
 

@@ -200,10 +200,8 @@ void Planner::read_indexes() {
   for (const auto& pack : survey_.packs()) existing.push_back(pack.id);
   index_.restrict_to(existing);
   // An index object that was lost must lose nothing.
-  for (std::size_t i = 0; i < is_named.size(); ++i) {
-    if (is_named[i]) continue;
-    const PackId& id = survey_.packs()[i].id;
-    index_.add(read_pack_directory(storage_, keyring_, id).pack);
+  if (std::ranges::count(is_named, false) > 0) {
+    index_.search_packs(storage_, keyring_);
   }
 }
 

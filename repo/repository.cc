@@ -1,6 +1,7 @@
 #include "repo/repository.h"
 
 #include <algorithm>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <variant>
@@ -14,6 +15,8 @@ namespace {
 
 constexpr std::size_t kReserveBytes = std::size_t{1} << 20;
 constexpr std::size_t kPlainCacheBytes = std::size_t{24} << 20;
+
+constexpr std::string_view kAdvice = "`cairn repair index` makes it anew";
 
 }  // namespace
 
@@ -74,6 +77,41 @@ struct Repository::State {
   std::optional<BlobIndex> index;
   SessionKeyCache session_keys;
   PlainCache plain_cache;
+  Warn warn;
+
+  std::mutex mutex;  // guards what follows, and makes searches take turns
+  bool has_searched = false;
+  bool has_told_of_packs = false;
+  std::set<IndexId> told;
+
+  // Under the mutex.
+  void tell_of_index() {
+    if (!warn) return;
+    for (const auto& [id, why] : index->unreadable()) {
+      if (!told.insert(id).second) continue;
+      warn(why + "; the index is read without it. " + std::string(kAdvice));
+    }
+    if (!index->is_incomplete() || has_told_of_packs) return;
+    has_told_of_packs = true;
+    warn(
+        "the index does not name all packs that are needed; their own "
+        "directories are read instead. " +
+        std::string(kAdvice));
+  }
+
+  bool search_further(const BlobId& id) {
+    const std::lock_guard lock(mutex);
+    if (index->contains(id)) return true;  // another thread was quicker
+    if (has_searched) return false;
+    // A prune may have moved the blob.
+    index->refresh(*storage, keyring);
+    if (!index->contains(id)) {
+      has_searched = true;
+      index->search_packs(*storage, keyring, id);
+    }
+    tell_of_index();
+    return index->contains(id);
+  }
 };
 
 Repository::Repository(std::unique_ptr<State> state)
@@ -116,13 +154,28 @@ BlobIndex& Repository::index() {
   if (!state_->index) {
     state_->index.emplace(index_store());
     state_->index->refresh(*state_->storage, state_->keyring);
+    if (!state_->index->unreadable().empty()) {
+      state_->index->search_packs(*state_->storage, state_->keyring);
+    }
+    const std::lock_guard lock(state_->mutex);
+    state_->tell_of_index();
   }
   return *state_->index;
 }
 
+bool Repository::search_further(const BlobId& id) {
+  (void)index();
+  return state_->search_further(id);
+}
+
+void Repository::set_warn(Warn warn) { state_->warn = std::move(warn); }
+
 BlobReader Repository::blobs() {
   return BlobReader(*state_->storage, state_->keyring, index(),
-                    state_->session_keys, state_->plain_cache);
+                    state_->session_keys, state_->plain_cache,
+                    [state = state_.get()](const BlobId& id) {
+                      return state->search_further(id);
+                    });
 }
 
 SessionKeyCache& Repository::session_keys() noexcept {

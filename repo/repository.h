@@ -91,7 +91,18 @@ class Repository {
   [[nodiscard]] IndexStore& index_store();
   [[nodiscard]] BlobIndex& index();
 
+  // For a blob that index() lacks, though a snapshot needs it: the index may
+  // have changed, or lack packs. Reads the directories of those once at most.
+  // True: index() has it now. From many threads.
+  bool search_further(const BlobId& id);
+
+  // Gets whatever a person should know though nothing failed: that the index is
+  // damaged or incomplete. From any thread, each thing once.
+  using Warn = std::function<void(std::string_view text)>;
+  void set_warn(Warn warn);
+
   // A reader with its own context; those of one repository share their caches.
+  // What it misses it searches further for.
   [[nodiscard]] BlobReader blobs();
   [[nodiscard]] SessionKeyCache& session_keys() noexcept;
   [[nodiscard]] PlainCache& plain_cache() noexcept;

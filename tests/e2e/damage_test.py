@@ -328,6 +328,59 @@ class Index(DamageCase):
                             stdin=self.data["stream 1"])
         self.assertEqual(again["chunks_new"], 0)
 
+    def damage_index(self, *which):
+        for i in which:
+            flip(self.paths_of("index")[i], 100)
+        shutil.rmtree(self.cache)
+
+    def remove_one_index(self):
+        self.paths_of("index")[0].unlink()
+        shutil.rmtree(self.cache)
+
+    def test_every_reader_does_without_the_index_and_says_so(self):
+        losses = (lambda: self.damage_index(0),
+                  lambda: self.damage_index(1, 2),
+                  self.remove_one_index, self.remove_index)
+        for i, lose in enumerate(losses):
+            lose()
+            before = self.objects(".")
+            with self.subTest(i):
+                for name, data in self.data.items():
+                    ran = self.cairn("cat", f"latest:{name}")
+                    self.assertTrue(ran.out == data)
+                    out = self.folder / f"out {i} {name}"
+                    self.restore(f"latest:{name}", out)
+                    self.assertTrue((out / name).read_bytes() == data)
+                shutil.rmtree(self.cache)
+                self.assertIn("cairn repair index",
+                              self.cairn("find", "*").err)
+                self.assertEqual(self.cairn("ls", "latest").text.split(),
+                                 ["/stream", "2"])
+                self.assertEqual(self.objects("."), before)
+
+    def test_a_rescue_needs_no_more_than_to_read(self):
+        self.remove_index()
+        for path in [self.repo, *self.repo.rglob("*")]:
+            path.chmod(0o500 if path.is_dir() else 0o400)
+        try:
+            for name, data in self.data.items():
+                self.assertTrue(self.cat(f"latest:{name}") == data)
+        finally:
+            for path in [self.repo, *self.repo.rglob("*")]:
+                path.chmod(0o700 if path.is_dir() else 0o600)
+
+    def test_a_backup_reuses_what_a_lost_index_named(self):
+        for lose in (lambda: self.damage_index(1), self.remove_index):
+            lose()
+            with self.subTest(left=len(self.paths_of("index"))):
+                ran = self.cairn("--json", "backup", "--stdin", "--as",
+                                 "stream 2", stdin=self.data["stream 2"])
+                self.assertEqual(ran.lines[-1]["chunks_new"], 0)
+                self.assertIn("cairn repair index", ran.err)
+        self.cairn("repair", "index")
+        self.assert_sound()
+        self.assertNotIn("repair", self.cairn("cat", "latest:stream 2").err)
+
     def test_a_damaged_index_is_repaired_too(self):
         flip(self.paths_of("index")[1], 100)
         shutil.rmtree(self.cache)

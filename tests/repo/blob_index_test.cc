@@ -10,6 +10,8 @@
 
 #include "repo/error.h"
 #include "repo/pack_format.h"
+#include "repo/pack_reader.h"
+#include "tests/support/faulty_storage.h"
 #include "tests/support/for_each_seed.h"
 #include "tests/support/sample_repository.h"
 #include "tests/support/temp_folder.h"
@@ -17,6 +19,8 @@
 namespace cairn::repo {
 namespace {
 
+using testing_support::Call;
+using testing_support::FaultyStorage;
 using testing_support::for_each_seed;
 using testing_support::random_id;
 using testing_support::SampleRepository;
@@ -189,16 +193,17 @@ TEST(BlobIndex, AnImportThatWasCutShortLeavesNoRowsToAnotherPack) {
   std::vector<BlobId> many;
   for (int i = 0; i < 30'000; ++i) many.push_back(random_id<BlobId>(random));
   const auto first = sample.store_index({made_up_pack(random, many)});
-  IndexId damaged;  // imported after the first
+  IndexId second;  // imported after the first
   do {
-    sample.storage.remove(index_name(damaged));
-    damaged = sample.store_index({made_up_pack(random, {many[0]})});
-  } while (damaged < first);
-  sample.storage.flip_bit(index_name(damaged), 100, 1);
-  EXPECT_THROW(index.refresh(sample.storage, sample.keyring), CorruptionError);
+    sample.storage.remove(index_name(second));
+    second = sample.store_index({made_up_pack(random, {many[0]})});
+  } while (second < first);
+  FaultyStorage storage(sample.storage);
+  storage.fail(Call::get, 2, IoError("bad disk"));
+  EXPECT_THROW(index.refresh(storage, sample.keyring), IoError);
 
   sample.storage.remove(index_name(first));
-  sample.storage.remove(index_name(damaged));
+  sample.storage.remove(index_name(second));
   const auto other = random_id<BlobId>(random);
   (void)sample.store_index({made_up_pack(random, {other})});
   index.refresh(sample.storage, sample.keyring);
@@ -206,6 +211,124 @@ TEST(BlobIndex, AnImportThatWasCutShortLeavesNoRowsToAnotherPack) {
   EXPECT_TRUE(index.contains(other));
   for (const auto& id : many) ASSERT_FALSE(index.contains(id));
   EXPECT_EQ(index.packs().size(), 1U);
+}
+
+TEST(BlobIndex, PassesOverAnIndexObjectThatIsDamaged) {
+  std::mt19937_64 random(1);
+  TempFolder folder;
+  SampleRepository sample;
+  IndexStore store(folder.path());
+  BlobIndex index(store);
+  const auto lost = random_id<BlobId>(random);
+  const auto kept = random_id<BlobId>(random);
+  const auto damaged = sample.store_index({made_up_pack(random, {lost})});
+  (void)sample.store_index({made_up_pack(random, {kept})});
+  sample.storage.flip_bit(index_name(damaged), 100, 1);
+
+  index.refresh(sample.storage, sample.keyring);
+
+  EXPECT_FALSE(index.contains(lost));
+  EXPECT_TRUE(index.contains(kept));
+  ASSERT_EQ(index.unreadable().size(), 1U);
+  EXPECT_EQ(index.unreadable()[0].id, damaged);
+  EXPECT_NE(index.unreadable()[0].why.find(index_name(damaged)),
+            std::string::npos);
+
+  sample.storage.remove(index_name(damaged));
+  index.refresh(sample.storage, sample.keyring);
+  EXPECT_TRUE(index.unreadable().empty());
+}
+
+// Packs in the storage, of one blob each.
+class BlobIndexOfPacks : public ::testing::Test {
+ protected:
+  IndexedPack store_pack() {
+    return sample.store(
+        {sample.encode(testing_support::random_bytes(random, 1000))});
+  }
+  static BlobId blob_of(const IndexedPack& pack) {
+    return pack.directory.rows.at(0).id;
+  }
+
+  std::mt19937_64 random{1};
+  TempFolder folder;
+  SampleRepository sample;
+  IndexStore store{folder.path()};
+  BlobIndex index{store};
+};
+
+TEST_F(BlobIndexOfPacks, FindsInThePacksWhatNoIndexObjectNames) {
+  const auto named = store_pack();
+  const auto lost = store_pack();
+  const auto damaged = store_pack();
+  const auto size = sample.storage.size(pack_name(damaged.id)).value();
+  sample.storage.flip_bit(pack_name(damaged.id), size - 100, 1);
+  (void)sample.store_index({named});
+  index.refresh(sample.storage, sample.keyring);
+  EXPECT_FALSE(index.contains(blob_of(lost)));
+
+  index.search_packs(sample.storage, sample.keyring, blob_of(lost));
+
+  EXPECT_EQ(index.find(blob_of(named)).size(), 1U);
+  EXPECT_EQ(index.find(blob_of(lost)).size(), 1U);
+  EXPECT_FALSE(index.contains(blob_of(damaged)));
+  EXPECT_TRUE(index.is_incomplete());
+  // It is in the store: another process need not search.
+  const BlobIndex other(store);
+  EXPECT_TRUE(other.contains(blob_of(lost)));
+  EXPECT_TRUE(other.is_incomplete());
+}
+
+TEST_F(BlobIndexOfPacks, AFoundPackStaysUntilItIsNamedOrGone) {
+  const auto one = store_pack();
+  const auto two = store_pack();
+  const auto three = store_pack();
+  index.search_packs(sample.storage, sample.keyring, blob_of(one));
+
+  const auto first = sample.store_index({three});
+  index.refresh(sample.storage, sample.keyring);
+  EXPECT_EQ(index.find(blob_of(one)).size(), 1U);
+  EXPECT_EQ(index.find(blob_of(three)).size(), 1U);
+  EXPECT_TRUE(index.is_incomplete());
+
+  (void)sample.store_index({one});
+  sample.storage.remove(pack_name(two.id));
+  index.refresh(sample.storage, sample.keyring);
+  EXPECT_EQ(index.find(blob_of(one)).size(), 1U);
+  EXPECT_FALSE(index.contains(blob_of(two)));
+  EXPECT_FALSE(index.is_incomplete());
+
+  sample.storage.remove(index_name(first));
+  index.refresh(sample.storage, sample.keyring);
+  EXPECT_FALSE(index.contains(blob_of(three)));
+}
+
+TEST_F(BlobIndexOfPacks, ASearchThatIsNotForABlobCallsNothingIncomplete) {
+  const auto pack = store_pack();
+
+  index.search_packs(sample.storage, sample.keyring);
+
+  EXPECT_TRUE(index.contains(blob_of(pack)));
+  EXPECT_FALSE(index.is_incomplete());
+}
+
+TEST_F(BlobIndexOfPacks, WhatASessionLeftBehindCountsOnlyOnceItIsMissed) {
+  const auto pack = store_pack();
+  index.search_packs(sample.storage, sample.keyring);
+  BlobIndex other(store);
+  EXPECT_FALSE(other.contains(blob_of(pack)));
+  EXPECT_TRUE(other.packs().empty());
+  other.add(pack);  // it is this process that writes it
+  other.refresh(sample.storage, sample.keyring);
+  EXPECT_EQ(other.find(blob_of(pack)).size(), 1U);
+
+  BlobIndex third(store);
+  third.search_packs(sample.storage, sample.keyring, random_id<BlobId>(random));
+  EXPECT_FALSE(third.contains(blob_of(pack)));
+  third.search_packs(sample.storage, sample.keyring, blob_of(pack));
+
+  EXPECT_TRUE(third.contains(blob_of(pack)));
+  EXPECT_TRUE(third.is_incomplete());
 }
 
 TEST(BlobIndex, FollowsWhatAnotherProcessImported) {

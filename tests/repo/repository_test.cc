@@ -7,15 +7,21 @@
 #include "tests/support/power_cut.h"
 #include "tests/support/sample_repository.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/test_repository.h"
 
 namespace cairn::repo {
 namespace {
 
+using testing_support::at_hour;
+using testing_support::Files;
 using testing_support::MemoryStorage;
 using testing_support::PowerCut;
 using testing_support::random_id;
+using testing_support::read_all_snapshots;
 using testing_support::SampleRepository;
 using testing_support::TempFolder;
+using testing_support::TestRepository;
+using testing_support::write_snapshot;
 
 constexpr Timestamp kNow{1'000, 0};
 
@@ -174,6 +180,101 @@ TEST_F(RepositoryTest, AForgottenSnapshotStaysForgottenWhileAPruneSettlesIt) {
                        },
                        {folder / "cache", folder / "state"});
   EXPECT_TRUE(repository.snapshots(kNow).snapshots.empty());
+}
+
+// Two snapshots, each with an index object of its own.
+class LostIndex : public ::testing::Test {
+ protected:
+  LostIndex() {
+    auto repository = test.open();
+    for (std::uint64_t i = 1; i <= 2; ++i) {
+      std::mt19937_64 random(i);
+      const Files files{
+          {"file", testing_support::random_bytes(random, 20'000)}};
+      states[write_snapshot(repository, files, at_hour(1))] = files;
+    }
+  }
+
+  // From a machine that knows nothing yet.
+  void expect_all_readable_with_warnings(std::size_t count) {
+    test.forget_cache();
+    for (const auto* const when : {"first", "when the cache is there"}) {
+      SCOPED_TRACE(when);
+      const auto before = names();
+      warnings.clear();
+      auto repository = test.open();
+      repository.set_warn(
+          [this](std::string_view text) { warnings.emplace_back(text); });
+      EXPECT_EQ(read_all_snapshots(repository), states);
+      EXPECT_EQ(names(), before);
+      EXPECT_EQ(warnings.size(), count);
+      for (const auto& warning : warnings) {
+        EXPECT_NE(warning.find("cairn repair index"), std::string::npos)
+            << warning;
+      }
+    }
+  }
+
+  std::vector<std::string> names() {
+    std::vector<std::string> all;
+    for (const auto* const folder : {"packs", "index", "snapshots"}) {
+      test.disk().list(folder, [&](const ListedObject& object) {
+        all.push_back(object.name);
+      });
+    }
+    return all;
+  }
+
+  TestRepository test;
+  std::map<SessionId, Files> states;
+  std::vector<std::string> warnings;
+};
+
+TEST_F(LostIndex, NothingIsSaidWhileItIsWhole) {
+  expect_all_readable_with_warnings(0);
+}
+
+TEST_F(LostIndex, OneDamagedObjectHindersNoReader) {
+  test.disk().flip_bit(index_name(list_indexes(test.disk())[0]), 100, 1);
+  expect_all_readable_with_warnings(1);
+}
+
+TEST_F(LostIndex, OnlyDamagedObjectsHinderNoReader) {
+  for (const auto& id : list_indexes(test.disk())) {
+    test.disk().flip_bit(index_name(id), 100, 1);
+  }
+  expect_all_readable_with_warnings(2);
+}
+
+TEST_F(LostIndex, OneMissingObjectHindersNoReader) {
+  test.disk().remove(index_name(list_indexes(test.disk())[0]));
+  expect_all_readable_with_warnings(1);
+}
+
+TEST_F(LostIndex, NoObjectAtAllHindersNoReader) {
+  for (const auto& id : list_indexes(test.disk())) {
+    test.disk().remove(index_name(id));
+  }
+  expect_all_readable_with_warnings(1);
+}
+
+TEST_F(LostIndex, PacksAreSearchedOnceForWhatIsMissing) {
+  for (const auto& id : list_indexes(test.disk())) {
+    test.disk().remove(index_name(id));
+  }
+  test.forget_cache();
+  auto storage = std::make_unique<testing_support::FaultyStorage>(test.disk());
+  const auto& counted = *storage;
+  auto repository = test.open_through(std::move(storage));
+  auto blobs = repository.blobs();
+  std::mt19937_64 random(7);
+  const auto unknown = random_id<BlobId>(random);
+  EXPECT_THROW((void)blobs.read(BlobKind::content, unknown), NotFound);
+  const auto reads = counted.count(testing_support::Call::get);
+
+  EXPECT_THROW((void)blobs.read(BlobKind::content, unknown), NotFound);
+
+  EXPECT_EQ(counted.count(testing_support::Call::get), reads);
 }
 
 }  // namespace
