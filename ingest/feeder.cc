@@ -233,7 +233,10 @@ struct Feeder::State {
     source.message = repo::as_utf8(why);
   }
 
+  // Failures of the system name the path themselves.
   void problem(std::string_view path, std::string_view why) {
+    const std::string prefix = std::string(path) + ": ";
+    if (why.starts_with(prefix)) why.remove_prefix(prefix.size());
     ++report.problem_count;
     if (report.problems.size() < BackupReport::kMaxProblems) {
       report.problems.push_back({std::string(path), std::string(why)});
@@ -251,16 +254,42 @@ Feeder::Feeder(repo::Repository& repository, const ReusableRows& reusable,
 Feeder::~Feeder() = default;
 
 // Turns what the walk meets into events.
+//
+// The folders above the given paths are held back until something below them
+// is there to be saved.
 class Feeder::Visitor : public FileVisitor {
  public:
-  explicit Visitor(State& state) : state_(state) {}
+  Visitor(State& state, std::span<const std::string> given)
+      : state_(state),
+        given_(given),
+        levels_inside_(std::ranges::binary_search(given, "/") ? 1 : 0) {}
+
+  // Whether anything of the source is in the snapshot beside the folders above
+  // it and given ones that could not be listed.
+  [[nodiscard]] bool has_saved() const noexcept { return has_saved_; }
 
   void folder_begins(const repo::Entry& folder) override {
-    ++state_.report.folders;
-    state_.push(FolderBegins{folder});
+    path_ += '/';
+    path_ += folder.name;
+    if (levels_inside_ == 0 && !std::ranges::binary_search(given_, path_)) {
+      held_back_.push_back(folder);
+      return;
+    }
+    ++levels_inside_;
+    send_held_back();
+    if (path_ != unreadable_) has_saved_ = true;
+    begin(folder);
   }
 
-  void folder_ends() override { state_.push(FolderEnds{}); }
+  void folder_ends() override {
+    path_.resize(path_.rfind('/'));
+    if (levels_inside_ > 0) --levels_inside_;
+    if (held_back_.empty()) {
+      state_.push(FolderEnds{});
+    } else {
+      held_back_.pop_back();
+    }
+  }
 
   void file(const repo::Entry& entry, const FileState& seen,
             std::string_view path, Opener& opener) override {
@@ -272,14 +301,16 @@ class Feeder::Visitor : public FileVisitor {
     auto known = state_.paths.find(path);
     const bool is_unchanged = known && known->settled_state == seen;
     if (is_unchanged && state_.is_usable(*known)) {
+      saves();
       pass_by(entry, path, std::move(*known));
       return;
     }
+    if (!read(entry, seen, path, opener)) return;
     ++(known ? state_.report.files_changed : state_.report.files_new);
-    read(entry, seen, path, opener);
   }
 
   void other(const repo::Entry& entry) override {
+    saves();
     ++state_.report.others;
     state_.push(WholeEntry{entry, {}, std::nullopt});
   }
@@ -290,10 +321,27 @@ class Feeder::Visitor : public FileVisitor {
   void excluded(std::string_view) override { ++state_.report.excluded; }
 
   void unreadable(std::string_view path, std::string_view why) override {
+    unreadable_ = path;
     state_.problem(path, why);
   }
 
  private:
+  void begin(const repo::Entry& folder) {
+    ++state_.report.folders;
+    state_.push(FolderBegins{folder});
+  }
+
+  void send_held_back() {
+    for (const auto& folder : held_back_) begin(folder);
+    held_back_.clear();
+  }
+
+  // To be called before an entry is sent.
+  void saves() {
+    send_held_back();
+    has_saved_ = true;
+  }
+
   void pass_by(const repo::Entry& entry, std::string_view path,
                PathState known) {
     ++state_.report.files_unmodified;
@@ -311,7 +359,8 @@ class Feeder::Visitor : public FileVisitor {
     state_.push(std::move(whole));
   }
 
-  void read(const repo::Entry& seen_entry, const FileState& seen,
+  // False: nothing of it is in the snapshot.
+  bool read(const repo::Entry& seen_entry, const FileState& seen,
             std::string_view path, Opener& opener) {
     const repo::Timestamp read_began = file_clock_now();
     repo::Entry entry = seen_entry;
@@ -330,16 +379,18 @@ class Feeder::Visitor : public FileVisitor {
       // file under its name would look like the file.
       state_.fail_content();
       state_.problem(path, e.what());
-      return;
+      return false;
     }
     const bool is_as_seen = now == seen;
     if (!is_as_seen) state_.problem(path, "changed while it was read");
     fit_to_content(entry, content_bytes);
+    saves();
     state_.report.bytes_read += entry.size;
     const bool may_be_remembered = is_as_seen && is_settled(now, read_began);
     state_.push(
         ContentEnds{std::move(entry), std::string(path),
                     may_be_remembered ? std::optional(now) : std::nullopt});
+    return true;
   }
 
   static repo::Profile profile(const OpenFile& file, const repo::Entry& entry) {
@@ -353,6 +404,12 @@ class Feeder::Visitor : public FileVisitor {
   }
 
   State& state_;
+  std::span<const std::string> given_;
+  std::string path_;                    // of the folder the walk is in
+  std::size_t levels_inside_;           // of it, from a given path on
+  std::vector<repo::Entry> held_back_;  // the innermost of those it is in
+  std::string unreadable_;              // the last one
+  bool has_saved_ = false;
 };
 
 void Feeder::feed(const FilesToBackUp& files) {
@@ -371,7 +428,7 @@ void Feeder::feed(const FilesToBackUp& files) {
   const std::uint64_t problems_before = state.report.problem_count;
   const std::uint64_t bytes_before = state.report.bytes_read;
   const std::uint64_t items_before = state.progress.items_done;
-  Visitor visitor(state);
+  Visitor visitor(state, source->paths());
   source->walk(visitor, state.stop);
   if (state.stop.stop_requested()) throw repo::Cancelled("interrupted");
 
@@ -379,7 +436,8 @@ void Feeder::feed(const FilesToBackUp& files) {
   report.entries = state.progress.items_done - items_before;
   const std::uint64_t problems = state.report.problem_count - problems_before;
   if (problems > 0) {
-    report.status = repo::SourceStatus::partial;
+    report.status = visitor.has_saved() ? repo::SourceStatus::partial
+                                        : repo::SourceStatus::failed;
     report.message =
         std::to_string(problems) + " entries not as they should be";
   }

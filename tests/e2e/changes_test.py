@@ -189,6 +189,19 @@ class Unreadable(harness.Case):
                                 for p in summary["problems"]),
                          ["closed file", "closed folder"])
 
+    def test_a_source_of_which_nothing_is_saved_makes_no_snapshot(self):
+        for path in ("closed file", "closed folder"):
+            ran = self.cairn("--json", "backup", self.top / path,
+                             code=SOURCE_FAILED, prefix=self.prefix)
+            told = ran.lines[-1]
+            self.assertEqual((told["files_new"], told["files_changed"]),
+                             (0, 0))
+            self.assertEqual(told["problem_count"], 1)
+            problem, = told["problems"]
+            self.assertEqual(problem["path"], str(self.top / path))
+            self.assertNotIn(path, problem["message"])
+        self.assertEqual(self.snapshots(), [])
+
     def test_a_path_that_is_not_there_leaves_no_snapshot(self):
         ran = self.cairn("backup", self.top / "nowhere", code=SOURCE_FAILED)
         self.assertIn("nowhere", ran.err)
