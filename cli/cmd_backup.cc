@@ -196,8 +196,16 @@ class Count : public ingest::FileVisitor {
 ExitCode dry_run(const Options& options, const std::string& series,
                  Context& context) {
   if (options.from_stdin || options.from_command) {
-    context.output.note("would back up a stream as " + *options.as +
-                        " to series " + series);
+    if (context.output.is_json()) {
+      Json json = Json::line("dry_run", context.now());
+      json.set("action", "backup")
+          .set("series", series)
+          .set_bytes("name", *options.as);
+      context.output.json(json);
+    } else {
+      context.output.note("would back up a stream as " + *options.as +
+                          " to series " + series);
+    }
     return ExitCode::ok;
   }
   const auto files = files_of(options.arguments, options, context);
@@ -207,6 +215,7 @@ ExitCode dry_run(const Options& options, const std::string& series,
   if (interrupt.received()) throw repo::Cancelled("interrupted");
   if (context.output.is_json()) {
     context.output.json(Json::line("dry_run", context.now())
+                            .set("action", "backup")
                             .set("series", series)
                             .set("files", count.files)
                             .set("folders", count.folders)

@@ -243,7 +243,11 @@ ExitCode run(const Options& options, Context& context) {
   if (!context.options.is_dry_run)
     carry_out(decisions, options, repository, context);
   if (!options.prune) return ExitCode::ok;
-  return run_prune(repository, {}, PruneReport::text_only, context);
+  std::vector<repo::SessionId> dropped;
+  for (const auto& decision : decisions) {
+    if (!decision.is_kept) dropped.push_back(decision.valid->snapshot.id);
+  }
+  return run_prune(repository, {}, PruneReport::text_only, context, dropped);
 }
 
 }  // namespace

@@ -50,7 +50,8 @@ ExitCode add(const AddOptions& options, Context& context) {
                             repository.signer(), mark);
   }
   if (context.output.is_json()) {
-    Json json = Json::line("hold", mark.time);
+    Json json = Json::line(id ? "hold" : "dry_run", mark.time);
+    if (!id) json.set("action", "hold add");
     json.set("snapshot", mark.target.hex()).set("reason", mark.reason);
     if (id) json.set("id", id->hex());
     if (mark.until) json.set("until", *mark.until);
@@ -141,9 +142,11 @@ ExitCode remove(const RemoveOptions& options, Context& context) {
                                repository.signer(), release);
     }
     if (context.output.is_json()) {
-      context.output.json(Json::line("hold_removed", now)
-                              .set("id", id.hex())
-                              .set("snapshot", hold.target.hex()));
+      const bool is_dry = context.options.is_dry_run;
+      Json json = Json::line(is_dry ? "dry_run" : "hold_removed", now);
+      if (is_dry) json.set("action", "hold remove");
+      json.set("id", id.hex()).set("snapshot", hold.target.hex());
+      context.output.json(json);
     } else {
       context.output.note((context.options.is_dry_run ? "would remove hold "
                                                       : "removed hold ") +

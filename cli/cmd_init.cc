@@ -137,11 +137,11 @@ void print(const repo::Keyring& keyring, const std::string& root,
            const NewKeyFile* recovery, Context& context) {
   if (context.output.is_json()) {
     Json json = Json::line("initialized", context.now());
-    json.set("repository", root)
+    json.set_bytes("repository", root)
         .set("id", keyring.repository().hex())
         .set("family", keyring.family().hex());
     if (recovery) {
-      json.set("recovery_key", recovery->path());
+      json.set_bytes("recovery_key", recovery->path());
     } else {
       json.set("recovery_key", nullptr);
     }
@@ -160,6 +160,19 @@ void print(const repo::Keyring& keyring, const std::string& root,
   }
 }
 
+void print_dry_run(const std::string& root,
+                   const std::optional<std::string>& recovery_path,
+                   Context& context) {
+  if (!context.output.is_json()) {
+    context.output.note("would make a repository in " + root);
+    return;
+  }
+  Json json = Json::line("dry_run", context.now());
+  json.set("action", "init").set_bytes("repository", root);
+  if (recovery_path) json.set_bytes("recovery_key", *recovery_path);
+  context.output.json(json);
+}
+
 ExitCode run(const Options& options, Context& context) {
   const std::string root = context.repo_name();
   require_local(root);
@@ -170,7 +183,8 @@ ExitCode run(const Options& options, Context& context) {
                                           *options.like, context, keys))
                                     : repo::Keyring::create();
   if (context.options.is_dry_run) {
-    context.output.note("would make a repository in " + root);
+    if (recovery_path) NewKeyFile::require_absent(*recovery_path);
+    print_dry_run(root, recovery_path, context);
     return ExitCode::ok;
   }
   std::optional<NewKeyFile> recovery;

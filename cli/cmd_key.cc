@@ -58,6 +58,8 @@ ExitCode add(const AddOptions& options, Context& context) {
       id = repo::add_key_file_slot(repository.storage(), keyring, file.key(),
                                    label, now);
       file.keep();
+    } else {
+      NewKeyFile::require_absent(*options.key_file_out);
     }
   } else {
     const auto passphrase = new_passphrase(context);
@@ -69,8 +71,12 @@ ExitCode add(const AddOptions& options, Context& context) {
   }
   const std::string role(repo::name_of(options.role));
   if (context.output.is_json()) {
-    Json json = Json::line("key_added", now);
-    if (id) json.set("id", id->hex());
+    Json json = Json::line(id ? "key_added" : "dry_run", now);
+    if (id) {
+      json.set("id", id->hex());
+    } else {
+      json.set("action", "key add");
+    }
     json.set("role", role).set("label", label);
     context.output.json(json);
   } else {
@@ -134,9 +140,11 @@ ExitCode remove(const RemoveOptions& options, Context& context) {
     repo::remove_key_slot(repository.storage(), repository.keyring(), slot);
   }
   if (context.output.is_json()) {
-    context.output.json(Json::line("key_removed", context.now())
-                            .set("id", slot.id.hex())
-                            .set("role", repo::name_of(slot.role)));
+    const bool is_dry = context.options.is_dry_run;
+    Json json = Json::line(is_dry ? "dry_run" : "key_removed", context.now());
+    if (is_dry) json.set("action", "key remove");
+    json.set("id", slot.id.hex()).set("role", repo::name_of(slot.role));
+    context.output.json(json);
   } else {
     context.output.note(
         (context.options.is_dry_run ? "would remove key " : "removed key ") +

@@ -11,7 +11,12 @@ namespace {
 ExitCode run(Context& context) {
   auto repository = context.open_as_owner();
   if (context.options.is_dry_run) {
-    context.output.note("would write the index anew from all packs");
+    if (context.output.is_json()) {
+      context.output.json(
+          Json::line("dry_run", context.now()).set("action", "repair index"));
+    } else {
+      context.output.note("would write the index anew from all packs");
+    }
     return ExitCode::ok;
   }
   repo::Progress progress;

@@ -142,6 +142,24 @@ void print_text(const ingest::RestoreReport& report,
   context.output.note(line + ", in " + duration_text(seconds));
 }
 
+void print_dry_run(const SnapshotSelector::Selected& selected,
+                   const std::string& target, Context& context) {
+  const auto& id = selected.snapshot.snapshot.id;
+  if (context.output.is_json()) {
+    Json json = Json::line("dry_run", context.now());
+    json.set("action", "restore")
+        .set("snapshot_id", id.hex())
+        .set_bytes("path", selected.path)
+        .set_bytes("target", target);
+    context.output.json(json);
+    return;
+  }
+  context.output.note(
+      "would restore " +
+      (selected.path.empty() ? "all of" : "/" + selected.path + " of") +
+      " snapshot " + id.brief() + " to " + target);
+}
+
 ExitCode run(const Options& options, Context& context) {
   if (!options.to) {
     throw UsageError(
@@ -158,9 +176,8 @@ ExitCode run(const Options& options, Context& context) {
   const std::string& path = selected.path;
   if (context.options.is_dry_run) {
     (void)selector.entry_at(selected);
-    context.output.note(
-        "would restore " + (path.empty() ? "all of" : "/" + path + " of") +
-        " snapshot " + snapshot.id.brief() + " to " + *options.to);
+    ingest::require_target(*options.to, options.overwrite);
+    print_dry_run(selected, *options.to, context);
     return ExitCode::ok;
   }
   const ingest::RestoreOptions how{

@@ -24,6 +24,11 @@ bool sync_folder_of(const std::string& path) {
   return is_synced;
 }
 
+[[noreturn]] void refuse_existing(const std::string& path) {
+  throw repo::RefusedForSafety(path +
+                               ": exists already, and may be somebody's key");
+}
+
 bool write_and_close(int fd, std::string_view text) {
   const bool is_written = ::write(fd, text.data(), text.size()) ==
                               static_cast<ssize_t>(text.size()) &&
@@ -36,10 +41,7 @@ bool write_and_close(int fd, std::string_view text) {
 NewKeyFile::NewKeyFile(std::string path) : path_(std::move(path)) {
   const int fd =
       ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (fd < 0 && errno == EEXIST) {
-    throw repo::RefusedForSafety(path_ +
-                                 ": exists already, and may be somebody's key");
-  }
+  if (fd < 0 && errno == EEXIST) refuse_existing(path_);
   if (fd < 0) throw repo::IoError(path_ + ": " + std::strerror(errno));
   std::string text = repo::key_file_text(key_);
   const bool is_whole = write_and_close(fd, text) && sync_folder_of(path_);
@@ -48,6 +50,13 @@ NewKeyFile::NewKeyFile(std::string path) : path_(std::move(path)) {
   if (!is_whole) {
     ::unlink(path_.c_str());
     throw repo::IoError(path_ + ": " + std::strerror(error));
+  }
+}
+
+void NewKeyFile::require_absent(const std::string& path) {
+  std::error_code error;
+  if (std::filesystem::exists(std::filesystem::symlink_status(path, error))) {
+    refuse_existing(path);
   }
 }
 

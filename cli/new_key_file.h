@@ -18,6 +18,9 @@ class NewKeyFile {
   NewKeyFile& operator=(const NewKeyFile&) = delete;
   ~NewKeyFile();
 
+  // Throws as making one there would, if there is a file already.
+  static void require_absent(const std::string& path);
+
   [[nodiscard]] const crypto::Secret& key() const noexcept { return key_; }
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
 

@@ -71,7 +71,8 @@ void print_outcome(const repo::PruneOutcome& outcome, PruneReport report,
 
 ExitCode run_prune(repo::Repository& repository,
                    const repo::PruneOptions& options, PruneReport report,
-                   Context& context) {
+                   Context& context,
+                   std::span<const repo::SessionId> as_if_forgotten) {
   repo::Progress progress;
   const Interrupt interrupt;
   const auto now = context.now();
@@ -83,7 +84,7 @@ ExitCode run_prune(repo::Repository& repository,
   if (context.options.is_dry_run) {
     const auto plan = shown([&] {
       return repo::plan_prune(repository, options, now, interrupt.token(),
-                              &progress);
+                              &progress, as_if_forgotten);
     });
     print_plan(plan, report, context);
     return ExitCode::ok;

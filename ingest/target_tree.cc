@@ -34,6 +34,32 @@ struct Root {
   bool was_there = false;
 };
 
+UniqueFd open_folder(const std::filesystem::path& path) {
+  return UniqueFd(uninterrupted([&] {
+    return open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC);
+  }));
+}
+
+// After open_folder() had no success.
+[[noreturn]] void fail_to_open(const std::filesystem::path& path) {
+  if (errno == ENOTDIR) {
+    throw repo::RefusedForSafety(path.native() + ": not a folder");
+  }
+  throw_io_error(path.native(), "open", errno);
+}
+
+void refuse_what_is_in_it(int folder, const std::filesystem::path& path) {
+  FolderNames names;
+  const int refused = names.read(folder);
+  if (refused != 0) throw_io_error(path.native(), "list", refused);
+  if (names.count() > 0) {
+    throw repo::RefusedForSafety(
+        path.native() +
+        ": not empty; --overwrite never, if-changed or always says what "
+        "becomes of the files in it");
+  }
+}
+
 Root open_root(const std::filesystem::path& path, Overwrite overwrite) {
   std::error_code error;
   if (path.has_parent_path()) {
@@ -44,23 +70,9 @@ Root open_root(const std::filesystem::path& path, Overwrite overwrite) {
   if (!is_new && errno != EEXIST && errno != EISDIR) {
     throw_io_error(path.native(), "create", errno);
   }
-  UniqueFd fd(uninterrupted([&] {
-    return open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC);
-  }));
-  if (!fd && errno == ENOTDIR) {
-    throw repo::RefusedForSafety(path.native() + ": not a folder");
-  }
-  if (!fd) throw_io_error(path.native(), "open", errno);
-  if (overwrite == Overwrite::refuse) {
-    FolderNames names;
-    const int refused = names.read(fd.get());
-    if (refused != 0) throw_io_error(path.native(), "list", refused);
-    if (names.count() > 0) {
-      throw repo::RefusedForSafety(path.native() +
-                                   ": not empty; --overwrite says what becomes "
-                                   "of the files in it");
-    }
-  }
+  UniqueFd fd = open_folder(path);
+  if (!fd) fail_to_open(path);
+  if (overwrite == Overwrite::refuse) refuse_what_is_in_it(fd.get(), path);
   return {std::move(fd), !is_new};
 }
 
@@ -177,6 +189,13 @@ struct TargetTree::State {
   FolderPaths::Id linked_folder = FolderPaths::kRoot;
   UniqueFd linked_folder_fd;
 };
+
+void require_target(const std::filesystem::path& root, Overwrite overwrite) {
+  const UniqueFd fd = open_folder(root);
+  if (!fd && errno == ENOENT) return;
+  if (!fd) fail_to_open(root);
+  if (overwrite == Overwrite::refuse) refuse_what_is_in_it(fd.get(), root);
+}
 
 TargetTree::TargetTree(const std::filesystem::path& root, Overwrite overwrite) {
   std::string path = root.native();

@@ -32,6 +32,10 @@ enum class Overwrite {
   always,      // replaces what exists
 };
 
+// Throws, as a TargetTree would that is made so, RefusedForSafety for a target
+// that is in the way. Makes nothing.
+void require_target(const std::filesystem::path& root, Overwrite overwrite);
+
 // What became of metadata that could not be set: not root, a file system
 // without xattrs. Grouped by cause, so that a million files make one line.
 struct Shortfall {

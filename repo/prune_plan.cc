@@ -31,13 +31,14 @@ void say(Progress* progress, std::string_view what) {
 class Planner {
  public:
   Planner(Repository& repository, const Timestamp& now, std::stop_token stop,
-          Progress* progress)
+          Progress* progress, std::span<const SessionId> as_if_forgotten)
       : repository_(repository),
         storage_(repository.storage()),
         keyring_(repository.keyring()),
         now_(now),
         stop_(std::move(stop)),
         progress_(progress),
+        as_if_forgotten_(as_if_forgotten),
         folder_(repository.cache_folder()),
         index_(repository.index_store()),
         survey_(folder_) {}
@@ -80,6 +81,7 @@ class Planner {
   const Timestamp now_;
   std::stop_token stop_;
   Progress* progress_;
+  const std::span<const SessionId> as_if_forgotten_;
   const std::filesystem::path folder_;
 
   BlobIndex index_;  // one of our own, restricted to what exists
@@ -122,7 +124,8 @@ void Planner::read_snapshots() {
     }
   }
   const auto marks = read_marks(storage_, keyring_);
-  std::set<SessionId> forgotten;
+  std::set<SessionId> forgotten(as_if_forgotten_.begin(),
+                                as_if_forgotten_.end());
   for (const auto& [id, mark] : marks) {
     if (mark.action == MarkAction::forget) forgotten.insert(mark.target);
   }
@@ -329,8 +332,10 @@ std::uint64_t PrunePlan::bytes_freed() const noexcept {
 
 PrunePlan plan_prune(Repository& repository, const PruneOptions& options,
                      const Timestamp& now, std::stop_token stop,
-                     Progress* progress) {
-  return Planner(repository, now, std::move(stop), progress).plan(options);
+                     Progress* progress,
+                     std::span<const SessionId> as_if_forgotten) {
+  return Planner(repository, now, std::move(stop), progress, as_if_forgotten)
+      .plan(options);
 }
 
 IndexChange plan_index_change(std::span<const PlannedIndex> indexes,

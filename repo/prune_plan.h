@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <stop_token>
 #include <vector>
 
@@ -64,12 +65,12 @@ struct PrunePlan {
   [[nodiscard]] std::uint64_t bytes_freed() const noexcept;
 };
 
-// For a dry run as it is. What prune() carries out, it plans itself, while
-// writers are kept out. Throws Cancelled.
-[[nodiscard]] PrunePlan plan_prune(Repository& repository,
-                                   const PruneOptions& options,
-                                   const Timestamp& now, std::stop_token stop,
-                                   Progress* progress);
+// For a dry run as it is, `as_if_forgotten` besides what is. What prune()
+// carries out, it plans itself, while writers are kept out. Throws Cancelled.
+[[nodiscard]] PrunePlan plan_prune(
+    Repository& repository, const PruneOptions& options, const Timestamp& now,
+    std::stop_token stop, Progress* progress,
+    std::span<const SessionId> as_if_forgotten = {});
 
 // Which index objects serve no more once just the `remaining` packs are left,
 // and which of those packs then have none. Small ones are merged once they are
