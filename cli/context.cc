@@ -4,10 +4,12 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <filesystem>
 
+#include "cli/nearest.h"
 #include "cli/printable.h"
 #include "cli/question.h"
 #include "cli/time_text.h"
@@ -19,6 +21,8 @@ namespace cairn::cli {
 namespace {
 
 namespace fs = std::filesystem;
+
+const std::array<std::string, 3> kStorageKinds = {"s3", "sftp", "rest"};
 
 std::optional<std::string> variable(const char* name) {
   const char* const value = std::getenv(name);
@@ -131,12 +135,24 @@ void Context::confirm(std::string_view question) {
 }
 
 void require_local(const std::string& repo) {
-  for (const std::string_view scheme : {"s3:", "sftp:", "rest:"}) {
-    if (repo.starts_with(scheme)) {
-      throw UsageError("storage '" + std::string(scheme) +
-                       "' is not available yet; REPO is a folder");
-    }
+  // "word:" at the front names a kind of storage. So does a mistyped one, which
+  // must not become a folder that nobody looks for.
+  const auto end = repo.find_first_of(":/");
+  if (end == std::string::npos || repo[end] != ':') return;
+  const std::string kind = repo.substr(0, end);
+  if (std::ranges::find(kStorageKinds, kind) != std::end(kStorageKinds)) {
+    throw UsageError("storage '" + kind +
+                     ":' is not available yet: this version reaches folders "
+                     "only");
   }
+  std::optional<std::string> meant = nearest(kind, kStorageKinds);
+  if (kind == "http" || kind == "https") meant = "rest:" + kind;
+  if (kind == "ssh" || kind == "scp") meant = "sftp";
+  throw UsageError("no storage is called '" + kind + ":'" +
+                   (meant ? "; did you mean '" + *meant + ":'?" : "") +
+                   (kind == "file"
+                        ? "; a folder is given by its path alone"
+                        : "; a folder of that name is written ./" + repo));
 }
 
 std::unique_ptr<repo::Storage> open_storage(const std::string& repo) {

@@ -64,6 +64,20 @@ class Words(harness.Case):
             self.assertIn("not available yet",
                           self.failure("-r", repo, "snapshots"))
 
+    def test_no_address_becomes_a_folder(self):
+        for repo, hint in (("http://foo", "rest:http:"), ("ssh://h/p", "sftp:"),
+                           ("stfp://h/p", "sftp:"), ("b2:bucket", "./b2:"),
+                           ("file:///srv/x", "by its path"), ("://x", "./:"),
+                           ("host:/srv/backup", "./host:")):
+            for words in (["init", "--no-recovery-key"], ["snapshots"]):
+                self.assertIn(hint, self.failure(
+                    "-r", repo, *words, cwd=self.folder,
+                    env={"CAIRN_PASSWORD": "x", "CAIRN_KEY_FILE": None}))
+        self.assertEqual(os.listdir(self.folder), [])
+        self.cairn("-r", "./a:b", "init", "--no-recovery-key", cwd=self.folder,
+                   env={"CAIRN_PASSWORD": "x", "CAIRN_KEY_FILE": None})
+        self.assertTrue((self.folder / "a:b" / "config").exists())
+
     def test_help_and_version_answer_on_standard_output(self):
         for words in (["--help"], ["help"], ["backup", "--help"],
                       ["help", "key", "add"], ["key", "--help"],
