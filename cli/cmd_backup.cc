@@ -81,15 +81,43 @@ void require_sense(const Options& options) {
   const bool has_rules =
       !options.excludes.empty() || !options.exclude_files.empty() ||
       !options.exclude_if_present.empty() || options.one_file_system;
+  for (const auto& name : options.exclude_if_present) {
+    if (name.empty() || name.find('/') != std::string::npos) {
+      throw UsageError("backup: --exclude-if-present: '" + name +
+                       "' is not the name of an entry of a folder");
+    }
+  }
   if (is_stream && has_rules) {
     throw UsageError("backup: nothing can be excluded from a stream");
   }
 }
 
 void append_rules(const std::string& path, std::vector<std::string>& rules) {
+  std::error_code error;
   std::ifstream in(path);
-  if (!in) throw UsageError("backup: --exclude-file: cannot read " + path);
+  if (!in || fs::is_directory(path, error)) {
+    throw UsageError("backup: --exclude-file: cannot read " + path +
+                     (in ? ": it is a folder" : ""));
+  }
   for (std::string line; std::getline(in, line);) rules.push_back(line);
+  if (in.bad()) throw UsageError("backup: --exclude-file: cannot read " + path);
+}
+
+// "/etc/ssl" of /etc is looked for below it: /etc/etc/ssl.
+void warn_of_whole_paths(const ingest::FilesToBackUp& files, Output& output) {
+  for (std::string_view rule : files.options.exclude_rules) {
+    if (rule.starts_with('!')) rule.remove_prefix(1);
+    for (const auto& path : files.paths) {
+      const bool is_below = path != "/" && rule.starts_with(path) &&
+                            rule.size() > path.size() &&
+                            rule[path.size()] == '/';
+      if (!is_below) continue;
+      output.warning("the rule " + std::string(rule) +
+                     " begins at the folder that is backed up, " + path +
+                     ", and is looked for below it; write " +
+                     std::string(rule.substr(path.size())));
+    }
+  }
 }
 
 // As the record shows it. ".." is resolved as the system would; a symlink at
@@ -134,7 +162,7 @@ ingest::FilesToBackUp files_of(const std::vector<std::string>& paths,
 }
 
 std::vector<ingest::Source> sources_of(const Options& options,
-                                       const Context& context) {
+                                       Context& context) {
   std::vector<ingest::Source> sources;
   if (options.from_stdin) {
     sources.emplace_back(
@@ -156,7 +184,9 @@ std::vector<ingest::Source> sources_of(const Options& options,
       }
     }
     if (!there.empty()) {
-      sources.emplace_back(files_of(there, options, context));
+      auto files = files_of(there, options, context);
+      warn_of_whole_paths(files, context.output);
+      sources.emplace_back(std::move(files));
     }
   }
   return sources;
@@ -209,6 +239,7 @@ ExitCode dry_run(const Options& options, const std::string& series,
     return ExitCode::ok;
   }
   const auto files = files_of(options.arguments, options, context);
+  warn_of_whole_paths(files, context.output);
   Count count(context.output);
   const Interrupt interrupt;
   ingest::FileSource(files.paths, files.options).walk(count, interrupt.token());
@@ -367,7 +398,12 @@ Command backup_command() {
           "Saves files and folders, or one stream, as a snapshot. Only what is "
           "not stored yet is added. A stream is found again under the name "
           "given with --as. Prefer --from-command to a pipe: when the command "
-          "fails, so does the backup, and nothing of it is kept. Ends with 3 "
+          "fails, so does the backup, and nothing of it is kept. Rules of what "
+          "to "
+          "exclude are .gitignore's: one that begins with a slash, or has one "
+          "in its middle, is anchored to each PATH that is backed up, not to "
+          "the root folder (of /etc, '/ssl' is /etc/ssl); others match at any "
+          "depth. Ends with 3 "
           "when something could not be read, and with 15 when nothing could.",
       .examples =
           "cairn backup /etc /home --exclude '*.tmp' --tag nightly\n"
@@ -406,7 +442,8 @@ Command backup_command() {
                 "how hard to try to make it small; max takes many times as "
                 "long");
             flags.values("--exclude", "G", options->excludes,
-                         "leave out what matches, as in .gitignore");
+                         "leave out what matches, as in .gitignore; '/x' is x "
+                         "in a PATH itself");
             flags.values("--exclude-file", "FILE", options->exclude_files,
                          "such rules, one per line");
             flags.values("--exclude-if-present", "NAME",

@@ -94,6 +94,25 @@ class Excludes(harness.Case):
         self.backup(mounted, "--one-file-system")
         self.cairn("cat", f"latest:{mounted}/elsewhere")
 
+    def test_a_whole_path_is_warned_of_since_it_matches_nothing(self):
+        for words in (["-n"], []):
+            ran = self.cairn(*words, "backup", self.top, "--exclude",
+                             f"{self.top}/cache")
+            self.assertIn("write /cache", ran.err)
+        self.assertEqual(self.stored("--exclude", "/cache"),
+                         self.without("cache/x"))
+        for rule in ("/cache", "cache/", f"{self.top}more/x"):
+            self.assertNotIn("write /", self.cairn(
+                "backup", self.top, "--exclude", rule).err)
+        self.assertIn("anchored to", self.cairn("backup", "--help").text)
+
+    def test_what_can_exclude_nothing_is_a_usage_error(self):
+        for flags in (["--exclude-file", self.top],
+                      ["--exclude-if-present", ""],
+                      ["--exclude-if-present", "sub/keep"]):
+            self.cairn("backup", self.top, *flags, code=USAGE)
+        self.assertEqual(self.snapshots(), [])
+
 
 if __name__ == "__main__":
     harness.main()
