@@ -346,6 +346,10 @@ ExitCode run(const Options& options, Context& context) {
                      : host_name() + "/" + options.as.value_or("files");
   if (context.options.is_dry_run) return dry_run(options, series, context);
 
+  if (options.time && context.now() < *options.time) {
+    context.output.warning("--time " + rfc3339(*options.time) +
+                           " lies in the future; listings will flag it");
+  }
   auto repository = context.open_repository();
   (void)repository.index_store();  // its folder is there to be left out
   const auto began = std::chrono::steady_clock::now();

@@ -44,7 +44,7 @@ void print_table(const std::vector<const repo::ValidSnapshot*>& shown,
                size_text(header.logical_bytes), size_text(header.stored_bytes),
                ratio_text(header.logical_bytes, header.stored_bytes),
                snapshot.record ? joined(snapshot.record->tags) : "",
-               holds_text(*valid), header.is_complete ? "" : "incomplete"});
+               holds_text(*valid), state_text(snapshot)});
   }
   table.print(context.output);
 }
@@ -88,7 +88,9 @@ Command snapshots_command() {
       .text =
           "Lists the snapshots, the newest last: when, of which series, what "
           "was read, how much it is, and how much of that was new and had to "
-          "be stored.",
+          "be stored. The state is 'future' for a time later than the "
+          "snapshot's "
+          "arrival: a clock was wrong, or --time.",
       .examples =
           "cairn snapshots --last 10\n"
           "cairn snapshots --series db --json",

@@ -24,6 +24,17 @@ std::string series_text(const repo::Snapshot& snapshot) {
   return "series " + crypto::to_hex(snapshot.header.series_tag).substr(0, 8);
 }
 
+bool is_of_the_future(const repo::Snapshot& snapshot) {
+  return snapshot.header.arrival < snapshot.header.time;
+}
+
+std::string state_text(const repo::Snapshot& snapshot) {
+  std::vector<std::string> words;
+  if (!snapshot.header.is_complete) words.emplace_back("incomplete");
+  if (is_of_the_future(snapshot)) words.emplace_back("future");
+  return joined(words);
+}
+
 std::string joined(const std::vector<std::string>& texts) {
   std::string all;
   for (const auto& text : texts) all += (all.empty() ? "" : ", ") + text;
@@ -102,6 +113,7 @@ Json json_of(const repo::ValidSnapshot& valid) {
       .set("stored_bytes", header.stored_bytes)
       .set("entries", header.entries)
       .set("complete", header.is_complete)
+      .set("future", is_of_the_future(snapshot))
       .set("holds", std::move(held))
       .set("sequence", header.sequence)
       .set("signer_role", repo::name_of(snapshot.signer.role))

@@ -32,6 +32,12 @@ struct SnapshotFilter {
 [[nodiscard]] std::string time_and_age(const repo::Timestamp& time,
                                        const repo::Timestamp& now);
 
+// True if the data claims to be of a time after it arrived (FORMAT.md, 13.7).
+[[nodiscard]] bool is_of_the_future(const repo::Snapshot& snapshot);
+
+// "incomplete", "future"; empty: as it should be.
+[[nodiscard]] std::string state_text(const repo::Snapshot& snapshot);
+
 // Texts joined by ", ".
 [[nodiscard]] std::string joined(const std::vector<std::string>& texts);
 

@@ -563,6 +563,17 @@ class BackingUp(harness.Case):
         self.assertEqual(snapshot["series"], f"{HOST}/d/db.sql")
         self.assertEqual(self.cat("latest:d/db.sql"), b"x")
 
+    def test_a_time_in_the_future_is_warned_of_and_flagged(self):
+        self.back_up_bytes(b"x", "now")
+        ran = self.cairn("backup", "--stdin", "--as", "later", "--time",
+                         "2999-01-01T00:00:00Z", stdin=b"x")
+        self.assertIn("lies in the future", ran.err)
+        self.assertEqual([s["future"] for s in self.snapshots()],
+                         [False, True])
+        now, later = self.cairn("snapshots").text.splitlines()[1:]
+        self.assertNotIn("future", now)
+        self.assertIn("future", later)
+
     def test_a_dry_run_reads_and_writes_nothing(self):
         (self.folder / "tree").mkdir()
         (self.folder / "tree" / "file").write_text("12345")
