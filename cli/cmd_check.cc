@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <numeric>
 #include <thread>
 
 #include "cli/commands.h"
@@ -85,21 +86,32 @@ void print_text(const repo::Finding& finding, Context& context) {
   for (const auto& path : finding.paths) {
     context.output.line("        hurts " + printable(path));
   }
+  if (finding.paths_total > finding.paths.size()) {
+    context.output.line("        hurts " +
+                        count_text(finding.paths_total - finding.paths.size()) +
+                        " more that are not listed");
+  }
 }
 
 void print_json(const repo::Finding& finding, Context& context) {
   Json snapshots = Json::array();
   for (const auto& id : finding.snapshots) snapshots.add(id.hex());
-  Json paths = Json::array();
-  for (const auto& path : finding.paths) paths.add(path);
   context.output.json(Json::line("finding", context.now())
                           .set("severity", name_of(finding.severity))
                           .set("code", finding.code)
-                          .set("object", finding.object)
+                          .set_bytes("object", finding.object)
                           .set("message", finding.message)
                           .set("snapshots", std::move(snapshots))
-                          .set("paths", std::move(paths))
+                          .set_bytes("paths", finding.paths)
+                          .set("paths_total", finding.paths_total)
                           .set("blobs", finding.blobs));
+}
+
+// Findings beyond a thousand of one severity are counted only.
+std::uint64_t left_out(const repo::CheckReport& report) {
+  const auto found = std::accumulate(report.found.begin(), report.found.end(),
+                                     std::uint64_t{0});
+  return found - report.findings.size();
 }
 
 void print_summary(const repo::CheckReport& report, double seconds,
@@ -111,6 +123,7 @@ void print_summary(const repo::CheckReport& report, double seconds,
                             .set("unsupported", report.count(unsupported))
                             .set("garbage", report.count(garbage))
                             .set("notes", report.count(note))
+                            .set("findings_left_out", left_out(report))
                             .set("packs", report.packs)
                             .set("packs_read", report.packs_read)
                             .set("index_objects", report.index_objects)
@@ -119,6 +132,10 @@ void print_summary(const repo::CheckReport& report, double seconds,
                             .set("bytes_read", report.bytes_read)
                             .set("seconds", seconds));
     return;
+  }
+  if (left_out(report) > 0) {
+    context.output.warning(count_text(left_out(report)) +
+                           " more findings are counted, and not listed");
   }
   if (context.output.is_quiet()) return;
   std::string looked = "looked at " + count_text(report.packs) + " packs";

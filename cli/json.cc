@@ -134,6 +134,21 @@ Json& Json::set_bytes(std::string_view key, std::string_view bytes) {
   return *this;
 }
 
+Json& Json::set_bytes(std::string_view key,
+                      const std::vector<std::string>& texts) {
+  Json plain = array();
+  Json exact = array();
+  for (const auto& text : texts) {
+    plain.add(text);
+    exact.add(base64(text));
+  }
+  set(key, std::move(plain));
+  if (!std::ranges::all_of(texts, is_utf8)) {
+    set(std::string(key) + "_b64", std::move(exact));
+  }
+  return *this;
+}
+
 Json& Json::add(Json value) {
   value_->package.push_back(std::move(value.value_->package));
   return *this;

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "repo/entry.h"
 
@@ -54,6 +55,10 @@ class Json {
 
   // `key`, and `key`_b64 when the bytes are not UTF-8.
   Json& set_bytes(std::string_view key, std::string_view bytes);
+
+  // An array of strings; and, when any of them is not UTF-8, `key`_b64, an
+  // array of all of them in the same order.
+  Json& set_bytes(std::string_view key, const std::vector<std::string>& texts);
 
   // Elements of an array.
   Json& add(Json value);

@@ -88,8 +88,6 @@ Json json_of(const repo::ValidSnapshot& valid) {
       snapshot.record.value_or(repo::SnapshotRecord{});
   Json tags = Json::array();
   for (const auto& tag : record.tags) tags.add(tag);
-  Json paths = Json::array();
-  for (const auto& path : record.paths) paths.add(path);
   Json sources = Json::array();
   for (const auto& source : record.sources) sources.add(json_of(source));
   Json held = Json::array();
@@ -107,7 +105,7 @@ Json json_of(const repo::ValidSnapshot& valid) {
       .set("host", record.host)
       .set("user", record.user)
       .set("tags", std::move(tags))
-      .set("paths", std::move(paths))
+      .set_bytes("paths", record.paths)
       .set("sources", std::move(sources))
       .set("logical_bytes", header.logical_bytes)
       .set("stored_bytes", header.stored_bytes)

@@ -13,6 +13,7 @@ namespace {
 constexpr std::uint64_t kMaxFindings = 1000;  // of each severity
 constexpr std::size_t kMaxBlobs = 100'000;    // whose snapshots are looked for
 constexpr std::size_t kMaxPaths = 5;          // of each finding
+constexpr std::size_t kMaxPathsCounted = 100'000;
 
 std::string key_of(std::string_view code, std::string_view object) {
   return std::string(code) + " " + std::string(object);
@@ -71,10 +72,14 @@ void FindingList::concern(const std::vector<std::size_t>& findings,
         finding.snapshots.end()) {
       finding.snapshots.push_back(snapshot);
     }
-    if (!path.empty() && finding.paths.size() < kMaxPaths &&
-        std::ranges::find(finding.paths, path) == finding.paths.end()) {
-      finding.paths.push_back(path);
+    if (path.empty()) continue;
+    auto& seen = paths_seen_[place];
+    if (seen.size() >= kMaxPathsCounted ||
+        !seen.insert(std::hash<std::string>()(path)).second) {
+      continue;
     }
+    finding.paths_total = seen.size();
+    if (finding.paths.size() < kMaxPaths) finding.paths.push_back(path);
   }
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "repo/ids.h"
@@ -32,7 +33,8 @@ struct Finding {
   // of the paths in them that are hurt, if this key may read names.
   std::vector<SessionId> snapshots = {};
   std::vector<std::string> paths = {};
-  std::uint64_t blobs = 0;  // how many are concerned, if any
+  std::uint64_t paths_total = 0;  // with those that are not in `paths`
+  std::uint64_t blobs = 0;        // how many are concerned, if any
 };
 
 struct CheckReport {
@@ -93,6 +95,8 @@ class FindingList {
   std::vector<Finding> findings_;
   std::array<std::uint64_t, 4> found_{};
   std::unordered_map<std::string, std::size_t> by_object_;  // of blobs
+  // By finding, the hashes of the paths that are counted already.
+  std::unordered_map<std::size_t, std::unordered_set<std::size_t>> paths_seen_;
   Concerned concerned_;
 };
 

@@ -78,6 +78,16 @@ TEST(Json, KeepsTheExactBytesOfWhatIsNoUtf8) {
             "\"bad_b64\":\"Yf8=\"}");
 }
 
+TEST(Json, KeepsTheExactBytesOfAllWhenOneIsNoUtf8) {
+  Json json = Json::object();
+  json.set_bytes("good", std::vector<std::string>{"a"})
+      .set_bytes("bad", std::vector<std::string>{"a", "\xff"});
+
+  EXPECT_EQ(json.text(),
+            "{\"good\":[\"a\"],\"bad\":[\"a\",\"\xef\xbf\xbd\"],"
+            "\"bad_b64\":[\"YQ==\",\"/w==\"]}");
+}
+
 TEST(Json, SpellsOutWhatATerminalMayObey) {
   Json json = Json::object();
   json.set("c1", "\xc2\x9b").set("del", "\x7f").set("esc", "\x1b");

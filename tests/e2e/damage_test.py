@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Damage is found at the level that looks for it, named, and contained."""
 
+import base64
 import os
 import shutil
 
@@ -232,6 +233,31 @@ class Containment(DamageCase):
         for i in range(6):
             self.assertEqual((out / f"old {i}").read_bytes(),
                              noise(300 * KIB, 100 + i))
+
+    def test_paths_that_are_not_listed_are_counted(self):
+        top = self.folder / "tree"
+        top.mkdir()
+        latin = os.fsdecode(b" latin\xe9")
+        (top / latin).write_bytes(noise(8 * KIB, 99))
+        for i in range(12):
+            (top / f"file {i}").write_bytes(noise(8 * KIB, 100 + i))
+        known = set(self.paths_of("packs"))
+        self.backup(top)
+        pack = max(set(self.paths_of("packs")) - known,
+                   key=lambda p: p.stat().st_size)
+        self.backup(top)  # the same paths, of one more snapshot
+        pack.unlink()
+
+        found, = [f for f in self.findings("--level", "structure")
+                  if f["paths"]]
+        self.assertEqual(len(found["paths"]), 5)
+        self.assertEqual(found["paths_total"], 13)
+        self.assertEqual(len(found["paths_b64"]), 5)
+        self.assertEqual(base64.b64decode(found["paths_b64"][0]),
+                         os.fsencode(f"{top}/{latin}"))
+        self.assertEqual(self.summary["findings_left_out"], 0)
+        self.assertIn("hurts 8 more that are not listed",
+                      self.cairn("check", code=DAMAGE).text)
 
     def test_cat_of_a_damaged_stream_fails_with_damage(self):
         flip(self.content["stream 1"], 5000)
