@@ -199,7 +199,7 @@ void print_json(const std::vector<Decision>& decisions, Context& context) {
         .set("reasons", std::move(reasons));
     all.add(std::move(json));
   }
-  context.output.json(all);
+  context.output.document(all);
 }
 
 void carry_out(const std::vector<Decision>& decisions, const Options& options,

@@ -95,7 +95,7 @@ ExitCode list(Context& context) {
     }
   }
   if (context.output.is_json()) {
-    context.output.json(array);
+    context.output.document(array);
   } else if (count == 0) {
     context.output.note("nothing is held");
   } else {

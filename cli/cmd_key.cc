@@ -101,7 +101,7 @@ ExitCode list(Context& context) {
           .set("created", slot.created);
       all.add(std::move(json));
     }
-    context.output.json(all);
+    context.output.document(all);
     return ExitCode::ok;
   }
   Table table({{"ID"}, {"Role"}, {"Opened by"}, {"Label"}, {"Created"}});

@@ -68,7 +68,7 @@ ExitCode run(const Options& options, Context& context) {
   if (context.output.is_json()) {
     Json all = Json::array();
     for (const auto* const valid : shown) all.add(json_of(*valid));
-    context.output.json(all);
+    context.output.document(all);
   } else if (shown.empty()) {
     context.output.note("no snapshots");
   } else {

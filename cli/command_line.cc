@@ -196,7 +196,10 @@ struct CommandLine::Parsing {
                    escaped);
     app.fallthrough()->require_subcommand(0, 1)->set_help_flag();
     add(app, line.globals_);
-    on("-h,--help", [] { throw CLI::CallForHelp(); });
+    on("-h,--help", [this] {
+      take_command_that_follows();
+      throw CLI::CallForHelp();
+    });
     on("--version", [] { throw CLI::CallForVersion(); });
     on(kOnlyArguments, [this] {
       if (!rest.empty()) rest.erase(rest.begin());  // the one that ends it
@@ -228,6 +231,16 @@ struct CommandLine::Parsing {
       refuse_leftover();
       act();
     });
+  }
+
+  // "--help restore" asks for the same as "restore --help".
+  void take_command_that_follows() {
+    for (auto word = rest.rbegin(); word != rest.rend(); ++word) {
+      const std::string longer =
+          (name.empty() ? "" : name + " ") + unescaped(*word);
+      if (!line.find(longer) && !line.is_group(longer)) break;
+      name = longer;
+    }
   }
 
   void add(CLI::App& to, const Flags& flags) {
@@ -348,6 +361,10 @@ bool CommandLine::is_group(std::string_view name) const {
 }
 
 std::string CommandLine::unknown_command(std::string_view name) const {
+  if (find(name)) {  // in quotes
+    return "'" + std::string(name) + "' are two words: cairn " +
+           std::string(name);
+  }
   std::vector<std::string> candidates;
   for (const auto& command : commands_) {
     candidates.push_back(command.name);

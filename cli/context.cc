@@ -54,7 +54,7 @@ Flags global_flags(GlobalOptions& options) {
   flags.value("-r, --repo", "REPO", options.repo,
               "the repository: a folder (default: $CAIRN_REPO)");
   flags.value("-c, --config", "FILE", options.config,
-              "the configuration file (default: $CAIRN_CONFIG)");
+              "not available yet: this version reads no configuration file");
   flags.flag("--json", options.is_json, "write JSON for programs");
   flags.flag("-q, --quiet", options.is_quiet, "only data, warnings and errors");
   flags.count("-v, --verbose", options.verbosity, "say more");
@@ -73,6 +73,19 @@ Flags global_flags(GlobalOptions& options) {
 Context::Context() = default;
 
 repo::Timestamp Context::now() const { return clock_now(); }
+
+void Context::refuse_configuration() {
+  if (options.config) {
+    throw UsageError(
+        "--config: this version reads no configuration file yet; say by flags "
+        "what it says");
+  }
+  if (variable("CAIRN_CONFIG")) {
+    output.warning(
+        "CAIRN_CONFIG is not heeded: this version reads no configuration file "
+        "yet");
+  }
+}
 
 std::string Context::repo_name() const {
   const auto name = options.repo ? options.repo : variable("CAIRN_REPO");

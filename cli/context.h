@@ -20,7 +20,7 @@ inline constexpr std::string_view kProgram = "cairn " CAIRN_VERSION;
 
 struct GlobalOptions {
   std::optional<std::string> repo;    // as given, else CAIRN_REPO
-  std::optional<std::string> config;  // as given, else CAIRN_CONFIG
+  std::optional<std::string> config;  // as given
   bool is_json = false;
   bool is_quiet = false;
   int verbosity = 0;
@@ -40,6 +40,10 @@ class Context {
   Output output;
 
   [[nodiscard]] repo::Timestamp now() const;
+
+  // Throws UsageError for a configuration file that was asked for, since this
+  // version reads none; warns of CAIRN_CONFIG.
+  void refuse_configuration();
 
   // What -r or CAIRN_REPO names: throws UsageError when nothing does.
   [[nodiscard]] std::string repo_name() const;

@@ -1,5 +1,5 @@
-// How the program ends, for scripts (docs/operations.md lists what each one
-// calls for). Numbers are never reused.
+// How the program ends, for scripts; README.md lists them. Numbers are never
+// reused.
 #pragma once
 
 #include <algorithm>
@@ -23,6 +23,7 @@ enum class ExitCode : int {
   source_failed = 15,
   refused = 16,
   hook_failed = 17,
+  hung_up = 129,
   interrupted = 130,
   terminated = 143,
 };

@@ -14,7 +14,7 @@ namespace cairn::cli {
 namespace {
 
 constexpr int kNoSignal = 0;
-constexpr std::array kSignals = {SIGINT, SIGTERM};
+constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP};
 
 std::atomic<int> signal_received = kNoSignal;
 std::atomic<int> wake_fd = -1;

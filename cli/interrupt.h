@@ -1,5 +1,5 @@
-// Ctrl-C and SIGTERM as a request to stop. The first one asks; the second ends
-// the process at once.
+// Ctrl-C, SIGTERM and a terminal that hangs up as a request to stop. The first
+// one asks; the second ends the process at once.
 //
 // Only commands that heed the request make one of these; the others are simply
 // ended by the signal, which harms nothing.
@@ -38,7 +38,7 @@ class Interrupt {
   void watch();
 
   int fds_[2];  // a pipe: the handler writes, watch() sees it
-  std::array<struct sigaction, 2> before_;
+  std::array<struct sigaction, 3> before_;
   std::stop_source stop_;
   std::jthread watcher_;
 };

@@ -14,6 +14,7 @@
 #include "cli/interrupt.h"
 #include "cli/json.h"
 #include "cli/output.h"
+#include "cli/standard_streams.h"
 #include "cli/usage_error.h"
 #include "crypto/secret.h"
 #include "ingest/byte_stream.h"
@@ -30,6 +31,10 @@ std::vector<Command> all_commands() {
           hold_list_command(),    hold_remove_command(), init_command(),
           key_add_command(),      key_list_command(),    key_remove_command(),
           repair_index_command(), version_command()};
+}
+
+bool has_json_flag(std::span<const std::string> words) {
+  return std::ranges::find(words, "--json") != words.end();
 }
 
 ExitCode run(std::span<const std::string> words, Context& context) {
@@ -54,7 +59,10 @@ ExitCode run(std::span<const std::string> words, Context& context) {
   });
   const CommandLine line(commands, global_flags(context.options));
   const auto request = line.parse(words);
-  context.output.configure({.is_json = context.options.is_json,
+  // What stops the reading of the words does not stop their meaning.
+  const bool is_json =
+      request.wants_version ? has_json_flag(words) : context.options.is_json;
+  context.output.configure({.is_json = is_json,
                             .is_quiet = context.options.is_quiet,
                             .verbosity = context.options.verbosity});
   if (request.wants_version) return version_command().run(context);
@@ -65,6 +73,7 @@ ExitCode run(std::span<const std::string> words, Context& context) {
   if (!request.command) {
     throw UsageError("no command given; 'cairn help' lists them");
   }
+  context.refuse_configuration();
   for (const auto& word : topic) help += (help.empty() ? "" : " ") + word;
   if (request.command == &commands.back()) help = line.help(help);
   return request.command->run(context);
@@ -73,22 +82,27 @@ ExitCode run(std::span<const std::string> words, Context& context) {
 ExitCode report(Context& context, ExitCode code, const std::string& message) {
   context.output.error(message);
   if (context.output.is_json()) {
-    context.output.json(Json::line("exit_error", context.now())
-                            .set("code", static_cast<int>(code))
-                            .set("message", message));
+    context.output.failure(Json::line("exit_error", context.now())
+                               .set("code", static_cast<int>(code))
+                               .set("message", message));
   }
   return code;
 }
 
 ExitCode code_of_signal() {
-  return Interrupt::received() == SIGTERM ? ExitCode::terminated
-                                          : ExitCode::interrupted;
+  switch (Interrupt::received().value_or(SIGINT)) {
+    case SIGHUP:
+      return ExitCode::hung_up;
+    case SIGTERM:
+      return ExitCode::terminated;
+    default:
+      return ExitCode::interrupted;
+  }
 }
 
 ExitCode run_and_report(std::span<const std::string> words, Context& context) {
   // Until the words are understood, errors have to know how to be written.
-  context.output.configure(
-      {.is_json = std::ranges::find(words, "--json") != words.end()});
+  context.output.configure({.is_json = has_json_flag(words)});
   try {
     return run(words, context);
   } catch (const std::invalid_argument& e) {
@@ -106,8 +120,7 @@ ExitCode run_and_report(std::span<const std::string> words, Context& context) {
   } catch (const repo::AmbiguousError& e) {
     return report(context, ExitCode::unreachable, e.what());
   } catch (const repo::NoRepository& e) {
-    return report(context, ExitCode::no_repository,
-                  std::string(e.what()) + "; 'cairn init' makes one");
+    return report(context, ExitCode::no_repository, e.what());
   } catch (const repo::WrongKey& e) {
     return report(context, ExitCode::wrong_key, e.what());
   } catch (const repo::LockedError& e) {
@@ -128,6 +141,7 @@ ExitCode run_and_report(std::span<const std::string> words, Context& context) {
 
 int main(int argc, char** argv) {
   using namespace cairn;
+  cli::fill_missing_streams();
   crypto::protect_process();
   ::umask(077);
   cli::ignore_broken_pipes();
@@ -143,6 +157,9 @@ int main(int argc, char** argv) {
   } catch (const cli::OutputClosed&) {
     ::signal(SIGPIPE, SIG_DFL);
     ::raise(SIGPIPE);
+  } catch (const repo::OutOfSpace& e) {
+    std::fprintf(stderr, "cairn: error: %s\n", e.what());
+    return static_cast<int>(cli::ExitCode::out_of_space);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "cairn: error: %s\n", e.what());
   }

@@ -17,11 +17,16 @@ namespace {
 
 constexpr std::string_view kEraseLine = "\r\x1b[K";
 
+// That moves its cursor and changes colours when told to.
+bool is_able_terminal(int fd) {
+  const char* const term = std::getenv("TERM");
+  return term && *term != '\0' && std::strcmp(term, "dumb") != 0 &&
+         ::isatty(fd) == 1;
+}
+
 bool has_colours(int fd) {
   const char* const no_color = std::getenv("NO_COLOR");
-  const char* const term = std::getenv("TERM");
-  return (!no_color || *no_color == '\0') && term && *term != '\0' &&
-         std::strcmp(term, "dumb") != 0 && ::isatty(fd) == 1;
+  return (!no_color || *no_color == '\0') && is_able_terminal(fd);
 }
 
 std::string_view code_of(Colour colour) {
@@ -46,12 +51,6 @@ std::string with_colour(Colour colour, std::string_view text) {
   return std::string(code_of(colour)) + std::string(text) + "\x1b[0m";
 }
 
-void must_write(bool is_written) {
-  if (is_written) return;
-  if (errno == EPIPE) throw OutputClosed();
-  throw repo::IoError(std::string("standard output: ") + std::strerror(errno));
-}
-
 void write_error(std::string_view text) {
   // A message that cannot be written has nowhere else to go.
   (void)std::fwrite(text.data(), 1, text.size(), stderr);
@@ -63,7 +62,17 @@ void write_error(std::string_view text) {
 Output::Output()
     : output_has_colour_(has_colours(STDOUT_FILENO)),
       error_has_colour_(has_colours(STDERR_FILENO)),
-      error_is_terminal_(::isatty(STDERR_FILENO) == 1) {}
+      error_has_cursor_(is_able_terminal(STDERR_FILENO)) {}
+
+void Output::must_write(bool is_written) {
+  if (is_written || has_failed_) return;
+  has_failed_ = true;
+  if (errno == EPIPE) throw OutputClosed();
+  const std::string what =
+      std::string("standard output: ") + std::strerror(errno);
+  if (errno == ENOSPC || errno == EDQUOT) throw repo::OutOfSpace(what);
+  throw repo::IoError(what);
+}
 
 void Output::line(std::string_view text) { line(Colour::none, text); }
 
@@ -80,6 +89,19 @@ void Output::line(Colour colour, std::string_view head, std::string_view rest) {
 void Output::json(const Json& value) {
   const std::string text = value.text() + "\n";
   bytes(std::as_bytes(std::span(text)));
+}
+
+void Output::document(const Json& value) {
+  json(value);
+  has_document_ = true;
+}
+
+void Output::failure(const Json& value) {
+  if (has_document_) {
+    progress(value);
+  } else {
+    json(value);
+  }
 }
 
 void Output::bytes(std::span<const std::byte> bytes) {

@@ -35,17 +35,22 @@ class Output {
   void configure(const OutputOptions& options) { options_ = options; }
   [[nodiscard]] bool is_json() const noexcept { return options_.is_json; }
   [[nodiscard]] bool is_quiet() const noexcept { return options_.is_quiet; }
-  [[nodiscard]] bool error_is_terminal() const noexcept {
-    return error_is_terminal_;
+  // A terminal on which a line can be written again.
+  [[nodiscard]] bool error_has_cursor() const noexcept {
+    return error_has_cursor_;
   }
 
-  // Data, buffered until flush(). They throw OutputClosed, or repo::IoError
-  // when standard output cannot be written.
-  // Lines are made harmless here; names in them come printable().
+  // Data, buffered until flush(). They throw OutputClosed, or repo::OutOfSpace
+  // or repo::IoError when standard output cannot be written; once that was
+  // told, nothing more is. Lines are made harmless here; names in them come
+  // printable().
   void line(std::string_view text);
   void line(Colour colour, std::string_view text);
   void line(Colour colour, std::string_view head, std::string_view rest);
   void json(const Json& value);  // and an end of line
+
+  // All that a command has to say, one value.
+  void document(const Json& value);
   void bytes(std::span<const std::byte> bytes);
   void flush();
 
@@ -54,6 +59,11 @@ class Output {
   void detail(std::string_view text);  // only with --verbose
   void warning(std::string_view text);
   void error(std::string_view text);
+
+  // The failure that ends the program, for programs that read what it writes:
+  // on standard output, unless a document stands there, whose end nothing must
+  // follow.
+  void failure(const Json& value);
 
   // A line for programs that follow the progress, on standard error.
   void progress(const Json& value);
@@ -65,12 +75,15 @@ class Output {
  private:
   [[nodiscard]] std::string coloured(Colour colour,
                                      std::string_view text) const;
+  void must_write(bool is_written);
   void message(std::string_view label, Colour colour, std::string_view text);
 
   OutputOptions options_;
   bool output_has_colour_ = false;
   bool error_has_colour_ = false;
-  bool error_is_terminal_ = false;
+  bool error_has_cursor_ = false;
+  bool has_document_ = false;
+  bool has_failed_ = false;
 
   std::mutex mutex_;  // guards standard error and status_
   std::string status_;

@@ -44,7 +44,7 @@ constexpr std::array kStyleNames = {
 ProgressStyle resolved(ProgressStyle style, const Output& output) {
   if (style != ProgressStyle::automatic) return style;
   if (output.is_quiet() || output.is_json()) return ProgressStyle::none;
-  return output.error_is_terminal() ? ProgressStyle::bar : ProgressStyle::lines;
+  return output.error_has_cursor() ? ProgressStyle::bar : ProgressStyle::lines;
 }
 
 std::size_t terminal_width() {

@@ -59,7 +59,8 @@ struct ProgressWords {
 // Ownership      borrows `output` and `progress`.
 class ProgressDisplay {
  public:
-  // `automatic` is a bar on a terminal, lines elsewhere, and nothing beside
+  // `automatic` is a bar on a terminal that can show one, lines elsewhere, and
+  // nothing beside
   // --json or --quiet.
   ProgressDisplay(Output& output, ProgressStyle style, ProgressWords words,
                   const repo::Progress& progress);

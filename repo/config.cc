@@ -99,7 +99,7 @@ Config read_config(const Storage& storage) {
   }
   if (!any_exists) {
     throw NoRepository(storage.description() +
-                       ": no repository here; `cairn init` makes one");
+                       ": no repository here; 'cairn init' makes one");
   }
   std::rethrow_exception(first_failure);
 }

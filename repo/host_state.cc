@@ -22,8 +22,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
+[[noreturn]] void fail(const fs::path& path, const char* what, int error,
+                       const char* advice = "") {
+  const std::string text =
+      path.string() + ": " + what + ": " + std::strerror(error) + advice;
+  if (error == ENOSPC || error == EDQUOT) throw OutOfSpace(text);
+  throw IoError(text);
+}
+
 [[noreturn]] void fail(const fs::path& path, const char* what) {
-  throw IoError(path.string() + ": " + what + ": " + std::strerror(errno));
+  fail(path, what, errno);
 }
 
 // What was linked or renamed there survives a power cut.
@@ -91,8 +99,8 @@ void HostState::make_folder() const {
   std::error_code error;
   fs::create_directories(folder_, error);
   if (error) {
-    throw IoError(folder_.string() + ": " + error.message() +
-                  "; set XDG_STATE_HOME to a folder that can be written");
+    fail(folder_, "cannot create", error.value(),
+         "; set XDG_STATE_HOME to a folder that can be written");
   }
   fs::permissions(folder_, fs::perms::owner_all, error);
 }

@@ -571,8 +571,13 @@ class LocalStorage::State::Staged final : public StagedObject {
 std::unique_ptr<LocalStorage> LocalStorage::open(
     const std::filesystem::path& root) {
   UniqueFd fd = open_root(root);
-  if (!fd.is_open() && (errno == ENOENT || errno == ENOTDIR)) {
-    throw NoRepository(root.string() + ": no such folder");
+  if (!fd.is_open() && errno == ENOENT) {
+    throw NoRepository(root.string() +
+                       ": no such folder; 'cairn init' makes a repository");
+  }
+  if (!fd.is_open() && errno == ENOTDIR) {
+    throw NoRepository(root.string() +
+                       ": a file, and a repository is a folder");
   }
   if (!fd.is_open()) fail(root.string(), "cannot open", errno);
   return std::unique_ptr<LocalStorage>(

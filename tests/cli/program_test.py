@@ -10,7 +10,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
 
 import harness
-from harness import (DAMAGE, FAILED, LOCKED, NO_REPOSITORY, PARTIAL,
+from harness import (DAMAGE, FAILED, LOCKED, NO_REPOSITORY, NO_SPACE, PARTIAL,
                      REFUSED, SOURCE_FAILED, USAGE, WRONG_KEY, flip)
 
 HOST = os.uname().nodename
@@ -85,6 +85,43 @@ class Words(harness.Case):
             ran = self.cairn(*words)
             self.assertNotEqual(ran.out, b"")
             self.assertEqual(ran.err, "")
+
+    def test_a_help_flag_before_the_verb_explains_the_verb(self):
+        restore = self.cairn("restore", "--help").out
+        for words in (["--help", "restore"], ["-h", "restore"],
+                      ["-h", "restore", "latest"], ["restore", "-h"]):
+            self.assertEqual(self.cairn(*words).out, restore)
+        self.assertEqual(self.cairn("-h", "key", "add").out,
+                         self.cairn("key", "add", "-h").out)
+        self.assertEqual(self.cairn("-h", "key").out,
+                         self.cairn("key", "-h").out)
+        self.assertEqual(self.cairn("-h").out, self.cairn("help").out)
+
+    def test_the_version_is_json_for_programs_wherever_that_is_said(self):
+        for words in (["--version", "--json"], ["--json", "--version"],
+                      ["version", "--json"]):
+            self.assertEqual(self.cairn(*words).value["type"], "version")
+
+    def test_two_words_in_quotes_are_told_so(self):
+        self.assertIn("two words: cairn key add", self.failure("key add"))
+
+    def test_a_configuration_file_is_not_passed_over_in_silence(self):
+        self.assertIn("reads no configuration file",
+                      self.failure("-c", "x.yaml", "snapshots"))
+        env = {"CAIRN_CONFIG": "/x.yaml"}
+        ran = self.cairn("version", env=env)
+        self.assertIn("CAIRN_CONFIG is not heeded", ran.err)
+
+    def test_what_is_no_repository_is_told_once_and_what_it_is(self):
+        empty, file = self.folder / "empty", self.folder / "file"
+        empty.mkdir()
+        file.write_text("x")
+        for repo, told in ((empty, "no repository here"),
+                           (self.folder / "absent", "no such folder"),
+                           (file, "a file, and a repository is a folder")):
+            ran = self.cairn("-r", repo, "snapshots", code=NO_REPOSITORY)
+            self.assertIn(told, ran.err)
+            self.assertLessEqual(ran.err.count("init"), 1)
 
     def test_every_command_explains_itself_with_examples(self):
         listed = re.findall(r"^  ([a-z]+(?: [a-z]+)?)  ",
@@ -499,11 +536,46 @@ class Output(harness.Case):
 
     def test_a_full_standard_output_is_an_error(self):
         with open("/dev/full", "wb") as full:
-            ran = subprocess.run([harness.PROGRAM, "snapshots"], stdout=full,
-                                 stderr=subprocess.PIPE, check=False,
-                                 env=self.environment())
-        self.assertEqual(ran.returncode, FAILED)
-        self.assertIn(b"standard output", ran.stderr)
+            for words in (["snapshots"], ["--json", "snapshots"], ["help"]):
+                ran = subprocess.run(
+                    [harness.PROGRAM, *words], stdout=full, check=False,
+                    stderr=subprocess.PIPE, env=self.environment())
+                self.assertEqual(ran.returncode, NO_SPACE)
+                self.assertEqual(ran.stderr.count(b"\n"), 1, ran.stderr)
+                self.assertIn(b"standard output", ran.stderr)
+
+    def test_what_follows_a_document_goes_to_standard_error(self):
+        self.back_up_bytes(b"x")
+        self.back_up_bytes(b"x")
+        writer = self.begin_stream(b"x")
+        ran = self.cairn("--json", "forget", "--keep-last", "1", "--prune",
+                         code=LOCKED)
+        self.assertEqual(len(ran.value), 3)
+        self.assertIn('"exit_error"', ran.err)
+        self.end(writer)
+
+    def test_without_standard_streams_no_repository_file_is_one(self):
+        tree = self.top
+        for closed, words, fails in (
+                ("0<&-", ["backup", "--stdin", "--as", "x"], True),
+                ("0<&- 1>&- 2>&-", ["backup", tree], True),
+                ("2>&-", ["-v", "backup", tree, self.folder / "gone"], True),
+                ("1>&-", ["snapshots"], True),
+                ("0<&- 2>&-", ["-v", "backup", tree], False)):
+            ran = subprocess.run(
+                ["sh", "-c", f"exec \"$@\" {closed}", "-", harness.PROGRAM,
+                 *words], env=self.environment(), check=False,
+                stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+            self.assertEqual(ran.returncode != 0, fails, (closed, ran))
+            self.assertGreaterEqual(ran.returncode, 0)
+        self.cairn("check", "--level", "data")
+
+    @harness.needs_root  # to see what a process that holds keys has open
+    def test_the_place_of_a_missing_stream_is_taken(self):
+        writer = self.begin_stream(
+            b"x", prefix=["sh", "-c", "exec \"$@\" 2>&-", "-"])
+        self.assertEqual(os.readlink(f"/proc/{writer.pid}/fd/2"), "/dev/null")
+        self.end(writer)
 
     def test_progress_for_programs_goes_to_standard_error(self):
         process = self.start("--json", "--progress", "json", "backup",

@@ -17,7 +17,8 @@ import fcntl
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
 
 import harness
-from harness import INTERRUPTED, REFUSED, TERMINATED, WRONG_KEY, noise
+from harness import (HUNG_UP, INTERRUPTED, REFUSED, TERMINATED, WRONG_KEY,
+                     noise)
 
 CANARY = "canary-Zq7-passphrase"
 
@@ -176,6 +177,13 @@ class Looks(harness.Case):
         # The bar is gone before the summary begins.
         self.assertRegex(shown, r"\r\x1b\[Ksnapshot ")
 
+    def test_lines_on_a_terminal_that_can_show_no_bar(self):
+        for term in ("dumb", ""):
+            at = Terminal(self, "backup", "--as", "x", "--from-command", "--",
+                          "sh", "-c", "echo x; sleep 1; echo y",
+                          env={"TERM": term})
+            self.assertNotIn("\x1b", at.end())
+
     def test_no_bar_beside_quiet_or_json(self):
         for flag in ("-q", "--json"):
             at = Terminal(self, flag, "backup", "--as", "x",
@@ -187,7 +195,8 @@ class Looks(harness.Case):
 class Stopping(harness.Case):
     def test_the_first_signal_ends_a_backup_in_order(self):
         for number, code in ((signal.SIGINT, INTERRUPTED),
-                             (signal.SIGTERM, TERMINATED)):
+                             (signal.SIGTERM, TERMINATED),
+                             (signal.SIGHUP, HUNG_UP)):
             process = self.begin_stream(noise(100000))
             process.send_signal(number)
             self.assertEqual(process.wait(timeout=60), code)

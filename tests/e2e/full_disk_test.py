@@ -54,6 +54,17 @@ class FullDisk(harness.Case):
         status = os.statvfs(self.disk)
         return status.f_bavail * status.f_frsize
 
+    def test_a_full_disk_of_the_host_s_state_is_told_as_one(self):
+        self.stuff()
+        repo = self.folder / "other"
+        key = self.folder / "other.key"
+        env = {"CAIRN_REPO": repo, "CAIRN_KEY_FILE": key,
+               "XDG_STATE_HOME": self.disk / "state"}
+        self.cairn("init", "--recovery-key-out", key, env=env)
+        ran = self.cairn("backup", "--stdin", "--as", "x", stdin=b"x", env=env,
+                         code=NO_SPACE)
+        self.assertIn(str(self.disk / "state"), ran.err)
+
     def test_what_is_whole_stays_readable(self):
         count = self.fill()
         self.assertGreater(count, 2)

@@ -30,7 +30,8 @@ MIB = 1 << 20
 # Exit codes, by the names of the contract.
 OK, FAILED, USAGE, PARTIAL, DAMAGE = 0, 1, 2, 3, 4
 NO_REPOSITORY, LOCKED, WRONG_KEY, NO_SPACE = 10, 11, 12, 14
-SOURCE_FAILED, REFUSED, INTERRUPTED, TERMINATED = 15, 16, 130, 143
+SOURCE_FAILED, REFUSED = 15, 16
+HUNG_UP, INTERRUPTED, TERMINATED = 129, 130, 143
 
 needs_root = unittest.skipUnless(IS_ROOT, "only root can do this")
 
