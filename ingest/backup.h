@@ -18,9 +18,9 @@
 //             not depend on how many workers ran
 // publish     one thread; waits for the disk so that nobody else does
 //
-// Memory: a fixed number of batch buffers of 2 MiB each, the same again
-// at most in encoded form, one pack's directory, the rows of packs that no
-// index object names yet.
+// Memory: two batch buffers for each worker and four beside, of 2 MiB each (or
+// of four of the largest chunks), the same again at most in encoded form, the
+// directories of four packs, the rows of packs that no index object names yet.
 #pragma once
 
 #include <cstdint>
