@@ -65,6 +65,19 @@ void check_reserve(const Storage& storage, FindingList& findings,
   });
 }
 
+// A damaged slot is told apart, and may have been the owner's.
+void check_for_an_owner(const Storage& storage, FindingList& findings) {
+  std::vector<KeySlot> slots;
+  const auto trouble = trouble_of("damaged-key", "keys", IfGone::it_vanished,
+                                  [&] { slots = list_key_slots(storage); });
+  if (trouble || std::ranges::count(slots, Role::owner, &KeySlot::role) > 0) {
+    return;
+  }
+  findings.add(Severity::damage, "no-owner-key", "keys",
+               "no key slot of an owner is there: without a copy of the folder "
+               "keys, nobody opens this repository again");
+}
+
 void check_times(const Snapshot& snapshot, const Timestamp& now,
                  FindingList& findings) {
   const std::string name = snapshot_name(snapshot.id);
@@ -94,6 +107,7 @@ void check_fixed_objects(const Storage& storage, FindingList& findings,
                  "differs from config, though each is whole");
   }
   check_reserve(storage, findings, counts);
+  check_for_an_owner(storage, findings);
   for (const auto folder : kReservedFolders) {
     storage.list(folder, [&](const ListedObject& object) {
       findings.add(Severity::unsupported, "unsupported", object.name,

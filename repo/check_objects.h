@@ -13,8 +13,8 @@
 
 namespace cairn::repo {
 
-// Without a key: both copies of the config, the reserve, folders that no draft
-// 1 writes.
+// Without a key: both copies of the config, the reserve, an owner's key,
+// folders that no draft 1 writes.
 void check_fixed_objects(const Storage& storage, FindingList& findings,
                          CheckReport& counts);
 

@@ -584,7 +584,13 @@ using Stretch = std::function<crypto::StretchedPassphrase(const SlotHeader&)>;
 Keyring open_any_slot(const Storage& storage, const Config& config,
                       KeyMethod method, const Stretch& stretch) {
   std::exception_ptr damage;
-  for (const auto& [id, name] : slot_names(storage)) {
+  const auto names = slot_names(storage);
+  if (names.empty()) {
+    throw CorruptionError(storage.description() +
+                          ": there are no key slots at all; bring the folder "
+                          "keys back from a copy of the repository");
+  }
+  for (const auto& [id, name] : names) {
     try {
       const Slot slot =
           decode_slot(get_whole(storage, name, kSlotLimitBytes), name);
