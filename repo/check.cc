@@ -364,7 +364,9 @@ CheckReport check_without_key(const Storage& storage,
   check_fixed_objects(storage, findings, report);
   std::vector<KeylessItem> items;
   for (const auto& kind : kEnclosedKinds) {
-    for (auto& name : list_enclosed(storage, kind, findings, report)) {
+    const auto names = list_enclosed(storage, kind, findings, report);
+    if (kind.type == ObjectType::snapshot) report.snapshots = names.size();
+    for (const auto& name : names) {
       items.push_back({kind.code, name, [&storage, &kind, name] {
                          check_enclosed(storage, kind, name);
                        }});
@@ -383,6 +385,7 @@ CheckReport check_without_key(const Storage& storage,
                  "has no name that cairn gives; it is left alone");
   });
   report.packs = packs.size();
+  if (options.level == CheckLevel::index) packs.clear();
   for (const auto& pack : select(std::move(packs), options.subset)) {
     items.push_back(
         {"damaged-pack", pack_name(pack.id), [&storage, pack, progress] {

@@ -40,7 +40,8 @@ struct CheckOptions {
 
 // What can be told without any key: packs and index objects are what their
 // names say, all other objects end with their own SHA-256. Reads every byte
-// (of packs, those of the subset).
+// (of packs, those of the subset; at level index no pack). Counts all
+// snapshots, forgotten ones too.
 [[nodiscard]] CheckReport check_without_key(const Storage& storage,
                                             const CheckOptions& options,
                                             std::stop_token stop,
