@@ -66,8 +66,7 @@ std::vector<Decision> decide_by_rules(
     const std::vector<const repo::ValidSnapshot*>& snapshots,
     const Options& options) {
   repo::RetentionPolicy policy = options.policy;
-  policy.time_zone =
-      options.time_zone ? *options.time_zone : repo::local_time_zone();
+  policy.time_zone = options.time_zone ? *options.time_zone : local_time_zone();
   std::vector<repo::Candidate> candidates;
   for (const auto* const valid : snapshots) {
     const auto& [snapshot, holds] = *valid;

@@ -14,6 +14,7 @@
 #include "cli/question.h"
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
+#include "repo/calendar.h"
 #include "repo/error.h"
 #include "repo/local_storage.h"
 
@@ -179,6 +180,13 @@ repo::HostFolders host_folders() {
       .cache = cache ? fs::absolute(*cache)
                      : folder_of("XDG_CACHE_HOME", "CACHE_DIRECTORY", ".cache"),
       .state = folder_of("XDG_STATE_HOME", "STATE_DIRECTORY", ".local/state")};
+}
+
+std::string local_time_zone() {
+  // Empty, unlike with our own variables, means something: UTC.
+  const char* const zone = std::getenv("TZ");
+  return repo::local_time_zone(zone ? std::optional<std::string>(zone)
+                                    : std::nullopt);
 }
 
 std::string host_name() {

@@ -77,6 +77,9 @@ class Context {
 void require_local(const std::string& repo);
 
 [[nodiscard]] repo::HostFolders host_folders();
+
+// IANA's name of it.
+[[nodiscard]] std::string local_time_zone();
 [[nodiscard]] std::string host_name();
 [[nodiscard]] std::string user_name();
 

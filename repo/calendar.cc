@@ -184,9 +184,9 @@ Timestamp TimeZone::before(const Timestamp& instant,
   return Timestamp{result.time_since_epoch().count(), instant.nanoseconds};
 }
 
-std::string local_time_zone() {
-  if (const char* variable = std::getenv("TZ")) {
-    std::string name = variable;
+std::string local_time_zone(const std::optional<std::string>& variable) {
+  if (variable) {
+    std::string name = *variable;
     if (name.starts_with(':')) name.erase(0, 1);
     return zone_or_utc(zone_of_path(name));
   }

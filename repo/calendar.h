@@ -79,8 +79,10 @@ class TimeZone {
   const date::time_zone* rules_;  // owned by the time zone data, for ever
 };
 
-// The zone of this machine (TZ, /etc/localtime, /etc/timezone), "UTC" when it
-// cannot be told. For the command line's default; retention itself never asks.
-[[nodiscard]] std::string local_time_zone();
+// The zone of this machine: what `variable`, TZ of the environment, says if it
+// is set; else /etc/localtime or /etc/timezone; "UTC" when it cannot be told.
+// For the command line's default; retention itself never asks.
+[[nodiscard]] std::string local_time_zone(
+    const std::optional<std::string>& variable);
 
 }  // namespace cairn::repo
