@@ -254,10 +254,9 @@ ExitCode dry_run(const Options& options, const std::string& series,
                             .set("excluded", count.excluded_)
                             .set("bytes", count.bytes));
   } else {
-    context.output.note("would back up " + count_text(count.files) +
-                        " files and " + count_text(count.folders) +
-                        " folders, " + size_text(count.bytes) + ", to series " +
-                        series);
+    context.output.note("would back up " + counted(count.files, "file") +
+                        " and " + counted(count.folders, "folder") + ", " +
+                        size_text(count.bytes) + ", to series " + series);
   }
   return count.unreadable_ > 0 ? ExitCode::partial : ExitCode::ok;
 }
@@ -312,8 +311,8 @@ void print_text(const ingest::BackupReport& report, const std::string& series,
                            " more entries could not be read as they are");
   }
   if (report.sockets_skipped > 0) {
-    context.output.detail(count_text(report.sockets_skipped) +
-                          " sockets were passed over");
+    context.output.detail("passed over " +
+                          counted(report.sockets_skipped, "socket"));
   }
   if (context.output.is_quiet() || !report.snapshot) return;
 
@@ -321,8 +320,8 @@ void print_text(const ingest::BackupReport& report, const std::string& series,
       report.files_new + report.files_changed + report.files_unmodified;
   std::string read = "  read    " + size_text(report.bytes_read);
   if (files > 0) {
-    read += " in " + count_text(files) +
-            " files: " + count_text(report.files_new) + " new, " +
+    read += " in " + counted(files, "file") + ": " +
+            count_text(report.files_new) + " new, " +
             count_text(report.files_changed) + " changed, " +
             count_text(report.files_unmodified) + " unmodified";
   }
@@ -332,7 +331,7 @@ void print_text(const ingest::BackupReport& report, const std::string& series,
   context.output.line(read);
   context.output.line("  new     " + size_text(report.bytes_new) + " in " +
                       count_text(report.chunks_new) + " of " +
-                      count_text(report.chunks) + " chunks");
+                      counted(report.chunks, "chunk"));
   context.output.line("  stored  " + size_text(report.bytes_stored) +
                       ", ratio " +
                       ratio_text(report.bytes_read, report.bytes_stored));
@@ -368,7 +367,7 @@ ExitCode run(const Options& options, Context& context) {
   {
     const Interrupt interrupt;
     const ProgressDisplay display(context.output, context.options.progress,
-                                  {"backup", "files"}, progress);
+                                  {"backup", "file"}, progress);
     report = ingest::back_up(repository, sources_of(options, context), how,
                              progress, interrupt.token());
   }

@@ -43,7 +43,7 @@ ExitCode run(const Options& options, Context& context) {
   {
     const Interrupt interrupt;
     const ProgressDisplay display(context.output, context.options.progress,
-                                  {"cat", "files"}, progress);
+                                  {"cat", "file"}, progress);
     end = ingest::write_stream(
         repository, entry, STDOUT_FILENO, progress, interrupt.token(),
         std::clamp(std::thread::hardware_concurrency(), 1U, 8U));

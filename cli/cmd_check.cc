@@ -72,9 +72,11 @@ void print_text(const repo::Finding& finding, Context& context) {
       (context.output.is_quiet() || context.options.verbosity == 0)) {
     return;
   }
-  context.output.line(colour_of(finding.severity), name_of(finding.severity),
-                      "  " + std::string(finding.code) + "  " +
-                          printable(finding.object) + ": " +
+  const std::string_view severity = name_of(finding.severity);
+  const std::string code =
+      finding.code == severity ? "" : std::string(finding.code) + "  ";
+  context.output.line(colour_of(finding.severity), severity,
+                      "  " + code + printable(finding.object) + ": " +
                           printable(finding.message));
   if (!finding.snapshots.empty()) {
     std::string text;
@@ -138,24 +140,25 @@ void print_summary(const repo::CheckReport& report, double seconds,
                            " more findings are counted, and not listed");
   }
   if (context.output.is_quiet()) return;
-  std::string looked = "looked at " + count_text(report.packs) + " packs";
+  std::string looked = "looked at " + counted(report.packs, "pack");
   if (report.packs_read > 0) {
     looked += " (" + count_text(report.packs_read) + " read whole)";
   }
-  looked += ", " + count_text(report.index_objects) + " index objects, " +
-            count_text(report.snapshots) + " snapshots; read " +
+  looked += ", " + counted(report.index_objects, "index object") + ", " +
+            counted(report.snapshots, "snapshot") + "; read " +
             size_text(report.bytes_read) + " in " + duration_text(seconds);
   context.output.line(looked);
   if (report.count(garbage) > 0) {
-    context.output.line(count_text(report.count(garbage)) +
-                        " things are of no use and of no harm; 'cairn prune' "
-                        "removes them");
+    context.output.line(
+        "of no use and of no harm: " + counted(report.count(garbage), "thing") +
+        "; 'cairn prune' removes what it can");
   }
   if (report.count(damage) > 0) {
-    context.output.line(count_text(report.count(damage)) + " damages");
+    context.output.line("damage: " + counted(report.count(damage), "finding"));
   } else if (report.count(unsupported) > 0) {
-    context.output.line(count_text(report.count(unsupported)) +
-                        " things need a newer program; no damage elsewhere");
+    context.output.line("in need of a newer program: " +
+                        counted(report.count(unsupported), "thing") +
+                        "; no damage elsewhere");
   } else if (std::ranges::any_of(report.findings, limits_the_answer)) {
     context.output.line("no damage in what this key can read");
   } else {
@@ -185,7 +188,7 @@ ExitCode run(const Options& options, Context& context) {
   const auto shown = [&](const auto& work) {
     const Interrupt interrupt;
     const ProgressDisplay display(context.output, context.options.progress,
-                                  {"check", "packs"}, progress);
+                                  {"check", "pack"}, progress);
     return work(interrupt.token());
   };
   repo::CheckReport report;
@@ -231,7 +234,8 @@ Command check_command() {
           "snapshot to every blob it needs; data reads and decodes every byte, "
           "or those of a subset of the packs. --no-key reads every byte "
           "without "
-          "any key. Nothing is changed, and backups may go on. Ends with 4 "
+          "any key, at level index those of the small objects. Nothing is "
+          "changed, and backups may go on. Ends with 4 "
           "when "
           "there is damage; leftovers of interrupted runs are none.",
       .examples =

@@ -190,10 +190,9 @@ void print_json(const std::vector<Decision>& decisions, Context& context) {
     Json reasons = Json::array();
     for (const auto& reason : decision.reasons) reasons.add(reason);
     Json json = Json::object();
-    json.set("id", snapshot.id.hex())
-        .set("time", snapshot.header.time)
-        .set("series", series_text(snapshot))
-        .set("complete", snapshot.header.is_complete)
+    json.set("id", snapshot.id.hex()).set("time", snapshot.header.time);
+    set_series(json, snapshot);
+    json.set("complete", snapshot.header.is_complete)
         .set("keep", decision.is_kept)
         .set("reasons", std::move(reasons));
     all.add(std::move(json));
@@ -204,17 +203,21 @@ void print_json(const std::vector<Decision>& decisions, Context& context) {
 void carry_out(const std::vector<Decision>& decisions, const Options& options,
                repo::Repository& repository, Context& context) {
   const auto now = context.now();
+  const bool is_dry = context.options.is_dry_run;
   std::uint64_t count = 0;
   for (const auto& decision : decisions) {
     if (decision.is_kept) continue;
-    (void)repo::forget_snapshot(repository, *decision.valid,
-                                joined(decision.reasons), now);
+    if (!is_dry) {
+      (void)repo::forget_snapshot(repository, *decision.valid,
+                                  joined(decision.reasons), now);
+    }
     ++count;
   }
   if (!context.output.is_json()) {
-    context.output.note("forgot " + count_text(count) + " of " +
-                        count_text(decisions.size()) + " snapshots" +
-                        (count > 0 && !options.prune
+    context.output.note((is_dry ? "would forget " : "forgot ") +
+                        count_text(count) + " of " +
+                        counted(decisions.size(), "snapshot") +
+                        (!is_dry && count > 0 && !options.prune
                              ? "; 'cairn prune' frees their space"
                              : ""));
   }
@@ -239,8 +242,7 @@ ExitCode run(const Options& options, Context& context) {
   } else {
     print_text(decisions, is_by_name ? Shown::forgotten : Shown::all, context);
   }
-  if (!context.options.is_dry_run)
-    carry_out(decisions, options, repository, context);
+  carry_out(decisions, options, repository, context);
   if (!options.prune) return ExitCode::ok;
   std::vector<repo::SessionId> dropped;
   for (const auto& decision : decisions) {
@@ -273,7 +275,8 @@ Command forget_command() {
           "series is judged by itself. Space comes back with 'cairn prune', or "
           "at once with --prune. Rules never drop what is held, nor the "
           "complete snapshot of a series that arrived last; that one goes only "
-          "when it is named and -y is given. N may be 'unlimited'. Start with "
+          "when it is named, and -y is given or 'y' answered at the terminal. "
+          "N may be 'unlimited'. Start with "
           "--dry-run, which shows the reason for each.",
       .examples =
           "cairn forget --keep-daily 7 --keep-weekly 5 --keep-monthly 12 -n\n"
@@ -324,9 +327,14 @@ Command forget_command() {
                                                : repo::Prefer::oldest;
                 },
                 "which one of a period stays (default: newest)");
-            flags.value("--time-zone", "Z", options->time_zone,
-                        "where days begin, such as Europe/Berlin (default: "
-                        "this machine's)");
+            flags.value(
+                "--time-zone", "Z",
+                [options](std::string_view text) {
+                  options->time_zone = text;
+                  (void)repo::TimeZone(*options->time_zone);
+                },
+                "where days begin, such as Europe/Berlin (default: "
+                "this machine's)");
             declare_series(flags, options->series);
             flags.flag("--prune", options->prune, "free the space at once");
           },

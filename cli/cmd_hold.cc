@@ -58,10 +58,10 @@ ExitCode add(const AddOptions& options, Context& context) {
     context.output.json(json);
   } else {
     context.output.note(
-        (id ? "hold " + id->brief() + ": snapshot " : "would hold snapshot ") +
-        mark.target.brief() + " stays " +
-        (mark.until ? "until " + local_time_text(*mark.until)
-                    : "until the hold is removed"));
+        (id ? "hold " + id->brief() + ": snapshot " + mark.target.brief() +
+                  " stays until "
+            : "would hold snapshot " + mark.target.brief() + " until ") +
+        (mark.until ? local_time_text(*mark.until) : "the hold is removed"));
   }
   return selector.is_in_doubt() ? ExitCode::damage : ExitCode::ok;
 }
@@ -176,8 +176,9 @@ Command hold_add_command() {
             declare_series(flags, options->series);
             flags.text("--reason", "TEXT", options->reason,
                        "for later readers");
-            flags.value("--until", "TIME", options->until,
-                        "a date, a time, or a span from now such as 90d");
+            flags.value(
+                "--until", "TIME", options->until,
+                "a date (to its end), a time, or a span from now such as 90d");
           },
       .run = [options](Context& context) { return add(*options, context); },
   };

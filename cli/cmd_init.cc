@@ -53,7 +53,12 @@ std::optional<std::string> recovery_key_path(const Options& options,
     throw UsageError(
         "init: --no-recovery-key and --recovery-key-out exclude each other");
   }
-  if (options.recovery_key_out) return options.recovery_key_out;
+  if (options.recovery_key_out) {
+    if (options.recovery_key_out->empty()) {
+      throw UsageError("init: --recovery-key-out: an empty file name");
+    }
+    return options.recovery_key_out;
+  }
   if (options.no_recovery_key) return std::nullopt;
   if (!can_ask()) {
     throw UsageError(
@@ -133,8 +138,13 @@ void add_slots(repo::Storage& storage, const repo::Keyring& keyring,
   }
 }
 
+std::string what_opens(const NewKeys& keys) {
+  if (!keys.key_file) return "the passphrase";
+  return keys.passphrase ? "the passphrase and the key file" : "the key file";
+}
+
 void print(const repo::Keyring& keyring, const std::string& root,
-           const NewKeyFile* recovery, Context& context) {
+           const NewKeys& keys, const NewKeyFile* recovery, Context& context) {
   if (context.output.is_json()) {
     Json json = Json::line("initialized", context.now());
     json.set_bytes("repository", root)
@@ -154,9 +164,8 @@ void print(const repo::Keyring& keyring, const std::string& root,
     context.output.note("its recovery key is in " + recovery->path() +
                         "; keep that away from the backups");
   } else {
-    context.output.note(
-        "it has no recovery key: whoever loses the passphrase loses the "
-        "backups");
+    context.output.note("it has no recovery key: whoever loses " +
+                        what_opens(keys) + " loses the backups");
   }
 }
 
@@ -196,7 +205,7 @@ ExitCode run(const Options& options, Context& context) {
     add_slots(made, keyring, keys, recovery_file, now);
   });
   if (recovery) recovery->keep();
-  print(keyring, root, recovery_file, context);
+  print(keyring, root, keys, recovery_file, context);
   return ExitCode::ok;
 }
 

@@ -1,11 +1,13 @@
 #include <chrono>
 #include <memory>
 #include <thread>
+#include <utility>
 
 #include "cli/commands.h"
 #include "cli/context.h"
 #include "cli/prune_run.h"
 #include "cli/quantity.h"
+#include "cli/time_text.h"
 #include "cli/usage_error.h"
 #include "repo/error.h"
 
@@ -23,14 +25,26 @@ struct Options {
 
 ExitCode run(const Options& options, Context& context) {
   auto repository = context.open_as_owner();
-  const auto deadline = Clock::now() + options.wait;
+  const auto began = Clock::now();
+  const auto deadline = began + options.wait;
+  const auto waited_seconds = [&] {
+    return std::chrono::duration<double>(Clock::now() - began).count();
+  };
+  bool has_told = false;
   while (true) {
     try {
       return run_prune(repository, options.prune, PruneReport::json_lines,
                        context);
     } catch (const repo::LockedError& e) {
-      if (Clock::now() >= deadline) throw;
-      context.output.detail(e.what());
+      if (options.wait.count() == 0) throw;
+      if (Clock::now() >= deadline) {
+        throw repo::LockedError(std::string(e.what()) + "; waited " +
+                                duration_text(waited_seconds()) +
+                                ", and nothing was done");
+      }
+      if (!std::exchange(has_told, true)) {
+        context.output.note(std::string(e.what()) + "; waiting for its end");
+      }
     }
     std::this_thread::sleep_for(kBetweenTries);
   }
@@ -47,11 +61,11 @@ Command prune_command() {
       .text =
           "Removes what no snapshot needs any more, and writes half-used packs "
           "anew. It cannot work beside a backup: it ends with 11 while one is "
-          "at work, or waits for its end with --wait. Reading goes on. When "
-          "anything cannot be read, nothing is removed. Of a process that died "
-          "on "
-          "another machine or in a container nobody here can tell: "
-          "--revoke-after ends it; a backup so ended has no snapshot.",
+          "at work, or waits for its end with --wait, and ends with 11 if that "
+          "was not long enough. Reading goes on. When anything cannot be read, "
+          "nothing is removed. Of a process that died on another machine or in "
+          "a container nobody here can tell: --revoke-after ends it; a backup "
+          "so ended has no snapshot.",
       .examples =
           "cairn prune --dry-run\n"
           "cairn prune --max-unused 5% --wait 10m",

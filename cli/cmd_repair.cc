@@ -24,7 +24,7 @@ ExitCode run(Context& context) {
   {
     const Interrupt interrupt;
     const ProgressDisplay display(context.output, context.options.progress,
-                                  {"repair index", "packs"}, progress);
+                                  {"repair index", "pack"}, progress);
     repair = repo::repair_index(repository, interrupt.token(), &progress);
   }
   for (const auto& damage : repair.damage) context.output.warning(damage);
@@ -48,8 +48,8 @@ ExitCode run(Context& context) {
             .set("rows_without_base", repair.rows_without_base)
             .set("damage", std::move(damage)));
   } else {
-    context.output.note("indexed " + count_text(repair.packs) + " packs with " +
-                        count_text(repair.rows) + " blobs");
+    context.output.note("indexed " + counted(repair.packs, "pack") + " with " +
+                        counted(repair.rows, "blob"));
   }
   return repair.damage.empty() ? ExitCode::ok : ExitCode::damage;
 }

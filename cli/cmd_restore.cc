@@ -129,8 +129,8 @@ void print_text(const ingest::RestoreReport& report,
   }
   if (context.output.is_quiet()) return;
   std::string line = "restored snapshot " + snapshot.id.brief() + " to " +
-                     target + ": " + count_text(report.files) + " files, " +
-                     count_text(report.folders) + " folders, " +
+                     target + ": " + counted(report.files, "file") + ", " +
+                     counted(report.folders, "folder") + ", " +
                      size_text(report.bytes_written) + " written";
   if (report.bytes_unchanged > 0) {
     line += ", " + size_text(report.bytes_unchanged) + " were there already";
@@ -174,8 +174,8 @@ ExitCode run(const Options& options, Context& context) {
   const auto selected = selector.select(options.snapshot);
   const auto& snapshot = selected.snapshot.snapshot;
   const std::string& path = selected.path;
+  if (!path.empty()) (void)selector.entry_at(selected);
   if (context.options.is_dry_run) {
-    (void)selector.entry_at(selected);
     ingest::require_target(*options.to, options.overwrite);
     print_dry_run(selected, *options.to, context);
     return ExitCode::ok;
@@ -193,7 +193,7 @@ ExitCode run(const Options& options, Context& context) {
   {
     const Interrupt interrupt;
     const ProgressDisplay display(context.output, context.options.progress,
-                                  {"restore", "files"}, progress);
+                                  {"restore", "file"}, progress);
     report = ingest::restore(repository, snapshot.header.root, how, progress,
                              interrupt.token());
   }

@@ -63,7 +63,7 @@ void print(const Stats& stats, Context& context) {
        size_text(stats.logical_bytes) + " in all snapshots together");
   line("stored", size_text(stats.stored_bytes) + ", " +
                      size_text(stats.pack_bytes) + " of it in " +
-                     count_text(stats.packs) + " packs");
+                     counted(stats.packs, "pack"));
   line("ratio", ratio_text(stats.logical_bytes, stats.stored_bytes));
   line("chunks", count_text(stats.chunks));
 }

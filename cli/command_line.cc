@@ -275,7 +275,7 @@ struct CommandLine::Parsing {
     }
     try {
       take(unescaped(text));
-    } catch (const UsageError& e) {
+    } catch (const std::invalid_argument& e) {
       fail(flag + ": " + e.what());
     }
   }
@@ -371,6 +371,16 @@ std::string CommandLine::unknown_command(std::string_view name) const {
     candidates.push_back(command.name.substr(0, command.name.find(' ')));
   }
   const auto near = nearest(name, candidates);
+  const std::string_view group = name.substr(0, name.find(' '));
+  if (!near && group != name) {
+    std::string nouns;
+    for (const auto& command : commands_) {
+      if (!command.name.starts_with(std::string(group) + " ")) continue;
+      nouns +=
+          (nouns.empty() ? "" : ", ") + command.name.substr(group.size() + 1);
+    }
+    return "unknown command '" + std::string(name) + "'; there are " + nouns;
+  }
   return "unknown command '" + std::string(name) + "'" +
          (near ? "; did you mean '" + *near + "'?" : "; see 'cairn help'");
 }
@@ -405,8 +415,10 @@ std::string CommandLine::help_of_all() const {
   out += row("--version", "the program's version and the format it writes");
   out +=
       "\nEnvironment: CAIRN_REPO, CAIRN_KEY_FILE, CAIRN_PASSWORD_FILE,\n"
-      "CAIRN_PASSWORD_COMMAND, CAIRN_PASSWORD, CAIRN_CONFIG, CAIRN_CACHE_DIR,\n"
-      "NO_COLOR.\n";
+      "CAIRN_PASSWORD_COMMAND, CAIRN_PASSWORD, CAIRN_CACHE_DIR, NO_COLOR; of\n"
+      "'key add' CAIRN_NEW_PASSWORD_FILE, of 'init --like' "
+      "CAIRN_LIKE_KEY_FILE\n"
+      "and CAIRN_LIKE_PASSWORD_FILE.\n";
   return out;
 }
 

@@ -174,9 +174,10 @@ std::string ProgressDisplay::counts_text() const {
   const std::uint64_t items = progress_.items_done;
   const std::uint64_t items_total = progress_.items_total;
   if (items > 0 || items_total > 0) {
-    text += (text.empty() ? "" : ", ") + count_text(items);
-    if (items_total > 0) text += " of " + count_text(items_total);
-    text += " " + words_.items;
+    text += text.empty() ? "" : ", ";
+    text += items_total > 0
+                ? count_text(items) + " of " + counted(items_total, words_.item)
+                : counted(items, words_.item);
   }
   return text;
 }

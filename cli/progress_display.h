@@ -53,7 +53,7 @@ class Estimate {
 // What the words of a display are.
 struct ProgressWords {
   std::string action;  // "backup"
-  std::string items;   // "files"
+  std::string item;    // "file"
 };
 
 // Ownership      borrows `output` and `progress`.

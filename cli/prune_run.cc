@@ -8,7 +8,7 @@ namespace cairn::cli {
 namespace {
 
 std::string packs_text(const repo::PackSum& sum) {
-  return count_text(sum.packs) + " packs (" + size_text(sum.bytes) + ")";
+  return counted(sum.packs, "pack") + " (" + size_text(sum.bytes) + ")";
 }
 
 Json json_of(const repo::PackSum& sum) {
@@ -78,7 +78,7 @@ ExitCode run_prune(repo::Repository& repository,
   const auto now = context.now();
   const auto shown = [&](const auto& work) {
     const ProgressDisplay display(context.output, context.options.progress,
-                                  {"prune", "packs"}, progress);
+                                  {"prune", "pack"}, progress);
     return work();
   };
   if (context.options.is_dry_run) {

@@ -41,6 +41,15 @@ std::string joined(const std::vector<std::string>& texts) {
   return all;
 }
 
+void set_series(Json& json, const repo::Snapshot& snapshot) {
+  if (snapshot.record) {
+    json.set("series", snapshot.record->series);
+  } else {
+    json.set("series", nullptr);
+  }
+  json.set("series_tag", crypto::to_hex(snapshot.header.series_tag));
+}
+
 std::string sources_text(const repo::Snapshot& snapshot) {
   if (!snapshot.record) return "";
   std::vector<std::string> texts;
@@ -100,9 +109,9 @@ Json json_of(const repo::ValidSnapshot& valid) {
   Json json = Json::object();
   json.set("id", snapshot.id.hex())
       .set("time", header.time)
-      .set("arrival", header.arrival)
-      .set("series", series_text(snapshot))
-      .set("host", record.host)
+      .set("arrival", header.arrival);
+  set_series(json, snapshot);
+  json.set("host", record.host)
       .set("user", record.user)
       .set("tags", std::move(tags))
       .set_bytes("paths", record.paths)

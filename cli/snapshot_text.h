@@ -25,6 +25,10 @@ struct SnapshotFilter {
 // The series, or the tag's digits for a role that may not read it.
 [[nodiscard]] std::string series_text(const repo::Snapshot& snapshot);
 
+// `series`, null for a role that may not read it, and `series_tag`, by which
+// its snapshots are known to belong together.
+void set_series(Json& json, const repo::Snapshot& snapshot);
+
 // "etc, home", "db.sql", "db.sql (failed)"
 [[nodiscard]] std::string sources_text(const repo::Snapshot& snapshot);
 

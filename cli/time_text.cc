@@ -235,9 +235,11 @@ std::optional<repo::Timestamp> parse_until(std::string_view text,
   Scanner in(text);
   const tm date = date_fields(in);
   if (!in.has_failed() && in.position() == text.size()) {
-    const auto seconds = seconds_of(date, Zone::local);
-    if (seconds) return repo::Timestamp{*seconds, 0};
-    return std::nullopt;
+    if (!seconds_of(date, Zone::local)) return std::nullopt;
+    tm next_day = date;
+    ++next_day.tm_mday;
+    next_day.tm_isdst = -1;
+    return repo::Timestamp{::mktime(&next_day) - 1, 0};
   }
   const auto span = repo::parse_calendar_span(text);
   if (!span) return std::nullopt;

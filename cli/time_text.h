@@ -46,7 +46,7 @@ struct ParsedTime {
 [[nodiscard]] std::optional<repo::Timestamp> parse_time(std::string_view text,
                                                         Zone zone);
 
-// A point in the future: a time, a local date (its beginning), or a span from
+// A point in the future: a time, a local date (its last second), or a span from
 // `now`, such as "30d" or "1y6m".
 [[nodiscard]] std::optional<repo::Timestamp> parse_until(
     std::string_view text, const repo::Timestamp& now);

@@ -85,7 +85,10 @@ TEST(TimeText, ReadsTheEndOfAHold) {
   set_zone("UTC");
 
   EXPECT_EQ(parse_until("2026-12-01", kNoon),
-            parse_time("2026-12-01T00:00Z", Zone::required));
+            parse_time("2026-12-01T23:59:59Z", Zone::required));
+  EXPECT_EQ(parse_until("2026-12-31", kNoon),
+            parse_time("2026-12-31T23:59:59Z", Zone::required));
+  EXPECT_EQ(parse_until("2026-02-29", kNoon), std::nullopt);
   EXPECT_EQ(parse_until("30d", kNoon),
             parse_time("2026-12-20T12:00Z", Zone::required));
   EXPECT_EQ(parse_until("1y2m", kNoon),
