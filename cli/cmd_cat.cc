@@ -26,7 +26,7 @@ ExitCode run(const Options& options, Context& context) {
   if (context.output.is_json()) {
     throw UsageError("cat: what it writes is no JSON");
   }
-  auto repository = context.open_repository();
+  auto repository = context.open_to_read();
   SnapshotSelector selector(context, repository, options.series);
   const auto selected = selector.select(options.snapshot);
   if (selected.path.empty()) {

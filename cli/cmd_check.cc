@@ -198,7 +198,7 @@ ExitCode run(const Options& options, Context& context) {
       return repo::check_without_key(*storage, how, stop, &progress);
     });
   } else {
-    auto repository = context.open_repository();
+    auto repository = context.open_to_read();
     report = shown([&](std::stop_token stop) {
       return repo::check(repository, how, stop, &progress);
     });

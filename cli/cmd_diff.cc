@@ -114,7 +114,7 @@ class Report {
 };
 
 ExitCode run(const Options& options, Context& context) {
-  auto repository = context.open_repository();
+  auto repository = context.open_to_read();
   SnapshotSelector selector(context, repository, options.series);
   const auto before = selector.select(options.before);
   const auto after = selector.select(options.after);

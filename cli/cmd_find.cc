@@ -99,7 +99,7 @@ class Search {
 };
 
 ExitCode run(const Options& options, Context& context) {
-  auto repository = context.open_repository();
+  auto repository = context.open_to_read();
   SnapshotSelector selector(context, repository, options.series);
   Candidates searched;
   for (const auto& text : options.snapshots) {

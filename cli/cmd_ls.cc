@@ -64,7 +64,7 @@ class Listing {
 };
 
 ExitCode run(const Options& options, Context& context) {
-  auto repository = context.open_repository();
+  auto repository = context.open_to_read();
   SnapshotSelector selector(context, repository, options.series);
   const auto selected = selector.select(options.snapshot);
   const auto entry = selector.entry_at(selected);

@@ -169,7 +169,7 @@ ExitCode run(const Options& options, Context& context) {
   if (options.to->empty()) {
     throw UsageError("restore: --to: an empty folder name");
   }
-  auto repository = context.open_repository();
+  auto repository = context.open_to_read();
   SnapshotSelector selector(context, repository, options.series);
   const auto selected = selector.select(options.snapshot);
   const auto& snapshot = selected.snapshot.snapshot;

@@ -50,7 +50,7 @@ void print_table(const std::vector<const repo::ValidSnapshot*>& shown,
 }
 
 ExitCode run(const Options& options, Context& context) {
-  const auto repository = context.open_repository();
+  const auto repository = context.open_to_read();
   const auto list = repository.snapshots(context.now());
   for (const auto& damage : list.damage) context.output.warning(damage);
   const SnapshotFilter filter{

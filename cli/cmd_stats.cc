@@ -69,7 +69,7 @@ void print(const Stats& stats, Context& context) {
 }
 
 ExitCode run(const Options& options, Context& context) {
-  auto repository = context.open_repository();
+  auto repository = context.open_to_read();
   const auto list = repository.snapshots(context.now());
   for (const auto& damage : list.damage) context.output.warning(damage);
   const Stats stats = gather(

@@ -100,15 +100,32 @@ std::unique_ptr<repo::Storage> Context::open_storage() const {
   return cli::open_storage(repo_name());
 }
 
-repo::Repository Context::open_repository() {
+repo::Repository Context::open_with(repo::HostFolders folders) {
   auto repository = repo::Repository::open(
       open_storage(),
       [this](const repo::Storage& storage, const repo::Config& config) {
         return open_keyring(storage, config);
       },
-      host_folders());
+      std::move(folders));
   repository.set_warn([this](std::string_view text) { output.warning(text); });
   return repository;
+}
+
+repo::Repository Context::open_repository() {
+  return open_with(host_folders());
+}
+
+repo::Repository Context::open_to_read() {
+  auto folders = host_folders();
+  if (!can_be_written(folders.cache)) {
+    temporary_cache_.emplace();
+    output.warning(folders.cache.string() +
+                   ": cannot be written; a temporary folder takes its place, " +
+                   temporary_cache_->path().string() +
+                   ". CAIRN_CACHE_DIR names another");
+    folders.cache = temporary_cache_->path();
+  }
+  return open_with(std::move(folders));
 }
 
 repo::Repository Context::open_as_owner() {

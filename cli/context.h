@@ -10,6 +10,7 @@
 #include "cli/output.h"
 #include "cli/passphrase.h"
 #include "cli/progress_display.h"
+#include "cli/temporary_folder.h"
 #include "repo/entry.h"
 #include "repo/repository.h"
 #include "repo/storage.h"
@@ -50,6 +51,11 @@ class Context {
   [[nodiscard]] std::unique_ptr<repo::Storage> open_storage() const;
   [[nodiscard]] repo::Repository open_repository();
 
+  // The same for a command that only reads, and that nothing on this machine
+  // should keep from a rescue: when the cache folder cannot be written, a
+  // temporary one takes its place, with a warning, for as long as this lives.
+  [[nodiscard]] repo::Repository open_to_read();
+
   // Throws repo::WrongKey for a smaller role, whose marks and key slots would
   // not count.
   [[nodiscard]] repo::Repository open_as_owner();
@@ -67,7 +73,10 @@ class Context {
   }
 
  private:
+  [[nodiscard]] repo::Repository open_with(repo::HostFolders folders);
+
   PasswordVariable password_;
+  std::optional<TemporaryFolder> temporary_cache_;
 };
 
 // Of a folder that exists. Throws UsageError for a kind of storage that this

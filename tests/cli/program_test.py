@@ -816,6 +816,23 @@ class Restoring(harness.Case):
             self.cairn("restore", "latest", "--to=", *extra, code=USAGE)
         self.assertFalse(os.path.exists("/no-such-file-in-root"))
 
+    def test_a_cache_that_cannot_be_written_stops_no_rescue(self):
+        self.back_up_bytes(b"data", "data")
+        self.back_up_bytes(b"data", "data")
+        (self.folder / "file").write_text("x")
+        temporary = self.folder / "temporary"
+        temporary.mkdir()
+        env = {"CAIRN_CACHE_DIR": self.folder / "file" / "cache",
+               "TMPDIR": temporary}
+        for words in (["snapshots"], ["ls", "latest"], ["cat", "latest:data"],
+                      ["find", "data"], ["diff", "latest~1", "latest"],
+                      ["stats"], ["check", "--level", "data"],
+                      ["restore", "latest", "--to", self.folder / "out"]):
+            ran = self.cairn(*words, env=env)
+            self.assertIn("takes its place", ran.err)
+        self.assertEqual((self.folder / "out" / "data").read_bytes(), b"data")
+        self.assertEqual(os.listdir(temporary), [])
+
     def test_a_dry_run_writes_nothing(self):
         self.back_up_bytes(b"new", "data")
         out = self.folder / "out"
