@@ -38,7 +38,9 @@ repo::Role parse_role(std::string_view text) {
 
 SecretText new_passphrase(Context& context) {
   const char* const path = std::getenv(kNewPasswordFile);
-  if (path && *path != '\0') return read_password_file(path, context.output);
+  if (path && *path != '\0') {
+    return read_password_file(kNewPasswordFile, path, context.output);
+  }
   if (!can_ask()) {
     throw UsageError("key add: say --key-file-out FILE, or set " +
                      std::string(kNewPasswordFile));

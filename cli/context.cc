@@ -88,8 +88,12 @@ void Context::refuse_configuration() {
   }
 }
 
+std::optional<std::string> Context::repo_given() const {
+  return options.repo ? options.repo : variable("CAIRN_REPO");
+}
+
 std::string Context::repo_name() const {
-  const auto name = options.repo ? options.repo : variable("CAIRN_REPO");
+  const auto name = repo_given();
   if (!name || name->empty()) {
     throw UsageError("no repository given: use -r REPO or set CAIRN_REPO");
   }
@@ -140,6 +144,19 @@ repo::Repository Context::open_as_owner() {
 
 repo::Keyring Context::open_keyring(const repo::Storage& storage,
                                     const repo::Config& config) {
+  const std::string origin = origin_of_key(password_.text(), kKeyVariables);
+  try {
+    return key_from_somewhere(storage, config);
+  } catch (const repo::WrongKey& e) {
+    // Whoever tried the slots does not know where the key came from.
+    const std::string what = e.what();
+    if (origin.empty() || what.find(origin) != std::string::npos) throw;
+    throw repo::WrongKey(what + "; it came from " + origin);
+  }
+}
+
+repo::Keyring Context::key_from_somewhere(const repo::Storage& storage,
+                                          const repo::Config& config) {
   if (auto key = key_file_from_environment(kKeyVariables, output)) {
     return cli::open_keyring(storage, config, std::move(*key));
   }

@@ -46,7 +46,10 @@ class Context {
   // version reads none; warns of CAIRN_CONFIG.
   void refuse_configuration();
 
-  // What -r or CAIRN_REPO names: throws UsageError when nothing does.
+  // What -r or CAIRN_REPO names; nothing: neither does.
+  [[nodiscard]] std::optional<std::string> repo_given() const;
+
+  // The same: throws UsageError when nothing does.
   [[nodiscard]] std::string repo_name() const;
   [[nodiscard]] std::unique_ptr<repo::Storage> open_storage() const;
   [[nodiscard]] repo::Repository open_repository();
@@ -74,6 +77,8 @@ class Context {
 
  private:
   [[nodiscard]] repo::Repository open_with(repo::HostFolders folders);
+  [[nodiscard]] repo::Keyring key_from_somewhere(const repo::Storage& storage,
+                                                 const repo::Config& config);
 
   PasswordVariable password_;
   std::optional<TemporaryFolder> temporary_cache_;

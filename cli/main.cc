@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -89,6 +90,32 @@ ExitCode report(Context& context, ExitCode code, const std::string& message) {
   return code;
 }
 
+// What to do next, unless the message says so already.
+std::string with_advice(const repo::CorruptionError& e) {
+  const std::string what = e.what();
+  if (what.find(';') != std::string::npos) return what;
+  if (what.starts_with("index/")) {
+    return what + "; 'cairn repair index' makes the index anew from the packs";
+  }
+  return what +
+         "; 'cairn check' says what is hurt, and a second copy of the "
+         "repository may have it whole";
+}
+
+// Of the disk under a repository that is at work, and no other one.
+std::string with_advice(const repo::OutOfSpace& e, const Context& context) {
+  const std::string what = e.what();
+  const auto repo = context.repo_given();
+  constexpr std::array kFolders = {"packs/", "index/", "snapshots/",
+                                   "sessions/", "marks/"};
+  const bool is_object = std::ranges::any_of(
+      kFolders, [&](const char* folder) { return what.starts_with(folder); });
+  if (!is_object || !repo) return what;
+  return what + "; the disk of " + *repo +
+         " is full: what was saved is whole, and 'cairn forget' and 'cairn "
+         "prune' still work, by the megabyte that is kept for them";
+}
+
 ExitCode code_of_signal() {
   switch (Interrupt::received().value_or(SIGINT)) {
     case SIGHUP:
@@ -108,13 +135,13 @@ ExitCode run_and_report(std::span<const std::string> words, Context& context) {
   } catch (const std::invalid_argument& e) {
     return report(context, ExitCode::usage, e.what());
   } catch (const repo::CorruptionError& e) {
-    return report(context, ExitCode::damage, e.what());
+    return report(context, ExitCode::damage, with_advice(e));
   } catch (const repo::UnsupportedFormat& e) {
     return report(context, ExitCode::refused, e.what());
   } catch (const repo::RefusedForSafety& e) {
     return report(context, ExitCode::refused, e.what());
   } catch (const repo::OutOfSpace& e) {
-    return report(context, ExitCode::out_of_space, e.what());
+    return report(context, ExitCode::out_of_space, with_advice(e, context));
   } catch (const repo::StorageUnreachable& e) {
     return report(context, ExitCode::unreachable, e.what());
   } catch (const repo::AmbiguousError& e) {

@@ -76,9 +76,15 @@ void read_all(int fd, const std::string& what, Gathered& into) {
   }
 }
 
-void read_secret_file(const std::string& path, Output& output, Gathered& into) {
+std::string assignment(const char* variable, std::string_view value) {
+  return std::string(variable) + "=" + std::string(value);
+}
+
+void read_secret_file(const char* variable, const std::string& path,
+                      Output& output, Gathered& into) {
+  const std::string what = assignment(variable, path);
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) throw repo::WrongKey(path + ": " + std::strerror(errno));
+  if (fd < 0) throw repo::WrongKey(what + ": " + std::strerror(errno));
   const auto close = [](const int* open) { ::close(*open); };
   const std::unique_ptr<const int, decltype(close)> closer(&fd, close);
   struct stat status {};
@@ -86,7 +92,7 @@ void read_secret_file(const std::string& path, Output& output, Gathered& into) {
       (status.st_mode & 077) != 0) {
     output.warning(path + ": others on this machine may read it; chmod 600 it");
   }
-  read_all(fd, path, into);
+  read_all(fd, what, into);
 }
 
 SecretText checked(SecretText text, const std::string& what) {
@@ -158,9 +164,12 @@ std::optional<crypto::Secret> key_file_from_environment(
   const char* const path = variable(variables.key_file);
   if (!path) return std::nullopt;
   Gathered gathered;
-  read_secret_file(path, output, gathered);
+  read_secret_file(variables.key_file, path, output, gathered);
   auto key = repo::parse_key_file(gathered.text());
-  if (!key) throw repo::WrongKey(std::string(path) + ": not a key file");
+  if (!key) {
+    throw repo::WrongKey(assignment(variables.key_file, path) +
+                         ": not a key file");
+  }
   return key;
 }
 
@@ -169,7 +178,7 @@ std::optional<SecretText> passphrase_from_environment(
     const KeyVariables& variables, Output& output) {
   if (password_variable) return SecretText(password_variable->view());
   if (const char* const path = variable(variables.password_file)) {
-    return read_password_file(path, output);
+    return read_password_file(variables.password_file, path, output);
   }
   if (const char* const command = variable(variables.password_command)) {
     return run_password_command(command);
@@ -177,10 +186,23 @@ std::optional<SecretText> passphrase_from_environment(
   return std::nullopt;
 }
 
-SecretText read_password_file(const std::string& path, Output& output) {
+SecretText read_password_file(const char* variable, const std::string& path,
+                              Output& output) {
   Gathered gathered;
-  read_secret_file(path, output, gathered);
-  return checked(gathered.line(), path);
+  read_secret_file(variable, path, output, gathered);
+  return checked(gathered.line(), assignment(variable, path));
+}
+
+std::string origin_of_key(const std::optional<SecretText>& password_variable,
+                          const KeyVariables& variables) {
+  if (const char* const path = variable(variables.key_file)) {
+    return assignment(variables.key_file, path);
+  }
+  if (password_variable) return "CAIRN_PASSWORD";  // its value stays unsaid
+  if (const char* const path = variable(variables.password_file)) {
+    return assignment(variables.password_file, path);
+  }
+  return variable(variables.password_command) ? variables.password_command : "";
 }
 
 SecretText ask_passphrase(std::string_view prompt) {

@@ -72,8 +72,16 @@ class PasswordVariable {
     const std::optional<SecretText>& password_variable,
     const KeyVariables& variables, Output& output);
 
-[[nodiscard]] SecretText read_password_file(const std::string& path,
+// `variable` is what named the path, for messages.
+[[nodiscard]] SecretText read_password_file(const char* variable,
+                                            const std::string& path,
                                             Output& output);
+
+// Where those two have it from: "CAIRN_KEY_FILE=/root/key"; empty: from none of
+// the variables.
+[[nodiscard]] std::string origin_of_key(
+    const std::optional<SecretText>& password_variable,
+    const KeyVariables& variables);
 
 // Asks at the terminal, without echo; only when there is one to ask at.
 [[nodiscard]] SecretText ask_passphrase(std::string_view prompt);

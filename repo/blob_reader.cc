@@ -171,9 +171,10 @@ PlainBlob BlobReader::State::decode(const BlobRow& row, const WrappedKey& key,
                                     const PlainBlob& base, VerifyId verify) {
   const crypto::Secret* const secret = keys.find(key);
   if (secret == nullptr) {
-    throw WrongKey(
-        "this key may not read " +
-        std::string(row.kind == BlobKind::content ? "contents" : "names"));
+    throw WrongKey("this key, of the " + std::string(name_of(keyring.role())) +
+                   " role, may not read " +
+                   (row.kind == BlobKind::content ? "contents" : "names") +
+                   "; an owner's key may");
   }
   auto plain = std::make_shared<std::vector<std::byte>>();
   decoder.decode(

@@ -44,7 +44,8 @@ Prologue decode_prologue(std::span<const std::byte> bytes, ObjectType expected,
             : "version " + std::to_string(format);
     throw UnsupportedFormat(object + ": written in format " + version +
                             "; this cairn reads draft " +
-                            std::to_string(kDraft) + " only");
+                            std::to_string(kDraft) +
+                            " only: read it with the cairn that wrote it");
   }
   if (bytes[8] != static_cast<std::byte>(expected)) {
     throw CorruptionError(object + ": an object of another type");

@@ -53,7 +53,46 @@ class Keys(harness.Case):
         self.assertFalse((self.folder / "other").exists())
 
 
+    def test_a_key_that_does_not_fit_is_told_with_its_origin(self):
+        other = self.folder / "other.key"
+        self.cairn("-r", self.folder / "other", "init", "--recovery-key-out",
+                   other, env={"CAIRN_KEY_FILE": other})
+        password = self.folder / "password"
+        password.write_text("wrong")
+        password.chmod(0o600)
+        absent = self.folder / "absent"
+        for env, told in (
+                ({"CAIRN_KEY_FILE": other}, f"CAIRN_KEY_FILE={other}"),
+                ({"CAIRN_KEY_FILE": absent}, f"CAIRN_KEY_FILE={absent}"),
+                ({"CAIRN_PASSWORD_FILE": password},
+                 f"CAIRN_PASSWORD_FILE={password}"),
+                ({"CAIRN_PASSWORD_COMMAND": "echo wrong"},
+                 "CAIRN_PASSWORD_COMMAND"),
+                ({"CAIRN_PASSWORD": "sesame"}, "CAIRN_PASSWORD")):
+            ran = self.cairn("snapshots", env={"CAIRN_KEY_FILE": None, **env},
+                             code=WRONG_KEY)
+            self.assertEqual(ran.err.count(told), 1, ran.err)
+            self.assertNotIn("sesame", ran.err)
+
+    def test_a_role_that_may_not_is_named_with_the_one_that_may(self):
+        self.back_up_bytes(b"x")
+        write = self.folder / "write.key"
+        self.cairn("key", "add", "--role", "write", "--key-file-out", write)
+        ran = self.cairn("ls", "latest", env={"CAIRN_KEY_FILE": write},
+                         code=WRONG_KEY)
+        self.assertIn("of the write role, may not read names; an owner's key",
+                      ran.err)
+
+
 class Checks(harness.Case):
+    def test_damage_is_told_with_what_to_do(self):
+        self.back_up_bytes(b"x")
+        for path in self.paths_of("packs"):
+            path.unlink()
+        ran = self.cairn("cat", "latest:data", code=DAMAGE)
+        self.assertIn("'cairn check'", ran.err)
+        self.assertIn("second copy", ran.err)
+
     def test_a_check_without_key_counts_and_heeds_the_level(self):
         self.back_up_bytes(b"x")
         whole = self.cairn("--json", "check", "--no-key").lines[-1]

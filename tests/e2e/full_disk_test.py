@@ -37,7 +37,9 @@ class FullDisk(harness.Case):
             ran = self.cairn("backup", "--stdin", "--as", "db",
                              stdin=self.content(i), code=(0, NO_SPACE))
             if ran.code == NO_SPACE:
-                self.assertIn("error", ran.err)
+                self.assertIn(f"the disk of {self.repo} is full", ran.err)
+                self.assertIn("'cairn forget' and 'cairn prune' still work",
+                              ran.err)
                 return i
         self.fail("the disk is never full")
 
