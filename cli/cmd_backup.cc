@@ -271,6 +271,8 @@ void print_json(const ingest::BackupReport& report, const std::string& series,
     json.set_bytes("path", problem.path).set("message", problem.why);
     problems.add(std::move(json));
   }
+  Json warnings = Json::array();
+  for (const auto& warning : report.warnings) warnings.add(warning);
   Json json = Json::line("summary", context.now());
   if (report.snapshot) {
     json.set("snapshot_id", report.snapshot->hex());
@@ -295,6 +297,7 @@ void print_json(const ingest::BackupReport& report, const std::string& series,
       .set("differences", report.differences)
       .set("problem_count", report.problem_count)
       .set("problems", std::move(problems))
+      .set("warnings", std::move(warnings))
       .set("seconds", seconds);
   context.output.json(json);
 }
@@ -310,6 +313,7 @@ void print_text(const ingest::BackupReport& report, const std::string& series,
     context.output.warning(count_text(report.problem_count - kMaxShown) +
                            " more entries could not be read as they are");
   }
+  for (const auto& warning : report.warnings) context.output.warning(warning);
   if (report.sockets_skipped > 0) {
     context.output.detail("passed over " +
                           counted(report.sockets_skipped, "socket"));

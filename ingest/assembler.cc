@@ -11,7 +11,7 @@
 namespace cairn::ingest {
 
 struct Assembler::State {
-  State(repo::Repository& repository_, const repo::ReusableBlobs& reusable_,
+  State(repo::Repository& repository_, repo::ReusableBlobs& reusable_,
         repo::SessionKeys& keys_, const BackupOptions& options_,
         const repo::SessionId& session_, ClaimedBlobs& claimed_,
         HostCache& cache_, PackPublisher& publisher_, std::stop_token stop_)
@@ -31,7 +31,7 @@ struct Assembler::State {
         tree(store) {}
 
   repo::Repository& repository;
-  const repo::ReusableBlobs& reusable;
+  repo::ReusableBlobs& reusable;
   repo::SessionKeys& keys;
   const BackupOptions& options;
   const repo::SessionId& session;
@@ -130,8 +130,8 @@ struct Assembler::State {
 };
 
 Assembler::Assembler(repo::Repository& repository,
-                     const repo::ReusableBlobs& reusable,
-                     repo::SessionKeys& keys, const BackupOptions& options,
+                     repo::ReusableBlobs& reusable, repo::SessionKeys& keys,
+                     const BackupOptions& options,
                      const repo::SessionId& session, ClaimedBlobs& claimed,
                      HostCache& cache, PackPublisher& publisher,
                      std::stop_token stop)

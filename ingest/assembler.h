@@ -22,7 +22,7 @@ namespace cairn::ingest {
 class Assembler {
  public:
   // Borrows everything.
-  Assembler(repo::Repository& repository, const repo::ReusableBlobs& reusable,
+  Assembler(repo::Repository& repository, repo::ReusableBlobs& reusable,
             repo::SessionKeys& keys, const BackupOptions& options,
             const repo::SessionId& session, ClaimedBlobs& claimed,
             HostCache& cache, PackPublisher& publisher, std::stop_token stop);

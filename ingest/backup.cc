@@ -15,7 +15,6 @@
 #include "ingest/stage_group.h"
 #include "repo/cbor.h"
 #include "repo/error.h"
-#include "repo/pack_reader.h"
 #include "repo/reusable_blobs.h"
 #include "repo/session.h"
 #include "repo/session_keys.h"
@@ -29,6 +28,10 @@ constexpr std::size_t kBatchesPerWorker = 2;
 constexpr std::size_t kBatchesBeside = 4;
 constexpr std::size_t kLeastBatchBytes = std::size_t{2} << 20;
 constexpr std::size_t kChunksPerBatch = 4;  // of the largest
+
+constexpr std::string_view kDamagedPackAdvice =
+    "nothing in it was used, what this snapshot needs of it was stored anew. "
+    "`cairn check` says what else needs it";
 
 void require_utf8(const BackupOptions& options) {
   const auto require = [](const std::string& text, const char* what) {
@@ -61,6 +64,16 @@ History read_history(const repo::Repository& repository,
   return history;
 }
 
+// The index, with what the previous state needs even where no index object
+// names it any more.
+repo::BlobIndex& index_of(repo::Repository& repository,
+                          const History& history) {
+  if (history.previous != nullptr) {
+    (void)repository.search_further(history.previous->header.root);
+  }
+  return repository.index();
+}
+
 // One run, from registered to committed.
 class Run {
  public:
@@ -72,20 +85,11 @@ class Run {
         session_(session),
         tag_(repo::series_tag(repository.keyring(), options.series)),
         history_(read_history(repository, tag_, options.now)),
+        reusable_(repository.storage(), repository.keyring(),
+                  index_of(repository, history_)),
         keys_(repository.keyring()),
         cache_(repository, options.series, tag_),
         publisher_(repository, session, claimed_, progress) {
-    // Nothing is used again that is not seen to exist: prune deletes packs
-    // before it rewrites the index.
-    std::vector<repo::PackId> existing;
-    for (const auto& pack : repo::list_packs(repository.storage())) {
-      existing.push_back(pack.id);
-    }
-    if (history_.previous != nullptr) {
-      (void)repository.search_further(history_.previous->header.root);
-    }
-    repository.index().restrict_to(existing);
-    reusable_.emplace(repository.index());
     if (history_.previous != nullptr) {
       progress_.bytes_total = history_.previous->header.logical_bytes;
     }
@@ -112,12 +116,12 @@ class Run {
   const repo::SessionId& session_;
   repo::SeriesTag tag_;
   History history_;
+  repo::ReusableBlobs reusable_;
   repo::SessionKeys keys_;
   HostCache cache_;
   ClaimedBlobs claimed_;
   ChunkCounts counts_;
   PackPublisher publisher_;
-  std::optional<repo::ReusableBlobs> reusable_;
   BackupReport report_;
   std::uint64_t entries_ = 0;
 };
@@ -125,7 +129,7 @@ class Run {
 repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
   const ReusableRows reusable{
       [this](const repo::SessionId& id) { return history_.valid.contains(id); },
-      *reusable_};
+      reusable_};
   const std::size_t max_chunk = std::max<std::size_t>(
       repository_.config().cdc_max, repository_.config().page_chunk);
   if (history_.previous != nullptr && !cache_.features.is_there() &&
@@ -152,7 +156,7 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
     });
     for (unsigned i = 0; i < options_.workers; ++i) {
       stages.start([&](std::stop_token stage_stop) {
-        ChunkEncoder encoder(repository_, *reusable_, keys_, options_.levels,
+        ChunkEncoder encoder(repository_, reusable_, keys_, options_.levels,
                              cache_.features, claimed_, counts_, progress_);
         while (const auto batch = line.take_to_encode(stage_stop)) {
           encoder.encode(*batch);
@@ -161,7 +165,7 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
       });
     }
     stages.start([&](std::stop_token stage_stop) {
-      Assembler assembler(repository_, *reusable_, keys_, options_, session_,
+      Assembler assembler(repository_, reusable_, keys_, options_, session_,
                           claimed_, cache_, publisher_, stage_stop);
       while (auto batch = line.take_to_assemble(stage_stop)) {
         assembler.add(*batch);
@@ -184,6 +188,10 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
   report_.bytes_new = counts_.bytes_new;
   report_.differences = counts_.differences;
   report_.bytes_stored = publisher_.bytes_stored();
+  for (const auto& what : reusable_.damage()) {
+    if (report_.warnings.size() == BackupReport::kMaxProblems) break;
+    report_.warnings.push_back(what + "; " + std::string(kDamagedPackAdvice));
+  }
   return root;
 }
 

@@ -82,6 +82,9 @@ struct BackupReport {
   std::vector<repo::SourceReport> sources;
   std::vector<SourceProblem> problems;  // the first kMaxProblems of them
   std::uint64_t problem_count = 0;
+  // Of the repository and this machine: what did not keep the snapshot from
+  // being whole, but should be looked after.
+  std::vector<std::string> warnings;
 
   std::uint64_t files_new = 0;
   std::uint64_t files_changed = 0;

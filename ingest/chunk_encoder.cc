@@ -21,7 +21,7 @@ void ClaimedBlobs::now_indexed(const repo::IndexedPack& pack) {
 }
 
 ChunkEncoder::ChunkEncoder(repo::Repository& repository,
-                           const repo::ReusableBlobs& reusable,
+                           repo::ReusableBlobs& reusable,
                            repo::SessionKeys& keys,
                            const repo::CompressionLevels& levels,
                            const FeatureTable& table, ClaimedBlobs& claimed,

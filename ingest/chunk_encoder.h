@@ -45,11 +45,10 @@ struct ChunkCounts {
 //                it borrows.
 class ChunkEncoder {
  public:
-  ChunkEncoder(repo::Repository& repository,
-               const repo::ReusableBlobs& reusable, repo::SessionKeys& keys,
-               const repo::CompressionLevels& levels, const FeatureTable& table,
-               ClaimedBlobs& claimed, ChunkCounts& counts,
-               repo::Progress& progress);
+  ChunkEncoder(repo::Repository& repository, repo::ReusableBlobs& reusable,
+               repo::SessionKeys& keys, const repo::CompressionLevels& levels,
+               const FeatureTable& table, ClaimedBlobs& claimed,
+               ChunkCounts& counts, repo::Progress& progress);
 
   // Fills in what the batch's chunks lack.
   void encode(Batch& batch);
@@ -68,7 +67,7 @@ class ChunkEncoder {
                                                     std::size_t plain_size);
 
   const repo::Keyring& keyring_;
-  const repo::ReusableBlobs& reusable_;
+  repo::ReusableBlobs& reusable_;
   repo::BlobReader blobs_;
   repo::BlobEncoder encoder_;
   crypto::Recogniser recogniser_;

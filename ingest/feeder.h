@@ -25,7 +25,7 @@ namespace cairn::ingest {
 // which collection keeps everything, as far as nothing was lost.
 struct ReusableRows {
   std::function<bool(const repo::SessionId&)> is_valid;
-  const repo::ReusableBlobs& blobs;
+  repo::ReusableBlobs& blobs;
 };
 
 // Threads        one thread.

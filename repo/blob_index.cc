@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <chrono>
 #include <functional>
 #include <iterator>
@@ -121,9 +122,14 @@ BlobCopy read_copy(CborReader& in) {
   return copy;
 }
 
+PackInfo info_of(const IndexedPack& pack) {
+  return {pack.id, pack.size, digest_of(pack.directory), pack.directory.keys};
+}
+
 std::string encode(const PackInfo& pack) {
   CborWriter out;
-  out.bytes(pack.id.bytes).uint(pack.size).array(pack.keys.size());
+  out.bytes(pack.id.bytes).uint(pack.size).bytes(pack.directory);
+  out.array(pack.keys.size());
   for (const auto& key : pack.keys) {
     out.uint(static_cast<std::uint64_t>(key.key_class));
     out.uint(key.generation).bytes(key.wrapped);
@@ -136,6 +142,7 @@ PackInfo decode_pack(std::string_view value) {
   PackInfo pack;
   pack.id.bytes = in.fixed<PackId::kBytes>();
   pack.size = in.uint();
+  pack.directory = in.fixed<crypto::kDigestBytes>();
   pack.keys.resize(in.array(value.size()));
   for (auto& key : pack.keys) {
     key.key_class = static_cast<KeyClass>(in.uint());
@@ -222,8 +229,7 @@ class Importer {
       if (const auto before = store_.get(key)) value += *before;
     }
     for (const auto& [key, value] : values) store_.put(key, value);
-    store_.put(pack_key(number),
-               encode(PackInfo{pack.id, pack.size, pack.directory.keys}));
+    store_.put(pack_key(number), encode(info_of(pack)));
     store_.put(number_key, encode_numbers({number}));
     return number;
   }
@@ -379,7 +385,7 @@ struct BlobIndex::State {
   std::mutex turn;  // of refresh() and search_packs(); taken before `mutex`
   mutable std::shared_mutex mutex;  // guards everything below
   std::unordered_map<std::uint32_t, Pack> packs;
-  std::optional<std::vector<PackId>> existing;
+  std::optional<std::vector<StoredPack>> existing;
   std::optional<Era> era;
   std::uint32_t next_own_number = kFirstOwnNumber;
   std::unordered_multimap<std::uint64_t, BlobCopy> own;  // by id prefix
@@ -411,7 +417,8 @@ struct BlobIndex::State {
   void mark_existing() {
     if (!existing) return;
     for (auto& [number, pack] : packs) {
-      pack.exists = std::ranges::binary_search(*existing, pack.info.id);
+      pack.exists = std::ranges::binary_search(
+          *existing, StoredPack{pack.info.id, pack.info.size});
     }
   }
 
@@ -527,9 +534,17 @@ bool BlobIndex::is_incomplete() const {
   return state_->is_incomplete;
 }
 
-void BlobIndex::restrict_to(std::span<const PackId> existing) {
+void BlobIndex::restrict_to(std::span<const StoredPack> existing) {
   std::unique_lock lock(state_->mutex);
   state_->existing.emplace(existing.begin(), existing.end());
+  state_->mark_existing();
+}
+
+void BlobIndex::count_as_absent(const PackId& id) {
+  std::unique_lock lock(state_->mutex);
+  assert(state_->existing);
+  std::erase_if(*state_->existing,
+                [&](const StoredPack& pack) { return pack.id == id; });
   state_->mark_existing();
 }
 
@@ -547,9 +562,10 @@ bool BlobIndex::misses_packs() const {
 void BlobIndex::add(const IndexedPack& pack) {
   std::unique_lock lock(state_->mutex);
   const std::uint32_t number = state_->next_own_number++;
-  state_->packs[number] = {{pack.id, pack.size, pack.directory.keys}};
+  state_->packs[number] = {info_of(pack)};
   if (auto& existing = state_->existing) {
-    existing->insert(std::ranges::upper_bound(*existing, pack.id), pack.id);
+    const StoredPack stored{pack.id, pack.size};
+    existing->insert(std::ranges::upper_bound(*existing, stored), stored);
   }
   std::uint64_t offset = kPackHeadBytes;
   for (const auto& row : pack.directory.rows) {
@@ -598,12 +614,23 @@ std::uint64_t BlobIndex::count(BlobKind kind) const {
 }
 
 PackInfo BlobIndex::pack(std::uint32_t number) const {
+  auto found = find_pack(number);
+  if (!found) throw NotFound("a pack that is no longer indexed");
+  return std::move(*found);
+}
+
+std::optional<PackInfo> BlobIndex::find_pack(std::uint32_t number) const {
   std::shared_lock lock(state_->mutex);
   const auto found = state_->packs.find(number);
-  if (found == state_->packs.end()) {
-    throw NotFound("a pack that is no longer indexed");
-  }
+  if (found == state_->packs.end()) return std::nullopt;
   return found->second.info;
+}
+
+std::optional<PackId> BlobIndex::pack_id(std::uint32_t number) const {
+  std::shared_lock lock(state_->mutex);
+  const auto found = state_->packs.find(number);
+  if (found == state_->packs.end()) return std::nullopt;
+  return found->second.info.id;
 }
 
 std::vector<PackInfo> BlobIndex::packs() const {

@@ -14,10 +14,12 @@
 #include <string>
 #include <vector>
 
+#include "crypto/digest.h"
 #include "repo/blob.h"
 #include "repo/index_object.h"
 #include "repo/index_store.h"
 #include "repo/keyring.h"
+#include "repo/pack_reader.h"
 #include "repo/storage.h"
 
 namespace cairn::repo {
@@ -31,7 +33,8 @@ struct BlobCopy {
 
 struct PackInfo {
   PackId id;
-  std::uint64_t size = 0;  // bytes
+  std::uint64_t size = 0;      // bytes
+  crypto::Digest directory{};  // SHA-256 of its encoding
   std::vector<WrappedKey> keys;
 };
 
@@ -77,9 +80,12 @@ class BlobIndex {
   // on this machine, until the index names all of them.
   [[nodiscard]] bool is_incomplete() const;
 
-  // From now on, packs not in `existing` count as absent: what lies in them has
-  // to be stored anew. Sorted.
-  void restrict_to(std::span<const PackId> existing);
+  // From now on, packs that are not in `existing`, or there with another size,
+  // count as absent: what lies in them has to be stored anew. Sorted.
+  void restrict_to(std::span<const StoredPack> existing);
+
+  // This one, too. Requires: restricted.
+  void count_as_absent(const PackId& id);
 
   // A number that is another one once a pack that was known is known no more: a
   // prune removed it, or it was lost and the index made anew without it. What
@@ -103,8 +109,11 @@ class BlobIndex {
   // How many different blobs of that kind lie in packs that exist.
   [[nodiscard]] std::uint64_t count(BlobKind kind) const;
 
-  // By number; valid until refresh().
+  // By number; valid until refresh(). Nothing, or NotFound: no pack has it any
+  // more.
   [[nodiscard]] PackInfo pack(std::uint32_t number) const;
+  [[nodiscard]] std::optional<PackInfo> find_pack(std::uint32_t number) const;
+  [[nodiscard]] std::optional<PackId> pack_id(std::uint32_t number) const;
 
   // All packs known, in no particular order.
   [[nodiscard]] std::vector<PackInfo> packs() const;

@@ -155,6 +155,12 @@ Directory read_directory(CborReader& in) {
   return directory;
 }
 
+crypto::Digest digest_of(const Directory& directory) {
+  CborWriter out;
+  write(out, directory);
+  return crypto::sha256(out.view());
+}
+
 std::vector<std::byte> seal_directory(const crypto::Secret& index_key,
                                       const PackHead& head,
                                       std::uint64_t directory_offset,

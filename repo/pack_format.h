@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "crypto/digest.h"
 #include "crypto/secret.h"
 #include "repo/blob.h"
 #include "repo/cbor.h"
@@ -49,6 +50,9 @@ using Trailer = std::array<std::byte, kTrailerBytes>;
 
 void write(CborWriter& out, const Directory& directory);
 [[nodiscard]] Directory read_directory(CborReader& in);
+
+// What the index and a pack's directory are compared by.
+[[nodiscard]] crypto::Digest digest_of(const Directory& directory);
 
 // The directory sealed, padded to whole steps.
 [[nodiscard]] std::vector<std::byte> seal_directory(

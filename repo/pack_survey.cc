@@ -3,17 +3,10 @@
 #include <algorithm>
 #include <cassert>
 
-#include "repo/cbor.h"
 #include "repo/error.h"
 #include "repo/pack_format.h"
 
 namespace cairn::repo {
-
-crypto::Digest digest_of(const Directory& directory) {
-  CborWriter out;
-  write(out, directory);
-  return crypto::sha256(out.view());
-}
 
 PackSurvey::PackSurvey(const std::filesystem::path& folder) : rows_(folder) {}
 

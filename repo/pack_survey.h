@@ -36,9 +36,6 @@ struct SurveyedPack {
   bool has_differences = false;
 };
 
-// What the index and a pack's directory are compared by.
-[[nodiscard]] crypto::Digest digest_of(const Directory& directory);
-
 // Threads        const members from many threads.
 class PackSurvey {
  public:

@@ -8,6 +8,7 @@
 #include <variant>
 
 #include "repo/error.h"
+#include "repo/pack_format.h"
 #include "repo/pack_reader.h"
 #include "repo/reachability.h"
 
@@ -199,8 +200,10 @@ void Planner::read_indexes() {
     }
   }
   index_.refresh(storage_, keyring_);
-  std::vector<PackId> existing;
-  for (const auto& pack : survey_.packs()) existing.push_back(pack.id);
+  std::vector<StoredPack> existing;
+  for (const auto& pack : survey_.packs()) {
+    existing.push_back({pack.id, pack.size});
+  }
   index_.restrict_to(existing);
   // An index object that was lost must lose nothing.
   if (std::ranges::count(is_named, false) > 0) {

@@ -1,22 +1,89 @@
 #include "repo/reusable_blobs.h"
 
+#include <algorithm>
+#include <mutex>
+
+#include "repo/error.h"
+#include "repo/pack_format.h"
+#include "repo/pack_reader.h"
+
 namespace cairn::repo {
 
-ReusableBlobs::ReusableBlobs(BlobIndex& index)
-    : index_(index), era_(index.era()), misses_packs_(index.misses_packs()) {}
-
-std::vector<BlobCopy> ReusableBlobs::chain_of(BlobKind kind,
-                                              const BlobId& id) const {
-  return repo::chain_of(index_, kind, id);
+ReusableBlobs::ReusableBlobs(const Storage& storage, const Keyring& keyring,
+                             BlobIndex& index)
+    : storage_(storage), keyring_(keyring), index_(index), era_(index.era()) {
+  const auto listed = list_packs(storage);
+  for (const auto& pack : index.packs()) {
+    const auto found =
+        std::ranges::lower_bound(listed, pack.id, {}, &StoredPack::id);
+    // One that is gone may have been pruned: no damage.
+    if (found == listed.end() || found->id != pack.id) continue;
+    if (found->size != pack.size) {
+      damage_.push_back(pack_name(pack.id) + ": has " +
+                        std::to_string(found->size) + " bytes instead of " +
+                        std::to_string(pack.size));
+    }
+  }
+  index.restrict_to(listed);
+  has_lost_packs_ = index.misses_packs();
 }
 
-bool ReusableBlobs::contains(BlobKind kind, const BlobId& id) const {
+std::vector<BlobCopy> ReusableBlobs::chain_of(BlobKind kind, const BlobId& id) {
+  while (true) {
+    auto chain = repo::chain_of(index_, kind, id);
+    const bool is_whole = std::ranges::all_of(
+        chain, [&](const BlobCopy& copy) { return is_confirmed(copy.pack); });
+    if (is_whole) return chain;
+    // The pack counts as absent now, or its number is another one.
+  }
+}
+
+bool ReusableBlobs::contains(BlobKind kind, const BlobId& id) {
   return !chain_of(kind, id).empty();
 }
 
 bool ReusableBlobs::has_lost_nothing_since(
     std::optional<BlobIndex::Era> era) const noexcept {
-  return era && era == era_ && !misses_packs_;
+  return era && era == era_ && !has_lost_packs_;
+}
+
+std::vector<std::string> ReusableBlobs::damage() const {
+  std::shared_lock lock(mutex_);
+  return damage_;
+}
+
+bool ReusableBlobs::is_confirmed(std::uint32_t pack) {
+  const auto id = index_.pack_id(pack);
+  if (!id) return false;
+  {
+    std::shared_lock lock(mutex_);
+    if (confirmed_.contains(*id)) return true;
+  }
+  std::unique_lock lock(mutex_);
+  if (confirmed_.contains(*id)) return true;
+  const auto known = index_.find_pack(pack);
+  if (!known || known->id != *id) return false;
+  try {
+    look_at(*known);
+  } catch (const StorageUnreachable&) {
+    throw;
+  } catch (const Error& e) {
+    // Whatever it is: what lies there is stored anew.
+    has_lost_packs_ = true;
+    index_.count_as_absent(*id);
+    damage_.emplace_back(e.what());
+    return false;
+  }
+  confirmed_.insert(*id);
+  return true;
+}
+
+void ReusableBlobs::look_at(const PackInfo& pack) const {
+  const auto found = read_pack_directory(storage_, keyring_, pack.id).pack;
+  if (found.size != pack.size || digest_of(found.directory) != pack.directory) {
+    throw CorruptionError(pack_name(pack.id) +
+                          ": its directory is not what the index says");
+  }
 }
 
 }  // namespace cairn::repo

@@ -1,31 +1,43 @@
 // Which stored blobs a new snapshot may rest on.
 //
 // A snapshot says "0 of 64 chunks new" and is believed. So what it takes as
-// stored was seen to be there, with everything it leans on.
+// stored was seen to be there, with everything it leans on:
+//
+//   index --> copies --> their packs: listed, as large as the index says, and
+//                        with the directory that the index says
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
+#include <shared_mutex>
+#include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "repo/base_chain.h"
 #include "repo/blob_index.h"
+#include "repo/keyring.h"
+#include "repo/storage.h"
 
 namespace cairn::repo {
 
-// For one run.
+// For one run, which lists the packs when it begins, and reads the directory of
+// each pack that it uses anything of, once.
 //
 // Threads        all members from many threads.
+// Failure        a pack that does not confirm what the index says of it counts
+//                as absent; StorageUnreachable.
 class ReusableBlobs {
  public:
-  // Borrows. Requires: the index is restricted to packs that exist.
-  explicit ReusableBlobs(BlobIndex& index);
+  // Borrows. Restricts the index to the packs that are there.
+  ReusableBlobs(const Storage& storage, const Keyring& keyring,
+                BlobIndex& index);
 
   // The blob with what it leans on, as repo::chain_of(). Empty: it has to be
   // stored anew.
-  [[nodiscard]] std::vector<BlobCopy> chain_of(BlobKind kind,
-                                               const BlobId& id) const;
-  [[nodiscard]] bool contains(BlobKind kind, const BlobId& id) const;
+  [[nodiscard]] std::vector<BlobCopy> chain_of(BlobKind kind, const BlobId& id);
+  [[nodiscard]] bool contains(BlobKind kind, const BlobId& id);
 
   // To be noted down with what this run finds whole or makes.
   [[nodiscard]] std::optional<BlobIndex::Era> era() const noexcept {
@@ -36,10 +48,21 @@ class ReusableBlobs {
   [[nodiscard]] bool has_lost_nothing_since(
       std::optional<BlobIndex::Era> era) const noexcept;
 
+  // What is wrong with packs, one line for each.
+  [[nodiscard]] std::vector<std::string> damage() const;
+
  private:
+  [[nodiscard]] bool is_confirmed(std::uint32_t pack);
+  void look_at(const PackInfo& pack) const;
+
+  const Storage& storage_;
+  const Keyring& keyring_;
   BlobIndex& index_;
   std::optional<BlobIndex::Era> era_;
-  bool misses_packs_;
+  std::atomic<bool> has_lost_packs_ = false;
+  mutable std::shared_mutex mutex_;  // guards everything below
+  std::unordered_set<PackId, IdHash> confirmed_;
+  std::vector<std::string> damage_;
 };
 
 }  // namespace cairn::repo

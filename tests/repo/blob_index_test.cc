@@ -146,15 +146,15 @@ TEST(BlobIndex, SaysWhatAMapWouldUnderRandomChanges) {
           break;
         default:
           if (random() % 4 == 0) {
-            std::vector<PackId> ids_that_exist;
+            std::vector<StoredPack> packs_that_exist;
             existing.emplace();
             for (const auto& [id, pack] : known) {
               if (random() % 3 != 0 || published.contains(id)) {
                 existing->insert(id);
+                packs_that_exist.push_back({id, pack.size});
               }
             }
-            ids_that_exist.assign(existing->begin(), existing->end());
-            index->restrict_to(ids_that_exist);
+            index->restrict_to(packs_that_exist);
           } else if (!published.empty()) {
             std::vector<IndexedPack> packs;
             for (const auto& [id, pack] : published) packs.push_back(pack);

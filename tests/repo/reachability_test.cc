@@ -198,10 +198,9 @@ TEST(BaseChain, IsDecodableOnlyWithEveryBaseBelowIt) {
   }
 
   const auto second = index.pack(index.find(chain[1].id)[0].pack).id;
-  std::vector<PackId> existing;
-  for (const auto& pack : list_packs(test.disk())) {
-    if (pack.id != second) existing.push_back(pack.id);
-  }
+  auto existing = list_packs(test.disk());
+  std::erase_if(existing,
+                [&](const StoredPack& pack) { return pack.id == second; });
   index.restrict_to(existing);
 
   EXPECT_TRUE(is_decodable(index, BlobKind::content, chain[0].id));

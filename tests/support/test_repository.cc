@@ -95,11 +95,7 @@ struct StateWriter::State {
           return store(kind, plain, std::nullopt);
         }) {
     r.index().refresh(r.storage(), r.keyring());
-    std::vector<repo::PackId> existing;
-    for (const auto& pack : repo::list_packs(r.storage())) {
-      existing.push_back(pack.id);
-    }
-    r.index().restrict_to(existing);
+    r.index().restrict_to(repo::list_packs(r.storage()));
   }
 
   struct Stored {

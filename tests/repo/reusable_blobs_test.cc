@@ -1,0 +1,85 @@
+#include "repo/reusable_blobs.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <utility>
+
+#include "repo/index_object.h"
+#include "repo/pack_format.h"
+#include "repo/pack_reader.h"
+#include "tests/support/test_repository.h"
+
+namespace cairn::repo {
+namespace {
+
+using testing_support::at_hour;
+using testing_support::Bytes;
+using testing_support::random_bytes;
+using testing_support::StateWriter;
+using testing_support::TestRepository;
+
+// A pack of two chunks of one size.
+struct TwoChunks {
+  TwoChunks() {
+    std::mt19937_64 random(1);
+    auto repository = test.open();
+    StateWriter writer(repository);
+    for (auto& link : links) link = writer.chunk(random_bytes(random, 4'000));
+    writer.add_file("file", links);
+    (void)writer.commit(at_hour(1));
+  }
+
+  [[nodiscard]] std::array<bool, 2> reusable() {
+    auto repository = test.open();
+    ReusableBlobs blobs(test.disk(), repository.keyring(), repository.index());
+    std::array<bool, 2> answers{};
+    for (std::size_t i = 0; i < links.size(); ++i) {
+      answers[i] = blobs.contains(BlobKind::content, links[i].id);
+    }
+    return answers;
+  }
+
+  TestRepository test;
+  std::array<Link, 2> links;
+};
+
+TEST(ReusableBlobs, AreThoseThatTheirPacksConfirm) {
+  TwoChunks two;
+
+  EXPECT_EQ(two.reusable(), (std::array{true, true}));
+}
+
+TEST(ReusableBlobs, AreNoneOfAPackOfWhichTheIndexLies) {
+  TwoChunks two;
+  {
+    auto repository = two.test.open();
+    const auto id = list_indexes(two.test.disk()).front();
+    auto object = read_index(two.test.disk(), repository.keyring(), id);
+    for (auto& pack : object.packs) {
+      auto& rows = pack.directory.rows;
+      if (rows.front().kind == BlobKind::content) std::swap(rows[0], rows[1]);
+    }
+    two.test.disk().remove(index_name(id));
+    (void)publish_index(two.test.disk(), repository.keyring(),
+                        repository.signer(), object);
+  }
+
+  EXPECT_EQ(two.reusable(), (std::array{false, false}));
+}
+
+TEST(ReusableBlobs, AreReadOfEachDirectoryOnce) {
+  TwoChunks two;
+  auto repository = two.test.open();
+  ReusableBlobs blobs(two.test.disk(), repository.keyring(),
+                      repository.index());
+  ASSERT_TRUE(blobs.contains(BlobKind::content, two.links[0].id));
+  for (const auto& pack : list_packs(two.test.disk())) {
+    two.test.disk().remove(pack_name(pack.id));
+  }
+
+  EXPECT_TRUE(blobs.contains(BlobKind::content, two.links[1].id));
+}
+
+}  // namespace
+}  // namespace cairn::repo
