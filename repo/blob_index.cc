@@ -387,6 +387,7 @@ struct BlobIndex::State {
   std::unordered_map<std::uint32_t, Pack> packs;
   std::optional<std::vector<StoredPack>> existing;
   std::optional<Era> era;
+  std::uint64_t generation = 0;  // of the store, that packs were loaded from
   std::uint32_t next_own_number = kFirstOwnNumber;
   std::unordered_multimap<std::uint64_t, BlobCopy> own;  // by id prefix
   Unreadable unreadable;
@@ -396,11 +397,13 @@ struct BlobIndex::State {
   void load_packs() {
     std::erase_if(packs,
                   [](const auto& p) { return p.first < kFirstOwnNumber; });
+    generation = store.generations();
     store.for_each(std::string_view(&kPack, 1),
                    [&](std::string_view key, std::string_view value) {
                      packs[number_in(key)] = {decode_pack(value)};
                      return IndexStore::Next::go_on;
                    });
+    era.reset();
     if (const auto value = store.get(kEra)) {
       era = CborReader(as_bytes(*value), "index cache").uint();
     }
@@ -439,6 +442,24 @@ struct BlobIndex::State {
       return covered.contains(entry.second.pack);
     });
     for (const auto number : covered) packs.erase(number);
+  }
+
+  // A value of the store, with the packs that its numbers mean.
+  [[nodiscard]] std::pair<std::optional<std::string>,
+                          std::shared_lock<std::shared_mutex>>
+  look_up(const std::string& key) {
+    while (true) {
+      const auto read_from = store.generations();
+      auto value = store.get(key);
+      {
+        std::shared_lock lock(mutex);
+        if (generation == read_from && store.generations() == read_from) {
+          return {std::move(value), std::move(lock)};
+        }
+      }
+      std::unique_lock lock(mutex);
+      load_packs();
+    }
   }
 
   [[nodiscard]] bool is_usable(std::uint32_t number) const {
@@ -576,8 +597,7 @@ void BlobIndex::add(const IndexedPack& pack) {
 
 std::vector<BlobCopy> BlobIndex::find(const BlobId& id) const {
   std::vector<BlobCopy> copies;
-  const auto value = state_->store.get(blob_key(id));
-  std::shared_lock lock(state_->mutex);
+  const auto [value, lock] = state_->look_up(blob_key(id));
   const auto keep = [&](BlobCopy copy) {
     if (copy.row.id == id && state_->is_usable(copy.pack)) {
       copies.push_back(std::move(copy));

@@ -33,13 +33,22 @@ constexpr std::size_t kWriteBufferBytes = std::size_t{8} << 20;
 constexpr std::size_t kBatchBytes = std::size_t{1} << 20;
 constexpr double kFilterBitsPerKey = 10;
 
+constexpr std::string_view kDatabasePrefix = "db-";
+
+// Of the cache, not of the repository: nobody's data is lost.
+struct DamagedCache : IoError {
+  using IoError::IoError;
+};
+
 // The one door through which RocksDB's failures enter ours.
 void must(const rocksdb::Status& status, std::string_view doing) {
   if (status.ok()) return;
   const std::string what =
       "index cache: " + std::string(doing) + ": " + status.ToString();
   if (status.IsNoSpace()) throw OutOfSpace(what);
-  if (status.IsCorruption()) throw CorruptionError(what);
+  if (status.IsCorruption() || status.IsPathNotFound()) {
+    throw DamagedCache(what);
+  }
   throw IoError(what);
 }
 
@@ -82,7 +91,7 @@ rocksdb::Options options() {
   return options;
 }
 
-// Held while one writes; given back when it goes.
+// A lock of the system's on a file or folder, given back when it goes.
 class FolderLock {
  public:
   explicit FolderLock(int fd) : fd_(fd) {}
@@ -90,7 +99,10 @@ class FolderLock {
     if (fd_ >= 0) ::close(fd_);
   }
   FolderLock(FolderLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  FolderLock& operator=(FolderLock&&) = delete;
+  FolderLock& operator=(FolderLock&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
 
  private:
   int fd_;
@@ -163,105 +175,196 @@ class PrimaryWriter : public IndexStore::Writer {
 
 }  // namespace
 
+// Layout of the folder:
+//   lock         whoever holds it exclusively writes; shared, opens for reading
+//   current      the name of the database that counts, replaced by rename
+//   db-<hex>/    a database; each one made has a name of its own, so that none
+//                is ever mistaken for another that was there before. Who reads
+//                it holds a shared lock of the folder.
+//   db-<hex>.damaged    that it has to be made anew
+//   reader-<hex>/       RocksDB's notes about a reader
 struct IndexStore::State {
   fs::path folder;
   fs::path secondary_folder;
   std::unique_ptr<rocksdb::DB> secondary;
-  ino_t secondary_of = 0;           // which database it reads
-  mutable std::shared_mutex mutex;  // guards `secondary` while it is replaced
+  std::string generation;           // which database it reads
+  std::optional<FolderLock> hold;   // of that
+  std::uint64_t generations = 0;    // that were read so far
+  mutable std::shared_mutex mutex;  // guards the four above
 
-  [[nodiscard]] fs::path database() const { return folder / "rocksdb"; }
+  [[nodiscard]] fs::path current_file() const { return folder / "current"; }
+  [[nodiscard]] fs::path damage_note(const std::string& name) const {
+    return folder / (name + ".damaged");
+  }
 
+  // Empty: there is none.
+  [[nodiscard]] std::string current() const {
+    std::ifstream in(current_file());
+    std::string name;
+    std::getline(in, name);
+    const bool is_name =
+        name.starts_with(kDatabasePrefix) &&
+        name.find_first_not_of("0123456789abcdef", kDatabasePrefix.size()) ==
+            std::string::npos;
+    if (!is_name || !fs::exists(folder / name / "CURRENT")) return {};
+    return name;
+  }
+
+  // Under the lock, shared at least: so that no process writes meanwhile.
   void open_secondary() {
+    const std::string name = current();
+    if (name.empty() || fs::exists(damage_note(name))) {
+      throw DamagedCache("index cache: has to be made anew");
+    }
+    auto new_hold = hold_folder(folder / name);
     rocksdb::DB* opened = nullptr;
-    must(rocksdb::DB::OpenAsSecondary(options(), database().string(),
+    must(rocksdb::DB::OpenAsSecondary(options(), (folder / name).string(),
                                       secondary_folder.string(), &opened),
          "open");
     std::unique_lock lock(mutex);
     secondary.reset(opened);
-    secondary_of = inode();
+    hold = std::move(new_hold);
+    if (name != generation) ++generations;
+    generation = name;
   }
 
-  // Another one once the database was made anew, by whichever process.
-  [[nodiscard]] ino_t inode() const {
-    struct stat status {};
-    return ::stat(database().c_str(), &status) == 0 ? status.st_ino : 0;
+  // Nothing is held where the file system has no such locks.
+  [[nodiscard]] static std::optional<FolderLock> hold_folder(
+      const fs::path& path) {
+    const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) throw DamagedCache(path.string() + ": " + std::strerror(errno));
+    FolderLock lock(fd);
+    if (::flock(fd, LOCK_SH | LOCK_NB) != 0) return std::nullopt;
+    return lock;
   }
 
-  std::unique_ptr<rocksdb::DB> open_primary() {
+  [[nodiscard]] std::unique_ptr<rocksdb::DB> open_primary(
+      const std::string& name) const {
     rocksdb::DB* opened = nullptr;
-    must(rocksdb::DB::Open(options(), database().string(), &opened), "open");
+    must(rocksdb::DB::Open(options(), (folder / name).string(), &opened),
+         "open");
     return std::unique_ptr<rocksdb::DB>(opened);
   }
 
-  // Under the lock.
+  // Under the lock. What is damaged is noticed when it is read, written, or
+  // merged with what is written; it is made anew once.
   void write_as_primary(
       const std::function<void(IndexStore::Writer&)>& change) {
-    const auto primary = open_or_remake_primary();
+    try {
+      write_to(open_or_remake_primary(), change);
+    } catch (const DamagedCache&) {
+      write_to(begin_database(), change);
+    }
+    remove_old_databases();
+  }
+
+  static void write_to(const std::unique_ptr<rocksdb::DB>& primary,
+                       const std::function<void(IndexStore::Writer&)>& change) {
     PrimaryWriter writer(*primary);
     change(writer);
     writer.finish();
     must(primary->Close(), "close");
   }
 
-  // Throws away what cannot be read. Under the lock.
-  std::unique_ptr<rocksdb::DB> open_or_remake_primary() {
-    if (fs::exists(damage_note())) remove_database();
+  // Under the lock.
+  [[nodiscard]] std::unique_ptr<rocksdb::DB> open_or_remake_primary() const {
+    const std::string name = current();
+    if (name.empty() || fs::exists(damage_note(name))) return begin_database();
     try {
-      return open_primary();
-    } catch (const CorruptionError&) {
-      remove_database();
-      return open_primary();
+      return open_primary(name);
+    } catch (const OutOfSpace&) {
+      throw;
+    } catch (const IoError&) {  // a file of it is missing, say
+      return begin_database();
     }
   }
 
-  void remove_database() const {
+  // Under the lock. An empty one, which counts from now on.
+  [[nodiscard]] std::unique_ptr<rocksdb::DB> begin_database() const {
+    const std::string name = std::string(kDatabasePrefix) +
+                             crypto::to_hex(crypto::random_array<8>());
+    auto primary = open_primary(name);
+    const fs::path aside = current_file().string() + ".new";
+    std::ofstream out(aside, std::ios::trunc);
+    out << name << "\n";
+    out.close();
     std::error_code error;
-    fs::remove_all(database(), error);
-    if (error) throw IoError(database().string() + ": " + error.message());
-    fs::remove(damage_note(), error);
+    if (out) fs::rename(aside, current_file(), error);
+    if (!out || error) {
+      throw IoError(current_file().string() + ": cannot write");
+    }
+    return primary;
   }
 
-  // That whoever opens the store next has to make it anew.
-  [[nodiscard]] fs::path damage_note() const { return folder / "damaged"; }
+  // Under the lock: those that nobody reads any more.
+  void remove_old_databases() const {
+    const std::string counts = current();
+    std::error_code ignored;
+    for (const auto& item : fs::directory_iterator(folder, ignored)) {
+      const std::string name = item.path().filename().string();
+      if (!name.starts_with(kDatabasePrefix) || name == counts ||
+          !item.is_directory(ignored)) {
+        continue;
+      }
+      const int fd =
+          ::open(item.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+      if (fd < 0) continue;
+      const FolderLock all_of_it(fd);
+      if (::flock(fd, LOCK_EX | LOCK_NB) != 0) continue;
+      fs::remove_all(item.path(), ignored);
+      fs::remove(damage_note(name), ignored);
+    }
+  }
 
-  [[noreturn]] void note_damage(const CorruptionError& e) const {
-    std::ofstream(damage_note()) << e.what() << "\n";
+  [[noreturn]] void note_damage(const DamagedCache& e) const {
+    std::ofstream(damage_note(generation)) << e.what() << "\n";
     throw IoError(std::string(e.what()) +
                   "; only a cache, the next command makes it anew");
   }
 
   // Sees what was written since. Under the lock.
   void catch_up() {
-    if (inode() == secondary_of) {
+    if (current() == generation) {
       std::shared_lock reading(mutex);
-      if (secondary->TryCatchUpWithPrimary().ok()) return;
+      if (secondary && secondary->TryCatchUpWithPrimary().ok()) return;
     }
     open_secondary();
   }
 
-  // Whoever holds this is the only writer.
-  std::optional<FolderLock> lock(std::chrono::milliseconds patience) const;
+  // To write, or to open for reading. Nothing: others have it for longer than
+  // that.
+  std::optional<FolderLock> lock(int operation,
+                                 std::chrono::milliseconds patience) const;
 };
 
 std::optional<FolderLock> IndexStore::State::lock(
-    std::chrono::milliseconds patience) const {
+    int operation, std::chrono::milliseconds patience) const {
   const fs::path path = folder / "lock";
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0) {
-    throw IoError(path.string() + ": " + std::strerror(errno));
-  }
-  FolderLock file(fd);
   constexpr std::chrono::milliseconds kPause{5};
   const auto until = std::chrono::steady_clock::now() + patience;
-  while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK && errno != EINTR) {
+  while (true) {
+    // The folder may have been deleted meanwhile, with the lock in it.
+    std::error_code error;
+    fs::create_directories(folder, error);
+    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) {
       throw IoError(path.string() + ": " + std::strerror(errno));
     }
-    if (std::chrono::steady_clock::now() >= until) return std::nullopt;
-    std::this_thread::sleep_for(kPause);
+    FolderLock file(fd);
+    while (::flock(fd, operation | LOCK_NB) != 0) {
+      if (errno != EWOULDBLOCK && errno != EINTR) {
+        throw IoError(path.string() + ": " + std::strerror(errno));
+      }
+      if (std::chrono::steady_clock::now() >= until) return std::nullopt;
+      std::this_thread::sleep_for(kPause);
+    }
+    struct stat ours {};
+    struct stat named {};
+    if (::fstat(fd, &ours) == 0 && ::stat(path.c_str(), &named) == 0 &&
+        ours.st_ino == named.st_ino && ours.st_dev == named.st_dev) {
+      return file;
+    }
   }
-  return file;
 }
 
 IndexStore::IndexStore(fs::path folder) : state_(std::make_unique<State>()) {
@@ -275,25 +378,30 @@ IndexStore::IndexStore(fs::path folder) : state_(std::make_unique<State>()) {
   fs::permissions(state_->folder, fs::perms::owner_all, error);
   state_->secondary_folder =
       state_->folder / ("reader-" + crypto::to_hex(crypto::random_array<8>()));
-  try {
-    if (fs::exists(state_->damage_note())) {
-      throw CorruptionError("index cache: noted as damaged");
-    }
-    state_->open_secondary();
-  } catch (const Error&) {
-    // Absent or damaged. Under the lock, since another process may be making
-    // it; if it still cannot be read then, it is made anew.
-    constexpr std::chrono::minutes kPatience{2};
-    const auto lock = state_->lock(kPatience);
+  constexpr std::chrono::minutes kPatience{2};
+  const auto must_have = [](const std::optional<FolderLock>& lock) {
     if (!lock) throw LockedError("index cache: another process holds it");
-    try {
-      state_->open_or_remake_primary();
-      state_->open_secondary();
-    } catch (const Error&) {
-      state_->remove_database();
-      state_->open_primary();
-      state_->open_secondary();
-    }
+  };
+  try {
+    const auto lock = state_->lock(LOCK_SH, kPatience);
+    must_have(lock);
+    state_->open_secondary();
+    return;
+  } catch (const IoError&) {
+    // Absent or damaged.
+  }
+  const auto lock = state_->lock(LOCK_EX, kPatience);
+  must_have(lock);
+  try {
+    // Another process may have made it meanwhile; and what cannot be read may
+    // be whole once its writer's log is.
+    (void)state_->open_or_remake_primary();
+    state_->open_secondary();
+  } catch (const OutOfSpace&) {
+    throw;
+  } catch (const IoError&) {
+    (void)state_->begin_database();
+    state_->open_secondary();
   }
 }
 
@@ -310,7 +418,7 @@ std::optional<std::string> IndexStore::get(std::string_view key) const {
   if (status.IsNotFound()) return std::nullopt;
   try {
     must(status, "get");
-  } catch (const CorruptionError& e) {
+  } catch (const DamagedCache& e) {
     state_->note_damage(e);
   }
   return value;
@@ -323,15 +431,20 @@ void IndexStore::for_each(
   std::shared_lock lock(state_->mutex);
   try {
     for_each_in(*state_->secondary, prefix, visit);
-  } catch (const CorruptionError& e) {
+  } catch (const DamagedCache& e) {
     state_->note_damage(e);
   }
+}
+
+std::uint64_t IndexStore::generations() const {
+  std::shared_lock lock(state_->mutex);
+  return state_->generations;
 }
 
 IndexStore::Written IndexStore::write(
     std::chrono::milliseconds patience,
     const std::function<void(Writer&)>& change) {
-  const auto lock = state_->lock(patience);
+  const auto lock = state_->lock(LOCK_EX, patience);
   if (!lock) return Written::others_are_writing;
   state_->write_as_primary(change);
   // Still under the lock: no other process takes files away meanwhile.
@@ -342,23 +455,19 @@ IndexStore::Written IndexStore::write(
 IndexStore::Written IndexStore::write_last(
     std::chrono::milliseconds patience,
     const std::function<void(Writer&)>& change) {
-  const auto lock = state_->lock(patience);
+  const auto lock = state_->lock(LOCK_EX, patience);
   if (!lock) return Written::others_are_writing;
   state_->write_as_primary(change);
   return Written::yes;
 }
 
-// Files that another process still reads stay with it until it closes them.
+// Other processes go on reading what they have open until they catch up.
 IndexStore::Written IndexStore::clear(std::chrono::milliseconds patience) {
-  const auto lock = state_->lock(patience);
+  const auto lock = state_->lock(LOCK_EX, patience);
   if (!lock) return Written::others_are_writing;
-  {
-    std::unique_lock reading(state_->mutex);
-    state_->secondary.reset();
-  }
-  state_->remove_database();
-  state_->open_primary();
+  (void)state_->begin_database();
   state_->open_secondary();
+  state_->remove_old_databases();
   return Written::yes;
 }
 

@@ -4,10 +4,12 @@
 // RocksDB admits one writing process. So every process reads as a *secondary*,
 // and whoever has something to add opens the store as primary for that moment,
 // under a lock of the folder. What lies here is derived from the repository:
-// whenever it is damaged, it is thrown away and made again.
+// whenever it is damaged, it is thrown away and made again, under a name of its
+// own: who still reads the old one goes on with that.
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -18,6 +20,8 @@
 namespace cairn::repo {
 
 // Threads        all members from many threads; write() and clear() take turns.
+// Failure        IoError, OutOfSpace, LockedError; never CorruptionError, since
+//                no data is lost with a cache.
 class IndexStore {
  public:
   // Creates the folder and the store where they are absent.
@@ -31,6 +35,11 @@ class IndexStore {
   void for_each(std::string_view prefix,
                 const std::function<Next(std::string_view key,
                                          std::string_view value)>& visit) const;
+
+  // Another number once get() and for_each() read another database than before,
+  // made anew by whichever process. What one remembers of the old does not hold
+  // of the new.
+  [[nodiscard]] std::uint64_t generations() const;
 
   // Changes, seen in order by their writer and by nobody else until write()
   // returns. To read after a change costs more than to read before it.
@@ -47,8 +56,9 @@ class IndexStore {
             visit) = 0;
   };
 
-  // Runs `change` as the only writer, waiting up to `patience` for others.
-  // A crash in between leaves a prefix of the changes.
+  // Runs `change` as the only writer, waiting up to `patience` for others; once
+  // more, on an empty store, if the old one turns out to be damaged. A crash in
+  // between leaves a prefix of the changes.
   enum class [[nodiscard]] Written{yes, others_are_writing};
   Written write(std::chrono::milliseconds patience,
                 const std::function<void(Writer&)>& change);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <fstream>
 #include <map>
 #include <thread>
 
@@ -31,6 +32,13 @@ Map contents(const IndexStore& store, std::string_view prefix = "") {
     return IndexStore::Next::go_on;
   });
   return map;
+}
+
+// The database that counts.
+fs::path database_in(const fs::path& folder) {
+  std::string name = testing_support::read_file(folder / "current");
+  name.pop_back();
+  return folder / name;
 }
 
 void put(IndexStore& store, const std::string& key, const std::string& value) {
@@ -105,7 +113,7 @@ TEST(IndexStore, ADeletedDatabaseIsMadeAnew) {
     IndexStore store(folder.path());
     put(store, "a", "1");
   }
-  fs::remove_all(folder / "rocksdb");
+  fs::remove_all(database_in(folder.path()));
   IndexStore store(folder.path());
   EXPECT_TRUE(contents(store).empty());
   put(store, "b", "2");
@@ -116,7 +124,7 @@ TEST(IndexStore, ADatabaseDeletedInUseIsMadeAnewByTheNextWrite) {
   TempFolder folder;
   IndexStore store(folder.path());
   put(store, "a", "1");
-  fs::remove_all(folder / "rocksdb");
+  fs::remove_all(database_in(folder.path()));
   put(store, "b", "2");
   EXPECT_EQ(contents(store), (Map{{"b", "2"}}));
 }
@@ -125,7 +133,7 @@ TEST(IndexStore, SeesADatabaseThatAnotherProcessMadeAnew) {
   TempFolder folder;
   IndexStore store(folder.path());
   put(store, "a", "1");
-  fs::remove_all(folder / "rocksdb");
+  fs::remove_all(database_in(folder.path()));
   {
     IndexStore other(folder.path());
     put(other, "b", "2");
@@ -144,14 +152,15 @@ TEST(IndexStore, WhicheverFileIsDamagedTheStoreWorksAgainSoon) {
     }
   }
   std::vector<fs::path> files;
-  for (const auto& file : fs::directory_iterator(folder / "whole/rocksdb")) {
+  for (const auto& file :
+       fs::directory_iterator(database_in(folder / "whole"))) {
     files.push_back(file.path().filename());
   }
   for (const auto& file : files) {
     SCOPED_TRACE(file);
     fs::remove_all(folder / "damaged");
     fs::copy(folder / "whole", folder / "damaged", fs::copy_options::recursive);
-    const fs::path path = folder / "damaged/rocksdb" / file;
+    const fs::path path = database_in(folder / "damaged") / file;
     const auto size = fs::file_size(path);
     testing_support::write_file(path, std::string(size, '\x5a'));
 
@@ -224,6 +233,92 @@ TEST(OtherProcess, DISABLED_WritesForEver) {
       if (i == 20'000) testing_support::write_file(folder / "far", "");
     }
   });
+}
+
+// What many commands at once do to it, for a while.
+TEST(OtherProcess, DISABLED_OpensReadsWritesAndClears) {
+  const fs::path folder = std::getenv("CAIRN_TEST_FOLDER");
+  std::mt19937_64 random(static_cast<std::uint64_t>(::getpid()));
+  const auto until = std::chrono::steady_clock::now() + 3s;
+  while (std::chrono::steady_clock::now() < until) {
+    IndexStore store(folder);
+    for (int i = 0; i < 4; ++i) {
+      for (const auto& [key, value] : contents(store)) {
+        ASSERT_EQ(value, key + key);
+      }
+      const auto key = std::to_string(random() % 1000);
+      switch (random() % 5) {
+        case 0:
+          ASSERT_EQ(store.clear(10s), IndexStore::Written::yes);
+          break;
+        case 1:
+          break;
+        default:
+          put(store, key, key + key);
+          EXPECT_EQ(store.get(key), key + key);
+      }
+    }
+  }
+}
+
+TEST(IndexStore, ManyProcessesMayOpenWriteAndClearItAtOnce) {
+  TempFolder folder;
+  const char* const work = "OtherProcess.DISABLED_OpensReadsWritesAndClears";
+  {
+    const OtherProcess first(work, folder.path());
+    const OtherProcess second(work, folder.path());
+    const OtherProcess third(work, folder.path());
+    const OtherProcess fourth(work, folder.path());
+    for (const auto* const process : {&first, &second, &third, &fourth}) {
+      EXPECT_EQ(process->wait(), 0);
+    }
+  }
+
+  IndexStore store(folder.path());
+  put(store, "last", "value");
+  std::size_t databases = 0;
+  for (const auto& item : fs::directory_iterator(folder.path())) {
+    databases += item.path().filename().string().starts_with("db-") ? 1 : 0;
+  }
+  EXPECT_EQ(databases, 1U);
+}
+
+TEST(IndexStore, AReaderKeepsWhatAnotherClearsUntilItWrites) {
+  TempFolder folder;
+  IndexStore reader(folder.path());
+  put(reader, "a", "1");
+  const auto before = reader.generations();
+  IndexStore other(folder.path());
+  ASSERT_EQ(other.clear(10s), IndexStore::Written::yes);
+
+  EXPECT_EQ(reader.get("a"), "1");
+  EXPECT_EQ(reader.generations(), before);
+
+  put(reader, "b", "2");
+  EXPECT_EQ(contents(reader), (Map{{"b", "2"}}));
+  EXPECT_NE(reader.generations(), before);
+}
+
+// Of some of its files only a merge reads every block.
+TEST(IndexStore, DamageThatOnlyAMergeReadsIsHealedByTheWriteThatFindsIt) {
+  TempFolder folder;
+  {
+    IndexStore store(folder.path());
+    for (int i = 0; i < 3; ++i) {
+      put(store, "key" + std::to_string(i), std::string(20'000, 'x'));
+    }
+  }
+  for (const auto& file : fs::directory_iterator(database_in(folder.path()))) {
+    if (file.path().extension() != ".sst") continue;
+    std::fstream(file.path(), std::ios::in | std::ios::out) << "damaged block";
+  }
+
+  IndexStore store(folder.path());
+  for (int i = 0; i < 8; ++i) {  // enough for a merge
+    put(store, "new" + std::to_string(i), "value");
+  }
+
+  EXPECT_EQ(store.get("new7"), "value");
 }
 
 TEST(IndexStore, OneProcessReadsWhileAnotherWrites) {
