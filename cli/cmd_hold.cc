@@ -48,6 +48,18 @@ ExitCode add(const AddOptions& options, Context& context) {
   if (!context.options.is_dry_run) {
     id = repo::publish_mark(repository.storage(), repository.keyring(),
                             repository.signer(), mark);
+    // Nothing keeps a forget out; of two at once at least one sees the other.
+    const auto& target = mark.target;
+    for (const auto& stored :
+         repo::read_marks(repository.storage(), repository.keyring())) {
+      if (stored.mark.action == repo::MarkAction::forget &&
+          stored.mark.target == target) {
+        throw repo::RefusedForSafety(
+            "snapshot " + target.brief() +
+            " was forgotten meanwhile: it is lost, or stays unseen while it is "
+            "held");
+      }
+    }
   }
   if (context.output.is_json()) {
     Json json = Json::line(id ? "hold" : "dry_run", mark.time);

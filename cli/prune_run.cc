@@ -19,6 +19,11 @@ Json json_of(const repo::PackSum& sum) {
 
 void print_plan(const repo::PrunePlan& plan, PruneReport report,
                 Context& context) {
+  for (const auto& id : plan.held_slots) {
+    context.output.warning("snapshot " + id.brief() +
+                           " is forgotten, and held since: it stays until the "
+                           "hold is over");
+  }
   if (context.output.is_json()) {
     if (report == PruneReport::text_only) return;
     context.output.json(Json::line("plan", context.now())

@@ -1,6 +1,8 @@
 #include "repo/forget.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
 #include <string>
 
 #include "repo/error.h"
@@ -55,6 +57,69 @@ MarkId forget_snapshot(Repository& repository, const SessionId& id,
       holds, [&](const StoredMark& hold) { return hold.mark.target == id; });
   if (is_held) refuse_held(id);
   return publish_forget(repository, id, reason, now);
+}
+
+namespace {
+
+std::set<SeriesTag> series_with_complete(const SnapshotList& list,
+                                         const Timestamp& now) {
+  std::set<SeriesTag> tags;
+  for (const auto& valid : list.snapshots) {
+    const SnapshotHeader& header = valid.snapshot.header;
+    if (header.is_complete && !arrived_in_the_future(valid.snapshot, now)) {
+      tags.insert(header.series_tag);
+    }
+  }
+  return tags;
+}
+
+}  // namespace
+
+std::vector<SessionId> forget_snapshots(Repository& repository,
+                                        std::span<const ToForget> all,
+                                        LastComplete last,
+                                        const Timestamp& now) {
+  // By series, of which a complete snapshot went.
+  std::map<SeriesTag, std::vector<MarkId>> published;
+  for (const auto& [valid, reason] : all) {
+    const MarkId id = forget_snapshot(repository, *valid, reason, now);
+    if (valid->snapshot.header.is_complete) {
+      published[valid->snapshot.header.series_tag].push_back(id);
+    }
+  }
+  if (all.empty()) return {};
+  const SnapshotList list = repository.snapshots(now);
+  if (last == LastComplete::stays) {
+    const auto remaining = series_with_complete(list, now);
+    bool is_emptied = false;
+    for (const auto& [tag, marks] : published) {
+      if (remaining.contains(tag)) continue;
+      is_emptied = true;
+      for (const auto& id : marks) {
+        repository.storage().remove(mark_name(id));
+      }
+    }
+    if (is_emptied) {
+      throw RefusedForSafety(
+          "another process forgot the other snapshots of a series at the same "
+          "time; its last complete ones were not forgotten. Look at `cairn "
+          "snapshots` before trying again");
+    }
+  }
+  std::vector<SessionId> held;
+  const auto holds = active_holds(list.marks, now);
+  for (const auto& [valid, reason] : all) {
+    const bool is_held = std::ranges::any_of(holds, [&](const auto& hold) {
+      return hold.mark.target == valid->snapshot.id;
+    });
+    if (is_held) held.push_back(valid->snapshot.id);
+  }
+  return held;
+}
+
+bool arrived_in_the_future(const Snapshot& snapshot, const Timestamp& now) {
+  constexpr std::int64_t kToleranceSeconds = 3600;
+  return snapshot.header.arrival.seconds > now.seconds + kToleranceSeconds;
 }
 
 }  // namespace cairn::repo

@@ -130,16 +130,22 @@ void Planner::read_snapshots() {
   for (const auto& [id, mark] : marks) {
     if (mark.action == MarkAction::forget) forgotten.insert(mark.target);
   }
+  std::set<SessionId> held;
+  for (const auto& hold : active_holds(marks, now_)) {
+    held.insert(hold.mark.target);
+  }
   std::set<SessionId> staying = std::move(tombstones);
   for (auto& snapshot : committed) {
-    if (forgotten.contains(snapshot.id)) {
+    const bool is_forgotten = forgotten.contains(snapshot.id);
+    if (is_forgotten && !held.contains(snapshot.id)) {
       plan_.slots.push_back(snapshot.id);
-    } else {
-      staying.insert(snapshot.id);
-      roots_.push_back(std::move(snapshot));
+      continue;
     }
+    if (is_forgotten) plan_.held_slots.push_back(snapshot.id);
+    staying.insert(snapshot.id);
+    roots_.push_back(std::move(snapshot));
   }
-  plan_.snapshots = roots_.size();
+  plan_.snapshots = roots_.size() - plan_.held_slots.size();
   settle_marks(marks, staying);
 }
 
@@ -157,7 +163,8 @@ void Planner::settle_marks(const std::vector<StoredMark>& marks,
   for (const auto& [id, mark] : marks) {
     switch (mark.action) {
       case MarkAction::forget:
-        plan_.marks.push_back(id);
+        // Of one that is held too, it stays with the slot.
+        if (!slots_that_stay.contains(mark.target)) plan_.marks.push_back(id);
         break;
       case MarkAction::hold:
         if (!active.contains(SessionId{id.bytes})) plan_.marks.push_back(id);

@@ -51,8 +51,10 @@ struct PrunePlan {
   std::vector<std::size_t> last_order;     // and of the others that go
   std::vector<PlannedIndex> indexes;
   std::vector<SessionId> slots;  // of forgotten snapshots
-  std::vector<MarkId> marks;     // settled, in the order in which they go
-  std::uint64_t snapshots = 0;   // valid ones
+  // Forgotten, and held since: they stay whole until the hold is over.
+  std::vector<SessionId> held_slots;
+  std::vector<MarkId> marks;    // settled, in the order in which they go
+  std::uint64_t snapshots = 0;  // valid ones
 
   // For people.
   PackSum kept;

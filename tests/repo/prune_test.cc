@@ -776,6 +776,80 @@ TEST(Forget, RefusesAHeldSnapshot) {
   EXPECT_EQ(repository.snapshots(at_hour(600)).snapshots.size(), 1U);
 }
 
+MarkId hold(Repository& repository, const SessionId& id) {
+  return publish_mark(repository.storage(), repository.keyring(),
+                      repository.signer(),
+                      {MarkAction::hold, id, at_hour(1), "", std::nullopt});
+}
+
+const ValidSnapshot& valid_one(const SnapshotList& list, const SessionId& id) {
+  return *std::ranges::find_if(
+      list.snapshots, [&](const auto& v) { return v.snapshot.id == id; });
+}
+
+TEST(Forget, TellsOfAHoldThatCameMeanwhile) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto id =
+      write_snapshot(repository, {{"a", noise(1, 900)}}, at_hour(1));
+  (void)write_snapshot(repository, {{"a", noise(1, 900)}}, at_hour(2));
+  const auto before = repository.snapshots(at_hour(3));
+  (void)hold(repository, id);
+  const ToForget forgotten[] = {{&valid_one(before, id), ""}};
+
+  EXPECT_EQ(
+      forget_snapshots(repository, forgotten, LastComplete::stays, at_hour(3)),
+      std::vector{id});
+}
+
+TEST(Forget, OfTwoAtOnceOneLeavesTheSeriesItsLast) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto first =
+      write_snapshot(repository, {{"a", noise(1, 900)}}, at_hour(1));
+  const auto second =
+      write_snapshot(repository, {{"b", noise(2, 900)}}, at_hour(2));
+  const auto before = repository.snapshots(at_hour(3));
+  forget(repository, second);
+  const ToForget forgotten[] = {{&valid_one(before, first), ""}};
+
+  EXPECT_THROW((void)forget_snapshots(repository, forgotten,
+                                      LastComplete::stays, at_hour(3)),
+               RefusedForSafety);
+
+  const auto after = repository.snapshots(at_hour(3));
+  ASSERT_EQ(after.snapshots.size(), 1U);
+  EXPECT_EQ(after.snapshots[0].snapshot.id, first);
+}
+
+TEST(Prune, KeepsWhatIsForgottenAndHeldUntilTheHoldIsOver) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto id =
+      write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(1));
+  forget(repository, id);
+  const auto held = hold(repository, id);
+  const MemoryStorage before = test.disk();
+
+  const auto plan = plan_of(repository, {});
+  (void)prune_all(repository);
+
+  EXPECT_EQ(plan.held_slots, std::vector{id});
+  EXPECT_EQ(count_in(test.disk(), "snapshots"), 1U);
+  EXPECT_EQ(count_in(test.disk(), "packs"), count_in(before, "packs"));
+  EXPECT_EQ(count_in(test.disk(), "marks"), 2U);
+
+  (void)publish_mark(repository.storage(), repository.keyring(),
+                     repository.signer(),
+                     {MarkAction::release, SessionId{held.bytes}, at_hour(2),
+                      "", std::nullopt});
+  (void)prune_all(repository);
+
+  EXPECT_EQ(count_in(test.disk(), "snapshots"), 0U);
+  EXPECT_EQ(count_in(test.disk(), "packs"), 0U);
+  EXPECT_EQ(count_in(test.disk(), "marks"), 0U);
+}
+
 TEST(Forget, IsNotForAWriteKey) {
   TestRepository test;
   SessionId id;
