@@ -314,6 +314,12 @@ void print_text(const ingest::BackupReport& report, const std::string& series,
                            " more entries could not be read as they are");
   }
   for (const auto& warning : report.warnings) context.output.warning(warning);
+  if (report.future) {
+    context.output.warning(
+        "snapshot " + report.future->brief() +
+        " of this series claims to have arrived in the future; a clock is "
+        "wrong, and forgetting by rules refuses until it is forgotten by name");
+  }
   if (report.sockets_skipped > 0) {
     context.output.detail("passed over " +
                           counted(report.sockets_skipped, "socket"));

@@ -89,13 +89,34 @@ std::vector<Decision> decide_by_rules(
   return decisions;
 }
 
-// The complete one that arrived last, of each series.
+// One that claims to be of a time to come would drive all real ones out of a
+// span, and be the last one that stays.
+void require_past_arrivals(
+    const std::vector<const repo::ValidSnapshot*>& snapshots,
+    const repo::Timestamp& now) {
+  for (const auto* const valid : snapshots) {
+    const auto& snapshot = valid->snapshot;
+    if (!repo::arrived_in_the_future(snapshot, now)) continue;
+    throw repo::RefusedForSafety(
+        "snapshot " + snapshot.id.brief() + " of " + series_text(snapshot) +
+        " claims to have arrived at " +
+        local_time_text(snapshot.header.arrival) +
+        ", which is yet to come: its clock or this one is wrong, or it was "
+        "forged. Rules forget nothing of the series before 'cairn forget " +
+        snapshot.id.brief() + "'");
+  }
+}
+
+// The complete one that arrived last, of each series. One that claims to have
+// arrived in the future is none to rely on.
 std::set<repo::SessionId> last_complete_ones(
-    const std::vector<const repo::ValidSnapshot*>& snapshots) {
+    const std::vector<const repo::ValidSnapshot*>& snapshots,
+    const repo::Timestamp& now) {
   std::map<repo::SeriesTag, const repo::ValidSnapshot*> last;
   for (const auto* const valid : snapshots) {
     const auto& header = valid->snapshot.header;
     if (!header.is_complete) continue;
+    if (repo::arrived_in_the_future(valid->snapshot, now)) continue;
     auto& known = last[header.series_tag];
     if (!known || known->snapshot.header.arrival <= header.arrival) {
       known = valid;
@@ -126,10 +147,10 @@ std::vector<Decision> decide_by_names(
   return decisions;
 }
 
-// What rules never do takes more than a name.
-void require_permission(const std::vector<Decision>& decisions,
-                        const std::set<repo::SessionId>& last_ones,
-                        Context& context) {
+// What rules never do takes more than a name. Answers whether it was given.
+repo::LastComplete require_permission(
+    const std::vector<Decision>& decisions,
+    const std::set<repo::SessionId>& last_ones, Context& context) {
   for (const auto& decision : decisions) {
     const auto& [snapshot, holds] = *decision.valid;
     if (decision.is_kept) continue;
@@ -139,6 +160,8 @@ void require_permission(const std::vector<Decision>& decisions,
           " is held; 'cairn hold remove' lets it go. Nothing was forgotten");
     }
   }
+  auto last = context.options.assume_yes ? repo::LastComplete::may_go
+                                         : repo::LastComplete::stays;
   for (const auto& decision : decisions) {
     const auto& snapshot = decision.valid->snapshot;
     if (decision.is_kept || !last_ones.contains(snapshot.id)) continue;
@@ -151,7 +174,9 @@ void require_permission(const std::vector<Decision>& decisions,
     context.confirm("Snapshot " + snapshot.id.brief() +
                     " is the last complete one of " + series_text(snapshot) +
                     ". Forget it?");
+    last = repo::LastComplete::may_go;
   }
+  return last;
 }
 
 enum class Shown { all, forgotten };
@@ -200,18 +225,23 @@ void print_json(const std::vector<Decision>& decisions, Context& context) {
   context.output.document(all);
 }
 
-void carry_out(const std::vector<Decision>& decisions, const Options& options,
-               repo::Repository& repository, Context& context) {
+void carry_out(const std::vector<Decision>& decisions, repo::LastComplete last,
+               const Options& options, repo::Repository& repository,
+               Context& context) {
   const auto now = context.now();
   const bool is_dry = context.options.is_dry_run;
-  std::uint64_t count = 0;
+  std::vector<repo::ToForget> forgotten;
   for (const auto& decision : decisions) {
     if (decision.is_kept) continue;
-    if (!is_dry) {
-      (void)repo::forget_snapshot(repository, *decision.valid,
-                                  joined(decision.reasons), now);
-    }
-    ++count;
+    forgotten.push_back({decision.valid, joined(decision.reasons)});
+  }
+  const std::uint64_t count = forgotten.size();
+  std::vector<repo::SessionId> held;
+  if (!is_dry) held = repo::forget_snapshots(repository, forgotten, last, now);
+  for (const auto& id : held) {
+    context.output.warning("snapshot " + id.brief() +
+                           " was held meanwhile: it is forgotten, and its data "
+                           "stays until the hold is over");
   }
   if (!context.output.is_json()) {
     context.output.note((is_dry ? "would forget " : "forgot ") +
@@ -231,18 +261,21 @@ ExitCode run(const Options& options, Context& context) {
 
   const Candidates snapshots = selector.of_series();
   const bool is_by_name = !options.snapshots.empty();
+  if (!is_by_name) require_past_arrivals(snapshots, context.now());
   const auto decisions = is_by_name
                              ? decide_by_names(snapshots, selector, options)
                              : decide_by_rules(snapshots, options);
+  auto last = repo::LastComplete::stays;
   if (is_by_name) {
-    require_permission(decisions, last_complete_ones(snapshots), context);
+    last = require_permission(
+        decisions, last_complete_ones(snapshots, context.now()), context);
   }
   if (context.output.is_json()) {
     print_json(decisions, context);
   } else {
     print_text(decisions, is_by_name ? Shown::forgotten : Shown::all, context);
   }
-  carry_out(decisions, options, repository, context);
+  carry_out(decisions, last, options, repository, context);
   if (!options.prune) return ExitCode::ok;
   std::vector<repo::SessionId> dropped;
   for (const auto& decision : decisions) {

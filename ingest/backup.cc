@@ -15,6 +15,7 @@
 #include "ingest/stage_group.h"
 #include "repo/cbor.h"
 #include "repo/error.h"
+#include "repo/forget.h"
 #include "repo/reusable_blobs.h"
 #include "repo/session.h"
 #include "repo/session_keys.h"
@@ -92,6 +93,12 @@ class Run {
         publisher_(repository, session, claimed_, progress) {
     if (history_.previous != nullptr) {
       progress_.bytes_total = history_.previous->header.logical_bytes;
+    }
+    for (const auto& [snapshot, holds] : history_.snapshots) {
+      if (snapshot.header.series_tag == tag_ &&
+          repo::arrived_in_the_future(snapshot, options.now)) {
+        report_.future = snapshot.id;
+      }
     }
   }
 

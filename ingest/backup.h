@@ -79,6 +79,8 @@ struct BackupReport {
   // Nothing: every source failed, and nothing was committed.
   std::optional<repo::SessionId> snapshot;
   bool is_complete = true;
+  // A snapshot of the series that claims to have arrived in the future.
+  std::optional<repo::SessionId> future;
   std::vector<repo::SourceReport> sources;
   std::vector<SourceProblem> problems;  // the first kMaxProblems of them
   std::uint64_t problem_count = 0;
