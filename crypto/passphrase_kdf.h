@@ -24,7 +24,7 @@ struct PassphraseCost {
   static constexpr std::uint32_t kMinPasses = 2;
   static constexpr std::uint32_t kMaxPasses = 32;
   static constexpr std::uint64_t kMinMemoryBytes = std::uint64_t{64} << 20;
-  static constexpr std::uint64_t kMaxMemoryBytes = std::uint64_t{4} << 30;
+  static constexpr std::uint64_t kMaxMemoryBytes = std::uint64_t{1} << 30;
 
   [[nodiscard]] bool is_within_bounds() const noexcept;
   bool operator==(const PassphraseCost&) const = default;

@@ -40,6 +40,7 @@ class CborWriter {
   // An already encoded value.
   CborWriter& raw(std::span<const std::byte> encoded);
 
+  void reserve(std::size_t bytes) { out_.reserve(bytes); }
   [[nodiscard]] std::size_t size() const noexcept { return out_.size(); }
   [[nodiscard]] const std::vector<std::byte>& view() const noexcept {
     return out_;

@@ -1,7 +1,9 @@
 #include "repo/config.h"
 
+#include <bit>
 #include <exception>
 #include <string>
+#include <tuple>
 
 #include "repo/blob.h"
 #include "repo/cbor.h"
@@ -25,7 +27,27 @@ enum Field : std::uint64_t {
   page_chunk = 7,
 };
 
+// As FORMAT.md, 6.3 has them.
+bool can_cut_by(const CutSizes& sizes) {
+  constexpr std::uint32_t kWindow = 64;
+  constexpr std::uint32_t kPageStep = 8192;
+  constexpr std::uint32_t kMaxPage = 1U << 20;
+  const auto [min, normal, max, page] = sizes;
+  return kWindow <= min && min < normal && normal < max &&
+         max <= kMaxBlobBytes && std::has_single_bit(normal) &&
+         page % kPageStep == 0 && page > 0 && page <= kMaxPage;
+}
+
 }  // namespace
+
+CutSizes cut_sizes_of(const Config& config) {
+  return {config.cdc_min, config.cdc_normal, config.cdc_max, config.page_chunk};
+}
+
+void set_cut_sizes(Config& config, const CutSizes& sizes) {
+  std::tie(config.cdc_min, config.cdc_normal, config.cdc_max,
+           config.page_chunk) = std::tuple_cat(sizes);
+}
 
 std::vector<std::byte> encode(const Config& config) {
   CborWriter out;
@@ -82,6 +104,8 @@ Config decode_config(std::span<const std::byte> object, std::string_view name) {
   }
   in.end();
   seen.require({1, 2, 3, 4, 5, 6, 7}, in);
+  if (!can_cut_by(cut_sizes_of(config)))
+    in.fail("sizes that nobody can cut by");
   return config;
 }
 
@@ -102,6 +126,19 @@ Config read_config(const Storage& storage) {
                        ": no repository here; 'cairn init' makes one");
   }
   std::rethrow_exception(first_failure);
+}
+
+void mend_config(Storage& storage, const Config& config) {
+  for (const auto name : {kConfigName, kSecondConfigName}) {
+    try {
+      (void)decode_config(get_whole(storage, name, kLimitBytes), name);
+      continue;
+    } catch (const NotFound&) {
+    } catch (const CorruptionError&) {
+      storage.remove(name);  // the other one is there
+    }
+    (void)storage.create(name, encode(config));  // another may have been first
+  }
 }
 
 }  // namespace cairn::repo

@@ -1,6 +1,7 @@
 // What is fixed for a repository's whole life (FORMAT.md, 6.3).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -27,15 +28,27 @@ struct Config {
   bool operator==(const Config&) const = default;
 };
 
+// Of the config, what key slots repeat and seal: [min, normal, max] of the cdc
+// profile and the page size.
+using CutSizes = std::array<std::uint32_t, 4>;
+[[nodiscard]] CutSizes cut_sizes_of(const Config& config);
+void set_cut_sizes(Config& config, const CutSizes& sizes);
+
 inline constexpr std::string_view kConfigName = "config";
 inline constexpr std::string_view kSecondConfigName = "config.2";
 
 [[nodiscard]] std::vector<std::byte> encode(const Config& config);
+
+// Throws CorruptionError, also for sizes that no chunker cuts by.
 [[nodiscard]] Config decode_config(std::span<const std::byte> object,
                                    std::string_view name);
 
 // The first of the two copies that is sound. Throws NoRepository when neither
 // exists, what was wrong with the first when neither is sound.
 [[nodiscard]] Config read_config(const Storage& storage);
+
+// Writes a copy anew that is missing or damaged. Requires: `config` was read
+// from the other one, and keys were found to fit it.
+void mend_config(Storage& storage, const Config& config);
 
 }  // namespace cairn::repo

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cctype>
 #include <functional>
+#include <new>
 
 #include "crypto/random.h"
 #include "crypto/seal.h"
@@ -19,6 +20,9 @@ namespace {
 constexpr std::uint64_t kSlotLimitBytes = 64U << 10;
 constexpr std::size_t kMaxSlots = 1000;
 constexpr std::size_t kMaxGenerations = 1000;
+// More than a bundle and each of its generations take, as CBOR.
+constexpr std::size_t kBundleBytes = 512;
+constexpr std::size_t kGenerationBytes = 512;
 constexpr std::string_view kKeysFolder = "keys";
 constexpr std::string_view kRoleKeyLabel = "cairn role key";
 constexpr std::string_view kSlotLabel = "cairn key slot";
@@ -90,6 +94,7 @@ struct Keyring::State {
   crypto::Secret signing_seed;
   std::optional<crypto::Signature> role_certificate;
   crypto::Hmac ids{id_key};
+  CutSizes cut_sizes = cut_sizes_of(Config{});
   std::optional<KeySlotId> opened_slot = std::nullopt;
 };
 
@@ -121,6 +126,7 @@ Keyring Keyring::create_like(const Keyring& sister) {
   state.family = sister.state_->family;
   state.id_key = sister.state_->id_key.clone();
   state.cutter_key = sister.state_->cutter_key.clone();
+  state.cut_sizes = sister.state_->cut_sizes;
   state.ids = crypto::Hmac(state.id_key);
   return keyring;
 }
@@ -142,10 +148,12 @@ Keyring Keyring::for_role(Role role) const {
         kRoleKeyLabel, owner.repository, {role_byte, role_key}};
     certificate = crypto::sign(owner.signing_seed, certifies.bytes());
   }
-  return Keyring(std::unique_ptr<State>(
+  auto state = std::unique_ptr<State>(
       new State{owner.repository, owner.family, owner.root_key, role,
                 owner.id_key.clone(), owner.cutter_key.clone(),
-                std::move(generations), std::move(seed), certificate}));
+                std::move(generations), std::move(seed), certificate});
+  state->cut_sizes = owner.cut_sizes;
+  return Keyring(std::move(state));
 }
 
 Role Keyring::role() const noexcept { return state_->role; }
@@ -186,6 +194,9 @@ const std::optional<crypto::Signature>& Keyring::role_certificate()
   return state_->role_certificate;
 }
 
+const CutSizes& Keyring::cut_sizes() const noexcept {
+  return state_->cut_sizes;
+}
 const std::optional<KeySlotId>& Keyring::opened_slot() const noexcept {
   return state_->opened_slot;
 }
@@ -204,7 +215,9 @@ struct KeyringCodec {
   static std::vector<std::byte> encode(const Keyring& keyring) {
     const auto& state = *keyring.state_;
     CborWriter out;
-    out.map(state.role_certificate ? 9 : 8);
+    // At once, or growing would leave copies of keys behind.
+    out.reserve(kBundleBytes + kGenerationBytes * state.generations.size());
+    out.map(state.role_certificate ? 10 : 9);
     out.key(1).bytes(state.repository.bytes);
     out.key(2).bytes(state.family.bytes);
     out.key(3).bytes(state.root_key);
@@ -215,6 +228,8 @@ struct KeyringCodec {
     for (const auto& generation : state.generations) write(out, generation);
     out.key(8).bytes(state.signing_seed.bytes());
     if (state.role_certificate) out.key(9).bytes(*state.role_certificate);
+    out.key(10).array(state.cut_sizes.size());
+    for (const auto size : state.cut_sizes) out.uint(size);
     return std::move(out).take();
   }
 
@@ -231,6 +246,7 @@ struct KeyringCodec {
     std::vector<Generation> generations;
     std::optional<crypto::Secret> seed;
     std::optional<crypto::Signature> certificate;
+    CutSizes cut_sizes{};
     auto map = in.map();
     while (const auto key = map.next()) {
       seen.note(*key);
@@ -269,21 +285,29 @@ struct KeyringCodec {
         case 9:
           certificate = in.fixed<crypto::kSignatureBytes>();
           break;
+        case 10:
+          in.array_of(cut_sizes.size());
+          for (auto& size : cut_sizes) {
+            size = static_cast<std::uint32_t>(in.uint(kMaxBlobBytes));
+          }
+          break;
         default:
           in.unknown_key(*key);
       }
     }
     in.end();
-    seen.require({1, 2, 3, 4, 5, 6, 7, 8}, in);
+    seen.require({1, 2, 3, 4, 5, 6, 7, 8, 10}, in);
     if (generations.empty()) in.fail("no generation");
     if (certificate.has_value() ==
         (role == static_cast<std::uint64_t>(Role::owner))) {
       in.fail("a role certificate that does not fit the role");
     }
-    return Keyring(std::unique_ptr<Keyring::State>(new Keyring::State{
+    auto state = std::unique_ptr<Keyring::State>(new Keyring::State{
         repository, family, root_key, static_cast<Role>(role),
         std::move(*id_key), std::move(*cutter_key), std::move(generations),
-        std::move(*seed), certificate}));
+        std::move(*seed), certificate});
+    state->cut_sizes = cut_sizes;
+    return Keyring(std::move(state));
   }
 
  private:
@@ -357,15 +381,27 @@ namespace {
 
 constexpr std::string_view kKeyFileWord = "CAIRN-KEY-1";
 constexpr std::size_t kGroupDigits = 8;
+constexpr std::size_t kKeyFileTextBytes = 128;
+
+struct WipedText {
+  std::string text;
+
+  explicit WipedText(std::string t) : text(std::move(t)) {}
+  WipedText(const WipedText&) = delete;
+  WipedText& operator=(const WipedText&) = delete;
+  ~WipedText() { crypto::wipe(std::as_writable_bytes(std::span(text))); }
+};
 
 }  // namespace
 
 std::string key_file_text(const crypto::Secret& key) {
-  const std::string digits = crypto::to_hex(key.bytes());
-  std::string text(kKeyFileWord);
+  WipedText digits{crypto::to_hex(key.bytes())};
+  std::string text;
+  text.reserve(kKeyFileTextBytes);  // or growing would leave copies behind
+  text += kKeyFileWord;
   text += ' ';
-  for (std::size_t i = 0; i < digits.size(); i += kGroupDigits) {
-    text += digits.substr(i, kGroupDigits);
+  for (std::size_t i = 0; i < digits.text.size(); i += kGroupDigits) {
+    text.append(digits.text, i, kGroupDigits);
     text += '-';
   }
   text += crypto::to_hex(crypto::sha256(key.bytes())).substr(0, kGroupDigits);
@@ -374,22 +410,21 @@ std::string key_file_text(const crypto::Secret& key) {
 }
 
 std::optional<crypto::Secret> parse_key_file(std::string_view text) {
-  std::string compact;
-  for (const char c : text) {
-    const auto u = static_cast<unsigned char>(c);
-    compact += static_cast<char>(std::tolower(u));
-  }
-  const auto begin = compact.find_first_not_of(" \t\r\n");
-  const auto end = compact.find_last_not_of(" \t\r\n");
+  const auto begin = text.find_first_not_of(" \t\r\n");
+  const auto end = text.find_last_not_of(" \t\r\n");
   if (begin == std::string::npos) return std::nullopt;
-  compact = compact.substr(begin, end - begin + 1);
+  WipedText compact{std::string(text.substr(begin, end - begin + 1))};
+  for (char& c : compact.text) {
+    c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
 
   std::string word(kKeyFileWord);
   std::ranges::transform(word, word.begin(), [](char c) {
     return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   });
-  if (!compact.starts_with(word + " ")) return std::nullopt;
-  std::string digits = compact.substr(word.size() + 1);
+  if (!compact.text.starts_with(word + " ")) return std::nullopt;
+  WipedText wiped{compact.text.substr(word.size() + 1)};
+  std::string& digits = wiped.text;
   constexpr std::size_t kGroups = 2 * crypto::kSecretBytes / kGroupDigits + 1;
   if (digits.size() != kGroups * (kGroupDigits + 1) - 1) return std::nullopt;
   for (std::size_t group = 1; group < kGroups; ++group) {
@@ -552,6 +587,12 @@ std::vector<std::pair<KeySlotId, std::string>> slot_names(
   return slots;
 }
 
+struct NamedSlot {
+  KeySlotId id;
+  std::string name;
+  Slot slot;
+};
+
 // What opening one slot came to.
 enum class Fit { fits, other_key };
 
@@ -576,6 +617,10 @@ Fit open_slot(const Slot& slot, const Config& config, std::string_view name,
     throw CorruptionError(std::string(name) +
                           ": belongs to another repository than config says");
   }
+  if (keyring->cut_sizes() != cut_sizes_of(config)) {
+    throw CorruptionError("config: its sizes are not those in " +
+                          std::string(name));
+  }
   return Fit::fits;
 }
 
@@ -590,21 +635,41 @@ Keyring open_any_slot(const Storage& storage, const Config& config,
                           ": there are no key slots at all; bring the folder "
                           "keys back from a copy of the repository");
   }
+  std::vector<NamedSlot> slots;
   for (const auto& [id, name] : names) {
     try {
-      const Slot slot =
-          decode_slot(get_whole(storage, name, kSlotLimitBytes), name);
+      Slot slot = decode_slot(get_whole(storage, name, kSlotLimitBytes), name);
       if (slot.header.method != method) continue;
+      slots.push_back({id, name, std::move(slot)});
+    } catch (const NotFound&) {
+      continue;  // removed since it was listed
+    } catch (const UnsupportedFormat&) {
+      continue;  // a role or method of a newer program; another slot may fit
+    } catch (const CorruptionError&) {
+      if (!damage) damage = std::current_exception();
+    }
+  }
+  // The cheapest first: one that was planted to exhaust the machine is not even
+  // tried where a true one fits.
+  std::ranges::stable_sort(slots, {}, [](const NamedSlot& named) {
+    const crypto::PassphraseCost& cost = named.slot.header.cost;
+    return std::pair(cost.memory_bytes, cost.passes);
+  });
+  for (const auto& [id, name, slot] : slots) {
+    try {
       std::optional<Keyring> keyring;
       if (open_slot(slot, config, name, stretch(slot.header), keyring) ==
           Fit::fits) {
         KeyringCodec::note_slot(*keyring, id);
         return std::move(*keyring);
       }
-    } catch (const NotFound&) {
-      continue;  // removed since it was listed
-    } catch (const UnsupportedFormat&) {
-      continue;  // a role or method of a newer program; another slot may fit
+    } catch (const std::bad_alloc&) {
+      if (!damage) {
+        damage = std::make_exception_ptr(
+            IoError(name + ": needs " +
+                    std::to_string(slot.header.cost.memory_bytes >> 20) +
+                    " MiB of memory to be opened, which are not to be had"));
+      }
     } catch (const CorruptionError&) {
       if (!damage) damage = std::current_exception();
     }
@@ -641,6 +706,7 @@ KeySlotId add_slot(Storage& storage, const Keyring& keyring, SlotHeader header,
   config.repository = keyring.repository();
   config.family = keyring.family();
   config.root_key = keyring.root_key();
+  set_cut_sizes(config, keyring.cut_sizes());
   std::optional<Keyring> again;
   const Slot stored =
       decode_slot(get_whole(storage, name, kSlotLimitBytes), name);

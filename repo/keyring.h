@@ -76,6 +76,9 @@ class Keyring {
 
   [[nodiscard]] const crypto::Secret& cutter_key() const noexcept;
 
+  // What the config must say of how content is cut.
+  [[nodiscard]] const CutSizes& cut_sizes() const noexcept;
+
   // The generation to seal with; the one with that number, or nothing.
   [[nodiscard]] const Generation& newest() const noexcept;
   [[nodiscard]] const Generation* find(std::uint32_t generation) const noexcept;

@@ -237,6 +237,7 @@ class Golden:
         if role != OWNER:
             bundle[9] = role_certificate(self.id, role, self.write_seed,
                                          self.root_seed)
+        bundle[10] = [1 << 19, 1 << 20, 1 << 23, 16384]
         ad = b"cairn key slot" + cbor([self.id, role, method, salt, passes,
                                        memory])
         self.put("keys/" + rand(f"slot {label}", 16).hex(), envelope("k", cbor({

@@ -25,7 +25,7 @@ Config random_config(std::mt19937_64& random) {
   config.root_key = random_id<BlobId>(random).bytes;
   config.created = {static_cast<std::int64_t>(random()),
                     static_cast<std::uint32_t>(random() % 1'000'000'000)};
-  config.cdc_min = static_cast<std::uint32_t>(random() % 100'000);
+  config.cdc_min = static_cast<std::uint32_t>(64 + random() % 65'000);
   return config;
 }
 
@@ -34,6 +34,25 @@ TEST(Config, ComesBackAsItWas) {
     const Config config = random_config(random);
     EXPECT_EQ(decode_config(encode(config), "config"), config);
   });
+}
+
+TEST(Config, SizesThatNobodyCanCutByAreDamage) {
+  const CutSizes whole = cut_sizes_of(Config{});
+  for (const CutSizes& sizes : {
+           CutSizes{0, 0, 0, whole[3]},
+           CutSizes{63, whole[1], whole[2], whole[3]},
+           CutSizes{whole[1], whole[1], whole[2], whole[3]},
+           CutSizes{whole[0], whole[1] + 2, whole[2], whole[3]},
+           CutSizes{whole[0], whole[1], whole[1], whole[3]},
+           CutSizes{whole[0], whole[1], whole[2], 0},
+           CutSizes{whole[0], whole[1], whole[2], 8191},
+           CutSizes{whole[0], whole[1], whole[2], 2U << 20},
+       }) {
+    Config config;
+    set_cut_sizes(config, sizes);
+    EXPECT_THROW((void)decode_config(encode(config), "config"),
+                 CorruptionError);
+  }
 }
 
 TEST(Config, AnotherSuiteIsUnsupported) {

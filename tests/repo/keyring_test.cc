@@ -176,6 +176,16 @@ TEST_F(KeySlots, AnotherRootKeyInTheConfigIsNoticed) {
   EXPECT_THROW((void)open_with_key_file(storage, config, key), CorruptionError);
 }
 
+TEST_F(KeySlots, OtherSizesInTheConfigAreNoticed) {
+  for (auto size : {&Config::cdc_min, &Config::cdc_normal, &Config::cdc_max,
+                    &Config::page_chunk}) {
+    Config config = config_of(keyring);
+    config.*size *= 2;
+    EXPECT_THROW((void)open_with_key_file(storage, config, key),
+                 CorruptionError);
+  }
+}
+
 TEST_F(KeySlots, ALabelThatIsTooLongIsRefusedBeforeItIsWritten) {
   const std::string label(std::size_t{64} << 10, 'x');
   EXPECT_THROW((void)add_key_file_slot(storage, keyring, key, label, kNow),
@@ -215,7 +225,7 @@ TEST(Keyring, ACostOutsideTheBoundsIsRefusedBeforeAnyMemoryIsTaken) {
       {.passes = 1},
       {.passes = 33},
       {.memory = 63 * kMiB},
-      {.memory = 4097 * kMiB},
+      {.memory = 1025 * kMiB},
       {.memory = ~std::uint64_t{0}},
       {.passes = 0, .memory = 0},
       {.method = 1},  // a key file costs nothing
@@ -228,6 +238,21 @@ TEST(Keyring, ACostOutsideTheBoundsIsRefusedBeforeAnyMemoryIsTaken) {
         (void)open_with_passphrase(storage, config_of(keyring), "words"),
         CorruptionError);
   }
+}
+
+// Its cost alone would take minutes.
+TEST(Keyring, ACostlySlotThatWasPlantedIsNotTriedBeforeTheTrueOne) {
+  MemoryStorage storage;
+  store_slot(storage, {.passes = crypto::PassphraseCost::kMaxPasses,
+                       .memory = crypto::PassphraseCost::kMaxMemoryBytes});
+  const Keyring keyring = Keyring::create();
+  const auto id =
+      add_passphrase_slot(storage, keyring, "secret", kCheap, "", kNow);
+  ASSERT_LT(KeySlotId{}, id);
+
+  EXPECT_EQ(
+      open_with_passphrase(storage, config_of(keyring), "secret").opened_slot(),
+      id);
 }
 
 TEST(Keyring, ASlotOfAnUnknownRoleIsPassedOver) {
