@@ -58,8 +58,10 @@ void require_sense(const Options& options) {
 // series may be unreadable.
 void require_undamaged(const repo::SnapshotList& list) {
   if (list.damage.empty()) return;
-  throw repo::CorruptionError("nothing was forgotten, because of " +
-                              list.damage.front());
+  throw repo::CorruptionError(
+      "nothing was forgotten, because of " + list.damage.front() +
+      "; 'cairn forget' with the whole id gives a snapshot up that cannot be "
+      "read");
 }
 
 std::vector<Decision> decide_by_rules(
@@ -253,9 +255,51 @@ void carry_out(const std::vector<Decision>& decisions, repo::LastComplete last,
   }
 }
 
+// Whole ids of slots that cannot be read: nothing but a name is left of them.
+std::vector<repo::SessionId> unreadable_ones(const Options& options,
+                                             repo::Repository& repository) {
+  std::vector<repo::SessionId> ids;
+  for (const auto& text : options.snapshots) {
+    const auto id = repo::SessionId::from_hex(text);
+    if (!id) continue;
+    try {
+      (void)repo::read_slot(repository.storage(), repository.keyring(), *id);
+    } catch (const repo::CorruptionError&) {
+      ids.push_back(*id);
+    } catch (const repo::NotFound&) {
+    }
+  }
+  return ids;
+}
+
+ExitCode give_up(const std::vector<repo::SessionId>& ids,
+                 repo::Repository& repository, Context& context) {
+  for (const auto& id : ids) {
+    const std::string name = repo::snapshot_name(id);
+    if (context.options.is_dry_run) {
+      context.output.note("would forget " + name + ", which cannot be read");
+      continue;
+    }
+    context.confirm(name + " cannot be read. Forget it, whatever it was?");
+    (void)repo::forget_snapshot(repository, id, "could not be read",
+                                context.now());
+    context.output.note("forgot " + name + ", which could not be read");
+  }
+  return ExitCode::ok;
+}
+
 ExitCode run(const Options& options, Context& context) {
   require_sense(options);
   auto repository = context.open_as_owner();
+  const auto unreadable = unreadable_ones(options, repository);
+  if (!unreadable.empty()) {
+    if (unreadable.size() < options.snapshots.size()) {
+      throw UsageError(
+          "forget: snapshots that cannot be read are forgotten apart from "
+          "others");
+    }
+    return give_up(unreadable, repository, context);
+  }
   SnapshotSelector selector(context, repository, options.series);
   require_undamaged(selector.list());
 

@@ -108,12 +108,13 @@ ExitCode list(Context& context) {
   }
   if (context.output.is_json()) {
     context.output.document(array);
-  } else if (count == 0) {
+  } else if (count == 0 && all.damage.empty()) {
     context.output.note("nothing is held");
   } else {
     table.print(context.output);
   }
-  return ExitCode::ok;
+  for (const auto& damage : all.damage) context.output.warning(damage);
+  return all.damage.empty() ? ExitCode::ok : ExitCode::damage;
 }
 
 // The holds whose id begins so; else all those of the snapshot named so.

@@ -107,6 +107,11 @@ std::vector<StoredMark> read_marks(const Storage& storage,
       marks.push_back({id, read_mark(storage, keyring, id)});
     } catch (const NotFound&) {
       continue;  // settled by a prune since it was listed
+    } catch (const CorruptionError& e) {
+      throw CorruptionError(
+          std::string(e.what()) +
+          "; if it cannot be brought back, remove that object: what it forgot "
+          "comes back, and what it held is held no longer");
     }
   }
   return marks;

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "repo/config.h"
 #include "repo/error.h"
 #include "repo/index_batch.h"
 #include "repo/index_object.h"
@@ -231,6 +232,7 @@ PruneOutcome prune(Repository& repository, const PruneOptions& options,
   session.end();
   outcome.sessions_fenced = fenced;
   try {
+    mend_config(repository.storage(), repository.config());
     take_reserve(repository.storage());
   } catch (const OutOfSpace&) {
     outcome.has_reserve = false;

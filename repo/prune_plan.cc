@@ -66,6 +66,7 @@ class Planner {
  private:
   void refuse_what_is_newer();
   void read_snapshots();
+  std::variant<Snapshot, Tombstone> read_needed_slot(const SessionId& id);
   void settle_marks(const std::vector<StoredMark>& marks,
                     const std::set<SessionId>& slots_that_stay);
   void survey_packs();
@@ -114,16 +115,7 @@ void Planner::refuse_what_is_newer() {
 
 void Planner::read_snapshots() {
   say(progress_, "reading snapshots");
-  std::vector<Snapshot> committed;
-  std::set<SessionId> tombstones;
-  for (const auto& id : list_slots(storage_)) {
-    auto slot = read_slot(storage_, keyring_, id);
-    if (auto* const snapshot = std::get_if<Snapshot>(&slot)) {
-      committed.push_back(std::move(*snapshot));
-    } else {
-      tombstones.insert(id);
-    }
-  }
+  const auto slots = list_slots(storage_);
   const auto marks = read_marks(storage_, keyring_);
   std::set<SessionId> forgotten(as_if_forgotten_.begin(),
                                 as_if_forgotten_.end());
@@ -134,19 +126,34 @@ void Planner::read_snapshots() {
   for (const auto& hold : active_holds(marks, now_)) {
     held.insert(hold.mark.target);
   }
-  std::set<SessionId> staying = std::move(tombstones);
-  for (auto& snapshot : committed) {
-    const bool is_forgotten = forgotten.contains(snapshot.id);
-    if (is_forgotten && !held.contains(snapshot.id)) {
-      plan_.slots.push_back(snapshot.id);
+  std::set<SessionId> staying;
+  for (const auto& id : slots) {
+    const bool is_forgotten = forgotten.contains(id);
+    // Unread: that it cannot be read may be why it was forgotten.
+    if (is_forgotten && !held.contains(id)) {
+      plan_.slots.push_back(id);
       continue;
     }
-    if (is_forgotten) plan_.held_slots.push_back(snapshot.id);
-    staying.insert(snapshot.id);
-    roots_.push_back(std::move(snapshot));
+    staying.insert(id);
+    auto slot = read_needed_slot(id);
+    if (auto* const snapshot = std::get_if<Snapshot>(&slot)) {
+      if (is_forgotten) plan_.held_slots.push_back(id);
+      roots_.push_back(std::move(*snapshot));
+    }
   }
   plan_.snapshots = roots_.size() - plan_.held_slots.size();
   settle_marks(marks, staying);
+}
+
+std::variant<Snapshot, Tombstone> Planner::read_needed_slot(
+    const SessionId& id) {
+  try {
+    return read_slot(storage_, keyring_, id);
+  } catch (const CorruptionError& e) {
+    throw CorruptionError(std::string(e.what()) +
+                          "; if it cannot be brought back, `cairn forget " +
+                          id.hex() + "` gives it up");
+  }
 }
 
 // Forget marks go once their slots are gone, and holds with nothing to hold.
@@ -181,7 +188,14 @@ void Planner::survey_packs() {
   say(progress_, "reading directories");
   for (const auto& pack : list_packs(storage_)) {
     stop_if_asked(stop_);
-    survey_.add(read_pack_directory(storage_, keyring_, pack.id).pack);
+    try {
+      survey_.add(read_pack_directory(storage_, keyring_, pack.id).pack);
+    } catch (const CorruptionError& e) {
+      throw CorruptionError(std::string(e.what()) +
+                            "; if it cannot be brought back, and `cairn check` "
+                            "names no snapshot that needs it, remove " +
+                            pack_name(pack.id));
+    }
     if (progress_ != nullptr) ++progress_->items_done;
   }
 }

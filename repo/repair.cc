@@ -44,6 +44,8 @@ class Repair {
     }
     repository_.index().refresh(storage_, repository_.keyring());
     look_for_bases();
+    mend_config(storage_, repository_.config());
+    take_reserve(storage_);
     return std::move(repair_);
   }
 

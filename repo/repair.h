@@ -27,7 +27,8 @@ struct IndexRepair {
 
 // Writes index objects from the directories of all packs, removes the old ones
 // once the new are durable, and forgets the local index, whatever state all of
-// them are in. Needs nothing but the packs. Any number of others may be at
+// them are in. Writes a damaged config copy or reserve anew too. Needs nothing
+// but the packs. Any number of others may be at
 // work: what they publish meanwhile, they index themselves.
 IndexRepair repair_index(Repository& repository, std::stop_token stop,
                          Progress* progress);

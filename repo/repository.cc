@@ -22,8 +22,28 @@ constexpr std::string_view kAdvice = "`cairn repair index` makes it anew";
 
 void give_reserve(Storage& storage) { storage.remove(kReserveName); }
 
+namespace {
+
+bool is_reserve_sound(const Storage& storage) {
+  try {
+    const auto bytes = get_whole(storage, kReserveName, kReserveBytes);
+    if (bytes.size() != kReserveBytes) return false;
+    const auto digest = crypto::sha256(
+        std::span(bytes).first(kReserveBytes - crypto::kDigestBytes));
+    return std::ranges::equal(digest,
+                              std::span(bytes).last(crypto::kDigestBytes));
+  } catch (const NotFound&) {
+    return false;
+  } catch (const CorruptionError&) {
+    return false;
+  }
+}
+
+}  // namespace
+
 void take_reserve(Storage& storage) {
-  if (storage.size(kReserveName)) return;
+  if (is_reserve_sound(storage)) return;
+  storage.remove(kReserveName);
   // Random, so that a file system that compresses really allocates it.
   std::vector<std::byte> bytes(kReserveBytes);
   const std::span rest =
@@ -45,6 +65,7 @@ void initialise(Storage& storage, const Keyring& keyring, const Timestamp& now,
   config.repository = keyring.repository();
   config.family = keyring.family();
   config.root_key = keyring.root_key();
+  set_cut_sizes(config, keyring.cut_sizes());
   config.created = now;
   const auto object = encode(config);
   add_keys(storage);
@@ -202,8 +223,13 @@ SnapshotList Repository::snapshots(const Timestamp& now) const {
       note_damage(e);
     }
   }
+  std::set<SessionId> forgotten;
+  for (const auto& [id, mark] : list.marks) {
+    if (mark.action == MarkAction::forget) forgotten.insert(mark.target);
+  }
   std::vector<Snapshot> committed;
   for (const auto& id : list_slots(*state_->storage)) {
+    if (forgotten.contains(id)) continue;  // even if it cannot be read
     try {
       auto slot = read_slot(*state_->storage, state_->keyring, id);
       if (auto* const snapshot = std::get_if<Snapshot>(&slot)) {
@@ -217,13 +243,8 @@ SnapshotList Repository::snapshots(const Timestamp& now) const {
       note_damage(e);
     }
   }
-  std::set<SessionId> forgotten;
-  for (const auto& [id, mark] : list.marks) {
-    if (mark.action == MarkAction::forget) forgotten.insert(mark.target);
-  }
   const auto holds = active_holds(list.marks, now);
   for (auto& snapshot : committed) {
-    if (forgotten.contains(snapshot.id)) continue;
     ValidSnapshot valid{std::move(snapshot), {}};
     for (const auto& hold : holds) {
       if (hold.mark.target == valid.snapshot.id) valid.holds.push_back(hold);

@@ -55,9 +55,9 @@ inline constexpr std::string_view kReserveName = "reserve";
 void initialise(Storage& storage, const Keyring& keyring, const Timestamp& now,
                 const std::function<void(Storage&)>& add_keys);
 
-// Gives its room back to whoever must write on a full disk, and takes it again.
-// Both do nothing when there is nothing to do; take_reserve may throw
-// OutOfSpace.
+// Gives its room back to whoever must write on a full disk, and takes it again,
+// also where it is damaged. Both do nothing when there is nothing to do;
+// take_reserve may throw OutOfSpace.
 void give_reserve(Storage& storage);
 void take_reserve(Storage& storage);
 

@@ -339,7 +339,8 @@ SessionRecord read_session(const Storage& storage, const Keyring& keyring,
 }
 
 std::vector<StoredSession> read_sessions(const Storage& storage,
-                                         const Keyring& keyring) {
+                                         const Keyring& keyring,
+                                         std::vector<SessionId>* damaged) {
   std::vector<SessionId> ids;
   storage.list("sessions", [&](const ListedObject& object) {
     const auto id = SessionId::from_hex(
@@ -353,6 +354,14 @@ std::vector<StoredSession> read_sessions(const Storage& storage,
       sessions.push_back({id, read_session(storage, keyring, id)});
     } catch (const NotFound&) {
       continue;  // ended since it was listed
+    } catch (const CorruptionError& e) {
+      if (damaged == nullptr) {
+        throw CorruptionError(
+            std::string(e.what()) +
+            "; it may be a prune's. Once none is at work, `cairn prune "
+            "--revoke-after 24h` removes it");
+      }
+      damaged->push_back(id);
     }
   }
   return sessions;
@@ -362,20 +371,25 @@ std::size_t fence_dead_sessions(
     Storage& storage, const Keyring& keyring, const Signer& signer,
     const Timestamp& now, std::optional<std::chrono::seconds> revoke_after) {
   std::size_t fenced = 0;
-  for (const auto& [id, record] : read_sessions(storage, keyring)) {
+  const auto fence = [&](const SessionId& id, const std::string& reason) {
+    // Whether the slot was free does not matter: taken by its snapshot, the
+    // session had committed and merely not ended.
+    (void)publish_tombstone(storage, keyring, signer, {id, now, reason});
+    storage.remove(session_name(id));
+    ++fenced;
+  };
+  std::vector<SessionId> damaged;
+  for (const auto& [id, record] : read_sessions(storage, keyring, &damaged)) {
     const bool is_dead = may_be_passed_over(record);
     const bool is_revoked =
         revoke_after && !is_certainly_alive(record.process) &&
         record.started.seconds <= now.seconds - revoke_after->count();
     if (!is_dead && !is_revoked) continue;
     const char* const reason = is_dead ? "is gone" : "was revoked";
-    // Whether the slot was free does not matter: taken by its snapshot, the
-    // session had committed and merely not ended.
-    (void)publish_tombstone(
-        storage, keyring, signer,
-        {id, now, "its process on " + record.process.host + " " + reason});
-    storage.remove(session_name(id));
-    ++fenced;
+    fence(id, "its process on " + record.process.host + " " + reason);
+  }
+  if (revoke_after) {
+    for (const auto& id : damaged) fence(id, "its registration was damaged");
   }
   return fenced;
 }

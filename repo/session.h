@@ -80,7 +80,7 @@ class Session {
   // registration back, when a prune is at work (for a writer), or any live
   // session (for a prune). Of two that begin at once at least one sees the
   // other. CorruptionError, likewise, for a session that cannot be read: it
-  // may be anybody's.
+  // may be a prune's. Both name the object and the way out.
   Session(Storage& storage, const Keyring& keyring, const Signer& signer,
           SessionPurpose purpose, const Timestamp& now);
 
@@ -104,14 +104,17 @@ void must_be_registered(const Storage& storage, const SessionId& id);
                                          const Keyring& keyring,
                                          const SessionId& id);
 
-// Every registration. Throws CorruptionError for one that is damaged.
-[[nodiscard]] std::vector<StoredSession> read_sessions(const Storage& storage,
-                                                       const Keyring& keyring);
+// Every registration. Throws CorruptionError for one that is damaged, unless
+// `damaged` takes its id.
+[[nodiscard]] std::vector<StoredSession> read_sessions(
+    const Storage& storage, const Keyring& keyring,
+    std::vector<SessionId>* damaged = nullptr);
 
 // Fences the sessions that may be passed over, and those that began
 // `revoke_after` before `now` or earlier unless they are certainly alive: takes
 // their slots with tombstones where they are empty, then removes their
-// registrations. Answers how many.
+// registrations. Given `revoke_after`, damaged ones are fenced too: how old
+// they are nobody can tell. Answers how many.
 std::size_t fence_dead_sessions(
     Storage& storage, const Keyring& keyring, const Signer& signer,
     const Timestamp& now,

@@ -573,22 +573,25 @@ TEST(Prune, WorksWithAKeyThatReadsNeitherNamesNorContents) {
             (Files{{"a", noise(1, 40'960)}, {"b", noise(2, 9'000)}}));
 }
 
-// Every object of a kind damaged in turn: nothing may be deleted.
+// Every object of a kind that is needed damaged in turn: nothing may be
+// deleted.
 void expect_refusal(
     const std::string& folder,
     const std::function<void(MemoryStorage&, std::string_view)>& damage) {
   TestRepository test;
+  SessionId old;
   {
     auto repository = test.open();
-    const auto old = write_snapshot(
-        repository, {{"a", noise(1, 90'000)}, {"b", noise(2, 9'000)}},
-        at_hour(1));
+    old = write_snapshot(repository,
+                         {{"a", noise(1, 90'000)}, {"b", noise(2, 9'000)}},
+                         at_hour(1));
     (void)write_snapshot(repository, {{"b", noise(2, 9'000)}}, at_hour(2));
     forget(repository, old);
   }
   std::vector<std::string> names;
   test.disk().list(folder, [&](const ListedObject& object) {
-    names.push_back(object.name);
+    // A slot that is forgotten is not read.
+    if (object.name != snapshot_name(old)) names.push_back(object.name);
   });
   ASSERT_FALSE(names.empty());
   const MemoryStorage sound = test.disk();
@@ -848,6 +851,66 @@ TEST(Prune, KeepsWhatIsForgottenAndHeldUntilTheHoldIsOver) {
   EXPECT_EQ(count_in(test.disk(), "snapshots"), 0U);
   EXPECT_EQ(count_in(test.disk(), "packs"), 0U);
   EXPECT_EQ(count_in(test.disk(), "marks"), 0U);
+}
+
+TEST(Prune, DropsASlotThatCannotBeReadOnceItIsForgotten) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto id =
+      write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(1));
+  (void)write_snapshot(repository, {{"b", noise(2, 900)}}, at_hour(2));
+  test.disk().flip_bit(snapshot_name(id), 100, 1);
+  try {
+    (void)prune_all(repository);
+    ADD_FAILURE() << "was passed over";
+  } catch (const CorruptionError& e) {
+    EXPECT_NE(std::string(e.what()).find("cairn forget " + id.hex()),
+              std::string::npos);
+  }
+
+  forget(repository, id);
+
+  EXPECT_TRUE(repository.snapshots(at_hour(600)).damage.empty());
+  (void)prune_all(repository);
+  EXPECT_EQ(count_in(test.disk(), "snapshots"), 1U);
+  EXPECT_EQ(count_in(test.disk(), "marks"), 0U);
+  EXPECT_EQ(read_all_snapshots(repository).size(), 1U);
+}
+
+TEST(Prune, WritesADamagedReserveAndAConfigCopyAnew) {
+  TestRepository test;
+  auto repository = test.open();
+  (void)write_snapshot(repository, {{"a", noise(1, 900)}}, at_hour(1));
+  const MemoryStorage whole = test.disk();
+  for (const auto name : {kConfigName, kSecondConfigName}) {
+    for (const bool is_lost : {false, true}) {
+      if (is_lost) {
+        test.disk().remove(name);
+      } else {
+        test.disk().flip_bit(name, 40, 1);
+      }
+      test.disk().flip_bit(kReserveName, 40, 1);
+
+      (void)prune_all(repository);
+
+      const auto read = [&](const Storage& storage, std::string_view object) {
+        return get_whole(storage, object, std::uint64_t{2} << 20);
+      };
+      EXPECT_EQ(read(test.disk(), name), read(whole, name));
+      const auto reserve = read(test.disk(), kReserveName);
+      const auto digest = crypto::sha256(
+          std::span(reserve).first(reserve.size() - crypto::kDigestBytes));
+      EXPECT_TRUE(std::ranges::equal(
+          digest, std::span(reserve).last(crypto::kDigestBytes)));
+    }
+  }
+}
+
+TEST(Forget, KnowsAnArrivalThatIsYetToCome) {
+  Snapshot snapshot;
+  snapshot.header.arrival = {10'000, 0};
+  EXPECT_FALSE(arrived_in_the_future(snapshot, {6'400, 0}));
+  EXPECT_TRUE(arrived_in_the_future(snapshot, {6'399, 0}));
 }
 
 TEST(Forget, IsNotForAWriteKey) {

@@ -196,6 +196,33 @@ TEST(Session, ADamagedOneIsRefusedAndNothingIsLeftBehind) {
   EXPECT_EQ(count, 1U);
 }
 
+TEST(Session, ADamagedOneIsRemovedWhenItIsRevoked) {
+  SampleRepository sample;
+  const auto id =
+      store_session(sample, {kNow, this_process(), SessionPurpose::prune});
+  const SessionId empty{crypto::random_array<SessionId::kBytes>()};
+  (void)sample.storage.create(session_name(empty), {});
+  sample.storage.flip_bit(session_name(id), 80, 1);
+  const auto fence = [&](std::optional<std::chrono::seconds> age) {
+    return fence_dead_sessions(sample.storage, sample.keyring, sample.signer,
+                               kNow, age);
+  };
+  const auto begin = [&] {
+    Session(sample.storage, sample.keyring, sample.signer,
+            SessionPurpose::write, kNow);
+  };
+
+  EXPECT_EQ(fence(std::nullopt), 0U);
+  try {
+    begin();
+    ADD_FAILURE() << "was passed over";
+  } catch (const CorruptionError& e) {
+    EXPECT_NE(std::string(e.what()).find("--revoke-after"), std::string::npos);
+  }
+  EXPECT_EQ(fence(std::chrono::hours(24)), 2U);
+  EXPECT_NO_THROW(begin());
+}
+
 TEST(Session, EveryRoleThatWorksMaySignOne) {
   for (const Role role : {Role::owner, Role::maintain, Role::write}) {
     SampleRepository sample;
