@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "ingest/known_stream.h"
+#include "repo/pack_format.h"
 #include "repo/pack_writer.h"
 #include "repo/tree_writer.h"
 
@@ -65,7 +66,10 @@ struct Assembler::State {
     }
     writer->add(blob.row, keys.wrapped(repo::class_of(blob.row.kind)),
                 blob.stored);
-    if (writer->size_if_finished() >= options.pack_bytes) give(writer);
+    if (writer->size_if_finished() >= options.pack_bytes ||
+        writer->blob_count() >= repo::kMaxRows) {
+      give(writer);
+    }
   }
 
   void give(std::optional<repo::PackWriter>& writer) {

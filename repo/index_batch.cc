@@ -11,7 +11,9 @@ IndexBatch::IndexBatch(Storage& storage, const Keyring& keyring,
 }
 
 void IndexBatch::add(IndexedPack pack) {
-  pending_rows_ += pack.directory.rows.size();
+  // A pack's name and keys take the room of a few rows.
+  constexpr std::size_t kRowsPerPack = 4;
+  pending_rows_ += pack.directory.rows.size() + kRowsPerPack;
   pending_.packs.push_back(std::move(pack));
   if (pending_rows_ >= kRowsPerIndexObject) finish();
 }

@@ -18,7 +18,7 @@
 
 namespace cairn::repo {
 
-inline constexpr std::uint64_t kMaxIndexBytes = std::uint64_t{256} << 20;
+inline constexpr std::uint64_t kMaxIndexBytes = std::uint64_t{32} << 20;
 
 // A writer starts a new object when one would hold more rows than this, so that
 // nobody needs much memory to read it.

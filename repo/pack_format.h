@@ -32,7 +32,9 @@ inline constexpr std::size_t kTrailerBytes = 8;
 inline constexpr std::size_t kDirectoryStep = std::size_t{16} << 10;
 inline constexpr std::uint64_t kMaxPackBytes = std::uint64_t{1} << 30;
 inline constexpr std::size_t kMaxDirectoryBytes = std::size_t{64} << 20;
-inline constexpr std::size_t kMaxRows = 1'000'000;
+// So few that an index object of kRowsPerIndexObject rows and one pack more
+// stays below kMaxIndexBytes.
+inline constexpr std::size_t kMaxRows = 250'000;
 
 using PackHead = std::array<std::byte, kPackHeadBytes>;
 using Trailer = std::array<std::byte, kTrailerBytes>;

@@ -66,7 +66,10 @@ void Repacker::move(const PackId& id, const std::vector<bool>& moved) {
       }
       writer->add(rows[i], key, stored);
       if (progress_ != nullptr) progress_->bytes_done += stored.size();
-      if (writer->size_if_finished() >= kTargetPackBytes) finish(writer);
+      if (writer->size_if_finished() >= kTargetPackBytes ||
+          writer->blob_count() >= kMaxRows) {
+        finish(writer);
+      }
     }
   }
 }

@@ -183,7 +183,8 @@ GENERATION = {1: uint(2**32 - 1), 2: bstr(32), 3: bstr(32), 4: bstr(32),
               5: bstr(32), 6: Optional(bstr(32)), 7: Optional(bstr(32)),
               8: Optional(bstr(32))}
 BUNDLE = {1: bstr(16), 2: bstr(16), 3: bstr(32), 4: uint(), 5: bstr(32),
-          6: bstr(32), 7: Each(GENERATION), 8: bstr(32), 9: Optional(bstr(64))}
+          6: bstr(32), 7: Each(GENERATION), 8: bstr(32), 9: Optional(bstr(64)),
+          10: [uint(), uint(), uint(), uint()]}
 KEY = [uint(), uint(2**32 - 1), uint(), bstr()]
 SNAPSHOT = [uint(0), uint(), bstr(32), bstr(), bstr(80), bstr(), SIGNER,
             bstr(64)]
@@ -286,6 +287,11 @@ class Repository:
                 fields = check_shape(envelope(data, "c"), CONFIG, "config")
                 if fields[3] != 1:
                     raise Refused("unknown suite")
+                least, normal, most = fields[6]
+                require(64 <= least < normal < most <= 8 * MIB and
+                        normal & (normal - 1) == 0, "cdc sizes")
+                require(0 < fields[7] <= MIB and fields[7] % 8192 == 0,
+                        "page size")
                 require(self.config in (None, fields), "the two differ")
                 self.config = fields
         if self.config is None:
@@ -332,7 +338,7 @@ class Repository:
             key = derive(key_file, "cairn key file seal", salt)
             commitment = derive(key_file, "cairn key file commitment", salt)
         else:
-            require(2 <= passes <= 32 and 64 * MIB <= memory <= 4096 * MIB,
+            require(2 <= passes <= 32 and 64 * MIB <= memory <= 1024 * MIB,
                     "Argon2id cost out of bounds")
             both = nacl.pwhash.argon2id.kdf(64, passphrase, salt,
                                             opslimit=passes, memlimit=memory)
@@ -345,6 +351,8 @@ class Repository:
                              BUNDLE, "bundle")
         require((bundle[1], bundle[2], bundle[3]) ==
                 (self.id, self.family, self.root), "another repository's keys")
+        require(bundle[10] == self.config[6] + [self.config[7]],
+                "other sizes than the config's")
         require(bundle[4] == role, "the bundle is another role's")
         numbers = [g[1] for g in bundle[7]]
         require(numbers and numbers == sorted(set(numbers)), "generations")
@@ -493,7 +501,7 @@ class Repository:
                 "directory padding")
         directory = keys, fields = check_shape(
             cbor_decode(plain[4:4 + used]), DIRECTORY, "directory")
-        require(len(fields) <= 1000000, "too many rows")
+        require(len(fields) <= 250000, "too many rows")
         rows, offset = [], 48
         for row in fields:
             rows.append(self.row(path, offset, keys, row))
@@ -782,7 +790,7 @@ def warn(text):
 # What verify does beyond a restore.
 
 def verify_index(repo, name, packs):
-    data = read_bounded(f"{repo.path}/index/{name}", 256 * MIB)
+    data = read_bounded(f"{repo.path}/index/{name}", 32 * MIB)
     require(hashlib.sha256(data).hexdigest() == name, "wrong name")
     key = derive(repo.generation(prologue_number(data, "x"))[2], "cairn index",
                  data[16:48])
