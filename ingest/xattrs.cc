@@ -53,7 +53,11 @@ ssize_t try_both(int folder, const char* name, At at, ByEntry by_entry,
                  ByDescriptor by_descriptor) {
   if (has_xattrat.load(std::memory_order_relaxed)) {
     const ssize_t result = at();
-    if (result >= 0 || (errno != ENOSYS && errno != EBADF)) return result;
+    // Some sandboxes answer EPERM to calls they do not know; an EPERM that is
+    // meant comes again below.
+    const bool is_final =
+        result >= 0 || (errno != ENOSYS && errno != EBADF && errno != EPERM);
+    if (is_final) return result;
     if (errno == ENOSYS) has_xattrat.store(false, std::memory_order_relaxed);
   }
   const std::string path = proc_path(folder, name);

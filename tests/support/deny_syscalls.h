@@ -1,6 +1,6 @@
 // Makes this process's kernel an older one: the given system calls answer
-// ENOSYS from here on. There is no way back, so call it in a child process, as
-// EXPECT_EXIT gives one.
+// ENOSYS from here on, or what else a sandbox says. There is no way back, so
+// call it in a child process, as EXPECT_EXIT gives one.
 #pragma once
 
 #include <linux/filter.h>
@@ -15,14 +15,15 @@
 
 namespace cairn::testing_support {
 
-inline void deny_syscalls(std::initializer_list<unsigned> numbers) {
+inline void deny_syscalls(std::initializer_list<unsigned> numbers,
+                          unsigned error = ENOSYS) {
   constexpr unsigned kNumberAt = offsetof(seccomp_data, nr);
   std::vector<sock_filter> program;
   program.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kNumberAt));
   for (const unsigned number : numbers) {
     program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1));
     program.push_back(
-        BPF_STMT(BPF_RET | BPF_K, unsigned{SECCOMP_RET_ERRNO} | ENOSYS));
+        BPF_STMT(BPF_RET | BPF_K, unsigned{SECCOMP_RET_ERRNO} | error));
   }
   program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
   const sock_fprog filter{.len = static_cast<unsigned short>(program.size()),
