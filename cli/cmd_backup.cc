@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -138,6 +139,14 @@ std::string absolute(const std::string& path) {
   return whole.lexically_normal().string();
 }
 
+// Longer than the kernel keeps a page that was changed through a mapping, and
+// some more for a busy disk.
+std::chrono::seconds settling() {
+  constexpr std::chrono::seconds kUsual{60};
+  const char* const given = std::getenv("CAIRN_SETTLING");
+  return given && *given != '\0' ? parse_duration(given) : kUsual;
+}
+
 ingest::FilesToBackUp files_of(const std::vector<std::string>& paths,
                                const Options& options, const Context& context) {
   ingest::FilesToBackUp files;
@@ -150,6 +159,7 @@ ingest::FilesToBackUp files_of(const std::vector<std::string>& paths,
   if (options.one_file_system) {
     files.options.file_systems = ingest::FileSystems::one;
   }
+  files.options.settling = settling();
   // What a backup writes to is no part of what it reads.
   for (const fs::path& own :
        {fs::path(context.repo_name()), host_folders().cache}) {

@@ -259,8 +259,10 @@ Feeder::~Feeder() = default;
 // is there to be saved.
 class Feeder::Visitor : public FileVisitor {
  public:
-  Visitor(State& state, std::span<const std::string> given)
+  Visitor(State& state, std::span<const std::string> given,
+          std::chrono::seconds settling)
       : state_(state),
+        settling_(settling),
         given_(given),
         levels_inside_(std::ranges::binary_search(given, "/") ? 1 : 0) {}
 
@@ -386,7 +388,8 @@ class Feeder::Visitor : public FileVisitor {
     fit_to_content(entry, content_bytes);
     saves();
     state_.report.bytes_read += entry.size;
-    const bool may_be_remembered = is_as_seen && is_settled(now, read_began);
+    const bool may_be_remembered =
+        is_as_seen && is_settled(now, read_began, settling_);
     state_.push(
         ContentEnds{std::move(entry), std::string(path),
                     may_be_remembered ? std::optional(now) : std::nullopt});
@@ -404,6 +407,7 @@ class Feeder::Visitor : public FileVisitor {
   }
 
   State& state_;
+  const std::chrono::seconds settling_;
   std::span<const std::string> given_;
   std::string path_;                    // of the folder the walk is in
   std::size_t levels_inside_;           // of it, from a given path on
@@ -428,7 +432,7 @@ void Feeder::feed(const FilesToBackUp& files) {
   const std::uint64_t problems_before = state.report.problem_count;
   const std::uint64_t bytes_before = state.report.bytes_read;
   const std::uint64_t items_before = state.progress.items_done;
-  Visitor visitor(state, source->paths());
+  Visitor visitor(state, source->paths(), files.options.settling);
   source->walk(visitor, state.stop);
   if (state.stop.stop_requested()) throw repo::Cancelled("interrupted");
 

@@ -45,8 +45,8 @@ std::string absolute(const std::string& given) {
 
 }  // namespace
 
-bool is_settled(const FileState& state,
-                const repo::Timestamp& read_began) noexcept {
+bool is_settled(const FileState& state, const repo::Timestamp& read_began,
+                std::chrono::seconds settling) noexcept {
   // A stamp of whole seconds may come from a file system that knows no finer
   // ones: two seconds on FAT, one on ext3. All others round to 10 ms (the
   // kernel's slowest tick, and FAT's ctime) or less.
@@ -54,13 +54,14 @@ bool is_settled(const FileState& state,
   constexpr std::uint32_t kFineNanoseconds = 10'000'000;
   constexpr std::uint32_t kSecond = 1'000'000'000;
   repo::Timestamp coarse = read_began;
-  coarse.seconds -= kCoarseSeconds;
+  coarse.seconds -= kCoarseSeconds + settling.count();
   repo::Timestamp fine = read_began;
   if (fine.nanoseconds < kFineNanoseconds) {
     --fine.seconds;
     fine.nanoseconds += kSecond;
   }
   fine.nanoseconds -= kFineNanoseconds;
+  fine.seconds -= settling.count();
 
   const auto lies_before = [&](const repo::Timestamp& stamp) {
     return stamp < (stamp.nanoseconds == 0 ? coarse : fine);

@@ -10,6 +10,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -41,13 +42,20 @@ struct FileState {
 // of its last change: a file written twice within one tick looks the same. So a
 // state may be remembered only if both its times lie before `read_began`, by
 // file_clock_now() before the file was opened, less the coarsest tick that the
-// file system may round its stamps to.
+// file system may round its stamps to, and less `settling`.
+//
+// Writes through a mapping need that: the kernel stamps the file at the first
+// write to a page and not again before it has written the page back, which it
+// does within 35 seconds by default (vm.dirty_expire_centisecs and
+// dirty_writeback_centisecs). A file whose stamps are older has no such page,
+// and its next change will be stamped.
 //
 // What no stamp can show: a clock that was set back, a server with a clock of
-// its own that lags behind, and a page that a program changes through a mapping
-// after the kernel stamped the file for an earlier change of the same page.
-[[nodiscard]] bool is_settled(const FileState& state,
-                              const repo::Timestamp& read_began) noexcept;
+// its own that lags behind, a mapping on a file system that writes nothing back
+// (tmpfs) or on a disk that falls behind by more than `settling`.
+[[nodiscard]] bool is_settled(
+    const FileState& state, const repo::Timestamp& read_began,
+    std::chrono::seconds settling = std::chrono::seconds(0)) noexcept;
 
 // The clock that stamps files (CLOCK_REALTIME_COARSE).
 [[nodiscard]] repo::Timestamp file_clock_now();
@@ -72,6 +80,9 @@ struct FileSourceOptions {
   // Folders whose entries are left out wherever the walk meets them: the
   // repository itself, which would grow while it is read.
   std::vector<FolderIdentity> left_out = {};
+  // How old the times of a file must be for them to be trusted, see
+  // is_settled().
+  std::chrono::seconds settling{0};
 };
 
 // An open regular file whose data is read without its holes.

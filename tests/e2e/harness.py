@@ -135,6 +135,7 @@ class Case(unittest.TestCase):
             "CAIRN_KEY_FILE": str(self.key),
             "CAIRN_CACHE_DIR": str(self.cache),
             "XDG_STATE_HOME": str(self.state),
+            "CAIRN_SETTLING": "0s",  # or each test would wait a minute
         }
         if self.has_repository:
             self.cairn("init", "--recovery-key-out", self.key)

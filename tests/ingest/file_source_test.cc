@@ -340,6 +340,16 @@ TEST(FileSource, ReadsXattrsOnKernelsBeforeListxattrat) {
       testing::ExitedWithCode(0), "");
 }
 
+TEST(FileSource, ReadsXattrsInASandboxThatForbidsWhatItDoesNotKnow) {
+  EXPECT_EXIT(
+      {
+        testing_support::deny_syscalls({463, 464, 465, 466}, EPERM);
+        expect_xattrs_are_read();
+        std::exit(testing::Test::HasFailure() ? 1 : 0);
+      },
+      testing::ExitedWithCode(0), "");
+}
+
 TEST(FileSource, ReadsXattrsOfSymlinksAndNotOfTheirTargets) {
   if (geteuid() != 0) GTEST_SKIP() << "only root may set trusted xattrs";
   TempFolder folder;
@@ -657,6 +667,40 @@ TEST(FileSource, WalksAnyDepthWithFewDescriptors) {
   EXPECT_LT(seen.most_descriptors, 100u);
 }
 
+// What the walk says of a tree, but for the folders' count.
+struct Depths : FileVisitor {
+  void folder_begins(const repo::Entry&) override { ++folders; }
+  void folder_ends() override {}
+  void file(const repo::Entry&, const FileState&, std::string_view,
+            Opener&) override {}
+  void other(const repo::Entry&) override {}
+  void socket_skipped(std::string_view) override {}
+  void excluded(std::string_view) override {}
+  void unreadable(std::string_view path, std::string_view) override {
+    left_out.push_back(std::string(path));
+  }
+  std::size_t folders = 0;
+  std::vector<std::string> left_out;
+};
+
+std::size_t components_of(std::string_view path) {
+  return static_cast<std::size_t>(std::ranges::count(path, '/'));
+}
+
+TEST(FileSource, LeavesOutAndReportsWhatNoRestoreWouldTake) {
+  TempFolder folder;
+  make_deep(folder.path(), 4'200);
+  Depths seen;
+
+  FileSource(Paths{folder.path()}, {}).walk(seen, {});
+
+  EXPECT_EQ(seen.folders, 4096u);
+  ASSERT_EQ(seen.left_out.size(), 2u);  // the next folder, and a file
+  for (const std::string& path : seen.left_out) {
+    EXPECT_EQ(components_of(path), 4097u);
+  }
+}
+
 fs::path nth_deep(const fs::path& top, int depth) {
   fs::path path = top;
   for (int i = 0; i < depth; ++i) path /= "d";
@@ -752,6 +796,18 @@ TEST(IsSettled, OnceTheClockHasTickedSinceTheLastChange) {
   EXPECT_FALSE(is_settled(state, kNoon));
   state.changed = before_noon(-1);
   EXPECT_FALSE(is_settled(state, kNoon));
+}
+
+TEST(IsSettled, AStampIsAsOldAsWasAskedFor) {
+  constexpr std::chrono::seconds kMinute{60};
+  FileState state;
+  state.modified = before_noon(90'000'000'000);
+  state.changed = before_noon(60'010'000'001);
+  EXPECT_TRUE(is_settled(state, kNoon, kMinute));
+  state.changed = before_noon(60'000'000'000);
+  EXPECT_FALSE(is_settled(state, kNoon, kMinute));
+  state.changed = {.seconds = kNoon.seconds - 61, .nanoseconds = 0};
+  EXPECT_FALSE(is_settled(state, kNoon, kMinute));
 }
 
 TEST(IsSettled, LooksAtBothTimes) {
