@@ -186,7 +186,9 @@ ExitCode run(const Options& options, Context& context) {
       .overwrite = options.overwrite,
       .read_back =
           options.verify ? ingest::ReadBack::yes : ingest::ReadBack::no,
-      .workers = std::clamp(std::thread::hardware_concurrency(), 1U, 8U)};
+      .workers = std::clamp(std::thread::hardware_concurrency(), 1U, 8U),
+      .most_entries = snapshot.header.entries,
+      .most_bytes = snapshot.header.logical_bytes};
   const auto began = std::chrono::steady_clock::now();
   repo::Progress progress;
   ingest::RestoreReport report;

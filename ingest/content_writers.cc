@@ -31,12 +31,14 @@ struct ContentWriters::UnfinishedFile {
   UnfinishedFile(TargetFile t, const repo::Entry& entry,
                  std::span<const repo::Link> r, std::string p)
       : target(std::move(t)),
+        is_rewritten(target->is_rewritten()),
         holes(entry),
         rows(r.begin(), r.end()),
         path(std::move(p)),
         weight(weight_of(entry)) {}
 
   std::optional<TargetFile> target;  // until the file is finished or given up
+  const bool is_rewritten;
   HoleMap holes;
   std::vector<repo::Link> rows;
   std::string path;
@@ -80,9 +82,7 @@ class ContentWriters::Worker {
   template <typename Step>
   void attempt(UnfinishedFile& file, Step step) {
     auto failure = failure_of(file.path, step);
-    if (failure && !file.has_failed.exchange(true)) {
-      all_.tally_.add(std::move(*failure));
-    }
+    if (failure) all_.fail(file, std::move(*failure));
   }
 
   void write(UnfinishedFile& file, const repo::StreamCursor::Place& chunk) {
@@ -205,7 +205,7 @@ void ContentWriters::add(TargetFile target, const repo::Entry& entry,
       chunk = second_look_.read([&] { return chunks.at(offset); });
     });
     if (failure) {
-      if (!file->has_failed.exchange(true)) tally_.add(std::move(*failure));
+      fail(*file, std::move(*failure));
       break;
     }
     if (!chunk) break;
@@ -228,6 +228,16 @@ ContentWriters::Part& ContentWriters::part_of(
     batch_.push_back({file, {}});
   }
   return batch_.back();
+}
+
+void ContentWriters::fail(UnfinishedFile& file, RestoreFailure failure) {
+  if (file.has_failed.exchange(true)) return;
+  if (file.is_rewritten) {
+    failure.what +=
+        "; the file that was there may be overwritten in part, and is neither "
+        "the old one nor that of the snapshot";
+  }
+  tally_.add(std::move(failure));
 }
 
 void ContentWriters::send_batch() {

@@ -43,13 +43,16 @@ std::string_view without_slashes(std::string_view path) {
 class Walk {
  public:
   Walk(repo::BlobReader& blobs, SecondLook& second_look, TargetTree& target,
-       ContentWriters& writers, RestoreTally& tally, repo::Progress& progress)
+       ContentWriters& writers, RestoreTally& tally, repo::Progress& progress,
+       const RestoreOptions& options)
       : blobs_(blobs),
         second_look_(second_look),
         target_(target),
         writers_(writers),
         tally_(tally),
-        progress_(progress) {}
+        progress_(progress),
+        entries_left_(options.most_entries),
+        bytes_left_(options.most_bytes) {}
 
   // All that is in a folder; `path` is the folder's.
   void run_inside(const repo::TreeEntry& folder, std::string_view path) {
@@ -92,10 +95,23 @@ class Walk {
   }
 
   void restore(const repo::TreeEntry& entry) {
+    count(entry);
     const std::string path = path_of(entry.entry.name);
     progress_.set_current(path);
     auto failure = failure_of(path, [&] { restore(entry, path); });
     if (failure) tally_.add(std::move(*failure));
+  }
+
+  void count(const repo::TreeEntry& entry) {
+    std::uint64_t bytes = 0;
+    if (repo::has_content(entry.entry.type)) bytes = content_size(entry.rows);
+    if (entries_left_ == 0 || bytes > bytes_left_) {
+      throw repo::CorruptionError(
+          path_of(entry.entry.name) +
+          ": the tree holds more than its snapshot says");
+    }
+    --entries_left_;
+    bytes_left_ -= bytes;
   }
 
   void restore(const repo::TreeEntry& entry, const std::string& path) {
@@ -130,7 +146,7 @@ class Walk {
   }
 
   void enter(const repo::TreeEntry& folder, const std::string& path) {
-    if (folders_.size() >= kMaxComponents || path.size() > kMaxPathBytes) {
+    if (folders_.size() > kMaxComponents || path.size() > kMaxPathBytes) {
       throw repo::CorruptionError("a folder deeper than a path may be");
     }
     ++progress_.items_done;
@@ -217,6 +233,8 @@ class Walk {
   RestoreTally& tally_;
   repo::Progress& progress_;
 
+  std::uint64_t entries_left_;
+  std::uint64_t bytes_left_;
   std::string path_;  // of the current folder, in the snapshot
   std::vector<Folder> folders_;
 };
@@ -279,7 +297,7 @@ RestoreReport restore(repo::Repository& repository, const repo::BlobId& root,
   try {
     ContentWriters writers(repository, second_look, tally, progress,
                            options.read_back, options.workers, stop);
-    Walk walk(blobs, second_look, target, writers, tally, progress);
+    Walk walk(blobs, second_look, target, writers, tally, progress, options);
     if (found.entry.entry.type != repo::EntryType::folder) {
       walk.run(found.entry, found.parent_path);
     } else {

@@ -41,6 +41,10 @@ struct RestoreOptions {
   Overwrite overwrite = Overwrite::refuse;
   ReadBack read_back = ReadBack::no;
   unsigned workers = 2;
+  // What the snapshot's header says that all of it holds. A tree with more
+  // is a bomb, made of few nodes that repeat: CorruptionError once it shows.
+  std::uint64_t most_entries = ~std::uint64_t{0};
+  std::uint64_t most_bytes = ~std::uint64_t{0};
 };
 
 enum class FailureCause {

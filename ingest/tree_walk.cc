@@ -12,6 +12,10 @@
 namespace cairn::ingest {
 namespace {
 
+// FORMAT.md, section 12.
+constexpr std::size_t kMaxComponents = 4096;
+constexpr std::size_t kMaxPathBytes = 65'536;  // without the first slash
+
 bool lies_in(std::string_view path, std::string_view folder) {
   return path.size() > folder.size() && path.starts_with(folder) &&
          path[folder.size()] == '/';
@@ -137,6 +141,10 @@ void TreeWalk::visit(const Frame& frame, std::size_t index) {
   path_.resize(frame.path_size);
   path_.append("/").append(name);
   if (folders_.fd() < 0) return;  // lost, which leave() reported
+  // A restore would refuse it.
+  if (frames_.size() > kMaxComponents || path_.size() > kMaxPathBytes + 1) {
+    return visitor_.unreadable(path_, "deeper than a snapshot may be");
+  }
 
   auto given_below = given_in(frame);
   const bool is_given = !given_below.empty() && given_below.front() == path_;

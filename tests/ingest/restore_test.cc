@@ -608,6 +608,22 @@ TEST_F(Restore, KeepsHardLinksOfFilesThatAreStillBeingWritten) {
   EXPECT_EQ(look_at(target / "1299").names, 2u);
 }
 
+// Forty levels of folders with two equal children would be 2^40 entries.
+TEST_F(Restore, StopsAtATreeThatHoldsMoreThanItsSnapshotSays) {
+  const Files files = {{"a/file", bytes_of("four")},
+                       {"b/file", bytes_of("more")}};
+  const auto snapshot = write(files);
+
+  EXPECT_NO_THROW((void)restore(
+      snapshot, {.target = target, .most_entries = 4, .most_bytes = 8}));
+  fs::remove_all(target);
+  EXPECT_THROW((void)restore(snapshot, {.target = target, .most_entries = 3}),
+               repo::CorruptionError);
+  fs::remove_all(target);
+  EXPECT_THROW((void)restore(snapshot, {.target = target, .most_bytes = 7}),
+               repo::CorruptionError);
+}
+
 // The system gave the number of a file that was removed during the backup to
 // another one; or somebody forged it.
 TEST_F(Restore, ANumberOfAHardLinkThatCameToAnotherFileLinksNothing) {
