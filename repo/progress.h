@@ -14,11 +14,11 @@ namespace cairn::repo {
 class Progress {
  public:
   std::atomic<std::uint64_t> bytes_done = 0;
-  std::atomic<std::uint64_t> bytes_total = 0;  // 0: not known
-  std::atomic<std::uint64_t> bytes_new = 0;    // of those done, not yet stored
+  std::atomic<std::uint64_t> bytes_total = 0;   // 0: not known
+  std::atomic<std::uint64_t> bytes_new = 0;     // of those done, not yet stored
   std::atomic<std::uint64_t> bytes_stored = 0;  // added to the repository
-  std::atomic<std::uint64_t> items_done = 0;   // files, packs, snapshots
-  std::atomic<std::uint64_t> items_total = 0;  // 0: not known
+  std::atomic<std::uint64_t> items_done = 0;    // files, packs, snapshots
+  std::atomic<std::uint64_t> items_total = 0;   // 0: not known
 
   // What is being worked on: a path, a pack, a phase.
   void set_current(std::string_view what) {

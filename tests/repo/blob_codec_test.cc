@@ -113,7 +113,7 @@ TEST(BlobCodec, ADifferenceAboveWhatIsAllowedIsNotUsed) {
   }
   const auto blob = encoded(10'000);
   EXPECT_EQ(blob.row.codec, Codec::difference);
-    EXPECT_EQ(encoded(blob.row.stored_size - 1).row.codec, Codec::raw);
+  EXPECT_EQ(encoded(blob.row.stored_size - 1).row.codec, Codec::raw);
 }
 
 TEST(BlobCodec, TheBaseWithTheSmallestDifferenceIsTaken) {
