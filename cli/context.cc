@@ -120,6 +120,7 @@ repo::Repository Context::open_repository() {
 }
 
 repo::Repository Context::open_to_read() {
+  (void)open_storage();  // nothing is made where there is no repository
   auto folders = host_folders();
   if (!can_be_written(folders.cache)) {
     temporary_cache_.emplace();

@@ -106,8 +106,8 @@ std::string with_advice(const repo::CorruptionError& e) {
 std::string with_advice(const repo::OutOfSpace& e, const Context& context) {
   const std::string what = e.what();
   const auto repo = context.repo_given();
-  constexpr std::array kFolders = {"packs/", "index/", "snapshots/",
-                                   "sessions/", "marks/"};
+  constexpr std::array kFolders = {"packs/",    "index/", "snapshots/",
+                                   "sessions/", "marks/", "new object"};
   const bool is_object = std::ranges::any_of(
       kFolders, [&](const char* folder) { return what.starts_with(folder); });
   if (!is_object || !repo) return what;

@@ -247,7 +247,9 @@ void FeatureTable::remember(const repo::BlobId& id, const Descent& descent,
 }
 
 void FeatureTable::flush(repo::IndexStore::Writer& writer) {
-  if (pending_.empty()) return;
+  // The first time even if there is nothing to write: then it is known that
+  // nothing has features.
+  if (pending_.empty() && is_there_) return;
   // Not our own count: another run of the series may have been quicker.
   SeriesState state;
   if (const auto value = writer.get(kSeries + prefix_)) {

@@ -70,7 +70,7 @@ class FeatureTable {
   // Borrows the store.
   FeatureTable(repo::IndexStore& store, const repo::SeriesTag& series);
 
-  // False: nothing was ever remembered here.
+  // False: it was never flushed.
   [[nodiscard]] bool is_there() const noexcept { return is_there_; }
 
   // The lineages that share most of the features, in this order, and of equals

@@ -14,8 +14,12 @@ class DryRuns(harness.Case):
     def test_each_one_is_an_object_for_programs_and_changes_nothing(self):
         snapshot = self.back_up_bytes(b"x")
         self.cairn("hold", "add", snapshot)
-        self.cairn("key", "add", "--key-file-out", self.folder / "second")
-        key = self.cairn("key", "list", "--json").value[0]["id"]
+        self.cairn("key", "add", "--label", "second",
+                   "--key-file-out", self.folder / "second")
+        keys = {"CAIRN_KEY_FILE": self.folder / "second"}
+        key = next(one["id"] for one in
+                   self.cairn("key", "list", "--json").value
+                   if one["label"] != "second")
         top = self.folder / "tree"
         top.mkdir()
         before = self.objects(".")
@@ -35,7 +39,7 @@ class DryRuns(harness.Case):
                 ("init", ["-r", self.folder / "new", "init",
                           "--no-recovery-key"])):
             with self.subTest(action):
-                said = self.cairn("--json", "-n", *words).value
+                said = self.cairn("--json", "-n", *words, env=keys).value
                 self.assertEqual((said["type"], said["action"]),
                                  ("dry_run", action))
         self.assertEqual(self.objects("."), before)

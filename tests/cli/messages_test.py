@@ -162,7 +162,6 @@ class Wording(harness.Case):
                       re.sub(r"\s+", " ", self.cairn("forget", "-h").text))
         prune = re.sub(r"\s+", " ", self.cairn("prune", "-h").text)
         self.assertIn("ends with 11 if that was not long enough", prune)
-        self.assertNotIn("--revoke-after", prune)
 
     def test_prune_says_what_it_waits_for_and_how_long_it_did(self):
         writer = self.begin_stream(b"x")

@@ -193,7 +193,8 @@ class Unreadable(harness.Case):
         for path in ("closed file", "closed folder"):
             ran = self.cairn("--json", "backup", self.top / path,
                              code=SOURCE_FAILED, prefix=self.prefix)
-            told = ran.lines[-1]
+            told, = (line for line in ran.lines
+                     if line["type"] == "summary")
             self.assertEqual((told["files_new"], told["files_changed"]),
                              (0, 0))
             self.assertEqual(told["problem_count"], 1)

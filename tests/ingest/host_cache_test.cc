@@ -80,8 +80,10 @@ TEST_F(HostCacheTest, AStoreThatCannotBeWrittenHarmsNothing) {
   cache.flush();
   cache.flush_last();
 
+  fs::remove_all(folder);
   fs::rename(away, folder);
-  EXPECT_FALSE(cache.paths.find("lost"));
+  repository_ = site_.open();
+  EXPECT_FALSE(cache_of_series().paths.find("lost"));
 }
 
 }  // namespace

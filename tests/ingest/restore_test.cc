@@ -547,7 +547,7 @@ TEST_F(Restore, RefusesANodeWithANameThatLeadsElsewhere) {
 }
 
 TEST_F(Restore, GoesDownNoFurtherThanAPathMayBeLong) {
-  constexpr std::size_t kAllowed = 4095;
+  constexpr std::size_t kAllowed = 4096;
   StateWriter writer(repository);
   for (std::size_t i = 0; i < kAllowed + 3; ++i) {
     writer.begin_folder("d");

@@ -91,7 +91,10 @@ class Reading {
 }  // namespace
 
 BackupSite::BackupSite(ChunkSizing sizing) : keyring_(repo::Keyring::create()) {
-  repo::initialise(disk_, keyring_, {1, 0}, [](repo::Storage&) {});
+  repo::initialise(disk_, keyring_, {1, 0}, [&](repo::Storage& storage) {
+    (void)repo::add_key_file_slot(storage, keyring_, crypto::Secret::random(),
+                                  "test", {1, 0});
+  });
   if (sizing == ChunkSizing::as_by_default) return;
   auto config = repo::read_config(disk_);
   config.cdc_min = kSmallMin;
