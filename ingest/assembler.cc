@@ -78,12 +78,16 @@ struct Assembler::State {
     writer.reset();
   }
 
-  void operator()(FolderBegins& event) { tree.begin_folder(event.entry); }
-
-  void operator()(FolderEnds&) {
-    tree.end_folder();
-    ++entries;
+  void operator()(FolderBegins& event) {
+    if (event.sharing == Sharing::none) {
+      tree.begin_folder(event.entry);
+      ++entries;
+    } else if (tree.begin_shared_folder(event.entry)) {
+      ++entries;
+    }
   }
+
+  void operator()(FolderEnds&) { tree.end_folder(); }
 
   void operator()(WholeEntry& event) {
     const std::vector<repo::Link> none;

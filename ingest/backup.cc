@@ -12,6 +12,7 @@
 #include "ingest/host_cache.h"
 #include "ingest/learn_features.h"
 #include "ingest/pack_publisher.h"
+#include "ingest/source_places.h"
 #include "ingest/stage_group.h"
 #include "repo/cbor.h"
 #include "repo/error.h"
@@ -79,9 +80,11 @@ repo::BlobIndex& index_of(repo::Repository& repository,
 class Run {
  public:
   Run(repo::Repository& repository, const BackupOptions& options,
-      repo::Progress& progress, const repo::SessionId& session)
+      const std::set<std::string>& shared, repo::Progress& progress,
+      const repo::SessionId& session)
       : repository_(repository),
         options_(options),
+        shared_(shared),
         progress_(progress),
         session_(session),
         tag_(repo::series_tag(repository.keyring(), options.series)),
@@ -119,6 +122,7 @@ class Run {
  private:
   repo::Repository& repository_;
   const BackupOptions& options_;
+  const std::set<std::string>& shared_;
   repo::Progress& progress_;
   const repo::SessionId& session_;
   repo::SeriesTag tag_;
@@ -150,8 +154,8 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
   {
     StageGroup stages(stop);
     stages.start([&](std::stop_token stage_stop) {
-      Feeder feeder(repository_, reusable, cache_.paths, session_, line,
-                    progress_, report_, stage_stop);
+      Feeder feeder(repository_, reusable, cache_.paths, shared_, session_,
+                    line, progress_, report_, stage_stop);
       for (auto& source : sources) {
         if (auto* const files = std::get_if<FilesToBackUp>(&source)) {
           feeder.feed(*files);
@@ -263,12 +267,13 @@ BackupReport back_up(repo::Repository& repository, std::vector<Source> sources,
                      const BackupOptions& options, repo::Progress& progress,
                      std::stop_token stop) {
   require_utf8(options);
+  const auto shared = shared_folders(sources);
   repo::Session session(repository.storage(), repository.keyring(),
                         repository.signer(), repo::SessionPurpose::write,
                         options.now);
   std::optional<Run> run;
   try {
-    run.emplace(repository, options, progress, session.id());
+    run.emplace(repository, options, shared, progress, session.id());
     const repo::Link root = run->store(sources, stop);
     BackupReport& report = run->report();
     const auto failed =

@@ -47,7 +47,8 @@ struct FilesToBackUp {
   FileSourceOptions options;
 };
 
-// One stream, found again under `name`, whose slashes make folders.
+// One stream, found again under `name`, whose slashes make folders. One that
+// fails leaves none.
 struct StreamToBackUp {
   std::string name;
   repo::SourceKind kind = repo::SourceKind::standard_input;
@@ -106,7 +107,10 @@ struct BackupReport {
   static constexpr std::size_t kMaxProblems = 1000;
 };
 
-// Backs up the sources, one after another, into one snapshot.
+// Backs up the sources, one after another, into one snapshot. Folders above
+// several of them are one folder there, as the first describes it. Throws
+// std::invalid_argument, before anything is read, when two sources are in each
+// other's way or a name or word is none.
 //
 // What fails of a source is reported and leaves the rest alone; what fails of
 // the repository ends the run without a snapshot: repo::OutOfSpace,

@@ -25,8 +25,11 @@
 
 namespace cairn::ingest {
 
+enum class Sharing { none, several_sources };
+
 struct FolderBegins {
   repo::Entry entry;
+  Sharing sharing = Sharing::none;
 };
 struct FolderEnds {};
 

@@ -12,6 +12,7 @@
 #include "ingest/cutter_key.h"
 #include "ingest/known_stream.h"
 #include "ingest/page_files.h"
+#include "ingest/source_places.h"
 #include "repo/cbor.h"
 #include "repo/error.h"
 #include "repo/node.h"
@@ -47,6 +48,17 @@ std::uint64_t hole_bytes(const std::vector<repo::Extent>& holes) {
   return bytes;
 }
 
+// Slashes in the name of a stream are folders, which nobody described.
+repo::Entry folder_like(const repo::Entry& stream, const std::string& name) {
+  repo::Entry folder = stream;
+  folder.name = name;
+  folder.type = repo::EntryType::folder;
+  folder.size = 0;
+  constexpr std::uint32_t kPrivateFolder = 0700;
+  folder.mode = kPrivateFolder;
+  return folder;
+}
+
 // What was read of a file, which may have changed meanwhile, as an entry that
 // is true to itself: content and holes add up to the size, and no hole lies
 // behind it.
@@ -62,12 +74,13 @@ void fit_to_content(repo::Entry& entry, std::uint64_t content_bytes) {
 
 struct Feeder::State {
   State(repo::Repository& repository_, const ReusableRows& reusable_,
-        const PathCache& paths_, const repo::SessionId& session_,
-        BatchLine& line_, repo::Progress& progress_, BackupReport& report_,
-        std::stop_token stop_)
+        const PathCache& paths_, const std::set<std::string>& shared_,
+        const repo::SessionId& session_, BatchLine& line_,
+        repo::Progress& progress_, BackupReport& report_, std::stop_token stop_)
       : repository(repository_),
         reusable(reusable_),
         paths(paths_),
+        shared(shared_),
         session(session_),
         line(line_),
         progress(progress_),
@@ -82,6 +95,7 @@ struct Feeder::State {
   repo::Repository& repository;
   const ReusableRows& reusable;
   const PathCache& paths;
+  const std::set<std::string>& shared;
   const repo::SessionId& session;
   BatchLine& line;
   repo::Progress& progress;
@@ -123,6 +137,12 @@ struct Feeder::State {
     need_batch();
     batch->events.push_back(std::move(event));
     if (batch->events.size() >= kMaxEvents) send();
+  }
+
+  void begin_folder(repo::Entry folder, const std::string& path) {
+    const auto sharing =
+        shared.contains(path) ? Sharing::several_sources : Sharing::none;
+    push(FolderBegins{std::move(folder), sharing});
   }
 
   // ---- content
@@ -245,11 +265,13 @@ struct Feeder::State {
 };
 
 Feeder::Feeder(repo::Repository& repository, const ReusableRows& reusable,
-               const PathCache& paths, const repo::SessionId& session,
-               BatchLine& line, repo::Progress& progress, BackupReport& report,
+               const PathCache& paths, const std::set<std::string>& shared,
+               const repo::SessionId& session, BatchLine& line,
+               repo::Progress& progress, BackupReport& report,
                std::stop_token stop)
-    : state_(std::make_unique<State>(repository, reusable, paths, session, line,
-                                     progress, report, std::move(stop))) {}
+    : state_(std::make_unique<State>(repository, reusable, paths, shared,
+                                     session, line, progress, report,
+                                     std::move(stop))) {}
 
 Feeder::~Feeder() = default;
 
@@ -274,13 +296,13 @@ class Feeder::Visitor : public FileVisitor {
     path_ += '/';
     path_ += folder.name;
     if (levels_inside_ == 0 && !std::ranges::binary_search(given_, path_)) {
-      held_back_.push_back(folder);
+      held_back_.push_back({folder, path_});
       return;
     }
     ++levels_inside_;
     send_held_back();
     if (path_ != unreadable_) has_saved_ = true;
-    begin(folder);
+    begin(folder, path_);
   }
 
   void folder_ends() override {
@@ -328,13 +350,13 @@ class Feeder::Visitor : public FileVisitor {
   }
 
  private:
-  void begin(const repo::Entry& folder) {
+  void begin(const repo::Entry& folder, const std::string& path) {
     ++state_.report.folders;
-    state_.push(FolderBegins{folder});
+    state_.begin_folder(folder, path);
   }
 
   void send_held_back() {
-    for (const auto& folder : held_back_) begin(folder);
+    for (const auto& [folder, path] : held_back_) begin(folder, path);
     held_back_.clear();
   }
 
@@ -409,10 +431,11 @@ class Feeder::Visitor : public FileVisitor {
   State& state_;
   const std::chrono::seconds settling_;
   std::span<const std::string> given_;
-  std::string path_;                    // of the folder the walk is in
-  std::size_t levels_inside_;           // of it, from a given path on
-  std::vector<repo::Entry> held_back_;  // the innermost of those it is in
-  std::string unreadable_;              // the last one
+  std::string path_;           // of the folder the walk is in
+  std::size_t levels_inside_;  // of it, from a given path on
+  // With their paths; the innermost of those it is in.
+  std::vector<std::pair<repo::Entry, std::string>> held_back_;
+  std::string unreadable_;  // the last one
   bool has_saved_ = false;
 };
 
@@ -451,26 +474,10 @@ void Feeder::feed(const FilesToBackUp& files) {
 void Feeder::feed(StreamToBackUp& stream, const BackupOptions& options) {
   State& state = *state_;
   state.progress.set_current(stream.name);
-  // Slashes in the name are folders, which nobody described.
-  std::vector<std::string> folders;
-  std::string rest = stream.name;
-  while (rest.starts_with('/')) rest.erase(0, 1);
-  for (auto slash = rest.find('/'); slash != std::string::npos;
-       slash = rest.find('/')) {
-    folders.push_back(rest.substr(0, slash));
-    rest.erase(0, slash + 1);
-  }
-  folders.push_back(rest);
-  for (const auto& name : folders) {
-    if (!repo::is_valid_name(name)) {
-      throw std::invalid_argument("\"" + stream.name +
-                                  "\": not a name that a stream can have");
-    }
-  }
-  folders.pop_back();
-
+  auto folders = names_of_stream(stream.name);
   repo::Entry entry;
-  entry.name = rest;
+  entry.name = folders.back();
+  folders.pop_back();
   entry.type = repo::EntryType::stream;
   constexpr std::uint32_t kPrivate = 0600;
   entry.mode = kPrivate;
@@ -481,13 +488,6 @@ void Feeder::feed(StreamToBackUp& stream, const BackupOptions& options) {
   repo::SourceReport report;
   report.name = stream.name;
   report.kind = stream.kind;
-  for (const auto& name : folders) {
-    repo::Entry folder = entry;
-    folder.name = name;
-    folder.type = repo::EntryType::folder;
-    folder.mode = 0700;
-    state.push(FolderBegins{std::move(folder)});
-  }
   const auto file = std::make_shared<const std::filesystem::path>(
       known_stream_file(state.repository, options.series, stream.name));
   State::StreamBefore before{
@@ -503,14 +503,20 @@ void Feeder::feed(StreamToBackUp& stream, const BackupOptions& options) {
     report.bytes = entry.size;
     report.entries = 1;
     state.report.bytes_read += entry.size;
+    // Only now, so that a stream that fails leaves none.
+    std::string path;
+    for (const auto& name : folders) {
+      path += "/" + name;
+      state.begin_folder(folder_like(entry, name), path);
+    }
     state.push(ContentEnds{std::move(entry), stream.name, std::nullopt});
+    for (std::size_t i = 0; i < folders.size(); ++i) state.push(FolderEnds{});
   } catch (const repo::Cancelled&) {
     throw;
   } catch (const std::exception& e) {
     state.fail_content();
     state.fail(report, e.what());
   }
-  for (std::size_t i = 0; i < folders.size(); ++i) state.push(FolderEnds{});
   ++state.progress.items_done;
   state.report.sources.push_back(std::move(report));
 }

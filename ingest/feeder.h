@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -31,11 +32,11 @@ struct ReusableRows {
 // Threads        one thread.
 class Feeder {
  public:
-  // Borrows everything.
+  // Borrows everything. `shared` as shared_folders() gives them.
   Feeder(repo::Repository& repository, const ReusableRows& reusable,
-         const PathCache& paths, const repo::SessionId& session,
-         BatchLine& line, repo::Progress& progress, BackupReport& report,
-         std::stop_token stop);
+         const PathCache& paths, const std::set<std::string>& shared,
+         const repo::SessionId& session, BatchLine& line,
+         repo::Progress& progress, BackupReport& report, std::stop_token stop);
   ~Feeder();
 
   // Each appends to the report what became of the source. Throws

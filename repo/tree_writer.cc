@@ -200,29 +200,81 @@ struct OpenFolder {
   FolderWriter writer;
 };
 
+struct CollectedEntry {
+  Entry entry;
+  std::vector<Link> rows;
+};
+
+// One whose entries come from several sources.
+struct SharedFolder {
+  Entry entry;
+  std::vector<CollectedEntry> entries;
+  std::vector<std::unique_ptr<SharedFolder>> folders;
+};
+
+// Recursion is bounded: shared folders lie on the paths of sources.
+void write_entries(const StoreNode& store, SharedFolder& shared,
+                   FolderWriter& writer) {
+  for (const auto& folder : shared.folders) {
+    FolderWriter inner(store);
+    write_entries(store, *folder, inner);
+    std::vector<Link> rows;
+    if (const auto node = inner.finish()) rows.push_back(*node);
+    shared.entries.push_back({std::move(folder->entry), std::move(rows)});
+  }
+  auto& entries = shared.entries;
+  std::ranges::sort(entries, {},
+                    [](const auto& child) { return child.entry.name; });
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    if (i > 0 && entries[i - 1].entry.name == entries[i].entry.name) {
+      throw Error("two sources are both named " + entries[i].entry.name);
+    }
+    writer.add(entries[i].entry, entries[i].rows);
+  }
+}
+
 }  // namespace
 
 struct TreeWriter::State {
   StoreNode store;
-  std::vector<OpenFolder> folders;  // the way down from the root
-
-  struct RootEntry {
-    Entry entry;
-    std::vector<Link> rows;
-  };
-  std::vector<RootEntry> root;
+  SharedFolder root;
+  // The way down from the root: first through shared folders, then others.
+  std::vector<SharedFolder*> shared;
+  std::vector<OpenFolder> folders;
 };
 
 TreeWriter::TreeWriter(StoreNode store)
-    : state_(new State{std::move(store), {}, {}}) {}
+    : state_(new State{std::move(store), {}, {}, {}}) {
+  state_->shared.push_back(&state_->root);
+}
 TreeWriter::~TreeWriter() = default;
 
 void TreeWriter::begin_folder(const Entry& folder) {
   state_->folders.push_back({folder, FolderWriter(state_->store)});
 }
 
+bool TreeWriter::begin_shared_folder(const Entry& folder) {
+  assert(state_->folders.empty());
+  auto& siblings = state_->shared.back()->folders;
+  const auto found = std::ranges::find_if(siblings, [&](const auto& sibling) {
+    return sibling->entry.name == folder.name;
+  });
+  if (found != siblings.end()) {
+    state_->shared.push_back(found->get());
+    return false;
+  }
+  siblings.push_back(std::make_unique<SharedFolder>());
+  siblings.back()->entry = folder;
+  state_->shared.push_back(siblings.back().get());
+  return true;
+}
+
 void TreeWriter::end_folder() {
-  assert(!state_->folders.empty());
+  if (state_->folders.empty()) {
+    assert(state_->shared.size() > 1);
+    state_->shared.pop_back();
+    return;
+  }
   OpenFolder folder = std::move(state_->folders.back());
   state_->folders.pop_back();
   std::vector<Link> rows;
@@ -232,24 +284,17 @@ void TreeWriter::end_folder() {
 
 void TreeWriter::add(const Entry& entry, std::span<const Link> rows) {
   if (state_->folders.empty()) {
-    state_->root.push_back({entry, {rows.begin(), rows.end()}});
+    state_->shared.back()->entries.push_back(
+        {entry, {rows.begin(), rows.end()}});
   } else {
     state_->folders.back().writer.add(entry, rows);
   }
 }
 
 Link TreeWriter::finish() && {
-  assert(state_->folders.empty());
-  auto& root = state_->root;
-  std::ranges::sort(root, {},
-                    [](const auto& child) { return child.entry.name; });
+  assert(state_->folders.empty() && state_->shared.size() == 1);
   FolderWriter writer(state_->store);
-  for (std::size_t i = 0; i < root.size(); ++i) {
-    if (i > 0 && root[i - 1].entry.name == root[i].entry.name) {
-      throw Error("two sources are both named " + root[i].entry.name);
-    }
-    writer.add(root[i].entry, root[i].rows);
-  }
+  write_entries(state_->store, state_->root, writer);
   const auto node = writer.finish();
   return node ? *node : writer.empty_node();
 }

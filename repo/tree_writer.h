@@ -43,7 +43,8 @@ class ListWriter {
 };
 
 // The folders. Entries of a folder come with ascending names, but those of the
-// root in any order, since its entries come from several sources.
+// root and of shared folders in any order, since they come from several
+// sources; they stay in memory until finish().
 //
 // Threads        one thread at a time.
 class TreeWriter {
@@ -55,8 +56,13 @@ class TreeWriter {
   void end_folder();
   void add(const Entry& entry, std::span<const Link> rows);
 
+  // In the root or in another shared folder; as often as there are sources with
+  // something below it, of which the first describes it. Answers whether this
+  // is the first.
+  bool begin_shared_folder(const Entry& folder);
+
   // The root's node. Requires that every folder was ended; throws Error when
-  // two sources gave the root the same name.
+  // two sources gave a shared folder the same name.
   [[nodiscard]] Link finish() &&;
 
  private:

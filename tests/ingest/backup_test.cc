@@ -235,6 +235,77 @@ TEST(Backup, StoresSeveralSourcesInOneSnapshot) {
   EXPECT_EQ(text_of(tree.at("s").content), "stream");
 }
 
+TEST(Backup, MergesSourcesWhereTheirFoldersAgree) {
+  TempFolder folder;
+  fs::create_directory(folder / "sub");
+  testing_support::write_file(folder / "sub/file", "of a file");
+  BackupSite site;
+  auto repository = site.open();
+  const std::string top = folder.path().string();
+
+  for (const bool files_first : {true, false}) {
+    std::vector<Source> several;
+    if (files_first) several.push_back(source_of(folder / "sub"));
+    several.push_back(source_of(top + "/db/b", bytes_of("b")));
+    several.push_back(source_of("db/x/last", bytes_of("x")));
+    several.push_back(source_of(top + "/db/a", bytes_of("a")));
+    several.push_back(source_of("db/first", bytes_of("first")));
+    if (!files_first) several.push_back(source_of(folder / "sub"));
+    const auto report = run_backup(repository, std::move(several));
+
+    EXPECT_TRUE(report.is_complete);
+    const auto tree = read_newest(site);
+    const std::string in_tree = top.substr(1);
+    EXPECT_EQ(text_of(tree.at("db/first").content), "first");
+    EXPECT_EQ(text_of(tree.at("db/x/last").content), "x");
+    EXPECT_EQ(text_of(tree.at(in_tree + "/db/a").content), "a");
+    EXPECT_EQ(text_of(tree.at(in_tree + "/db/b").content), "b");
+    EXPECT_EQ(text_of(tree.at(in_tree + "/sub/file").content), "of a file");
+    const auto snapshots = read_all_snapshots(site);
+    EXPECT_EQ(snapshots.back().snapshot.header.entries, tree.size());
+  }
+}
+
+TEST(Backup, RefusesSourcesThatAreInEachOthersWayBeforeItReads) {
+  TempFolder folder;
+  testing_support::write_file(folder / "file", "of a file");
+  BackupSite site;
+  auto repository = site.open();
+  const std::string top = folder.path().string();
+  const std::vector<std::pair<std::string, std::string>> clashes{
+      {"db/a", "db/a"},   {"db/a", "/db/a"},  {"db", "db/a"},
+      {"db/a/b", "db/a"}, {top + "/new", ""}, {top, ""}};
+  for (const auto& [first, second] : clashes) {
+    SCOPED_TRACE(first + " " + second);
+    const auto source = [&](const std::string& name) {
+      if (name.empty()) return source_of(folder.path());
+      auto stream = std::make_unique<MemoryStream>(bytes_of("x"));
+      stream->before_read = [](std::uint64_t) { FAIL() << "was read"; };
+      return source_of(name, std::move(stream));
+    };
+    EXPECT_THROW(
+        (void)run_backup(repository, sources(source(first), source(second))),
+        std::invalid_argument);
+  }
+  EXPECT_TRUE(read_all_snapshots(site).empty());
+  EXPECT_EQ(testing_support::sessions_in(site), 0U);
+}
+
+TEST(Backup, LeavesNothingOfAStreamThatFails) {
+  BackupSite site;
+  auto repository = site.open();
+
+  const auto report = run_backup(
+      repository, sources(source_of("db/x/failed", run_command({"false"}),
+                                    repo::SourceKind::command),
+                          source_of("db/y", bytes_of("y"))));
+
+  EXPECT_FALSE(report.is_complete);
+  const auto tree = read_newest(site);
+  EXPECT_EQ(tree.size(), 2U);
+  EXPECT_EQ(text_of(tree.at("db/y").content), "y");
+}
+
 // The graph of the stream's snapshot, and of the folder's without its parents,
 // which others touch.
 std::pair<repo::BlobId, std::vector<repo::Link>> graphs_of(
