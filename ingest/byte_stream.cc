@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,8 +17,6 @@
 #include <utility>
 
 #include "repo/error.h"
-
-extern char** environ;
 
 namespace cairn::ingest {
 namespace {
@@ -69,35 +67,14 @@ class CommandStream : public ByteStream {
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail_to_start(errno);
     out_ = ends[0];
 
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null",
-                                     O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-    // A program starts with the signals at their defaults, whatever we block.
-    posix_spawnattr_t attributes;
-    posix_spawnattr_init(&attributes);
-    sigset_t none;
-    sigemptyset(&none);
-    sigset_t all;
-    sigfillset(&all);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &all);
-    posix_spawnattr_setflags(&attributes,
-                             POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-
     std::vector<char*> argv;
     for (const auto& argument : arguments) {
       argv.push_back(const_cast<char*>(argument.c_str()));
     }
     argv.push_back(nullptr);
-    const int error = ::posix_spawnp(&child_, program_.c_str(), &actions,
-                                     &attributes, argv.data(), environ);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
+    const int error = start(ends[1], argv);
     ::close(ends[1]);
     if (error != 0) {
-      child_ = -1;
       ::close(out_);
       fail_to_start(error);
     }
@@ -105,17 +82,18 @@ class CommandStream : public ByteStream {
     ::fcntl(out_, F_SETPIPE_SZ, kPipeBytes);  // may be refused; then smaller
   }
 
+  // The whole group, of which the program is the leader: as long as that was not
+  // waited for, nobody else can have its number.
   ~CommandStream() override {
     ::close(out_);
     if (child_ < 0) return;
-    ::kill(child_, SIGTERM);
+    ::kill(-child_, SIGTERM);
     constexpr int kGraceSteps = 50;
     constexpr std::chrono::milliseconds kStep{100};
-    for (int i = 0; i < kGraceSteps; ++i) {
-      if (::waitpid(child_, nullptr, WNOHANG) != 0) return;
+    for (int i = 0; i < kGraceSteps && is_running(); ++i) {
       std::this_thread::sleep_for(kStep);
     }
-    ::kill(child_, SIGKILL);
+    ::kill(-child_, SIGKILL);
     while (::waitpid(child_, nullptr, 0) < 0 && errno == EINTR) {
     }
   }
@@ -148,6 +126,77 @@ class CommandStream : public ByteStream {
   }
 
  private:
+  // 0 or an errno. By hand, since posix_spawn knows no signal for a parent's
+  // death. Between fork and exec nothing that may take a lock is called: other
+  // threads' locks are copied, not their threads.
+  int start(int output, const std::vector<char*>& argv) {
+    std::array<int, 2> failure{};
+    if (::pipe2(failure.data(), O_CLOEXEC) != 0) return errno;
+    const pid_t parent = ::getpid();
+    child_ = ::fork();
+    if (child_ == 0) become(parent, output, failure[1], argv);
+    const int not_forked = child_ < 0 ? errno : 0;
+    ::close(failure[1]);
+    int error = not_forked;
+    if (child_ > 0) {
+      ::setpgid(child_, child_);  // the child does so too; whoever is first
+      ssize_t size = 0;
+      do {
+        size = ::read(failure[0], &error, sizeof error);
+      } while (size < 0 && errno == EINTR);
+      if (size == sizeof error) {
+        while (::waitpid(child_, nullptr, 0) < 0 && errno == EINTR) {
+        }
+        child_ = -1;
+      } else {
+        error = 0;
+      }
+    }
+    ::close(failure[0]);
+    return error;
+  }
+
+  // The child: a group of its own, so that all it starts can be ended with it,
+  // and its own end when the thread that started it is gone.
+  [[noreturn]] void become(pid_t parent, int output, int failure,
+                           const std::vector<char*>& argv) const {
+    ::setpgid(0, 0);
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (::getppid() != parent) ::_exit(1);
+    // A program starts with the signals at their defaults, whatever we block.
+    // Two stay ignored: out of the foreground, one that asks for a password at
+    // the terminal would be stopped for ever; so it is refused.
+    struct sigaction defaults {};
+    defaults.sa_handler = SIG_DFL;
+    for (int number = 1; number < NSIG; ++number) {
+      ::sigaction(number, &defaults, nullptr);
+    }
+    struct sigaction ignored {};
+    ignored.sa_handler = SIG_IGN;
+    ::sigaction(SIGTTIN, &ignored, nullptr);
+    ::sigaction(SIGTTOU, &ignored, nullptr);
+    sigset_t none;
+    sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    const int input = ::open("/dev/null", O_RDONLY);
+    const bool is_joined = input >= 0 && ::dup2(input, STDIN_FILENO) >= 0 &&
+                           ::dup2(output, STDOUT_FILENO) >= 0;
+    if (input > STDERR_FILENO) ::close(input);
+    if (output == STDOUT_FILENO) ::fcntl(output, F_SETFD, 0);
+    if (is_joined) ::execvp(argv[0], argv.data());
+    const int error = errno;
+    (void)!::write(failure, &error, sizeof error);
+    ::_exit(1);
+  }
+
+  // Without taking its end away from waitpid().
+  [[nodiscard]] bool is_running() const {
+    siginfo_t ended{};
+    const int answer = ::waitid(P_PID, static_cast<id_t>(child_), &ended,
+                                WEXITED | WNOHANG | WNOWAIT);
+    return answer != 0 ? errno == EINTR : ended.si_pid == 0;
+  }
+
   [[noreturn]] void fail_to_start(int error) const {
     throw ProducerFailed(program_ + ": cannot start: " + std::strerror(error));
   }

@@ -39,7 +39,8 @@ class ByteStream {
 // Its standard error is ours, its standard input is empty. finish() waits for
 // it, which may live on after its output has ended, and fails when it exited
 // with anything but 0 or died by a signal. If the stream is destroyed before
-// finish() has returned, the program is terminated.
+// finish() has returned, the program is terminated with all that it started; it
+// alone also when the thread that called this ends, however that does.
 // Throws ProducerFailed when it cannot be started.
 [[nodiscard]] std::unique_ptr<ByteStream> run_command(
     const std::vector<std::string>& arguments);

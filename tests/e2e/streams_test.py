@@ -4,6 +4,7 @@
 import gzip
 import io
 import os
+import pathlib
 import signal
 import subprocess
 import tarfile
@@ -203,6 +204,31 @@ class Producers(harness.Case):
                 wait_until(lambda: not os.path.exists(f"/proc/{pid}"),
                            "the producer's end", 10)
                 self.assert_left_nothing()
+
+    def is_running(self, pid):
+        try:
+            stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return stat.rpartition(")")[2].split()[0] != "Z"
+
+    def test_neither_a_producer_nor_what_it_started_outlives_the_backup(self):
+        cases = ((signal.SIGTERM, "sleep 600 & echo $! > {}; wait"),
+                 (signal.SIGKILL, "echo $$ > {}; exec sleep 600"))
+        for number, script in cases:
+            with self.subTest(script):
+                mark = self.folder / "pid"
+                mark.unlink(missing_ok=True)
+                process = self.start(
+                    "backup", "--as", "out", "--from-command", "--", "sh", "-c",
+                    script.format(mark))
+                pid = int(wait_until(lambda: mark.exists() and mark.read_text(),
+                                     "the producer"))
+
+                process.send_signal(number)
+                process.wait(harness.TIMEOUT)
+
+                wait_until(lambda: not self.is_running(pid), "its end", 10)
 
     def test_a_producer_s_end_is_seen_though_our_parent_ignores_such(self):
         ignoring = ("env", "--ignore-signal=CHLD")

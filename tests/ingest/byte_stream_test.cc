@@ -12,12 +12,15 @@
 #include <cerrno>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <span>
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "ingest/unique_fd.h"
@@ -348,6 +351,39 @@ TEST_F(CommandStream, DestroyedBeforeItsEndTerminatesItsProgram) {
 
   EXPECT_EQ(read_file(note), "terminated");
   EXPECT_FALSE(is_there(program));
+}
+
+// Not so for one that ended and that nobody has waited for yet.
+bool is_running(pid_t process) {
+  std::ifstream in("/proc/" + std::to_string(process) + "/stat");
+  const std::string stat{std::istreambuf_iterator<char>(in), {}};
+  const auto state = stat.rfind(") ");
+  return state != std::string::npos && stat[state + 2] != 'Z';
+}
+
+TEST_F(CommandStream, DestroyedTerminatesWhatItsProgramStarted) {
+  for (const std::string own : {"wait", "exec sleep 1000", "trap '' TERM"}) {
+    SCOPED_TRACE(own);
+    auto stream = run_shell("sleep 1000 & echo $!; " + own);
+    const pid_t started = read_number(*stream);
+    ASSERT_TRUE(is_running(started));
+
+    stream.reset();
+
+    // It was sent the signal; that it is gone may take a moment.
+    for (int i = 0; i < 1000 && is_running(started); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    EXPECT_FALSE(is_running(started));
+  }
+}
+
+TEST_F(CommandStream, EndsWithTheThreadThatStartedIt) {
+  std::unique_ptr<ByteStream> stream;
+  std::thread([&] { stream = run_shell("exec sleep 1000"); }).join();
+
+  EXPECT_EQ(read_to_the_end(*stream), "");
+  EXPECT_EQ(failure_of(*stream), "/bin/sh: died by signal 15");
 }
 
 TEST_F(CommandStream, DestroyedKillsAProgramThatDoesNotHeedIt) {
