@@ -146,4 +146,22 @@ void apply_metadata(int fd, const struct stat& now, const repo::Entry& entry,
   Application(fd, now, entry, path, shortfalls).run();
 }
 
+bool has_metadata(int fd, const struct stat& now, const repo::Entry& entry) {
+  const bool has_owner = now.st_uid == entry.uid && now.st_gid == entry.gid;
+  if (static_cast<std::uint64_t>(now.st_size) != entry.size ||
+      timestamp_of(now.st_mtim) != entry.modified ||
+      (now.st_mode & 07777) != (entry.mode & 07777) ||
+      (!has_owner && geteuid() == 0) || holes_of(fd, now) != entry.holes) {
+    return false;
+  }
+  std::vector<repo::Xattr> present;
+  if (XattrReader().read(fd, "", present) != 0) return entry.xattrs.empty();
+  std::erase_if(present, [&](const repo::Xattr& extra) {
+    return !is_removed_if_extra(extra.name) &&
+           std::ranges::find(entry.xattrs, extra.name, &repo::Xattr::name) ==
+               entry.xattrs.end();
+  });
+  return present == entry.xattrs;
+}
+
 }  // namespace cairn::ingest

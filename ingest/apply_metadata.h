@@ -20,4 +20,9 @@ namespace cairn::ingest {
 void apply_metadata(int fd, const struct stat& now, const repo::Entry& entry,
                     const std::string& path, Shortfalls& shortfalls);
 
+// Whether nothing of all that, nor size and holes, would have to be changed on
+// a regular file. Who may not give files away need not own it.
+[[nodiscard]] bool has_metadata(int fd, const struct stat& now,
+                                const repo::Entry& entry);
+
 }  // namespace cairn::ingest

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <utility>
 
+#include "ingest/apply_metadata.h"
 #include "ingest/file_error.h"
 #include "ingest/open_beneath.h"
 
@@ -173,6 +174,17 @@ std::optional<PlacedFile> place_file(const Spot& spot) {
     return PlacedFile{std::move(file), Place::taken, std::move(temporary)};
   }
   give_up(spot);
+}
+
+std::optional<PlacedFile> find_linked_file(const Spot& spot) {
+  UniqueFd file =
+      open_beneath(spot.folder, spot.entry.name.c_str(), O_RDONLY | O_NONBLOCK);
+  struct stat status;
+  if (!file || fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
+      status.st_nlink == 1 || !has_metadata(file.get(), status, spot.entry)) {
+    return std::nullopt;
+  }
+  return PlacedFile{std::move(file), PlacedFile::Place::kept, {}};
 }
 
 int place_by(const Spot& spot, const std::function<int(const char*)>& make) {

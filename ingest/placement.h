@@ -31,6 +31,7 @@ struct PlacedFile {
     empty,      // nothing had its name; written under it
     taken,      // written under a temporary name, to be renamed
     rewritten,  // an existing file, rewritten where it differs
+    kept,       // an existing file, to be read only
   };
   UniqueFd fd;
   Place place = Place::empty;
@@ -39,6 +40,11 @@ struct PlacedFile {
 
 // Nothing: what is there stays.
 [[nodiscard]] std::optional<PlacedFile> place_file(const Spot& spot);
+
+// A regular file with several names, of which some may lie outside the target:
+// it can be replaced, but never changed. Nothing: no such file is there, or it
+// differs from the entry in more than its content.
+[[nodiscard]] std::optional<PlacedFile> find_linked_file(const Spot& spot);
 
 // For what is whole at once, such as a symlink: calls `make` with the entry's
 // name, or with a temporary one that is then renamed. `make` and this return 0

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "ingest/content_writers.h"
+#include "ingest/hole_map.h"
 #include "ingest/restore_tally.h"
 #include "ingest/second_look.h"
 #include "repo/error.h"
@@ -42,10 +43,12 @@ std::string_view without_slashes(std::string_view path) {
 // 4096 folders deep.
 class Walk {
  public:
-  Walk(repo::BlobReader& blobs, SecondLook& second_look, TargetTree& target,
-       ContentWriters& writers, RestoreTally& tally, repo::Progress& progress,
+  Walk(const repo::Keyring& keyring, repo::BlobReader& blobs,
+       SecondLook& second_look, TargetTree& target, ContentWriters& writers,
+       RestoreTally& tally, repo::Progress& progress,
        const RestoreOptions& options)
-      : blobs_(blobs),
+      : keyring_(keyring),
+        blobs_(blobs),
         second_look_(second_look),
         target_(target),
         writers_(writers),
@@ -189,6 +192,15 @@ class Walk {
       pass_over_content(file);
       return;
     }
+    if (auto present = target_.find_linked(file.entry, file.rows)) {
+      if (holds(*present, file)) {
+        std::move(*present).finish();
+        ++tally_.files;
+        tally_.bytes_unchanged += content_size(file.rows);
+        pass_over_content(file);
+        return;
+      }
+    }
     writers_.wait_for_room(file.entry);
     auto target = target_.create_file(file.entry, file.rows);
     if (target) {
@@ -197,6 +209,33 @@ class Walk {
       ++tally_.kept;
       pass_over_content(file);
     }
+  }
+
+  // Reads the file that is there before it is replaced as a whole.
+  bool holds(const TargetFile& present, const repo::TreeEntry& file) {
+    const HoleMap holes(file.entry);
+    repo::StreamCursor chunks(blobs_, file.rows);
+    std::uint64_t offset = 0;
+    while (const auto chunk =
+               second_look_.read([&] { return chunks.at(offset); })) {
+      if (chunk->length > repo::kMaxBlobBytes) return false;
+      present_.resize(static_cast<std::size_t>(chunk->length));
+      const std::span<std::byte> bytes = present_;
+      bool is_whole = true;
+      holes.for_each_piece({chunk->offset, chunk->length},
+                           [&](const repo::Extent& piece, std::uint64_t at) {
+                             const auto out = bytes.subspan(at, piece.size);
+                             is_whole &=
+                                 present.read(piece.offset, out) == out.size();
+                           });
+      if (!is_whole ||
+          keyring_.id_of(repo::BlobKind::content, bytes) != chunk->id) {
+        return false;
+      }
+      offset += chunk->length;
+      writers_.check();
+    }
+    return offset == content_size(file.rows);
   }
 
   void pass_over_content(const repo::TreeEntry& file) {
@@ -226,6 +265,7 @@ class Walk {
     return path;
   }
 
+  const repo::Keyring& keyring_;
   repo::BlobReader& blobs_;
   SecondLook& second_look_;
   TargetTree& target_;
@@ -237,6 +277,7 @@ class Walk {
   std::uint64_t bytes_left_;
   std::string path_;  // of the current folder, in the snapshot
   std::vector<Folder> folders_;
+  std::vector<std::byte> present_;  // reused between chunks
 };
 
 // What is to be restored, where it lies, and how many bytes it contains.
@@ -297,7 +338,8 @@ RestoreReport restore(repo::Repository& repository, const repo::BlobId& root,
   try {
     ContentWriters writers(repository, second_look, tally, progress,
                            options.read_back, options.workers, stop);
-    Walk walk(blobs, second_look, target, writers, tally, progress, options);
+    Walk walk(repository.keyring(), blobs, second_look, target, writers, tally,
+              progress, options);
     if (found.entry.entry.type != repo::EntryType::folder) {
       walk.run(found.entry, found.parent_path);
     } else {

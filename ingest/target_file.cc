@@ -67,7 +67,7 @@ void TargetFolder::apply(int folder, Shortfalls& shortfalls) {
 
 TargetFile::State::~State() {
   if (!has_begun_ || is_finished_) return;
-  if (placed.place != Place::rewritten) {
+  if (placed.place == Place::empty || placed.place == Place::taken) {
     const std::string& name =
         placed.place == Place::taken ? placed.temporary_name : entry.name;
     unlinkat(folder_fd->get(), name.c_str(), 0);
@@ -85,10 +85,12 @@ void TargetFile::State::begin(PlacedFile file) {
 void TargetFile::State::finish() {
   struct stat now = status();
   const auto old_size = static_cast<std::uint64_t>(now.st_size);
-  bool has_changed = set_size(old_size);
-  if (placed.place == Place::rewritten) has_changed |= punch_holes(old_size);
-  if (has_changed) now = status();
-  apply_metadata(placed.fd.get(), now, entry, path, shared->shortfalls);
+  if (placed.place != Place::kept) {
+    bool has_changed = set_size(old_size);
+    if (placed.place == Place::rewritten) has_changed |= punch_holes(old_size);
+    if (has_changed) now = status();
+    apply_metadata(placed.fd.get(), now, entry, path, shared->shortfalls);
+  }
   close_written();
   const int parent = folder_fd->get();
   if (placed.place == Place::taken &&

@@ -167,6 +167,9 @@ struct TargetTree::State {
             .overwrite = overwrite};
   }
 
+  std::unique_ptr<TargetFile::State> begin(const repo::Entry& entry,
+                                           std::span<const repo::Link> rows,
+                                           PlacedFile placed);
   LinkedPlace finish_other(const char* name, const repo::Entry& entry);
   UniqueFd open_linked_folder(FolderPaths::Id id);
   FolderPaths::Id id_of_current();
@@ -267,22 +270,40 @@ std::optional<TargetFile> TargetTree::create_file(
   tree.has_begun = true;
   if (!tree.passed_over.empty()) return std::nullopt;
 
-  auto file = std::make_unique<TargetFile::State>();
-  file->shared = tree.shared;
-  file->folder = tree.folders.back().target;
-  file->folder_fd = tree.chain.share();
-  file->entry = entry;
-  file->path = tree.path_of(entry.name);
   auto placed = place_file(tree.spot_of(entry));
   if (!placed) return std::nullopt;
-  file->begin(*std::move(placed));
+  return TargetFile(tree.begin(entry, rows, *std::move(placed)));
+}
+
+std::optional<TargetFile> TargetTree::find_linked(
+    const repo::Entry& entry, std::span<const repo::Link> rows) {
+  State& tree = *state_;
+  check_name(entry.name);
+  if (tree.overwrite != Overwrite::if_changed || !tree.passed_over.empty()) {
+    return std::nullopt;
+  }
+  auto found = find_linked_file(tree.spot_of(entry));
+  if (!found) return std::nullopt;
+  return TargetFile(tree.begin(entry, rows, *std::move(found)));
+}
+
+std::unique_ptr<TargetFile::State> TargetTree::State::begin(
+    const repo::Entry& entry, std::span<const repo::Link> rows,
+    PlacedFile placed) {
+  auto file = std::make_unique<TargetFile::State>();
+  file->shared = shared;
+  file->folder = folders.back().target;
+  file->folder_fd = chain.share();
+  file->entry = entry;
+  file->path = path_of(entry.name);
+  file->begin(std::move(placed));
   if (entry.hard_link) {
     const LinkedFileId id = linked_file_id(entry, rows);
-    if (tree.shared->linked.begin(id)) {
-      file->linked = {.id = id, .folder = tree.id_of_current()};
+    if (shared->linked.begin(id)) {
+      file->linked = {.id = id, .folder = id_of_current()};
     }
   }
-  return TargetFile(std::move(file));
+  return file;
 }
 
 void TargetTree::create_other(const repo::Entry& entry) {

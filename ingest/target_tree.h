@@ -135,6 +135,13 @@ class TargetTree {
   [[nodiscard]] std::optional<TargetFile> create_file(
       const repo::Entry& entry, std::span<const repo::Link> rows = {});
 
+  // With Overwrite::if_changed: the file that is there, if it has several names
+  // and all but its content is as the entry says. It is read only: whoever
+  // finds the content there too finishes it, which changes nothing and lets
+  // link() know it; else it is destroyed, and create_file() replaces it.
+  [[nodiscard]] std::optional<TargetFile> find_linked(
+      const repo::Entry& entry, std::span<const repo::Link> rows = {});
+
   // Symlink, fifo, device. A device without the right to make one is a
   // Shortfall.
   void create_other(const repo::Entry& entry);

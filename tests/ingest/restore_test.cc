@@ -338,6 +338,53 @@ TEST_F(Restore, RewritesOnlyTheChunksThatDiffer) {
   EXPECT_EQ(report.bytes_unchanged, 19u * 4096);
 }
 
+TEST_F(Restore, ReplacesAFileWithSeveralNamesOnlyWhenItDiffers) {
+  const fs::path source = folder / "source";
+  fs::create_directories(source / "deep");
+  write_file(source / "one", text_of(random_bytes(random, 300'000)));
+  fs::create_hard_link(source / "one", source / "deep/same");
+  const auto before = look_at_tree(source);
+  const auto snapshot = back_up(source);
+  const RestoreOptions options{.path = source.native(),
+                               .target = target,
+                               .overwrite = Overwrite::if_changed};
+  restore(snapshot, options);
+  const auto inode = [&](const fs::path& path) {
+    struct stat status {};
+    EXPECT_EQ(lstat(path.c_str(), &status), 0);
+    return std::pair(status.st_ino, status.st_ctim.tv_nsec);
+  };
+  const auto restored = inode(target / "one");
+
+  const auto again = restore(snapshot, options);
+
+  EXPECT_EQ(again.bytes_written, 0u);
+  EXPECT_EQ(again.bytes_unchanged, 300'000u);
+  EXPECT_EQ(again.files, 1u);
+  EXPECT_EQ(again.hard_links, 1u);
+  EXPECT_EQ(inode(target / "one"), restored);
+  EXPECT_EQ(look_at_tree(target), before);
+
+  // Another name of it outside the target must not change with it.
+  fs::create_hard_link(target / "one", folder / "outside");
+  for (const bool is_content : {true, false}) {
+    const auto times = fs::last_write_time(target / "one");
+    if (is_content) {
+      std::fstream out(target / "one", std::ios::in | std::ios::out);
+      out << "changed";
+    } else {
+      fs::permissions(target / "one", fs::perms(0600));
+    }
+    fs::last_write_time(target / "one", times);
+    const auto third = restore(snapshot, options);
+    EXPECT_EQ(third.bytes_written, 300'000u);
+    EXPECT_EQ(look_at_tree(target), before);
+    EXPECT_NE(inode(target / "one").first, inode(folder / "outside").first);
+    fs::remove(folder / "outside");
+    fs::create_hard_link(target / "one", folder / "outside");
+  }
+}
+
 TEST_F(Restore, ReadsNothingFromTheRepositoryForFilesThatAreThere) {
   const Bytes content = random_bytes(random, 20 * 4096);
   const auto snapshot = write({{"file", content}});
