@@ -620,24 +620,26 @@ class Repository:
                 yield at, plain[:size]
                 at, plain = at + size, plain[size:]
 
-    def entries(self, id_, length=None):
-        """Each entry of the folder with its rows; checks its names' order."""
+    def entries(self, id_, length=None, strict=False):
+        """Each entry of the folder with its rows; checks its names' order, and
+        if `strict` the lengths, which nothing is found by."""
         last = b""
-        for entry, rows in self.unordered_entries(id_, length, 8):
+        for entry, rows in self.unordered_entries(id_, length, 8, strict):
             require(entry[1] > last, "names are not ascending")
             last = entry[1]
             yield entry, rows
 
-    def unordered_entries(self, id_, length, levels):
-        rows = self.links(id_, length)
+    def unordered_entries(self, id_, length, levels, strict):
+        rows = self.links(id_, length if strict else None)
         if rows[0][0] != NAMES:
             require(levels > 0, "lists nested too deep")
             for kind, child, below in rows:
                 require(kind == LINKS, "content in a folder's list")
-                yield from self.unordered_entries(child, below, levels - 1)
+                yield from self.unordered_entries(child, below, levels - 1,
+                                                  strict)
             return
-        node = check_shape(cbor_decode(self.leaf(*rows[0])), Each(ENTRY),
-                           "names node")
+        names = self.leaf(*rows[0]) if strict else self.blob(rows[0][1], NAMES)
+        node = check_shape(cbor_decode(names), Each(ENTRY), "names node")
         taken = 1
         for entry in node:
             own = rows[taken:taken + entry.get(10, 0)]
@@ -648,7 +650,7 @@ class Repository:
 
     def walk(self, id_, length=None, path=()):
         """Opens every node below a folder and looks for every content blob."""
-        for entry, rows in self.entries(id_, length):
+        for entry, rows in self.entries(id_, length, strict=True):
             inner = check_path(path, entry[1])
             if entry[2] == FOLDER:
                 for _, child, below in rows:
@@ -710,8 +712,8 @@ class Restore:
         if os.listdir(self.top):
             raise Refused("the target folder is not empty")
 
-    def folder(self, fd, id_, length=None, path=()):
-        for entry, rows in self.repo.entries(id_, length):
+    def folder(self, fd, id_, path=()):
+        for entry, rows in self.repo.entries(id_):
             inner = check_path(path, entry[1])
             # The number alone may have come to another file meanwhile.
             link = 13 in entry and repr(
@@ -736,8 +738,8 @@ class Restore:
             os.mkdir(name, 0o700, dir_fd=fd)
             own = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW,
                           dir_fd=fd)
-            for _, child, below in rows:
-                self.folder(own, child, below, path)
+            for _, child, _ in rows:
+                self.folder(own, child, path)
             return own
         if type_ in (FILE, STREAM):
             own = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL |
@@ -853,14 +855,14 @@ def list_snapshots(repo):
 
 def cat(repo, snapshot, path, out):
     parts = [p for p in os.fsencode(path).split(b"/") if p]
-    id_, length, entry = snapshot.header[5], None, {2: FOLDER}
+    id_, entry = snapshot.header[5], {2: FOLDER}
     while parts:
         part = parts.pop(0)
-        entry, rows = next((found for found in repo.entries(id_, length)
+        entry, rows = next((found for found in repo.entries(id_)
                             if found[0][1] == part), ({2: None}, ()))
         if entry[2] != FOLDER or not rows:
             break
-        _, id_, length = rows[0]
+        _, id_, _ = rows[0]
     if entry[2] not in (FILE, STREAM) or parts:
         raise Refused(f"no file or stream {path!r}")
     at = 0

@@ -284,7 +284,6 @@ FAULTS = {
     "name of dots": "forbidden name",
     "names out of order": "not ascending",
     "a row that no entry takes": "no entry takes",
-    "wrong length of a folder": "wrong length",
     "overlapping holes": "holes",
     "base of equal depth": "no copy that can be a base",
     "oversize plain size": "bad value",
@@ -310,6 +309,11 @@ class Faulty(Case):
                                  {"out", "repo"}, set())
                 shutil.rmtree(repo)
                 shutil.rmtree(self.out, ignore_errors=True)
+
+    def test_a_wrong_length_of_a_folder_is_told_by_verify_alone(self):
+        repo = self.golden("wrong length of a folder")
+        self.refuses(repo, "verify", says="wrong length")
+        self.restores(repo)
 
     def test_index_that_lies_is_told_by_verify_and_harms_no_restore(self):
         repo = self.golden("index that lies")
