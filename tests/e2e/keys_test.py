@@ -2,6 +2,7 @@
 """What opens a repository, for what, and how that is changed."""
 
 import os
+import pathlib
 
 import harness
 from harness import (DAMAGE, OK, PASSPHRASE, REFUSED, USAGE, WRONG_KEY, MIB,
@@ -25,6 +26,20 @@ class KeyCase(harness.Case):
 
     def keys(self):
         return self.cairn("key", "list", "--json").value
+
+
+class Sisters(KeyCase):
+    def test_a_sister_cuts_as_its_model(self):
+        golden = pathlib.Path(__file__).resolve().parent.parent / "golden"
+        key = self.secret("golden key", (golden / "owner.key").read_bytes())
+        self.cairn("init", "--no-recovery-key", "--like", golden / "repository",
+                   env={**self.by_passphrase, "CAIRN_LIKE_KEY_FILE": str(key)})
+        # FORMAT.md, 6.3: field 6 is an array of three, field 7 a number.
+        sizes = [bytes.fromhex("06 83 1a00080000 1a00100000 1a00800000"),
+                 bytes.fromhex("07 19 4000")]
+        for repo in (golden / "repository", self.repo):
+            config = (repo / "config").read_bytes()
+            self.assertIn(b"".join(sizes), config)
 
 
 class Passphrases(KeyCase):
