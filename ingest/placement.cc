@@ -1,14 +1,19 @@
 #include "ingest/placement.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <charconv>
+#include <string_view>
 #include <utility>
 
 #include "ingest/apply_metadata.h"
 #include "ingest/file_error.h"
+#include "ingest/folder_names.h"
 #include "ingest/open_beneath.h"
 
 namespace cairn::ingest {
@@ -20,6 +25,8 @@ constexpr int kNewFile = O_RDWR | O_CREAT | O_EXCL;
 constexpr mode_t kPrivateFile = 0600;
 constexpr mode_t kOwnerAll = 0700;
 constexpr mode_t kModeBits = 07777;
+
+constexpr std::string_view kTemporary = ".cairn-";
 
 // How often a name is tried again that changes under us.
 constexpr int kMostAttempts = 16;
@@ -39,11 +46,28 @@ std::pair<int, std::string> make_with_temporary_name(
     const std::function<int(const char*)>& make) {
   static std::atomic<std::uint64_t> count = 0;
   for (;;) {
-    std::string name =
-        ".cairn-" + std::to_string(getpid()) + "-" + std::to_string(++count);
+    std::string name = std::string(kTemporary) + std::to_string(getpid()) +
+                       "-" + std::to_string(++count);
     const int error = make(name.c_str());
     if (error != EEXIST) return {error, std::move(name)};
   }
+}
+
+// The process of a temporary name.
+std::optional<pid_t> process_in(std::string_view name) {
+  if (!name.starts_with(kTemporary)) return std::nullopt;
+  name.remove_prefix(kTemporary.size());
+  pid_t process = 0;
+  std::uint64_t number = 0;
+  const char* const end = name.data() + name.size();
+  const auto first = std::from_chars(name.data(), end, process);
+  if (first.ec != std::errc() || process <= 0 || first.ptr == end ||
+      *first.ptr != '-') {
+    return std::nullopt;
+  }
+  const auto second = std::from_chars(first.ptr + 1, end, number);
+  if (second.ec != std::errc() || second.ptr != end) return std::nullopt;
+  return process;
 }
 
 enum class Existing { stays, gone, to_be_replaced };
@@ -171,9 +195,30 @@ std::optional<PlacedFile> place_file(const Spot& spot) {
       return file ? 0 : errno;
     });
     if (error != 0) throw_io_error(spot.path, "create", error);
+    // For sweep_temporary_files() of a process that cannot see ours. Where
+    // there are no locks, that finds none either.
+    (void)flock(file.get(), LOCK_EX | LOCK_NB);
     return PlacedFile{std::move(file), Place::taken, std::move(temporary)};
   }
   give_up(spot);
+}
+
+void sweep_temporary_files(int folder) {
+  FolderNames names;
+  if (names.read(folder) != 0) return;
+  for (std::size_t i = 0; i < names.count(); ++i) {
+    const auto process = process_in(names.name(i));
+    if (!process || kill(*process, 0) == 0 || errno != ESRCH) continue;
+    const UniqueFd file =
+        open_beneath(folder, names.name(i), O_RDONLY | O_NONBLOCK);
+    struct stat status;
+    if (!file || fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
+        status.st_uid != geteuid() || status.st_nlink != 1 ||
+        flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+      continue;
+    }
+    unlinkat(folder, names.name(i), 0);
+  }
 }
 
 std::optional<PlacedFile> find_linked_file(const Spot& spot) {

@@ -41,6 +41,10 @@ struct PlacedFile {
 // Nothing: what is there stays.
 [[nodiscard]] std::optional<PlacedFile> place_file(const Spot& spot);
 
+// Removes the files with temporary names whose process is certainly gone: no
+// process has its number, and nobody holds the file locked.
+void sweep_temporary_files(int folder);
+
 // A regular file with several names, of which some may lie outside the target:
 // it can be replaced, but never changed. Nothing: no such file is there, or it
 // differs from the entry in more than its content.

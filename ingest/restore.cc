@@ -350,10 +350,10 @@ RestoreReport restore(repo::Repository& repository, const repo::BlobId& root,
       walk.run_inside(found.entry, found.path);
     }
     writers.finish();
+    target.finish();
   } catch (const repo::IoError& e) {
     give_up(tally, e);
   }
-  target.finish();
   RestoreReport report = tally.report();
   report.shortfalls = target.shortfalls();
   return report;

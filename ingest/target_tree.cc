@@ -73,6 +73,7 @@ Root open_root(const std::filesystem::path& path, Overwrite overwrite) {
   UniqueFd fd = open_folder(path);
   if (!fd) fail_to_open(path);
   if (overwrite == Overwrite::refuse) refuse_what_is_in_it(fd.get(), path);
+  if (!is_new) sweep_temporary_files(fd.get());
   return {std::move(fd), !is_new};
 }
 
@@ -231,6 +232,7 @@ Entered TargetTree::enter(const repo::Entry& entry) {
     tree.passed_over.push_back(outer);
     return Entered::passed_over;
   }
+  if (!folder->is_new) sweep_temporary_files(folder->fd.get());
   std::optional<repo::Entry> metadata;
   if (folder->is_new || tree.overwrite != Overwrite::never) metadata = entry;
   tree.folders.push_back(
@@ -426,6 +428,7 @@ void TargetTree::finish() {
   while (!tree.passed_over.empty() || tree.folders.size() > 1) leave();
   tree.folders.front().target->leave(tree.fd(), tree.path,
                                      tree.shared->shortfalls);
+  if (syncfs(tree.fd()) != 0) throw_io_error(tree.path, "sync", errno);
 }
 
 const std::vector<Shortfall>& TargetTree::shortfalls() const noexcept {

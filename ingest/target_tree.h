@@ -47,9 +47,10 @@ struct Shortfall {
 
 // A regular file being written. One that takes the place of another is written
 // beside it under a temporary name, .cairn-<process>-<number>, so that the old
-// one is there until finish(); with Overwrite::if_changed it is written in
-// place where that is safe: a regular file with one name that nobody else may
-// write.
+// one is there until finish(); what a process left so that was killed is
+// removed by the next one that comes to the folder; with Overwrite::if_changed
+// it is written in place where that is safe: a regular file with one name that
+// nobody else may write.
 //
 // Threads        write() and read() from many threads at once, on ranges
 //                that do not overlap; finish() after all of them. Each file may
@@ -151,7 +152,9 @@ class TargetTree {
                             std::span<const repo::Link> rows = {});
 
   // Leaves what is still entered and sets the metadata of the root. Only what
-  // this run entered is touched.
+  // this run entered is touched. Once it has returned, what lies on the
+  // target's own file system survives a power cut; throws repo::IoError if it
+  // may not.
   //
   // Requires: every TargetFile is finished or destroyed.
   void finish();

@@ -2,8 +2,11 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -304,6 +307,58 @@ TEST(TargetTree, WorksOnKernelsBeforeOpenat2AndListxattrat) {
         std::exit(testing::Test::HasFailure() ? 1 : 0);
       },
       testing::ExitedWithCode(0), "");
+}
+
+TEST(TargetTree, TellsWhenItCannotBeMadeDurable) {
+  EXPECT_EXIT(
+      {
+        TempFolder folder;
+        TargetTree tree(folder / "target", Overwrite::refuse);
+        put(tree, "file", "content");
+        testing_support::deny_syscalls({SYS_syncfs});
+        EXPECT_THROW(tree.finish(), repo::IoError);
+        std::exit(testing::Test::HasFailure() ? 1 : 0);
+      },
+      testing::ExitedWithCode(0), "");
+}
+
+// The number of a process that is no more.
+std::string process_that_is_gone() {
+  const pid_t child = fork();
+  if (child == 0) _exit(0);
+  waitpid(child, nullptr, 0);
+  return std::to_string(child);
+}
+
+TEST(TargetTree, RemovesTheTemporaryFilesOfAProcessThatIsGone) {
+  TempFolder folder;
+  const std::string dead = ".cairn-" + process_that_is_gone();
+  const std::string alive = ".cairn-" + std::to_string(getppid());
+  const Names kept = {alive + "-1",  dead,           dead + "-",
+                      dead + "-1.x", dead + "-link", dead + "-3"};
+  fs::create_directories(folder / "target/sub");
+  for (const auto* const place : {"target", "target/sub"}) {
+    for (const auto& name : kept) write_file(folder / place / name, "x");
+    write_file(folder / place / (dead + "-1"), "half a fi");
+    write_file(folder / place / (dead + "-2"), "half a file");
+  }
+  const int held =
+      open((folder / "target" / (dead + "-3")).c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_EQ(flock(held, LOCK_EX), 0);
+  fs::create_hard_link(folder / "target/sub" / (dead + "-3"),
+                       folder / "outside");
+
+  TargetTree tree(folder / "target", Overwrite::always);
+  (void)tree.enter(folder_named("sub"));
+  tree.leave();
+  tree.finish();
+
+  Names expected = kept;
+  std::ranges::sort(expected);
+  EXPECT_EQ(names_in(folder / "target/sub"), expected);
+  expected.push_back("sub");
+  EXPECT_EQ(names_in(folder / "target"), expected);
+  close(held);
 }
 
 // Somebody with write access to the target exchanges folders for symlinks to
