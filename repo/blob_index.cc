@@ -17,8 +17,8 @@
 #include "repo/cbor.h"
 #include "repo/error.h"
 #include "repo/pack_format.h"
-#include "repo/wire.h"
 #include "repo/pack_reader.h"
+#include "repo/wire.h"
 
 namespace cairn::repo {
 namespace {
@@ -32,6 +32,7 @@ namespace {
 //                                  came by its own directory
 //   l                              there if a blob was missed that one of
 //                                  those has
+//   g                              how many packs went since rows were swept
 //   n                              the next number
 //   e                              the era
 constexpr char kBlob = 'b';
@@ -40,6 +41,7 @@ constexpr char kPackNumber = 'P';
 constexpr char kIndex = 'i';
 constexpr char kUnindexed = 'd';
 constexpr std::string_view kIncomplete = "l";
+constexpr std::string_view kGoneCount = "g";
 constexpr std::string_view kNextNumber = "n";
 constexpr std::string_view kEra = "e";
 constexpr std::size_t kIdPrefixBytes = 16;
@@ -262,6 +264,42 @@ std::set<std::uint32_t> unindexed_packs(IndexStore::Writer& writer,
   return numbers;
 }
 
+void sweep_rows(IndexStore::Writer& writer,
+                const std::set<std::uint32_t>& staying) {
+  writer.for_each(std::string_view(&kBlob, 1),
+                  [&](std::string_view key, std::string_view value) {
+                    CborWriter out;
+                    bool has_gone = false;
+                    for_each_copy(value, [&](const BlobCopy& copy) {
+                      if (staying.contains(copy.pack)) {
+                        write(out, copy);
+                      } else {
+                        has_gone = true;
+                      }
+                    });
+                    if (has_gone && out.view().empty()) {
+                      writer.remove(key);
+                    } else if (has_gone) {
+                      writer.put(key, as_text(out.view()));
+                    }
+                    return IndexStore::Next::go_on;
+                  });
+}
+
+// Sweeps the rows of packs that went once they are more than the others, so
+// that the store takes at most twice the room it needs.
+void sweep_rows_if_many(IndexStore::Writer& writer,
+                        const std::set<std::uint32_t>& staying,
+                        std::size_t newly_gone) {
+  const auto before = writer.get(kGoneCount);
+  std::size_t gone = (before ? decode_numbers(*before).at(0) : 0) + newly_gone;
+  if (gone > staying.size()) {
+    sweep_rows(writer, staying);
+    gone = 0;
+  }
+  writer.put(kGoneCount, encode_numbers({static_cast<std::uint32_t>(gone)}));
+}
+
 // Forgets index objects that are gone, and the packs that no other one names:
 // theirs, and those of an import that a crash cut short.
 void drop_vanished(IndexStore::Writer& writer, const Storage& storage,
@@ -288,11 +326,12 @@ void drop_vanished(IndexStore::Writer& writer, const Storage& storage,
   // First: who sees a pack gone must not see the era go on.
   if (!unnamed.empty() || !writer.get(kEra)) begin_era(writer);
   for (const auto& [key, id] : unnamed) {
-    // Rows that name this pack stay behind and are passed over: a number is
+    // Rows that name this pack may stay behind and are passed over: a number is
     // never given twice.
     writer.remove(key_of(kPackNumber, id.bytes));
     writer.remove(key);
   }
+  if (!unnamed.empty()) sweep_rows_if_many(writer, staying, unnamed.size());
   // Last: a removal that a crash cuts short is done again.
   for (const auto& key : vanished) writer.remove(key);
 }

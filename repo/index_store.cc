@@ -108,6 +108,64 @@ class FolderLock {
   int fd_;
 };
 
+// Where a secondary keeps its log. Locked while its process lives, so that
+// those of processes that are gone can be told from others. Where there are no
+// locks, none can.
+class ReaderFolder {
+ public:
+  explicit ReaderFolder(const fs::path& parent) {
+    while (!make_in(parent)) {
+    }
+  }
+  ReaderFolder(const ReaderFolder&) = delete;
+  ReaderFolder& operator=(const ReaderFolder&) = delete;
+  ~ReaderFolder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+    ::close(fd_);
+  }
+
+  [[nodiscard]] const fs::path& path() const noexcept { return path_; }
+
+  static void sweep(const fs::path& parent) {
+    std::error_code error;
+    for (fs::directory_iterator at(parent, error), end; !error && at != end;
+         at.increment(error)) {
+      if (!at->path().filename().string().starts_with(kPrefix)) continue;
+      const int fd = ::open(at->path().c_str(), kOpen);
+      if (fd < 0) continue;
+      std::error_code ignored;
+      if (::flock(fd, LOCK_EX | LOCK_NB) == 0) fs::remove_all(*at, ignored);
+      ::close(fd);
+    }
+  }
+
+ private:
+  static constexpr std::string_view kPrefix = "reader-";
+  static constexpr int kOpen = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+
+  // False: another process took it for one that was left.
+  bool make_in(const fs::path& parent) {
+    path_ = parent /
+            (std::string(kPrefix) + crypto::to_hex(crypto::random_array<8>()));
+    std::error_code error;
+    fs::create_directories(path_, error);
+    if (error) throw IoError(path_.string() + ": " + error.message());
+    fd_ = ::open(path_.c_str(), kOpen);
+    if (fd_ < 0 && errno == ENOENT) return false;
+    if (fd_ < 0) throw IoError(path_.string() + ": " + std::strerror(errno));
+    const bool is_taken =
+        ::flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    struct stat status {};
+    if (!is_taken && ::stat(path_.c_str(), &status) == 0) return true;
+    ::close(fd_);
+    return false;
+  }
+
+  fs::path path_;
+  int fd_ = -1;
+};
+
 template <typename Database>
 void for_each_in(
     Database& database, std::string_view prefix,
@@ -143,6 +201,7 @@ class PrimaryWriter : public IndexStore::Writer {
 
   void remove(std::string_view key) override {
     must(batch_.Delete(slice(key)), "remove");
+    if (batch_.GetDataSize() >= kBatchBytes) write_batch();
   }
 
   void for_each(
@@ -182,10 +241,10 @@ class PrimaryWriter : public IndexStore::Writer {
 //                is ever mistaken for another that was there before. Who reads
 //                it holds a shared lock of the folder.
 //   db-<hex>.damaged    that it has to be made anew
-//   reader-<hex>/       RocksDB's notes about a reader
+//   reader-<hex>/       RocksDB's notes about a reader, who has it locked
 struct IndexStore::State {
   fs::path folder;
-  fs::path secondary_folder;
+  std::optional<ReaderFolder> reader;
   std::unique_ptr<rocksdb::DB> secondary;
   std::string generation;           // which database it reads
   std::optional<FolderLock> hold;   // of that
@@ -219,7 +278,7 @@ struct IndexStore::State {
     auto new_hold = hold_folder(folder / name);
     rocksdb::DB* opened = nullptr;
     must(rocksdb::DB::OpenAsSecondary(options(), (folder / name).string(),
-                                      secondary_folder.string(), &opened),
+                                      reader->path().string(), &opened),
          "open");
     std::unique_lock lock(mutex);
     secondary.reset(opened);
@@ -256,6 +315,7 @@ struct IndexStore::State {
       write_to(begin_database(), change);
     }
     remove_old_databases();
+    ReaderFolder::sweep(folder);
   }
 
   static void write_to(const std::unique_ptr<rocksdb::DB>& primary,
@@ -376,8 +436,7 @@ IndexStore::IndexStore(fs::path folder) : state_(std::make_unique<State>()) {
                   "; set CAIRN_CACHE_DIR to a folder that can be written");
   }
   fs::permissions(state_->folder, fs::perms::owner_all, error);
-  state_->secondary_folder =
-      state_->folder / ("reader-" + crypto::to_hex(crypto::random_array<8>()));
+  state_->reader.emplace(state_->folder);
   constexpr std::chrono::minutes kPatience{2};
   const auto must_have = [](const std::optional<FolderLock>& lock) {
     if (!lock) throw LockedError("index cache: another process holds it");
@@ -405,11 +464,7 @@ IndexStore::IndexStore(fs::path folder) : state_(std::make_unique<State>()) {
   }
 }
 
-IndexStore::~IndexStore() {
-  state_->secondary.reset();
-  std::error_code ignored;
-  fs::remove_all(state_->secondary_folder, ignored);
-}
+IndexStore::~IndexStore() { state_->secondary.reset(); }
 
 std::optional<std::string> IndexStore::get(std::string_view key) const {
   std::string value;

@@ -365,6 +365,44 @@ TEST(BlobIndex, ClearForgetsEverythingAndRefreshBringsItBack) {
   EXPECT_TRUE(index.contains(id));
 }
 
+TEST(BlobIndex, ForgetsTheRowsOfPacksThatWentOnceTheyAreMostOfAll) {
+  std::mt19937_64 random(1);
+  TempFolder folder;
+  SampleRepository sample;
+  IndexStore store(folder.path());
+  BlobIndex index(store);
+  const auto rows = [&] {
+    std::size_t count = 0;
+    store.for_each("b", [&](std::string_view, std::string_view) {
+      ++count;
+      return IndexStore::Next::go_on;
+    });
+    return count;
+  };
+  const auto both = random_id<BlobId>(random);
+  std::vector<IndexId> old;
+  for (int i = 0; i < 3; ++i) {
+    old.push_back(sample.store_index(
+        {made_up_pack(random, {random_id<BlobId>(random), both})}));
+  }
+  (void)sample.store_index({made_up_pack(random, {both})});
+  index.refresh(sample.storage, sample.keyring);
+  EXPECT_EQ(rows(), 4U);
+
+  sample.storage.remove(index_name(old[0]));
+  index.refresh(sample.storage, sample.keyring);
+  EXPECT_EQ(rows(), 4U);
+  EXPECT_EQ(index.find(both).size(), 3U);
+  sample.storage.remove(index_name(old[1]));
+  index.refresh(sample.storage, sample.keyring);
+  EXPECT_EQ(rows(), 4U);
+  sample.storage.remove(index_name(old[2]));
+  index.refresh(sample.storage, sample.keyring);
+
+  EXPECT_EQ(rows(), 1U);
+  EXPECT_EQ(index.find(both).size(), 1U);
+}
+
 TEST(BlobIndex, BlobsThatShareAPrefixAreKeptApart) {
   std::mt19937_64 random(1);
   TempFolder folder;

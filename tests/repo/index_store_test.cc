@@ -8,6 +8,7 @@
 #include <atomic>
 #include <fstream>
 #include <map>
+#include <set>
 #include <thread>
 
 #include "repo/error.h"
@@ -45,6 +46,30 @@ void put(IndexStore& store, const std::string& key, const std::string& value) {
   const auto written = store.write(
       10s, [&](IndexStore::Writer& writer) { writer.put(key, value); });
   ASSERT_EQ(written, IndexStore::Written::yes);
+}
+
+TEST(IndexStore, WhoeverWritesSweepsWhatReadersLeftThatAreGone) {
+  TempFolder folder;
+  const auto readers = [&] {
+    std::set<fs::path> found;
+    for (const auto& entry : fs::directory_iterator(folder.path())) {
+      if (entry.path().filename().string().starts_with("reader-")) {
+        found.insert(entry.path());
+      }
+    }
+    return found;
+  };
+  IndexStore store(folder.path());
+  IndexStore other(folder.path());
+  const auto alive = readers();
+  EXPECT_EQ(alive.size(), 2u);
+  fs::create_directory(folder / "reader-0123456789abcdef");
+  testing_support::write_file(folder / "reader-0123456789abcdef/LOG", "x");
+
+  put(store, "key", "value");
+
+  EXPECT_EQ(readers(), alive);
+  EXPECT_EQ(other.get("key"), std::nullopt);
 }
 
 TEST(IndexStore, BehavesAsAMapUnderRandomChanges) {
