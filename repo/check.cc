@@ -189,6 +189,7 @@ void Check::survey() {
 }
 
 void Check::compare_indexes() {
+  std::map<PackId, bool> is_sound;  // of those that an index object belies
   for (const auto& id : indexes_) {
     step("comparing the index");
     const std::string name = index_name(id);
@@ -199,6 +200,17 @@ void Check::compare_indexes() {
                           digest_of(pack.directory)) {
           continue;
         }
+        // Which of the two is right: a pack under another's name opens too.
+        const auto checked = is_sound.try_emplace(pack.id, true);
+        if (checked.second) {
+          checked.first->second =
+              look_at(findings_, "damaged-pack", pack_name(pack.id), [&] {
+                check_pack_bytes(storage_,
+                                 {pack.id, facts_.survey.packs()[*place].size},
+                                 nullptr);
+              });
+        }
+        if (!checked.first->second) continue;
         findings_.add(Severity::damage, "index-differs", name,
                       "says of " + pack_name(pack.id) +
                           " what its directory does not say; `cairn repair "

@@ -313,6 +313,42 @@ TEST(Check, FindsEveryMissingPackThatASnapshotNeeds) {
   EXPECT_EQ(damaged, 2U);
 }
 
+TEST(Check, NamesBothOfTwoPacksThatWereExchanged) {
+  TestRepository test;
+  {
+    auto repository = test.open();
+    write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(1));
+    write_snapshot(repository, {{"b", noise(2, 9'000)}}, at_hour(2));
+  }
+  auto& disk = test.disk();
+  std::vector<std::string> names;
+  auto repository = test.open();
+  for (const auto& pack : list_packs(disk)) {
+    const auto rows = read_pack_directory(disk, repository.keyring(), pack.id)
+                          .pack.directory.rows;
+    if (rows.front().kind == BlobKind::content) {
+      names.push_back(pack_name(pack.id));
+    }
+  }
+  ASSERT_EQ(names.size(), 2U);
+  const auto first = get_whole(disk, names[0], 1U << 20);
+  const auto second = get_whole(disk, names[1], 1U << 20);
+  ASSERT_EQ(first.size(), second.size());
+  disk.replace(names[0], second);
+  disk.replace(names[1], first);
+
+  const auto report = check_at(test, CheckLevel::structure);
+
+  for (const auto& name : names) {
+    const bool is_named =
+        std::ranges::any_of(report.findings, [&](const Finding& finding) {
+          return finding.code == "damaged-pack" && finding.object == name;
+        });
+    EXPECT_TRUE(is_named) << text_of(report);
+  }
+  EXPECT_EQ(find(report, "index-differs"), nullptr) << text_of(report);
+}
+
 TEST(Check, NamesSnapshotsAndPathsThatAreHurt) {
   TestRepository test;
   SessionId first;
