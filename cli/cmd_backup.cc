@@ -283,6 +283,8 @@ void print_json(const ingest::BackupReport& report, const std::string& series,
   }
   Json warnings = Json::array();
   for (const auto& warning : report.warnings) warnings.add(warning);
+  Json notes = Json::array();
+  for (const auto& note : report.notes) notes.add(note);
   Json json = Json::line("summary", context.now());
   if (report.snapshot) {
     json.set("snapshot_id", report.snapshot->hex());
@@ -308,6 +310,7 @@ void print_json(const ingest::BackupReport& report, const std::string& series,
       .set("problem_count", report.problem_count)
       .set("problems", std::move(problems))
       .set("warnings", std::move(warnings))
+      .set("notes", std::move(notes))
       .set("seconds", seconds);
   context.output.json(json);
 }
@@ -330,6 +333,7 @@ void print_text(const ingest::BackupReport& report, const std::string& series,
         " of this series claims to have arrived in the future; a clock is "
         "wrong, and forgetting by rules refuses until it is forgotten by name");
   }
+  for (const auto& note : report.notes) context.output.note(note);
   if (report.sockets_skipped > 0) {
     context.output.detail("passed over " +
                           counted(report.sockets_skipped, "socket"));

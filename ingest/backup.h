@@ -88,6 +88,8 @@ struct BackupReport {
   // Of the repository and this machine: what did not keep the snapshot from
   // being whole, but should be looked after.
   std::vector<std::string> warnings;
+  // What is no problem, and yet perhaps not what was meant.
+  std::vector<std::string> notes;
 
   std::uint64_t files_new = 0;
   std::uint64_t files_changed = 0;

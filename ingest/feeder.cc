@@ -344,6 +344,15 @@ class Feeder::Visitor : public FileVisitor {
   }
   void excluded(std::string_view) override { ++state_.report.excluded; }
 
+  // Where a walk of all there is meets it, it is no news.
+  void left_out(std::string_view path) override {
+    excluded(path);
+    if (!std::ranges::binary_search(given_, path)) return;
+    state_.report.notes.push_back(
+        repo::as_utf8(path) +
+        ": was left out, since this backup itself is writing there");
+  }
+
   void unreadable(std::string_view path, std::string_view why) override {
     unreadable_ = path;
     state_.problem(path, why);
@@ -500,6 +509,12 @@ void Feeder::feed(StreamToBackUp& stream, const BackupOptions& options) {
         },
         &before);
     stream.stream->finish(state.stop);
+    if (entry.size == 0) {
+      const bool is_input = stream.kind == repo::SourceKind::standard_input;
+      state.report.notes.push_back(stream.name +
+                                   (is_input ? ": standard input was empty"
+                                             : ": the command wrote nothing"));
+    }
     report.bytes = entry.size;
     report.entries = 1;
     state.report.bytes_read += entry.size;

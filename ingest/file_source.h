@@ -155,6 +155,9 @@ class FileVisitor {
   // exclude_if_present or FileSystems::one.
   virtual void excluded(std::string_view path) = 0;
 
+  // One of FileSourceOptions::left_out.
+  virtual void left_out(std::string_view path) { excluded(path); }
+
   // An entry that could not be read: vanished, no permission, a failing disk.
   // It may come with what could be read all the same: a folder without its
   // entries, a file without its xattrs.

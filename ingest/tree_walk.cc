@@ -209,7 +209,7 @@ void TreeWalk::visit_folder(const char* name, const struct stat& seen,
                         FolderIdentity{seen.st_dev, seen.st_ino}) !=
       options_.left_out.end();
   if (is_elsewhere || is_left_out) {
-    visitor_.excluded(path_);
+    is_left_out ? visitor_.left_out(path_) : visitor_.excluded(path_);
     scope = Scope::given_paths;
   }
   UniqueFd folder;

@@ -306,6 +306,33 @@ TEST(Backup, LeavesNothingOfAStreamThatFails) {
   EXPECT_EQ(text_of(tree.at("db/y").content), "y");
 }
 
+TEST(Backup, NotesWhatMayNotBeMeant) {
+  TempFolder folder;
+  fs::create_directory(folder / "repository");
+  testing_support::write_file(folder / "repository/config", "x");
+  struct stat status {};
+  ASSERT_EQ(::stat((folder / "repository").c_str(), &status), 0);
+  const auto files = [&](const fs::path& path) {
+    FilesToBackUp source{{path.string()}, {}};
+    source.options.left_out = {{status.st_dev, status.st_ino}};
+    return Source(std::move(source));
+  };
+  BackupSite site;
+  auto repository = site.open();
+
+  const auto all = run_backup(
+      repository, sources(files(folder.path()), source_of("s", bytes_of("x"))));
+  const auto itself = run_backup(
+      repository,
+      sources(files(folder / "repository"), source_of("dir/empty", Bytes())));
+
+  EXPECT_TRUE(all.notes.empty());
+  ASSERT_EQ(itself.notes.size(), 2U);
+  EXPECT_TRUE(itself.notes[0].starts_with((folder / "repository").string()));
+  EXPECT_EQ(itself.notes[1], "dir/empty: standard input was empty");
+  EXPECT_TRUE(itself.is_complete);
+}
+
 // The graph of the stream's snapshot, and of the folder's without its parents,
 // which others touch.
 std::pair<repo::BlobId, std::vector<repo::Link>> graphs_of(
