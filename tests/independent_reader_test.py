@@ -114,6 +114,18 @@ class Case(unittest.TestCase):
         self.assertEqual(read_tree(self.out), expected_tree())
 
 
+def plain_objects():
+    return dict(line.split(": ") for line in
+                (GOLDEN / "objects.txt").read_text().splitlines()
+                if not line.startswith("#"))
+
+
+def sealed_bundle():
+    """What FORMAT.md leaves out of the key slot, but for its ends."""
+    slot = reader.cbor_decode(bytes.fromhex(plain_objects()["key_slot"]))
+    return slot[7].hex()
+
+
 class Golden(Case):
     """The committed repository: what was once written stays readable."""
 
@@ -145,6 +157,27 @@ class Golden(Case):
                          (GOLDEN / file).read_text().split("\n\n")[0]
                          .splitlines())
             self.assertTrue(lines[key] in printed, file)
+        for name, digits in plain_objects().items():
+            for part in digits.split(sealed_bundle()):
+                self.assertTrue(part in printed, name)
+
+    def test_the_vectors_of_objects_are_the_repository_s(self):
+        repo = reader.Repository(str(GOLDEN / "repository"))
+        repo.unlock(key_file=reader.key_file_bytes(
+            (GOLDEN / "owner.key").read_text()))
+        snapshot = repo.snapshot(FIRST)
+        found = [repo.config, snapshot.header, snapshot.record]
+        found += [reader.envelope(path.read_bytes(), "k")
+                  for path in (GOLDEN / "repository" / "keys").iterdir()]
+        for folder, type_, label, roles in (
+                ("sessions", "n", "cairn session", (0, 3, 4)),
+                ("marks", "m", "cairn mark", (0, 3))):
+            found += [repo.sealed_record(folder, name, type_, label, roles)
+                      for name in repo.names(folder)]
+        for name, digits in plain_objects().items():
+            if name != "index_body":
+                self.assertIn(reader.cbor_decode(bytes.fromhex(digits)), found,
+                              name)
 
     def test_decoder_keeps_to_one_spelling(self):
         for file in ("cbor_accepted.txt", "cbor_refused.txt"):

@@ -183,7 +183,8 @@ class Pack:
 
 class Golden:
     def __init__(self, path, fault=None):
-        self.path, self.fault = path, fault
+        self.path, self.fault = path, fault  # no path: only `plain`
+        self.plain = {}  # CBOR of objects, by what they are
         self.id, self.family = rand("repository id", 16), rand("family id", 16)
         self.id_key, self.index_key = rand("id key", 32), rand("index key", 32)
         self.root_seed, self.write_seed = rand("root", 32), rand("write", 32)
@@ -195,6 +196,8 @@ class Golden:
         self.writer = Signer(self.id, WRITE, self.write_seed, self.root_seed)
 
     def put(self, name, data):
+        if self.path is None:
+            return
         path = os.path.join(self.path, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
@@ -206,9 +209,10 @@ class Golden:
     # config and keys
 
     def write_config(self):
-        config = envelope("c", cbor({
+        self.plain["config"] = cbor({
             1: self.id, 2: self.family, 3: 1, 4: public_of(self.root_seed),
-            5: CREATED, 6: [1 << 19, 1 << 20, 1 << 23], 7: 16384}))
+            5: CREATED, 6: [1 << 19, 1 << 20, 1 << 23], 7: 16384})
+        config = envelope("c", self.plain["config"])
         self.put("config", config)
         self.put("config.2", config)
 
@@ -240,9 +244,12 @@ class Golden:
         bundle[10] = [1 << 19, 1 << 20, 1 << 23, 16384]
         ad = b"cairn key slot" + cbor([self.id, role, method, salt, passes,
                                        memory])
-        self.put("keys/" + rand(f"slot {label}", 16).hex(), envelope("k", cbor({
+        body = cbor({
             1: role, 2: method, 3: salt, 4: passes, 5: memory, 6: commitment,
-            7: seal(key, ad, cbor(bundle)), 8: label, 9: CREATED})))
+            7: seal(key, ad, cbor(bundle)), 8: label, 9: CREATED})
+        if key_file:
+            self.plain.setdefault("key_slot", body)
+        self.put("keys/" + rand(f"slot {label}", 16).hex(), envelope("k", body))
 
     # the graph
 
@@ -315,6 +322,8 @@ class Golden:
             6: [[b"/srv/golden", 0, 0 if complete else 1, root_row[2], entries,
                  "" if complete else "one file could not be read"]],
             7: "make_golden.py"})
+        self.plain.setdefault("snapshot_header", header)
+        self.plain.setdefault("snapshot_record", record)
         record_key = rand(f"record key {label}", 32)
         body = [0, 1, salt,
                 seal(derive(self.index_key, "cairn snapshot header", salt),
@@ -340,6 +349,7 @@ class Golden:
     def sealed_record(self, folder, type_, what, label, signer, fields):
         own = rand(f"{what} {label}", 16)
         salt = rand(f"{what} salt {label}", 32)
+        self.plain[f"{what}_{label}"] = cbor(fields)
         name = "cairn " + what
         body = [1, salt, seal(derive(self.index_key, name, salt),
                               name.encode() + self.id + own, cbor(fields))]
@@ -543,6 +553,16 @@ def vectors():
     files["links_node.txt"] = hex_lines(
         key=id_key, names_id=names_id, content_id=id_, cbor=links,
         id=hmac.digest(id_key, b"\1" + links, "sha256"))
+
+    body = {1: bytes(range(16)), 2: [[bytes(range(160, 192)), 16531,
+                                      [keys, rows]]]}
+    made = build(None, small=True).plain
+    files["objects.txt"] = (
+        "# The plain CBOR of objects of the repository, and of an index object "
+        "with the\n# directory of directory.txt.\n" + hex_lines(
+            index_body=cbor(body), **{name: made[name] for name in (
+                "config", "key_slot", "snapshot_header", "snapshot_record",
+                "session_alive", "mark_forget", "mark_hold")}))
 
     slot_salt = bytes(range(16))
     both = nacl.pwhash.argon2id.kdf(64, PASSPHRASE.encode(), slot_salt,

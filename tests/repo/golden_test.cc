@@ -18,7 +18,9 @@
 #include "repo/config.h"
 #include "repo/envelope.h"
 #include "repo/error.h"
+#include "repo/index_object.h"
 #include "repo/keyring.h"
+#include "repo/mark.h"
 #include "repo/node.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
@@ -159,6 +161,21 @@ TEST(Golden, ANamesNodeHasTheListedSpelling) {
   EXPECT_EQ(entries[1].entry.symlink_target, "a");
   EXPECT_EQ(entries[1].entry.modified, (Timestamp{-1, 0}));
   EXPECT_EQ(encode_names(entries), cbor);
+}
+
+TEST(Golden, ObjectsHaveTheListedSpelling) {
+  const Vector vector = golden_vectors("objects.txt").front();
+  const auto expect_kept = [&](const std::string& name, auto decode) {
+    const Bytes listed = vector.bytes(name);
+    const auto encoded = encode(decode(listed, name));
+    EXPECT_TRUE(std::ranges::equal(encoded, listed)) << name;
+  };
+  expect_kept("index_body", decode_index);
+  expect_kept("snapshot_header", decode_header);
+  expect_kept("snapshot_record", decode_record);
+  expect_kept("session_alive", decode_session);
+  expect_kept("mark_forget", decode_mark);
+  expect_kept("mark_hold", decode_mark);
 }
 
 TEST(Golden, AKeyFileHasTheListedText) {
