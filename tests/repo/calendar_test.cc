@@ -116,6 +116,15 @@ TEST(TimeZone, TakesTimesOutsideTheCalendarAsTheNearestInside) {
   EXPECT_EQ(zone.local_time(utc(1969, 12, 31, 23)).hour, 23u);
 }
 
+// FORMAT.md, 13.4: no rule is read, only what changes are listed.
+TEST(TimeZone, HasNoDaylightSavingAfterTheLastChangeThatIsListed) {
+  const TimeZone berlin("Europe/Berlin");
+  EXPECT_EQ(berlin.local_time(utc(2037, 7, 1, 12)).hour, 14U);
+  EXPECT_EQ(berlin.local_time(utc(2037, 12, 1, 12)).hour, 13U);
+  EXPECT_EQ(berlin.local_time(utc(2038, 7, 1, 12)).hour, 13U);
+  EXPECT_EQ(berlin.local_time(utc(2100, 7, 1, 12)).hour, 13U);
+}
+
 TEST(TimeZone, SubtractsFieldByField) {
   const TimeZone zone("UTC");
   using Span = CalendarSpan;
