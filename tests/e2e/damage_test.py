@@ -137,10 +137,11 @@ class Levels(DamageCase):
         shutil.move(one, middle)
         shutil.move(two, one)
         shutil.move(middle, two)
-        for level, says in (("structure", "message"), ("data", "object")):
+        for level in ("structure", "data"):
             found = self.findings("--level", level)
             for path in (one, two):
-                self.assertTrue([f for f in found if path.name in f[says]])
+                self.assertTrue([f for f in found if path.name in f["object"]],
+                                (level, found))
         found = self.findings("--no-key")
         self.assertEqual(sorted(f["object"].split("/")[-1] for f in found),
                          sorted([one.name, two.name]))
