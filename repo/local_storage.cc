@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -269,7 +270,13 @@ std::vector<std::string> names_in(UniqueFd folder, std::string_view object) {
   return names;
 }
 
-// A file that has no name yet but its temporary one.
+// The temporary file is gone, though nobody but us may remove it.
+struct Vanished : IoError {
+  using IoError::IoError;
+};
+
+// A file that has no name yet but its temporary one. Locked while it lives, so
+// that remove_unfinished() of another process tells it from what a crash left.
 //
 // Threads        one thread at a time.
 // Failure        final: what a failed sync left in the page cache is unknown
@@ -285,6 +292,10 @@ class UnnamedFile {
         name_(random_name()),
         file_(open_at(folder_.get(), name_, O_RDWR | O_CREAT | O_EXCL)) {
     if (!file_.is_open()) fail(object_, "cannot create", errno);
+    // Where the file system has no locks, create() tries again.
+    (void)::flock(file_.get(), LOCK_EX | LOCK_NB);
+    // The lock goes with the last descriptor: publish() closes the first.
+    lock_ = UniqueFd(::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0));
   }
   ~UnnamedFile() { abandon(); }
   UnnamedFile(UnnamedFile&&) = delete;
@@ -354,6 +365,10 @@ class UnnamedFile {
     // NFS may do it, lose the answer and fail its own second attempt.
     if (is_also(folder, name)) return Created::created;
     if (error == EEXIST) return Created::exists;
+    if (error == ENOENT) {
+      abandon();
+      throw Vanished(object_ + ": cannot name it: its unfinished file is gone");
+    }
     fail_for_good("cannot name it", error);
   }
 
@@ -388,12 +403,14 @@ class UnnamedFile {
     file_ = UniqueFd();
     if (!name_.empty()) ::unlinkat(folder_.get(), name_.c_str(), 0);
     name_.clear();
+    lock_ = UniqueFd();
   }
 
   std::string object_;
   UniqueFd folder_;
   std::string name_;  // in folder_; empty: it has none any more
   UniqueFd file_;
+  UniqueFd lock_;
   std::uint64_t written_ = 0;           // bytes
   std::uint64_t write_back_begun_ = 0;  // bytes before this are on their way
 };
@@ -608,11 +625,20 @@ LocalStorage::~LocalStorage() = default;
 
 Created LocalStorage::create(std::string_view name,
                              std::span<const std::byte> bytes) {
-  UnnamedFile file(state_->unfinished_folder(name), std::string(name));
-  file.append(bytes);
-  file.sync();
-  file.verify(bytes);
-  return state_->publish(file, name);
+  const auto attempt = [&] {
+    UnnamedFile file(state_->unfinished_folder(name), std::string(name));
+    file.append(bytes);
+    file.sync();
+    file.verify(bytes);
+    return state_->publish(file, name);
+  };
+  try {
+    return attempt();
+  } catch (const Vanished&) {
+    // A prune took it for what a crash left, in the moment before it was
+    // locked.
+    return attempt();
+  }
 }
 
 std::unique_ptr<StagedObject> LocalStorage::stage() {
@@ -688,6 +714,11 @@ void LocalStorage::remove_unfinished() {
   if (!stream.is_open()) fail(kUnfinished, "cannot list", errno);
   for (const auto& name : names_in(std::move(stream), kUnfinished)) {
     if (name == "." || name == "..") continue;
+    const UniqueFd file = open_at(folder.get(), name, O_RDONLY | O_NONBLOCK);
+    if (file.is_open() && ::flock(file.get(), LOCK_EX | LOCK_NB) != 0 &&
+        errno == EWOULDBLOCK) {
+      continue;  // a process is writing it
+    }
     if (::unlinkat(folder.get(), name.c_str(), 0) != 0 && errno != ENOENT) {
       fail(std::string(kUnfinished) + "/" + name, "cannot remove", errno);
     }

@@ -81,8 +81,9 @@ class Storage {
   // finished by running it again.
   virtual void remove(std::string_view name) = 0;
 
-  // Removes what crashed processes left unfinished. Requires: no other process
-  // is staging an object (prune knows).
+  // Removes what crashed processes left unfinished. What others are staging at
+  // this moment stays, as far as the storage can tell: a pack in particular is
+  // only safe while no other writer lives (prune knows).
   virtual void remove_unfinished() = 0;
 
   // For messages: the path or URL a user would recognise.

@@ -181,6 +181,32 @@ TEST_F(LocalStorageTest, RemovesWhatCrashedProcessesLeft) {
   EXPECT_EQ(text_in("config"), "kept");
 }
 
+TEST_F(LocalStorageTest, LeavesAloneWhatAnotherProcessIsWriting) {
+  const auto object = storage().stage();
+  object->append(bytes_of("half an obj"));
+
+  LocalStorage::open(root())->remove_unfinished();
+
+  object->append(bytes_of("ect"));
+  EXPECT_EQ(object->publish("config"), Created::created);
+  EXPECT_EQ(text_in("config"), "half an object");
+  EXPECT_EQ(unfinished_count(), 0);
+}
+
+TEST_F(LocalStorageTest, CreatesObjectsWhileAnotherProcessTidiesUp) {
+  std::atomic<bool> is_done = false;
+  std::jthread tidying([&] {
+    const auto other = LocalStorage::open(root());
+    while (!is_done) other->remove_unfinished();
+  });
+
+  for (int i = 0; i < 300; ++i) {
+    EXPECT_EQ(storage().create("marks/" + std::to_string(i), bytes_of("x")),
+              Created::created);
+  }
+  is_done = true;
+}
+
 TEST_F(LocalStorageTest, ReadsManyObjectsWithFewDescriptors) {
   const auto open_descriptors = [] {
     return std::distance(fs::directory_iterator("/proc/self/fd"), {});
@@ -706,9 +732,12 @@ TEST_P(LocalStorageTraced, GivesNoNameToAFileThatFailsToClose) {
 
     const auto in_unfinished = temp.path().string() + "/tmp/";
     if (traced.count({in_unfinished, "INJECTED"}) == 0) continue;
+    if (traced.count({"linkat("}) > 0) {
+      EXPECT_TRUE(is_whole(temp.path()));  // its lock, after all is done
+      continue;
+    }
     ++files_closed;
     EXPECT_EQ(traced.exit, failed);
-    EXPECT_EQ(traced.count({"linkat("}), 0u);
     EXPECT_FALSE(is_whole(temp.path()));
     EXPECT_FALSE(has_unfinished(temp.path()));
   }
