@@ -598,7 +598,7 @@ TEST_F(Restore, GoesDownNoFurtherThanAPathMayBeLong) {
   StateWriter writer(repository);
   for (std::size_t i = 0; i < kAllowed + 3; ++i) {
     writer.begin_folder("d");
-    if (i + 1 == kAllowed) writer.add_file("at the bottom", {});
+    if (i + 2 == kAllowed) writer.add_file("at the bottom", {});
   }
   for (std::size_t i = 0; i < kAllowed + 3; ++i) writer.end_folder();
   writer.add_file("z", {});
