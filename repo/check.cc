@@ -27,7 +27,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// How often damage is looked at again when packs went meanwhile.
+// How often damage is looked at again when objects went meanwhile.
 constexpr int kAttempts = 3;
 
 // An index of this check's own, from the index objects alone: what a local
@@ -76,8 +76,11 @@ class Check {
     return std::move(report_);
   }
 
-  // Since they were listed, by a prune: then what seemed damage may be none.
-  [[nodiscard]] bool packs_have_gone() const {
+  // Since they were listed, by a prune, which may have merged index objects and
+  // nothing more: then what seemed damage may be none.
+  [[nodiscard]] bool objects_have_gone() const {
+    const auto indexes = list_indexes(storage_);
+    if (!std::ranges::includes(indexes, listed_indexes_)) return true;
     return std::ranges::any_of(packs_, [&](const StoredPack& pack) {
       return !storage_.size(pack_name(pack.id));
     });
@@ -110,9 +113,10 @@ class Check {
   FindingList findings_;
   CheckReport report_;
   std::vector<Snapshot> snapshots_;  // valid ones
-  std::vector<IndexId> indexes_;     // those that can be read
-  std::vector<StoredPack> packs_;    // those that exist, by id
-  std::set<PackId> missing_;         // named by an index object
+  std::vector<IndexId> listed_indexes_;
+  std::vector<IndexId> indexes_;   // of those that can be read
+  std::vector<StoredPack> packs_;  // those that exist, by id
+  std::set<PackId> missing_;       // named by an index object
   std::set<PackId> indexed_;
 
   // From level structure on.
@@ -137,7 +141,8 @@ void Check::look_at_objects() {
 bool Check::look_at_indexes() {
   step("reading the index");
   std::map<PackId, std::uint64_t> sizes;  // as index objects have them
-  for (const auto& id : list_indexes(storage_)) {
+  listed_indexes_ = list_indexes(storage_);
+  for (const auto& id : listed_indexes_) {
     step("reading the index");
     const std::string name = index_name(id);
     look_at(findings_, "damaged-index", name, [&] {
@@ -362,7 +367,7 @@ CheckReport check(Repository& repository, const CheckOptions& options,
     Check check(repository, options, stop, progress);
     CheckReport report = check.run();
     if (report.count(Severity::damage) == 0 || attempt == kAttempts ||
-        !check.packs_have_gone()) {
+        !check.objects_have_gone()) {
       return report;
     }
   }
