@@ -120,6 +120,9 @@ class Run {
   [[nodiscard]] BackupReport& report() { return report_; }
 
  private:
+  [[nodiscard]] repo::ChainLink last_link(
+      const repo::HostState::ChainLock& chain);
+
   repo::Repository& repository_;
   const BackupOptions& options_;
   const std::set<std::string>& shared_;
@@ -233,7 +236,7 @@ void Run::commit(const repo::Link& root, std::span<const Source> sources) {
   header.entries = entries_;
 
   auto chain = repository_.host_state().lock_chain(options_.series);
-  const repo::ChainLink last = chain.last();
+  const repo::ChainLink last = last_link(chain);
   header.arrival = file_clock_now();
   header.sequence = last.sequence;
   header.previous = last.object;
@@ -246,8 +249,31 @@ void Run::commit(const repo::Link& root, std::span<const Source> sources) {
         ": was fenced off by a prune, which took it for dead; nothing was "
         "committed. Run the backup again");
   }
-  chain.store({header.sequence + 1, committed.object_digest});
   report_.snapshot = session_;
+  try {
+    chain.store({header.sequence + 1, committed.object_digest});
+  } catch (const repo::Error& e) {
+    // It is committed: whatever fails now is no failure of the backup.
+    report_.warnings.push_back(
+        std::string(e.what()) +
+        "; the next backup finds its place in the series from its snapshots");
+  }
+}
+
+// As it was noted down, unless the series has a later snapshot of this host:
+// then that could not be, or the note is of another time.
+repo::ChainLink Run::last_link(const repo::HostState::ChainLock& chain) {
+  repo::ChainLink last = chain.last();
+  const auto& own_key = repository_.signer().chain().host_key;
+  for (const auto& [snapshot, holds] : history_.snapshots) {
+    if (snapshot.header.series_tag == tag_ &&
+        snapshot.signer.host_key == own_key &&
+        snapshot.header.sequence >= last.sequence) {
+      last = {snapshot.header.sequence + 1,
+              repo::object_digest(repository_.storage(), snapshot.id)};
+    }
+  }
+  return last;
 }
 
 // For what comes after the outcome of a run is decided, and must not change it.

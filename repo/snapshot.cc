@@ -343,6 +343,10 @@ std::variant<Snapshot, Tombstone> read_slot(const Storage& storage,
   return snapshot;
 }
 
+crypto::Digest object_digest(const Storage& storage, const SessionId& id) {
+  return crypto::sha256(get_whole(storage, snapshot_name(id), kLimitBytes));
+}
+
 std::vector<SessionId> list_slots(const Storage& storage) {
   std::vector<SessionId> ids;
   storage.list("snapshots", [&](const ListedObject& object) {

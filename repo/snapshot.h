@@ -114,6 +114,10 @@ Created publish_tombstone(Storage& storage, const Keyring& keyring,
 [[nodiscard]] std::variant<Snapshot, Tombstone> read_slot(
     const Storage& storage, const Keyring& keyring, const SessionId& id);
 
+// What a successor names as its previous.
+[[nodiscard]] crypto::Digest object_digest(const Storage& storage,
+                                           const SessionId& id);
+
 [[nodiscard]] std::vector<SessionId> list_slots(const Storage& storage);
 
 // For fuzzing: the plain parts.

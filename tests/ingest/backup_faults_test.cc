@@ -14,6 +14,7 @@
 #include "repo/local_storage.h"
 #include "repo/pack_reader.h"
 #include "repo/session.h"
+#include "repo/snapshot.h"
 #include "tests/support/backup_site.h"
 #include "tests/support/faulty_storage.h"
 #include "tests/support/for_each_seed.h"
@@ -213,6 +214,41 @@ TEST(Backup, HasCommittedEvenIfItCannotTakeItsRegistrationBack) {
   EXPECT_TRUE(report.snapshot.has_value());
   EXPECT_EQ(sessions_in(state.site), 1u);
   state.expect_sound(2);
+}
+
+// Its place in the series is found again from its snapshots.
+TEST(Backup, HasCommittedEvenIfItCannotNoteItsPlaceInTheSeries) {
+  BackupSite site;
+  const auto back_up = [&](std::string_view text) {
+    return run_backup(site, source_of("stream", bytes_of(text)));
+  };
+  (void)back_up("first");
+  const auto series = crypto::sha256(std::as_bytes(std::span(kSeries)));
+  fs::path in_the_way;
+  for (const auto& file :
+       fs::recursive_directory_iterator(site.state_folder())) {
+    const std::string name =
+        "chain-" + crypto::to_hex(std::span(series).first<8>());
+    if (file.path().filename() == name) in_the_way = file.path();
+  }
+  in_the_way += ".new";
+  fs::create_directory(in_the_way);
+
+  const auto second = back_up("second");
+  EXPECT_TRUE(second.snapshot.has_value());
+  EXPECT_EQ(second.warnings.size(), 1U);
+  (void)back_up("third");
+  fs::remove(in_the_way);
+  EXPECT_TRUE(back_up("fourth").warnings.empty());
+
+  crypto::Digest previous{};
+  std::uint64_t sequence = 0;
+  for (const auto& [snapshot, tree] : read_all_snapshots(site)) {
+    EXPECT_EQ(snapshot.header.sequence, sequence++);
+    EXPECT_EQ(snapshot.header.previous, previous);
+    previous = repo::object_digest(site.disk(), snapshot.id);
+  }
+  EXPECT_EQ(sequence, 4U);
 }
 
 TEST(Backup, HasCommittedEvenIfItsCacheIsGoneByThen) {

@@ -151,6 +151,7 @@ void BackupSite::go_back() {
 void BackupSite::lose_cache() { fs::remove_all(cache_folder()); }
 
 fs::path BackupSite::cache_folder() const { return folder_ / "cache"; }
+fs::path BackupSite::state_folder() const { return folder_ / "state"; }
 
 ingest::BackupOptions backup_options() {
   constexpr std::uint64_t kSmallPack = 256U << 10;

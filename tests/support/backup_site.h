@@ -54,6 +54,7 @@ class BackupSite {
   void keep();
   void go_back();
   [[nodiscard]] std::filesystem::path cache_folder() const;
+  [[nodiscard]] std::filesystem::path state_folder() const;
 
  private:
   [[nodiscard]] repo::Repository open_with(repo::Storage& storage,
