@@ -63,8 +63,10 @@ void PackPublisher::publish_index() {
 void PackPublisher::move_rows_to_cache() {
   try {
     repository_.index().refresh(repository_.storage(), repository_.keyring());
-  } catch (const repo::LockedError&) {
-    // Another process is writing to the cache: they stay in memory for now.
+  } catch (const repo::Error&) {
+    // Another process is writing to the cache, its disk is full, it was
+    // deleted: the rows stay in memory. What is wrong with the repository, the
+    // next write to it tells.
   }
 }
 

@@ -30,7 +30,13 @@ ReusableBlobs::ReusableBlobs(const Storage& storage, const Keyring& keyring,
 
 std::vector<BlobCopy> ReusableBlobs::chain_of(BlobKind kind, const BlobId& id) {
   while (true) {
-    auto chain = repo::chain_of(index_, kind, id);
+    std::vector<BlobCopy> chain;
+    try {
+      chain = repo::chain_of(index_, kind, id);
+    } catch (const Error&) {
+      has_lost_packs_ = true;
+      return {};  // the cache fails, which is no reason to fail with it
+    }
     const bool is_whole = std::ranges::all_of(
         chain, [&](const BlobCopy& copy) { return is_confirmed(copy.pack); });
     if (is_whole) return chain;

@@ -266,6 +266,34 @@ TEST(Backup, HasCommittedEvenIfItsCacheIsGoneByThen) {
   state.expect_sound(2);
 }
 
+// In the middle, when its index is large enough to move there.
+TEST(Backup, GoesOnWithoutACacheThatFails) {
+  SecondState state;
+  ObservedStorage storage(state.site.disk());
+  std::size_t indexes = 0;
+  storage.before_write = [&](std::string_view name) {
+    if (!name.starts_with("index/")) return;
+    ++indexes;
+    fs::remove_all(state.site.cache_folder());
+    write_file(state.site.cache_folder(), "no folder");
+  };
+  std::mt19937_64 random(9);
+  const Bytes stream = random_bytes(random, 1'500'000);
+  {
+    auto repository = state.site.open_through(storage);
+
+    const auto report = run_backup(
+        repository, sources(source_of("big", stream)), SecondState::options());
+
+    EXPECT_TRUE(report.snapshot.has_value());
+  }
+
+  EXPECT_GE(indexes, 2U);
+  EXPECT_TRUE(damage_in(state.site).empty());
+  EXPECT_TRUE(read_all_snapshots(state.site).at(1).tree.at("big").content ==
+              stream);
+}
+
 // Plain bytes of the chunks in all packs.
 std::uint64_t content_bytes_in(repo::Repository& repository) {
   std::uint64_t bytes = 0;
