@@ -100,12 +100,15 @@ const repo::ValidSnapshot& find_by_counting(const Candidates& candidates,
   const std::uint64_t skip = latest ? latest->skip : 0;
   const auto path = path_in(name);
   std::uint64_t count = 0;
-  for (const auto wanted : {Coverage::complete, Coverage::partial}) {
+  // A record need not speak of all that its tree holds.
+  const auto is_complete = [&](const repo::ValidSnapshot& valid) {
+    return path.empty() ||
+           coverage_of(valid.snapshot, path) == Coverage::complete;
+  };
+  for (const bool wanted : {true, false}) {
     for (const auto* const valid : newest_first(candidates, name)) {
-      if (!path.empty() && (coverage_of(valid->snapshot, path) != wanted ||
-                            !has_path(*valid, path))) {
-        continue;
-      }
+      if (is_complete(*valid) != wanted) continue;
+      if (!path.empty() && !has_path(*valid, path)) continue;
       if (count++ == skip) return *valid;
     }
     if (count > 0) {

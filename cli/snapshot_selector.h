@@ -7,8 +7,8 @@
 //   SNAP:PATH             what lies inside
 //
 // With a PATH, latest, latest~2 and @TIME count only the snapshots that hold it
-// from a source that was read completely or, if there is none, in part. Without
-// a series named, they pass over WAL.
+// from a source that was read completely or, if there is none, all that hold
+// it. Without a series named, they pass over WAL.
 #pragma once
 
 #include <functional>

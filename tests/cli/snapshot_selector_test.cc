@@ -54,8 +54,11 @@ class SnapshotSelectorTest : public ::testing::Test {
     };
   }
 
-  static bool has_path(const repo::ValidSnapshot&, std::string_view path) {
-    return path != "etc/absent";
+  static bool has_path(const repo::ValidSnapshot& valid,
+                       std::string_view path) {
+    return path == "unspoken" ||
+           (path != "etc/absent" &&
+            coverage_of(valid.snapshot, path) != Coverage::none);
   }
 
   static std::string digits_of(const repo::ValidSnapshot& valid) {
@@ -109,6 +112,11 @@ TEST_F(SnapshotSelectorTest, PrefersACompleteSourceToANewerPartialOne) {
   EXPECT_EQ(find("latest:/"), "cccc1");
   EXPECT_NE(failure_of("latest:/etc/absent"), "");
   EXPECT_NE(failure_of("latest:/etcetera"), "");
+}
+
+TEST_F(SnapshotSelectorTest, FindsWhatNoSourceSpeaksOf) {
+  EXPECT_EQ(find("latest:unspoken"), "cccc1");
+  EXPECT_EQ(find("latest~1:unspoken"), "bbbb1");
 }
 
 TEST_F(SnapshotSelectorTest, TakesAPartialSourceWhenThereIsNoOther) {
