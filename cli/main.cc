@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@
 #include "cli/usage_error.h"
 #include "crypto/secret.h"
 #include "ingest/byte_stream.h"
+#include "repo/config.h"
 #include "repo/error.h"
 
 namespace cairn::cli {
@@ -105,13 +107,17 @@ std::string with_advice(const repo::CorruptionError& e) {
 // Of the disk under a repository that is at work, and no other one.
 std::string with_advice(const repo::OutOfSpace& e, const Context& context) {
   const std::string what = e.what();
-  const auto repo = context.repo_given();
+  const auto place = context.repo_given();
   constexpr std::array kFolders = {"packs/",    "index/", "snapshots/",
                                    "sessions/", "marks/", "new object"};
   const bool is_object = std::ranges::any_of(
       kFolders, [&](const char* folder) { return what.starts_with(folder); });
-  if (!is_object || !repo) return what;
-  return what + "; the disk of " + *repo +
+  std::error_code error;
+  const bool is_made =
+      place && std::filesystem::exists(
+                   std::filesystem::path(*place) / repo::kConfigName, error);
+  if (!is_object || !is_made) return what;
+  return what + "; the disk of " + *place +
          " is full: what was saved is whole, and 'cairn forget' and 'cairn "
          "prune' still work, by the megabyte that is kept for them";
 }

@@ -27,8 +27,9 @@ class Recogniser {
   Recogniser(Recogniser&&) noexcept;
   Recogniser& operator=(Recogniser&&) noexcept;
 
-  // `name` is the id of `bytes`, or what it is supposed to be. The MAC binds all
-  // of it; the nonce comes from it, so that different bytes never share one.
+  // `name` is the id of `bytes`, or what it is supposed to be. The MAC binds
+  // all of it; the nonce comes from it, so that different bytes never share
+  // one.
   //
   // Requires: at least 12 bytes of `name`.
   [[nodiscard]] RecognitionMac mac_of(std::span<const std::byte> name,

@@ -82,8 +82,8 @@ class CommandStream : public ByteStream {
     ::fcntl(out_, F_SETPIPE_SZ, kPipeBytes);  // may be refused; then smaller
   }
 
-  // The whole group, of which the program is the leader: as long as that was not
-  // waited for, nobody else can have its number.
+  // The whole group, of which the program is the leader: as long as that was
+  // not waited for, nobody else can have its number.
   ~CommandStream() override {
     ::close(out_);
     if (child_ < 0) return;

@@ -17,8 +17,8 @@ namespace cairn::ingest {
 [[nodiscard]] std::vector<std::string> names_of_stream(std::string_view name);
 
 // The folders, as "/srv/db", above what two sources or more put there. Reads
-// nothing but where given paths lead. Throws std::invalid_argument when the same
-// place, or one inside it, is another source's.
+// nothing but where given paths lead. Throws std::invalid_argument when the
+// same place, or one inside it, is another source's.
 [[nodiscard]] std::set<std::string> shared_folders(
     std::span<const Source> sources);
 
