@@ -1,8 +1,8 @@
 #!/bin/sh
-# All tests: the units under the address and undefined behaviour sanitizers,
-# those with several threads or processes under the thread sanitizer, then
-# everything of the release build, whose summary closes the output.
-# CAIRN_SANITIZERS=0 leaves the sanitizers out.
+# All tests of the release build. CAIRN_SANITIZERS=1 (make sanitize) runs before
+# that the units under the address and undefined behaviour sanitizers, and those
+# with several threads or processes under the thread sanitizer; the release comes
+# last, so that its summary closes the output.
 #
 # Installs what is missing.
 set -eu
@@ -36,7 +36,7 @@ step "installing what building and testing need"
 scripts/install-deps.sh --test
 mkdir -p build
 
-if [ "${CAIRN_SANITIZERS-1}" != 0 ]; then
+if [ -n "${CAIRN_SANITIZERS-}" ]; then
   step "address and undefined behaviour sanitizers: building the unit tests"
   build asan unit_tests
   step "address and undefined behaviour sanitizers: running them"
