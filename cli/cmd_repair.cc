@@ -28,6 +28,9 @@ ExitCode run(Context& context) {
     repair = repo::repair_index(repository, interrupt.token(), &progress);
   }
   for (const auto& damage : repair.damage) context.output.warning(damage);
+  if (!repair.damage.empty()) {
+    context.output.warning(std::string(repo::kDamagedPackAdvice));
+  }
   if (repair.rows_without_base > 0) {
     context.output.warning(
         count_text(repair.rows_without_base) +

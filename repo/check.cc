@@ -21,6 +21,7 @@
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
 #include "repo/parallel_for.h"
+#include "repo/repair.h"
 
 namespace cairn::repo {
 namespace {
@@ -72,6 +73,10 @@ class Check {
     if (options_.level != CheckLevel::index || !agree) look_at_structure();
     if (options_.level == CheckLevel::data) look_at_data();
     if (findings_.has(Severity::damage)) trace_damage();
+    if (findings_.has("damaged-pack")) {
+      findings_.add(Severity::note, "advice", "packs",
+                    std::string(kDamagedPackAdvice));
+    }
     findings_.move_to(report_);
     return std::move(report_);
   }

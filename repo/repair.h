@@ -4,12 +4,21 @@
 #include <cstdint>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "repo/progress.h"
 #include "repo/repository.h"
 
 namespace cairn::repo {
+
+// For people, where a pack is damaged.
+inline constexpr std::string_view kDamagedPackAdvice =
+    "a damaged pack: put a good copy of the file back if there is one. Else "
+    "move "
+    "it out of the repository, run `cairn repair index`, and back up again, "
+    "which stores anew what the sources still have; then `cairn check` names "
+    "the snapshots to forget before `cairn prune`";
 
 struct IndexRepair {
   std::uint64_t packs = 0;  // that the new index objects name
