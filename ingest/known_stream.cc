@@ -37,6 +37,10 @@ constexpr std::size_t kHeadBytes = 64;
 constexpr unsigned kPatience = 8;
 constexpr unsigned kAskOneIn = 4;
 
+// Where many chunks begin alike, as rows of a table may do, trying all of them
+// would cost a hundred times what it saves.
+constexpr unsigned kMaxTries = 2;
+
 std::uint32_t le32(std::span<const std::byte, 4> bytes) {
   std::uint32_t value = 0;
   for (std::size_t i = 0; i < 4; ++i) {
@@ -171,18 +175,18 @@ std::optional<KnownChunk> KnownStream::recognise(
   if (records_.empty()) return std::nullopt;
   const bool may_ask = misses_ <= kPatience || misses_ % kAskOneIn == 0;
   const std::uint32_t head = head_of(bytes);
+  unsigned tries = may_ask ? kMaxTries : 0;
   const auto find = [&](std::size_t from,
                         std::size_t to) -> std::optional<std::size_t> {
-    for (std::size_t i = from; i < to; ++i) {
-      if (records_[i].head == head && is_at(records_[i], bytes)) return i;
+    for (std::size_t i = from; i < to && tries > 0; ++i) {
+      if (records_[i].head != head) continue;
+      --tries;
+      if (is_at(records_[i], bytes)) return i;
     }
     return std::nullopt;
   };
-  std::optional<std::size_t> found;
-  if (may_ask) {
-    found = find(next_, records_.size());
-    if (!found) found = find(0, next_);
-  }
+  auto found = find(next_, records_.size());
+  if (!found) found = find(0, next_);
   if (found) {
     misses_ = 0;
     next_ = *found + 1;
