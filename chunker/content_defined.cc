@@ -51,12 +51,6 @@ constexpr std::size_t kFirstMark = 32;
 static_assert(kFirstMark >= kCandidateWindowBytes - 1 && kFirstMark % 8 == 0);
 static_assert(kFirstMark < kWindowBytes && kTileBytes % 8 == 0);
 
-bool is_zero(const std::uint8_t* eight_marks) {
-  std::uint64_t word;
-  std::memcpy(&word, eight_marks, sizeof word);
-  return word == 0;
-}
-
 }  // namespace
 
 bool ChunkSizes::is_valid() const noexcept {
@@ -193,14 +187,12 @@ std::size_t ContentDefinedCutter::first_cut(
         tile_begin, std::min(kTileBytes, chunk.size() - 1 - tile_begin));
     state_->kernel.mark(state_->rule, tile, marks);
 
-    for (std::size_t word = kFirstMark; word < tile.size(); word += 8) {
-      if (is_zero(&marks[word])) continue;
-      const std::size_t end = std::min(word + 8, tile.size());
-      for (std::size_t i = word; i < end; ++i) {
-        if (marks[i] == 0) continue;
-        const std::size_t candidate = tile_begin + i + 1;
-        if (confirmation.is_cut(candidate)) return candidate;
-      }
+    std::size_t candidate = 0;
+    if (any_mark(marks, kFirstMark, tile.size(), [&](std::size_t i) {
+          candidate = tile_begin + i + 1;
+          return confirmation.is_cut(candidate);
+        })) {
+      return candidate;
     }
     position = confirmation.skip_from(tile_begin + tile.size() + 1);
   }

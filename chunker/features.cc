@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "chunker/candidate_kernels.h"
 #include "chunker/draws.h"
@@ -44,15 +43,10 @@ void for_each_window(const CandidateRule& rule, const CandidateKernel& kernel,
     const auto tile =
         chunk.subspan(begin, std::min(kTileBytes, chunk.size() - begin));
     kernel.mark(rule, tile, marks);
-    for (std::size_t word = kBefore; word < tile.size(); word += 8) {
-      if (load_le64(reinterpret_cast<const std::byte*>(&marks[word])) == 0) {
-        continue;
-      }
-      const std::size_t end = std::min(word + 8, tile.size());
-      for (std::size_t i = word; i < end; ++i) {
-        if (marks[i] != 0) visit(&tile[i + 1 - kBefore]);
-      }
-    }
+    (void)any_mark(marks, kBefore, tile.size(), [&](std::size_t i) {
+      visit(&tile[i + 1 - kBefore]);
+      return false;
+    });
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "tests/support/bytes.h"
 #include "tests/support/for_each_seed.h"
@@ -71,6 +72,32 @@ TEST(CandidateKernels, EachReadsNoByteOutsideItsTile) {
       kernel.mark(random_rule(random), tile, marks);
     }
   }
+}
+
+TEST(CandidateMarksTest, EverySetOneIsVisitedInOrderUntilOneIsEnough) {
+  for_each_seed(300, [](auto& random) {
+    CandidateMarks marks{};
+    const std::size_t from = random() % 20 * 8;
+    const std::size_t end = from + random() % (kTileBytes - from + 1);
+    std::vector<std::size_t> set;
+    const std::uint64_t rarity = 1 + random() % 300;
+    for (std::size_t i = 0; i < kTileBytes; ++i) {
+      if (random() % rarity != 0) continue;
+      marks[i] = 1;
+      if (i >= from && i < end) set.push_back(i);
+    }
+    const std::size_t enough = 1 + random() % (set.size() + 1);
+
+    std::vector<std::size_t> visited;
+    const bool was_enough = any_mark(marks, from, end, [&](std::size_t i) {
+      visited.push_back(i);
+      return visited.size() == enough;
+    });
+
+    EXPECT_EQ(was_enough, enough <= set.size());
+    if (set.size() > enough) set.resize(enough);
+    EXPECT_EQ(visited, set);
+  });
 }
 
 TEST(CandidateKernels, TheBaselineRunsEverywhere) {
