@@ -32,7 +32,8 @@ namespace fs = std::filesystem;
 // Bounds the memory of the store whatever the number of chunks.
 constexpr std::size_t kBlockCacheBytes = std::size_t{24} << 20;
 constexpr std::size_t kWriteBufferBytes = std::size_t{8} << 20;
-constexpr std::size_t kPendingBytes = std::size_t{4} << 20;  // of a writer
+// Of a writer. In a second batch, keys lie between those of the first.
+constexpr std::size_t kPendingBytes = std::size_t{16} << 20;
 constexpr double kFilterBitsPerKey = 10;
 
 constexpr std::string_view kDatabasePrefix = "db-";
