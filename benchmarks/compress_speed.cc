@@ -103,7 +103,7 @@ void decode(benchmark::State& state, Bases bases) {
       repo::BlobKind::content, f.keyring.id_of(repo::BlobKind::content, plain),
       plain, testing_support::one_base(base));
   repo::BlobDecoder decoder;
-  std::vector<std::byte> out;
+  std::vector<std::byte> out(blob.row.plain_size);
   const auto prefix = blob.row.base ? std::span<const std::byte>(f.base)
                                     : std::span<const std::byte>();
   for (auto _ : state) {

@@ -22,6 +22,7 @@
 #include "repo/blob_codec.h"
 #include "repo/entry.h"
 #include "repo/node.h"
+#include "repo/raw_bytes.h"
 
 namespace cairn::ingest {
 
@@ -69,7 +70,7 @@ using Event = std::variant<FolderBegins, FolderEnds, WholeEntry, Chunk,
                            ContentEnds, ContentFails>;
 
 struct Batch {
-  std::vector<std::byte> buffer;
+  repo::RawBytes buffer;
   std::size_t used = 0;  // bytes of the buffer
   std::vector<Event> events;
   bool is_encoded = false;  // guarded by the BatchLine

@@ -40,6 +40,7 @@ ChunkEncoder::ChunkEncoder(repo::Repository& repository,
           repository.keyring().can_read(repo::KeyClass::content)) {}
 
 void ChunkEncoder::encode(Batch& batch) {
+  expected_.reset();
   for (auto& event : batch.events) {
     if (auto* const chunk = std::get_if<Chunk>(&event)) encode(*chunk);
   }
@@ -63,6 +64,55 @@ void ChunkEncoder::encode(Chunk& chunk) {
   encode_new(chunk);
 }
 
+class ChunkEncoder::Bases {
+ public:
+  Bases(ChunkEncoder& encoder, const Chunk& chunk)
+      : encoder_(encoder), chunk_(chunk) {}
+
+  // The next one to try. Null: there is none.
+  const repo::Base* next() {
+    while (auto descent = next_descent()) {
+      auto& loaded = encoder_.loaded_[count_];
+      if (encoder_.load_base(std::move(*descent), chunk_.plain.size(),
+                             loaded)) {
+        ++count_;
+        return &loaded.base;
+      }
+    }
+    return nullptr;
+  }
+
+  // Those that were loaded.
+  [[nodiscard]] std::span<LoadedBase> loaded() {
+    return std::span(encoder_.loaded_).first(count_);
+  }
+
+ private:
+  std::optional<Descent> next_descent() {
+    if (const auto expected = std::exchange(encoder_.expected_, std::nullopt)) {
+      auto descent = encoder_.table_.descent_from(*expected);
+      if (descent && FeatureTable::is_next_state(*descent, chunk_.features)) {
+        guessed_ = expected;
+        return descent;
+      }
+    }
+    if (!similar_) similar_ = encoder_.table_.find(chunk_.features);
+    while (tried_ < similar_->size()) {
+      const LineageNumber number = (*similar_)[tried_++];
+      if (number == guessed_) continue;
+      if (auto descent = encoder_.table_.descent_from(number)) return descent;
+    }
+    return std::nullopt;
+  }
+
+  ChunkEncoder& encoder_;
+  const Chunk& chunk_;
+  std::optional<LineageNumber> guessed_;
+  std::optional<std::vector<LineageNumber>> similar_;
+  std::size_t tried_ = 0;  // of similar_
+  std::size_t count_ = 0;  // of encoder_.loaded_
+};
+
 void ChunkEncoder::encode_new(Chunk& chunk) {
   if (!can_read_content_) {
     chunk.encoded =
@@ -70,21 +120,10 @@ void ChunkEncoder::encode_new(Chunk& chunk) {
     return;
   }
   chunk.features = extractor_.features_of(chunk.plain);
-  const auto similar = table_.find(chunk.features);
-  std::size_t tried = 0;
-  std::vector<LoadedBase> loaded;
-  loaded.reserve(similar.size());  // the encoder holds on to its elements
+  Bases bases(*this, chunk);
   chunk.encoded = encoder_.encode(repo::BlobKind::content, chunk.id,
-                                  chunk.plain, [&]() -> const repo::Base* {
-                                    while (tried < similar.size()) {
-                                      auto base = load_base(similar[tried++],
-                                                            chunk.plain.size());
-                                      if (!base) continue;
-                                      loaded.push_back(std::move(*base));
-                                      return &loaded.back().base;
-                                    }
-                                    return nullptr;
-                                  });
+                                  chunk.plain, [&] { return bases.next(); });
+  const auto loaded = bases.loaded();
   if (loaded.empty()) return;
   if (const auto& base = chunk.encoded->row.base) {
     ++counts_.differences;
@@ -95,17 +134,16 @@ void ChunkEncoder::encode_new(Chunk& chunk) {
     chunk.descent = std::move(loaded.front().descent);
     chunk.descent.bases.clear();  // it begins the lineage anew
   }
+  expected_ = *chunk.descent.lineage + 1;
 }
 
-std::optional<ChunkEncoder::LoadedBase> ChunkEncoder::load_base(
-    LineageNumber lineage, std::size_t plain_size) {
+bool ChunkEncoder::load_base(Descent descent, std::size_t plain_size,
+                             LoadedBase& loaded) {
   try {
-    auto descent = table_.descent_from(lineage);
-    if (!descent) return std::nullopt;
-    const repo::BlobId& id = descent->bases.front().id;
+    const repo::BlobId& id = descent.bases.front().id;
     const auto chain = reusable_.chain_of(repo::BlobKind::content, id);
     if (chain.empty() || chain.front().row.depth >= repo::kMaxDepth) {
-      return std::nullopt;
+      return false;
     }
     std::uint64_t differences = 0;
     for (const auto& copy : chain) {
@@ -114,18 +152,17 @@ std::optional<ChunkEncoder::LoadedBase> ChunkEncoder::load_base(
     // All differences of a chain together, or reading it costs more than it
     // saves (DESIGN, section 4).
     const std::uint64_t room = plain_size / 2;
-    if (differences >= room) return std::nullopt;
-    LoadedBase loaded;
-    loaded.plain = blobs_.read_chain(chain);
+    if (differences >= room) return false;
+    blobs_.read_chain(chain, loaded.plain);
     loaded.base = {
         .id = id,
         .depth = chain.front().row.depth,
-        .plain = *loaded.plain,
+        .plain = loaded.plain,
         .max_stored = static_cast<std::uint32_t>(room - differences)};
-    loaded.descent = std::move(*descent);
-    return loaded;
+    loaded.descent = std::move(descent);
+    return true;
   } catch (const repo::Error&) {
-    return std::nullopt;  // damaged: a new chunk leans on nothing that is
+    return false;  // damaged: a new chunk leans on nothing that is
   }
 }
 

@@ -2,6 +2,7 @@
 // encodes those.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <mutex>
@@ -14,6 +15,7 @@
 #include "repo/blob_codec.h"
 #include "repo/blob_reader.h"
 #include "repo/progress.h"
+#include "repo/raw_bytes.h"
 #include "repo/repository.h"
 #include "repo/reusable_blobs.h"
 
@@ -54,17 +56,22 @@ class ChunkEncoder {
   void encode(Batch& batch);
 
  private:
+  // A stored chunk that a new one may lean on.
+  struct LoadedBase {
+    repo::Base base;
+    repo::RawBytes plain;  // what base.plain points into
+    Descent descent;       // of who leans on it
+  };
+  // Loads them one after another, as they are asked for.
+  class Bases;
+
   void encode(Chunk& chunk);
   void encode_new(Chunk& chunk);
 
-  // The stored chunk on which a new state of that lineage should lean.
-  struct LoadedBase {
-    repo::Base base;
-    repo::PlainBlob plain;  // what base.plain points into
-    Descent descent;        // of who leans on it
-  };
-  [[nodiscard]] std::optional<LoadedBase> load_base(LineageNumber lineage,
-                                                    std::size_t plain_size);
+  // What the next state of a lineage should lean on, for a chunk of so many
+  // bytes. False: it can lean on nothing there.
+  [[nodiscard]] bool load_base(Descent descent, std::size_t plain_size,
+                               LoadedBase& loaded);
 
   const repo::Keyring& keyring_;
   repo::ReusableBlobs& reusable_;
@@ -73,6 +80,11 @@ class ChunkEncoder {
   crypto::Recogniser recogniser_;
   chunker::FeatureExtractor extractor_;
   const FeatureTable& table_;
+  // The lineage after that of the last chunk. Lineages have numbers in the
+  // order of the stream that began them, so that its later states mostly find
+  // them so, and look up no features.
+  std::optional<LineageNumber> expected_;
+  std::array<LoadedBase, 1 + FeatureTable::kMaxSimilar> loaded_;  // are reused
   ClaimedBlobs& claimed_;
   ChunkCounts& counts_;
   repo::Progress& progress_;

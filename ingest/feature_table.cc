@@ -219,6 +219,15 @@ std::optional<Descent> FeatureTable::descent_from(LineageNumber number) const {
   }
 }
 
+bool FeatureTable::is_next_state(const Descent& descent,
+                                 std::span<const std::uint64_t> features) {
+  const auto is_new = [&](std::uint64_t feature) {
+    return !has(descent.features, feature & kFeatureMask);
+  };
+  return descent.lineage &&
+         4 * std::ranges::count_if(features, is_new) <= std::ssize(features);
+}
+
 void FeatureTable::remember(const repo::BlobId& id, const Descent& descent,
                             std::span<const std::uint64_t> features) {
   Pending pending;
@@ -227,11 +236,8 @@ void FeatureTable::remember(const repo::BlobId& id, const Descent& descent,
     pending.lineage.features.push_back(kept);
     if (!has(descent.features, kept)) pending.new_features.push_back(kept);
   }
-  // What has few features of a lineage is a part of it that went its own way.
-  const bool is_next_state =
-      descent.lineage && 4 * pending.new_features.size() <= features.size() &&
-      continued_.insert(*descent.lineage).second;
-  if (is_next_state) {
+  if (is_next_state(descent, features) &&
+      continued_.insert(*descent.lineage).second) {
     pending.continues = descent.lineage;
   } else {
     pending.new_features = pending.lineage.features;

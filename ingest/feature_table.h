@@ -84,6 +84,11 @@ class FeatureTable {
   // lean on. Nothing: the lineage cannot be read.
   [[nodiscard]] std::optional<Descent> descent_from(LineageNumber number) const;
 
+  // True if a chunk with these features is the next state of what descends so,
+  // and not a part of it that goes its own way.
+  [[nodiscard]] static bool is_next_state(
+      const Descent& descent, std::span<const std::uint64_t> features);
+
   // Keeps in mind a chunk that is being stored; find() does not see it yet.
   // It continues its lineage if it has most of its features from there, and no
   // other chunk of this run does so already; else it begins one.

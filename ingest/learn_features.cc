@@ -52,8 +52,8 @@ class Learner {
     try {
       const auto chain = repo::chain_of(index_, repo::BlobKind::content, id);
       if (chain.empty()) return;
-      const auto plain = blobs_.read_chain(chain);
-      const auto features = extractor_.features_of(*plain);
+      blobs_.read_chain(chain, plain_);
+      const auto features = extractor_.features_of(plain_);
       if (features.empty()) return;
       cache_.features.remember(id, {}, features);
       cache_.flush_if_large();
@@ -66,6 +66,7 @@ class Learner {
   repo::BlobReader blobs_;
   chunker::FeatureExtractor extractor_;
   HostCache& cache_;
+  repo::RawBytes plain_;  // reused between chunks
   repo::VisitedNodes nodes_;
   repo::RecentlyReached chunks_;
 };

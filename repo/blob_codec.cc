@@ -111,7 +111,7 @@ void BlobEncoder::require_reads_back(const EncodedBlob& blob,
         opened_, blob.row.base ? base->plain : std::span<const std::byte>(),
         decoded_);
   }
-  const auto& result = blob.row.codec == Codec::raw ? opened_ : decoded_;
+  const RawBytes& result = blob.row.codec == Codec::raw ? opened_ : decoded_;
   if (!reads_back || result.size() != plain.size() ||
       std::memcmp(result.data(), plain.data(), plain.size()) != 0) {
     throw CorruptionError("blob " + blob.row.id.brief() +
@@ -124,24 +124,30 @@ void BlobDecoder::decode(const FamilyId& family, std::uint32_t generation,
                          const crypto::Secret& key, const BlobRow& row,
                          std::span<const std::byte> stored,
                          std::span<const std::byte> base,
-                         std::vector<std::byte>& plain) {
+                         std::span<std::byte> plain) {
+  assert(plain.size() == row.plain_size);
   const auto fail = [&](const char* what) {
     throw CorruptionError("blob " + row.id.brief() + ": " + what);
   };
   if (stored.size() != row.stored_size || stored.size() <= crypto::kTagBytes) {
     fail("has the wrong length");
   }
-  plain.resize(row.plain_size);
-  auto& opened = row.codec == Codec::raw ? plain : opened_;
-  opened.resize(stored.size() - crypto::kTagBytes);
-  if (opened.size() > row.plain_size) fail("is larger than its plain bytes");
+  const std::size_t packed_size = stored.size() - crypto::kTagBytes;
+  if (packed_size > plain.size()) fail("is larger than its plain bytes");
+  if (row.codec == Codec::raw && packed_size != plain.size()) {
+    fail("has the wrong length");
+  }
+  std::span<std::byte> opened = plain;
+  if (row.codec != Codec::raw) {
+    opened_.resize(packed_size);
+    opened = opened_;
+  }
   if (!crypto::open(key, associated_data(family, generation, row), stored,
                     opened)) {
     fail("tag does not verify");
   }
-  if (row.codec == Codec::raw) {
-    if (plain.size() != row.plain_size) fail("has the wrong length");
-  } else if (!decompressor_.decompress(opened_, base, plain)) {
+  if (row.codec != Codec::raw &&
+      !decompressor_.decompress(opened, base, plain)) {
     fail("does not decompress to its plain size");
   }
 }

@@ -18,6 +18,7 @@
 #include "repo/compression.h"
 #include "repo/ids.h"
 #include "repo/keyring.h"
+#include "repo/raw_bytes.h"
 #include "repo/session_keys.h"
 
 namespace cairn::repo {
@@ -89,28 +90,31 @@ class BlobEncoder {
   Compressor plain_;
   Compressor to_base_;
   Decompressor decompressor_;
-  std::vector<std::byte> packed_;  // these are reused between blobs
-  std::vector<std::byte> difference_;
-  std::vector<std::byte> attempt_;
+  RawBytes packed_;  // these are reused between blobs
+  RawBytes difference_;
+  RawBytes attempt_;
   std::size_t difference_size_ = 0;
-  std::vector<std::byte> opened_;
-  std::vector<std::byte> decoded_;
+  RawBytes opened_;
+  RawBytes decoded_;
 };
 
 // Threads        one thread at a time; each worker has its own.
 class BlobDecoder {
  public:
-  // Opens and decodes. `base` is the base's plain bytes, empty without one.
+  // Opens and decodes into `plain`. `base` is the base's plain bytes, empty
+  // without one.
+  //
+  // Requires: plain.size() == row.plain_size.
   // Throws CorruptionError, naming the blob; does not compare ids, which costs
   // as much again and which the caller may not need: the seal binds the id.
   void decode(const FamilyId& family, std::uint32_t generation,
               const crypto::Secret& key, const BlobRow& row,
               std::span<const std::byte> stored,
-              std::span<const std::byte> base, std::vector<std::byte>& plain);
+              std::span<const std::byte> base, std::span<std::byte> plain);
 
  private:
   Decompressor decompressor_;
-  std::vector<std::byte> opened_;
+  RawBytes opened_;
 };
 
 }  // namespace cairn::repo

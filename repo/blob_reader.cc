@@ -68,7 +68,8 @@ struct BlobReader::State {
   PlainCache& cache;
   SearchFurther search_further;
   BlobDecoder decoder;
-  std::vector<std::byte> stored;  // reused between blobs
+  RawBytes stored;  // these are reused between blobs
+  RawBytes base_of_chain;
   // Of bases. Only after something went wrong: it costs as much as decoding.
   VerifyId verify_bases = VerifyId::no;
 
@@ -76,9 +77,12 @@ struct BlobReader::State {
                                   std::uint32_t max_depth);
   PlainBlob resolve_base(const BlobRow& row);
   PlainBlob read_copy(const BlobCopy& copy, VerifyId verify);
-  PlainBlob read_stored(const BlobCopy& copy, const PlainBlob& base,
-                        VerifyId verify);
-  PlainBlob read_chain(std::span<const BlobCopy> chain);
+  // The copy's stored bytes into `stored`, and what they were sealed with.
+  WrappedKey get_stored(const BlobCopy& copy);
+  void read_chain(std::span<const BlobCopy> chain, RawBytes& plain);
+  void decode_into(std::span<std::byte> plain, const BlobRow& row,
+                   const WrappedKey& key, std::span<const std::byte> bytes,
+                   std::span<const std::byte> base);
   PlainBlob decode(const BlobRow& row, const WrappedKey& key,
                    std::span<const std::byte> bytes, const PlainBlob& base,
                    VerifyId verify);
@@ -135,12 +139,12 @@ PlainBlob BlobReader::State::read_first(const BlobId& id,
 }
 
 PlainBlob BlobReader::State::read_copy(const BlobCopy& copy, VerifyId verify) {
-  return read_stored(copy, resolve_base(copy.row), verify);
+  const PlainBlob base = resolve_base(copy.row);
+  const WrappedKey key = get_stored(copy);
+  return decode(copy.row, key, stored, base, verify);
 }
 
-PlainBlob BlobReader::State::read_stored(const BlobCopy& copy,
-                                         const PlainBlob& base,
-                                         VerifyId verify) {
+WrappedKey BlobReader::State::get_stored(const BlobCopy& copy) {
   const PackInfo pack = index.pack(copy.pack);
   if (copy.row.key >= pack.keys.size()) {
     throw CorruptionError("blob " + copy.row.id.brief() +
@@ -148,27 +152,25 @@ PlainBlob BlobReader::State::read_stored(const BlobCopy& copy,
   }
   stored.resize(copy.row.stored_size);
   storage.get(pack_name(pack.id), copy.offset, stored);
-  return decode(copy.row, pack.keys[copy.row.key], stored, base, verify);
+  return pack.keys[copy.row.key];
 }
 
-// From the nearest that is known already, else from the plain end, forwards.
-PlainBlob BlobReader::State::read_chain(std::span<const BlobCopy> chain) {
-  PlainBlob plain;
-  std::size_t known = 0;
-  for (; known < chain.size() && !plain; ++known) {
-    plain = cache.find(chain[known].row.id);
+void BlobReader::State::read_chain(std::span<const BlobCopy> chain,
+                                   RawBytes& plain) {
+  base_of_chain.resize(0);
+  for (std::size_t i = chain.size(); i-- > 0;) {
+    const BlobRow& row = chain[i].row;
+    const WrappedKey key = get_stored(chain[i]);
+    plain.resize(row.plain_size);
+    decode_into(plain, row, key, stored, base_of_chain);
+    if (i > 0) std::swap(plain, base_of_chain);
   }
-  if (plain && known == 1) return plain;
-  for (std::size_t i = plain ? known - 1 : known; i-- > 0;) {
-    plain = read_stored(chain[i], plain, VerifyId::no);
-  }
-  cache.insert(chain.front().row.id, plain);
-  return plain;
 }
 
-PlainBlob BlobReader::State::decode(const BlobRow& row, const WrappedKey& key,
+void BlobReader::State::decode_into(std::span<std::byte> plain,
+                                    const BlobRow& row, const WrappedKey& key,
                                     std::span<const std::byte> bytes,
-                                    const PlainBlob& base, VerifyId verify) {
+                                    std::span<const std::byte> base) {
   const crypto::Secret* const secret = keys.find(key);
   if (secret == nullptr) {
     throw WrongKey("this key, of the " + std::string(name_of(keyring.role())) +
@@ -176,11 +178,17 @@ PlainBlob BlobReader::State::decode(const BlobRow& row, const WrappedKey& key,
                    (row.kind == BlobKind::content ? "contents" : "names") +
                    "; an owner's key may");
   }
-  auto plain = std::make_shared<std::vector<std::byte>>();
-  decoder.decode(
-      keyring.family(), key.generation, *secret, row, bytes,
-      base ? std::span<const std::byte>(*base) : std::span<const std::byte>(),
-      *plain);
+  decoder.decode(keyring.family(), key.generation, *secret, row, bytes, base,
+                 plain);
+}
+
+PlainBlob BlobReader::State::decode(const BlobRow& row, const WrappedKey& key,
+                                    std::span<const std::byte> bytes,
+                                    const PlainBlob& base, VerifyId verify) {
+  auto plain = std::make_shared<RawBytes>(row.plain_size);
+  decode_into(
+      *plain, row, key, bytes,
+      base ? std::span<const std::byte>(*base) : std::span<const std::byte>());
   if (verify == VerifyId::yes && keyring.id_of(row.kind, *plain) != row.id) {
     throw CorruptionError("blob " + row.id.brief() +
                           ": its bytes are not what its id names");
@@ -197,6 +205,7 @@ BlobReader::BlobReader(const Storage& storage, const Keyring& keyring,
                        keys,
                        cache,
                        std::move(search_further),
+                       {},
                        {},
                        {},
                        VerifyId::no}) {}
@@ -227,9 +236,9 @@ PlainBlob BlobReader::read_copy(const BlobCopy& copy, VerifyId verify) {
   return state_->read_copy(copy, verify);
 }
 
-PlainBlob BlobReader::read_chain(std::span<const BlobCopy> chain) {
+void BlobReader::read_chain(std::span<const BlobCopy> chain, RawBytes& plain) {
   assert(!chain.empty() && !chain.back().row.base);
-  return state_->read_chain(chain);
+  state_->read_chain(chain, plain);
 }
 
 PlainBlob BlobReader::decode(const BlobRow& row, const WrappedKey& key,

@@ -12,6 +12,7 @@
 #include "repo/blob.h"
 #include "repo/blob_index.h"
 #include "repo/keyring.h"
+#include "repo/raw_bytes.h"
 #include "repo/session_keys.h"
 #include "repo/storage.h"
 
@@ -19,7 +20,7 @@ namespace cairn::repo {
 
 // Plain bytes, shared between whoever asked and the cache of recent bases; the
 // last of them frees it. Never null.
-using PlainBlob = std::shared_ptr<const std::vector<std::byte>>;
+using PlainBlob = std::shared_ptr<const RawBytes>;
 
 // Bases decoded lately, shared by readers so that neighbours in a stream do not
 // decode the same one again.
@@ -67,9 +68,10 @@ class BlobReader {
   // strictly smaller depth.
   [[nodiscard]] PlainBlob read_copy(const BlobCopy& copy, VerifyId verify);
 
-  // The first of a chain, as chain_of() gives it, without looking anything up
-  // again. Its bytes are not compared with its id.
-  [[nodiscard]] PlainBlob read_chain(std::span<const BlobCopy> chain);
+  // The first of a chain, as chain_of() gives it, into `plain`, which becomes
+  // as large as it. Nothing is looked up again or put into the cache, and the
+  // bytes are not compared with the id: for who needs each blob once.
+  void read_chain(std::span<const BlobCopy> chain, RawBytes& plain);
 
   // As read_copy(), with the stored bytes at hand (a pack read whole).
   [[nodiscard]] PlainBlob decode(const BlobRow& row, const WrappedKey& key,

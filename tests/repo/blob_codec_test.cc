@@ -23,7 +23,7 @@ Bytes decode(const SampleRepository& sample, const EncodedBlob& blob,
              const Bytes& base = {}) {
   const KeyClass key_class = class_of(blob.row.kind);
   BlobDecoder decoder;
-  Bytes plain;
+  Bytes plain(blob.row.plain_size);
   decoder.decode(
       sample.keyring.family(), sample.keys.wrapped(key_class).generation,
       sample.keys.key(key_class), blob.row, blob.stored, base, plain);

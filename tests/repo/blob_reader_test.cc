@@ -184,7 +184,7 @@ TEST_F(BlobReaderTest, BytesAtHandAreDecodedWithoutReading) {
 }
 
 PlainBlob blob_of(std::size_t size) {
-  return std::make_shared<const Bytes>(size);
+  return std::make_shared<const RawBytes>(size);
 }
 
 TEST(PlainCache, ForgetsWhatWasNotUsedForTheLongestTime) {

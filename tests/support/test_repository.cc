@@ -133,7 +133,8 @@ struct StateWriter::State {
       return found->second;
     }
     const auto copies = repository.index().find(id);
-    return {copies.at(0).row.depth, *blobs.read(kind, id)};
+    const auto plain = blobs.read(kind, id);
+    return {copies.at(0).row.depth, {plain->begin(), plain->end()}};
   }
 
   void finish(std::optional<repo::PackWriter>& pack) {
