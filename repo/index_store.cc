@@ -5,8 +5,8 @@
 #include <rocksdb/db.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/options.h>
+#include <rocksdb/sst_file_writer.h>
 #include <rocksdb/table.h>
-#include <rocksdb/write_batch.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,6 +17,7 @@
 #include <fstream>
 #include <shared_mutex>
 #include <thread>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -32,11 +33,12 @@ namespace fs = std::filesystem;
 // Bounds the memory of the store whatever the number of chunks.
 constexpr std::size_t kBlockCacheBytes = std::size_t{24} << 20;
 constexpr std::size_t kWriteBufferBytes = std::size_t{8} << 20;
-// Of a writer. In a second batch, keys lie between those of the first.
+// Of a writer; then they become a table.
 constexpr std::size_t kPendingBytes = std::size_t{16} << 20;
 constexpr double kFilterBitsPerKey = 10;
 
 constexpr std::string_view kDatabasePrefix = "db-";
+constexpr const char* kTableName = "next-table";  // while it is being written
 
 // Of the cache, not of the repository: nobody's data is lost.
 struct DamagedCache : IoError {
@@ -184,15 +186,17 @@ void for_each_in(
   must(at->status(), "read");
 }
 
-// Gathers changes and hands them over in order of their keys: an insertion next
-// to the one before costs a memtable a fifth of one at a random place, and most
-// keys here are hashes.
+// Gathers changes and hands them over as one sorted table: most keys are
+// hashes, and each would have to find its place in a memtable.
 class PrimaryWriter : public IndexStore::Writer {
  public:
   explicit PrimaryWriter(rocksdb::DB& database) : database_(database) {}
 
   std::optional<std::string> get(std::string_view key) override {
-    write_changes();  // cheaper than changes that can be searched
+    if (const auto change = changes_.find(std::string(key));
+        change != changes_.end()) {
+      return change->second;
+    }
     std::string value;
     const auto status = database_.Get({}, slice(key), &value);
     if (status.IsNotFound()) return std::nullopt;
@@ -201,12 +205,10 @@ class PrimaryWriter : public IndexStore::Writer {
   }
 
   void put(std::string_view key, std::string_view value) override {
-    add({std::string(key), std::string(value)});
+    change(key, std::string(value));
   }
 
-  void remove(std::string_view key) override {
-    add({std::string(key), std::nullopt});
-  }
+  void remove(std::string_view key) override { change(key, std::nullopt); }
 
   void for_each(
       std::string_view prefix,
@@ -216,45 +218,48 @@ class PrimaryWriter : public IndexStore::Writer {
     for_each_in(database_, prefix, visit);
   }
 
-  void finish() {
-    write_changes();
-    must(database_.Flush({}), "flush");
-  }
+  void finish() { write_changes(); }
 
  private:
-  struct Change {
-    std::string key;
-    std::optional<std::string> value;  // nothing: removed
-  };
+  // The value that a key gets; nothing: it is removed.
+  using Changes = std::unordered_map<std::string, std::optional<std::string>>;
 
-  void add(Change change) {
-    bytes_ += sizeof change + change.key.size();
-    if (change.value) bytes_ += change.value->size();
-    changes_.push_back(std::move(change));
+  void change(std::string_view key, std::optional<std::string> value) {
+    bytes_ += sizeof(Changes::value_type) + key.size();
+    if (value) bytes_ += value->size();
+    changes_.insert_or_assign(std::string(key), std::move(value));
     if (bytes_ >= kPendingBytes) write_changes();
   }
 
-  // Without the log: the flush makes it durable, and what a crash takes is made
-  // again from the repository.
+  // Durable once it answers.
   void write_changes() {
     if (changes_.empty()) return;
-    // Stable: of two changes of one key the later one holds.
-    std::ranges::stable_sort(changes_, {}, &Change::key);
-    rocksdb::WriteBatch batch;
-    for (const auto& [key, value] : changes_) {
-      must(value ? batch.Put(slice(key), slice(*value))
-                 : batch.Delete(slice(key)),
-           "change");
+    std::vector<const Changes::value_type*> sorted;
+    sorted.reserve(changes_.size());
+    for (const auto& change : changes_) sorted.push_back(&change);
+    std::ranges::sort(sorted, {}, [](const auto* change) {
+      return std::string_view(change->first);
+    });
+    const std::string path = database_.GetName() + "/" + kTableName;
+    rocksdb::SstFileWriter table(rocksdb::EnvOptions(), database_.GetOptions());
+    must(table.Open(path), "begin a table");
+    for (const auto* const change : sorted) {
+      const auto& [key, value] = *change;
+      must(value ? table.Put(slice(key), slice(*value))
+                 : table.Delete(slice(key)),
+           "write a table");
     }
+    must(table.Finish(), "write a table");
+    rocksdb::IngestExternalFileOptions how;
+    how.move_files = true;
+    how.write_global_seqno = false;
+    must(database_.IngestExternalFile({path}, how), "take in a table");
     changes_.clear();
     bytes_ = 0;
-    rocksdb::WriteOptions options;
-    options.disableWAL = true;
-    must(database_.Write(options, &batch), "write");
   }
 
   rocksdb::DB& database_;
-  std::vector<Change> changes_;
+  Changes changes_;
   std::size_t bytes_ = 0;  // of changes_, about
 };
 
