@@ -56,6 +56,7 @@ void ChunkEncoder::encode(Chunk& chunk) {
   }
   if (reusable_.contains(repo::BlobKind::content, chunk.id) ||
       !claimed_.claim(chunk.id)) {
+    if (expected_) ++*expected_;
     return;
   }
   ++counts_.chunks_new;

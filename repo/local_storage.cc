@@ -648,7 +648,9 @@ std::unique_ptr<StagedObject> LocalStorage::stage() {
 void LocalStorage::get(std::string_view name, std::uint64_t offset,
                        std::span<std::byte> out) const {
   auto file = state_->open_files.find(name);
-  if (file && look_at(file->get(), name).st_nlink == 0) {
+  struct stat found {};
+  if (file) found = look_at(file->get(), name);
+  if (file && found.st_nlink == 0) {
     state_->open_files.drop(name);  // removed, perhaps by another process
     file = nullptr;
   }
@@ -656,10 +658,10 @@ void LocalStorage::get(std::string_view name, std::uint64_t offset,
     file = state_->open_file(name);
     if (!file) throw NotFound(std::string(name) + ": no such object");
     state_->open_files.add(name, file);
+    found = look_at(file->get(), name);
   }
 
-  const auto size =
-      static_cast<std::uint64_t>(look_at(file->get(), name).st_size);
+  const auto size = static_cast<std::uint64_t>(found.st_size);
   if (offset > size || out.size() > size - offset) {
     throw CorruptionError(std::string(name) + ": is " + std::to_string(size) +
                           " bytes long, expected at least " +
