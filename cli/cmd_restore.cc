@@ -226,8 +226,9 @@ Command restore_command() {
           ":PATH, "
           "what lies at that path straight into the folder. The folder must be "
           "empty or absent unless --overwrite says what becomes of files that "
-          "are there: never touches them, if-changed writes only bytes that "
-          "differ, always replaces them. Nothing is ever deleted.",
+          "are there: never touches them, if-changed replaces those that "
+          "differ, always replaces them all. A file is there, old or new and "
+          "whole, at any moment. Nothing is ever deleted.",
       .examples =
           "cairn restore latest --to /tmp/restored\n"
           "cairn restore latest:/srv/www --to /srv/www --overwrite "

@@ -15,8 +15,8 @@ constexpr std::uint64_t kBatchBytes = std::uint64_t{1} << 20;
 constexpr std::size_t kBatchFiles = 16;
 constexpr std::size_t kQueuedBatches = 8;
 
-// With two descriptors each, its own and perhaps its folder's, well below the
-// usual limit of 1024.
+// With three descriptors each, its own, perhaps its folder's and the old
+// file's, well below the usual limit of 1024.
 constexpr std::uint64_t kMaxUnfinished = 128;
 
 // A file may have a million holes, which are kept while it is unfinished.
@@ -25,20 +25,26 @@ std::uint64_t weight_of(const repo::Entry& entry) {
   return 1 + entry.holes.size() / kHolesPerUnit;
 }
 
+void raise(std::atomic<std::uint64_t>& value, std::uint64_t to) {
+  std::uint64_t now = value;
+  while (now < to && !value.compare_exchange_weak(now, to)) {
+  }
+}
+
 }  // namespace
 
 struct ContentWriters::UnfinishedFile {
   UnfinishedFile(TargetFile t, const repo::Entry& entry,
                  std::span<const repo::Link> r, std::string p)
       : target(std::move(t)),
-        is_rewritten(target->is_rewritten()),
+        has_old(target->has_old()),
         holes(entry),
         rows(r.begin(), r.end()),
         path(std::move(p)),
         weight(weight_of(entry)) {}
 
   std::optional<TargetFile> target;  // until the file is finished or given up
-  const bool is_rewritten;
+  const bool has_old;
   HoleMap holes;
   std::vector<repo::Link> rows;
   std::string path;
@@ -46,6 +52,9 @@ struct ContentWriters::UnfinishedFile {
 
   std::atomic<std::uint64_t> unfinished_parts = 1;  // the first: the listing
   std::atomic<bool> has_failed = false;
+  // Up to here the new file, if there is one in the end, may lack content that
+  // the old one has.
+  std::atomic<std::uint64_t> left_end = 0;
 };
 
 struct ContentWriters::Part {
@@ -65,7 +74,7 @@ class ContentWriters::Worker {
       for (const Part& part : *batch) {
         write(part, stop);
         if (stop.stop_requested()) return;
-        if (--part.file->unfinished_parts == 0) finish(*part.file);
+        if (--part.file->unfinished_parts == 0) finish(*part.file, stop);
       }
     }
   }
@@ -86,7 +95,12 @@ class ContentWriters::Worker {
   }
 
   void write(UnfinishedFile& file, const repo::StreamCursor::Place& chunk) {
-    if (file.target->is_rewritten() && holds(file, chunk)) {
+    if (file.has_old && is_in_old(file, chunk)) {
+      if (file.target->is_replaced()) {
+        write(file, chunk, present_);
+      } else {
+        raise(file.left_end, chunk.offset + chunk.length);
+      }
       all_.tally_.bytes_unchanged += chunk.length;
     } else {
       const repo::PlainBlob plain = all_.second_look_.read(
@@ -95,39 +109,60 @@ class ContentWriters::Worker {
         throw repo::CorruptionError("blob " + chunk.id.brief() +
                                     ": is not as long as its list says");
       }
-      const std::span<const std::byte> bytes = *plain;
-      file.holes.for_each_piece(
-          {chunk.offset, chunk.length},
-          [&](const repo::Extent& piece, std::uint64_t at) {
-            file.target->write(piece.offset, bytes.subspan(at, piece.size));
-          });
+      write(file, chunk, *plain);
       all_.tally_.bytes_written += chunk.length;
     }
     all_.progress_.bytes_done += chunk.length;
   }
 
-  // Whether the target has this chunk where it belongs: its bytes need not be
-  // decoded to know.
-  bool holds(const UnfinishedFile& file,
-             const repo::StreamCursor::Place& chunk) {
-    present_.resize(static_cast<std::size_t>(chunk.length));
-    const std::span<std::byte> bytes = present_;
-    bool is_whole = true;
+  static void write(UnfinishedFile& file,
+                    const repo::StreamCursor::Place& chunk,
+                    std::span<const std::byte> bytes) {
     file.holes.for_each_piece(
         {chunk.offset, chunk.length},
         [&](const repo::Extent& piece, std::uint64_t at) {
-          is_whole =
-              is_whole &&
-              file.target->read(piece.offset, bytes.subspan(at, piece.size)) ==
-                  piece.size;
+          file.target->write(piece.offset, bytes.subspan(at, piece.size));
         });
+  }
+
+  // Whether the old file has this chunk where it belongs, and so in present_:
+  // its bytes need not be decoded to know.
+  bool is_in_old(const UnfinishedFile& file,
+                 const repo::StreamCursor::Place& chunk) {
+    return is_read(file, chunk,
+                   [&](std::uint64_t offset, std::span<std::byte> out) {
+                     return file.target->read_old(offset, out);
+                   });
+  }
+
+  bool is_in_target(const UnfinishedFile& file,
+                    const repo::StreamCursor::Place& chunk) {
+    return is_read(file, chunk,
+                   [&](std::uint64_t offset, std::span<std::byte> out) {
+                     return file.target->read(offset, out);
+                   });
+  }
+
+  template <typename Read>
+  bool is_read(const UnfinishedFile& file,
+               const repo::StreamCursor::Place& chunk, Read read) {
+    present_.resize(static_cast<std::size_t>(chunk.length));
+    const std::span<std::byte> bytes = present_;
+    bool is_whole = true;
+    file.holes.for_each_piece({chunk.offset, chunk.length},
+                              [&](const repo::Extent& piece, std::uint64_t at) {
+                                const auto out = bytes.subspan(at, piece.size);
+                                is_whole = is_whole && read(piece.offset,
+                                                            out) == out.size();
+                              });
     return is_whole && all_.repository_.keyring().id_of(repo::BlobKind::content,
                                                         bytes) == chunk.id;
   }
 
-  void finish(UnfinishedFile& file) {
+  void finish(UnfinishedFile& file, const std::stop_token& stop) {
     if (!file.has_failed) {
       attempt(file, [&] {
+        if (file.target->is_replaced()) carry_over(file, stop);
         if (all_.read_back_ == ReadBack::yes) read_back(file);
         std::move(*file.target).finish();
       });
@@ -138,12 +173,32 @@ class ContentWriters::Worker {
     all_.ended(file);
   }
 
+  // Writes to the new file what the old one has and what was left there before
+  // it was known that there has to be a new one.
+  void carry_over(UnfinishedFile& file, const std::stop_token& stop) {
+    repo::StreamCursor chunks(blobs_, file.rows);
+    std::uint64_t offset = 0;
+    while (offset < file.left_end) {
+      if (stop.stop_requested()) throw repo::Cancelled("restore: stopped");
+      const auto chunk =
+          all_.second_look_.read([&] { return chunks.at(offset); });
+      if (!chunk) break;
+      if (is_in_old(file, *chunk)) {
+        write(file, *chunk, present_);
+      } else if (!is_in_target(file, *chunk)) {
+        throw repo::IoError(file.target->path() +
+                            ": changed while it was being restored");
+      }
+      offset += chunk->length;
+    }
+  }
+
   void read_back(const UnfinishedFile& file) {
     repo::StreamCursor chunks(blobs_, file.rows);
     std::uint64_t offset = 0;
     while (const auto chunk =
                all_.second_look_.read([&] { return chunks.at(offset); })) {
-      if (!holds(file, *chunk)) {
+      if (!is_in_target(file, *chunk)) {
         throw ReadBackError(file.target->path() +
                             ": read back, it is not what was written, at " +
                             std::to_string(offset) + " of its content");
@@ -232,11 +287,6 @@ ContentWriters::Part& ContentWriters::part_of(
 
 void ContentWriters::fail(UnfinishedFile& file, RestoreFailure failure) {
   if (file.has_failed.exchange(true)) return;
-  if (file.is_rewritten) {
-    failure.what +=
-        "; the file that was there may be overwritten in part, and is neither "
-        "the old one nor that of the snapshot";
-  }
   tally_.add(std::move(failure));
 }
 

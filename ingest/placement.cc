@@ -113,10 +113,10 @@ UniqueFd open_existing_folder(const Spot& spot) {
   return folder;
 }
 
-// Whether a file may be rewritten where it is. Not one with another name, which
-// may lie outside the target; nor one that somebody else could still write when
-// it has become another's.
-bool may_be_rewritten(const struct stat& existing, const repo::Entry& entry) {
+// Whether a file may stay and get its metadata where it is. Not one with
+// another name, which may lie outside the target; nor one that somebody else
+// could still write when it has become another's.
+bool may_stay(const struct stat& existing, const repo::Entry& entry) {
   constexpr mode_t kOthersWrite = S_IWGRP | S_IWOTH;
   const bool is_trusted =
       existing.st_uid == geteuid() || existing.st_uid == entry.uid;
@@ -124,18 +124,14 @@ bool may_be_rewritten(const struct stat& existing, const repo::Entry& entry) {
          (existing.st_mode & kOthersWrite & ~entry.mode) == 0;
 }
 
-UniqueFd open_to_rewrite(const Spot& spot) {
+UniqueFd open_to_compare(const Spot& spot) {
   UniqueFd file =
-      open_beneath(spot.folder, spot.entry.name.c_str(), O_RDWR | O_NONBLOCK);
+      open_beneath(spot.folder, spot.entry.name.c_str(), O_RDONLY | O_NONBLOCK);
   struct stat status;
   if (!file || fstat(file.get(), &status) != 0 ||
-      !may_be_rewritten(status, spot.entry)) {
+      !may_stay(status, spot.entry)) {
     return {};
   }
-  // Nobody is to read the new content who may not read it in the end.
-  const mode_t mode = status.st_mode & kModeBits;
-  const mode_t kept = mode & spot.entry.mode;
-  if (kept != mode && fchmod(file.get(), kept) != 0) return {};
   return file;
 }
 
@@ -183,24 +179,29 @@ std::optional<PlacedFile> place_file(const Spot& spot) {
     if (file) return PlacedFile{std::move(file), Place::empty, {}};
     if (errno != EEXIST) throw_io_error(spot.path, "create", errno);
     if (spot.overwrite == Overwrite::if_changed) {
-      file = open_to_rewrite(spot);
-      if (file) return PlacedFile{std::move(file), Place::rewritten, {}};
+      file = open_to_compare(spot);
+      if (file) return PlacedFile{std::move(file), Place::compared, {}};
     }
 
     const Existing existing = make_way(spot);
     if (existing == Existing::stays) return std::nullopt;
     if (existing == Existing::gone) continue;
-    auto [error, temporary] = make_with_temporary_name([&](const char* name) {
-      file = open_beneath(spot.folder, name, kNewFile, kPrivateFile);
-      return file ? 0 : errno;
-    });
-    if (error != 0) throw_io_error(spot.path, "create", error);
-    // For sweep_temporary_files() of a process that cannot see ours. Where
-    // there are no locks, that finds none either.
-    (void)flock(file.get(), LOCK_EX | LOCK_NB);
-    return PlacedFile{std::move(file), Place::taken, std::move(temporary)};
+    return place_beside(spot);
   }
   give_up(spot);
+}
+
+PlacedFile place_beside(const Spot& spot) {
+  UniqueFd file;
+  auto [error, temporary] = make_with_temporary_name([&](const char* name) {
+    file = open_beneath(spot.folder, name, kNewFile, kPrivateFile);
+    return file ? 0 : errno;
+  });
+  if (error != 0) throw_io_error(spot.path, "create", error);
+  // For sweep_temporary_files() of a process that cannot see ours. Where
+  // there are no locks, that finds none either.
+  (void)flock(file.get(), LOCK_EX | LOCK_NB);
+  return {std::move(file), PlacedFile::Place::taken, std::move(temporary)};
 }
 
 void sweep_temporary_files(int folder) {

@@ -28,10 +28,10 @@ struct PlacedFolder {
 
 struct PlacedFile {
   enum class Place {
-    empty,      // nothing had its name; written under it
-    taken,      // written under a temporary name, to be renamed
-    rewritten,  // an existing file, rewritten where it differs
-    kept,       // an existing file, to be read only
+    empty,     // nothing had its name; written under it
+    taken,     // written under a temporary name, to be renamed
+    compared,  // an existing file, which stays if it holds what it should
+    kept,      // an existing file, to be read only
   };
   UniqueFd fd;
   Place place = Place::empty;
@@ -40,6 +40,9 @@ struct PlacedFile {
 
 // Nothing: what is there stays.
 [[nodiscard]] std::optional<PlacedFile> place_file(const Spot& spot);
+
+// A new file beside the one that is there, Place::taken.
+[[nodiscard]] PlacedFile place_beside(const Spot& spot);
 
 // Removes the files with temporary names whose process is certainly gone: no
 // process has its number, and nobody holds the file locked.

@@ -1,10 +1,8 @@
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <utility>
 
@@ -28,6 +26,22 @@ void write_all(int fd, std::uint64_t offset, std::span<const std::byte> bytes,
     offset += static_cast<std::size_t>(size);
     bytes = bytes.subspan(static_cast<std::size_t>(size));
   }
+}
+
+// Answers how many bytes there are.
+std::size_t read_all(int fd, std::uint64_t offset, std::span<std::byte> out,
+                     const std::string& path) {
+  std::size_t done = 0;
+  while (done < out.size() && offset + done < kMostFileBytes) {
+    const ssize_t size = uninterrupted([&] {
+      return pread(fd, out.data() + done, out.size() - done,
+                   static_cast<off_t>(offset + done));
+    });
+    if (size < 0) throw_io_error(path, "read", errno);
+    if (size == 0) break;
+    done += static_cast<std::size_t>(size);
+  }
+  return done;
 }
 
 }  // namespace
@@ -67,9 +81,9 @@ void TargetFolder::apply(int folder, Shortfalls& shortfalls) {
 
 TargetFile::State::~State() {
   if (!has_begun_ || is_finished_) return;
-  if (placed.place == Place::empty || placed.place == Place::taken) {
+  if (placed_.place == Place::empty || placed_.place == Place::taken) {
     const std::string& name =
-        placed.place == Place::taken ? placed.temporary_name : entry.name;
+        placed_.place == Place::taken ? placed_.temporary_name : entry.name;
     unlinkat(folder_fd->get(), name.c_str(), 0);
   }
   if (linked) shared->linked.abandon(linked->id);
@@ -77,24 +91,47 @@ TargetFile::State::~State() {
 }
 
 void TargetFile::State::begin(PlacedFile file) {
-  placed = std::move(file);
+  placed_ = std::move(file);
   folder->file_begins();
   has_begun_ = true;
+  if (placed_.place != Place::compared) return;
+  old_fd = std::move(placed_.fd);
+  if (differs_in_shape()) (void)new_fd();
+}
+
+int TargetFile::State::new_fd() {
+  const std::lock_guard lock(mutex_);
+  if (!placed_.fd) {
+    placed_ = place_beside({.folder = folder_fd->get(),
+                            .entry = entry,
+                            .path = path,
+                            .overwrite = Overwrite::if_changed});
+  }
+  return placed_.fd.get();
+}
+
+bool TargetFile::State::has_new() const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<bool>(placed_.fd);
+}
+
+int TargetFile::State::fd() const {
+  const std::lock_guard lock(mutex_);
+  return placed_.fd ? placed_.fd.get() : old_fd.get();
 }
 
 void TargetFile::State::finish() {
-  struct stat now = status();
-  const auto old_size = static_cast<std::uint64_t>(now.st_size);
-  if (placed.place != Place::kept) {
-    bool has_changed = set_size(old_size);
-    if (placed.place == Place::rewritten) has_changed |= punch_holes(old_size);
-    if (has_changed) now = status();
-    apply_metadata(placed.fd.get(), now, entry, path, shared->shortfalls);
+  const bool is_new =
+      placed_.place == Place::empty || placed_.place == Place::taken;
+  if (is_new) set_size();
+  const struct stat now = status();
+  if (placed_.place != Place::kept) {
+    apply_metadata(fd(), now, entry, path, shared->shortfalls);
   }
-  close_written();
+  if (is_new) close_written();
   const int parent = folder_fd->get();
-  if (placed.place == Place::taken &&
-      renameat(parent, placed.temporary_name.c_str(), parent,
+  if (placed_.place == Place::taken &&
+      renameat(parent, placed_.temporary_name.c_str(), parent,
                entry.name.c_str()) != 0) {
     throw_io_error(path, "rename", errno);
   }
@@ -108,55 +145,39 @@ void TargetFile::State::finish() {
   folder->file_ends(parent, shared->shortfalls);
 }
 
+// Whether the file that is there has another length, or data in a hole of the
+// entry: no chunk tells that.
+bool TargetFile::State::differs_in_shape() const {
+  const auto size = static_cast<std::uint64_t>(status().st_size);
+  if (size != entry.size) return true;
+  return std::ranges::any_of(entry.holes, [&](const repo::Extent& hole) {
+    if (hole.size == 0 || hole.offset >= size) return false;
+    const auto end = static_cast<off_t>(
+        hole.offset + std::min(hole.size, size - hole.offset));
+    const off_t data =
+        lseek(old_fd.get(), static_cast<off_t>(hole.offset), SEEK_DATA);
+    return data < 0 ? errno != ENXIO : data < end;
+  });
+}
+
 struct stat TargetFile::State::status() const {
   struct stat now;
-  if (fstat(placed.fd.get(), &now) != 0) throw_io_error(path, "stat", errno);
+  if (fstat(fd(), &now) != 0) throw_io_error(path, "stat", errno);
   return now;
 }
 
-// True if that changed the file; so punch_holes.
-bool TargetFile::State::set_size(std::uint64_t old_size) {
-  if (entry.size == old_size) return false;
+void TargetFile::State::set_size() {
+  const auto size = static_cast<std::uint64_t>(status().st_size);
+  if (entry.size == size) return;
   if (entry.size > kMostFileBytes) throw_io_error(path, "set size", EFBIG);
-  if (ftruncate(placed.fd.get(), static_cast<off_t>(entry.size)) != 0) {
+  if (ftruncate(placed_.fd.get(), static_cast<off_t>(entry.size)) != 0) {
     throw_io_error(path, "set size", errno);
   }
-  return true;
-}
-
-// Only in what was there before: a hole of a new file is where nobody wrote.
-bool TargetFile::State::punch_holes(std::uint64_t old_size) {
-  const int fd = placed.fd.get();
-  const std::uint64_t end = std::min(old_size, entry.size);
-  bool has_punched = false;
-  for (const repo::Extent& hole : entry.holes) {
-    if (hole.offset >= end) continue;
-    const auto at = static_cast<off_t>(hole.offset);
-    const std::uint64_t size = std::min(hole.size, end - hole.offset);
-    const off_t data = lseek(fd, at, SEEK_DATA);
-    const bool is_hole =
-        data < 0 ? errno == ENXIO : data >= at + static_cast<off_t>(size);
-    if (is_hole || size == 0) continue;
-    has_punched = true;
-    if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at,
-                  static_cast<off_t>(size)) == 0) {
-      continue;
-    }
-    if (errno != EOPNOTSUPP) throw_io_error(path, "punch hole", errno);
-    static constexpr std::array<std::byte, 65536> kZeros{};
-    for (std::uint64_t done = 0; done < size;) {
-      const auto part = std::span(kZeros).first(static_cast<std::size_t>(
-          std::min<std::uint64_t>(kZeros.size(), size - done)));
-      write_all(fd, hole.offset + done, part, path);
-      done += part.size();
-    }
-  }
-  return has_punched;
 }
 
 // Some file systems report a failed write only here.
 void TargetFile::State::close_written() {
-  if (close(placed.fd.release()) != 0 && errno != EINTR) {
+  if (close(placed_.fd.release()) != 0 && errno != EINTR) {
     throw_io_error(path, "close", errno);
   }
 }
@@ -173,26 +194,23 @@ void TargetFile::write(std::uint64_t offset, std::span<const std::byte> bytes) {
     throw repo::CorruptionError(state_->path +
                                 ": more content than its entry's size");
   }
-  write_all(state_->placed.fd.get(), offset, bytes, state_->path);
+  write_all(state_->new_fd(), offset, bytes, state_->path);
 }
 
-bool TargetFile::is_rewritten() const noexcept {
-  return state_->placed.place == State::Place::rewritten;
+bool TargetFile::has_old() const noexcept {
+  return static_cast<bool>(state_->old_fd);
 }
+
+bool TargetFile::is_replaced() const { return has_old() && state_->has_new(); }
 
 std::size_t TargetFile::read(std::uint64_t offset,
                              std::span<std::byte> out) const {
-  std::size_t done = 0;
-  while (done < out.size() && offset + done < kMostFileBytes) {
-    const ssize_t size = uninterrupted([&] {
-      return pread(state_->placed.fd.get(), out.data() + done,
-                   out.size() - done, static_cast<off_t>(offset + done));
-    });
-    if (size < 0) throw_io_error(state_->path, "read", errno);
-    if (size == 0) break;
-    done += static_cast<std::size_t>(size);
-  }
-  return done;
+  return read_all(state_->fd(), offset, out, state_->path);
+}
+
+std::size_t TargetFile::read_old(std::uint64_t offset,
+                                 std::span<std::byte> out) const {
+  return read_all(state_->old_fd.get(), offset, out, state_->path);
 }
 
 void TargetFile::finish() && {

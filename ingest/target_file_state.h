@@ -57,6 +57,11 @@ struct TargetFile::State {
   ~State();
 
   void begin(PlacedFile file);
+  // Of the new file, which is made if need be.
+  int new_fd();
+  [[nodiscard]] bool has_new() const;
+  // Of what finish() leaves under the name.
+  [[nodiscard]] int fd() const;
   void finish();
 
   // Shared with the tree and the other files, see TargetShared.
@@ -65,7 +70,7 @@ struct TargetFile::State {
   std::shared_ptr<TargetFolder> folder;
   std::shared_ptr<const UniqueFd> folder_fd;
 
-  PlacedFile placed;
+  UniqueFd old_fd;  // of a file that is compared
   repo::Entry entry;
   std::string path;  // for messages
 
@@ -77,11 +82,13 @@ struct TargetFile::State {
   std::optional<FirstName> linked;
 
  private:
-  struct stat status() const;
-  bool set_size(std::uint64_t old_size);
-  bool punch_holes(std::uint64_t old_size);
+  [[nodiscard]] bool differs_in_shape() const;
+  [[nodiscard]] struct stat status() const;
+  void set_size();
   void close_written();
 
+  mutable std::mutex mutex_;  // guards placed_ until finish()
+  PlacedFile placed_;
   bool has_begun_ = false;
   bool is_finished_ = false;
 };

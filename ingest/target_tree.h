@@ -28,7 +28,7 @@ namespace cairn::ingest {
 enum class Overwrite {
   refuse,  // the target is empty or absent; anything else is RefusedForSafety
   never,   // what exists stays as it is
-  if_changed,  // rewrites only the ranges whose bytes differ
+  if_changed,  // replaces what differs; of a file, decodes only what differs
   always,      // replaces what exists
 };
 
@@ -48,36 +48,41 @@ struct Shortfall {
 // A regular file being written. One that takes the place of another is written
 // beside it under a temporary name, .cairn-<process>-<number>, so that the old
 // one is there until finish(); what a process left so that was killed is
-// removed by the next one that comes to the folder; with Overwrite::if_changed
-// it is written in place where that is safe: a regular file with one name that
-// nobody else may write.
+// removed by the next one that comes to the folder. With Overwrite::if_changed
+// the old one stays for good if nothing is written, and gets its metadata where
+// it is, if that is safe: a regular file with one name that nobody else may
+// write. What a file contains is never changed where it is.
 //
-// Threads        write() and read() from many threads at once, on ranges
+// Threads        write() and reading from many threads at once, on ranges
 //                that do not overlap; finish() after all of them. Each file may
 //                be finished on a thread of its own, also after its folder was
 //                left, but before the tree is finished.
-// Abandonment    destroyed before finish(), it leaves the place as it was. Only
-//                a file that is rewritten in place keeps what was written.
+// Abandonment    destroyed before finish(), it leaves the place as it was.
 class TargetFile {
  public:
   TargetFile(TargetFile&&) noexcept;
   TargetFile& operator=(TargetFile&&) noexcept;
   ~TargetFile();
 
-  // Throws repo::IoError, repo::OutOfSpace; repo::CorruptionError beyond the
-  // entry's size.
+  // From the first one on there is a new file, which holds nothing of the old
+  // one. Throws repo::IoError, repo::OutOfSpace; repo::CorruptionError beyond
+  // the entry's size.
   void write(std::uint64_t offset, std::span<const std::byte> bytes);
 
-  // True for an existing file that is rewritten in place, where read() tells
-  // what need not be written again.
-  [[nodiscard]] bool is_rewritten() const noexcept;
+  // True for a file that was there and may stay, where read_old() tells what
+  // need not be decoded; and whether there is a new one beside it.
+  [[nodiscard]] bool has_old() const noexcept;
+  [[nodiscard]] bool is_replaced() const;
 
-  // Fills `out` with what the file holds now; answers how many bytes it has
-  // from `offset` on, at most out.size().
+  // Fills `out` with what the file holds that finish() leaves under the name;
+  // answers how many bytes it has from `offset` on, at most out.size().
   [[nodiscard]] std::size_t read(std::uint64_t offset,
                                  std::span<std::byte> out) const;
+  // Likewise, of the file that was there. Requires: has_old().
+  [[nodiscard]] std::size_t read_old(std::uint64_t offset,
+                                     std::span<std::byte> out) const;
 
-  // Sets the length, punches `entry.holes`, then owner, xattrs, mode, times.
+  // Sets the length of a new file, then owner, xattrs, mode, times.
   void finish() &&;
 
   [[nodiscard]] const std::string& path() const noexcept;

@@ -432,14 +432,39 @@ TEST_F(Restore, KeepsTheOldFileWhereTheNewOneIsDamaged) {
   const Bytes content = random_bytes(random, 20'000);
   const auto snapshot = write({{"file", content}});
   damage(place_of({content.begin() + 16384, content.end()}));
+  Bytes old = content;
+  old[5000] ^= std::byte{1};  // in a chunk that is whole
+  old[17000] ^= std::byte{1};
   fs::create_directory(target);
-  write_file(target / "file", "old");
+  write_file(target / "file", text_of(old));
 
-  const auto report =
-      restore(snapshot, {.target = target, .overwrite = Overwrite::always});
+  for (const Overwrite mode : {Overwrite::always, Overwrite::if_changed}) {
+    const auto report =
+        restore(snapshot, {.target = target, .overwrite = mode});
 
-  EXPECT_EQ(report.damage_count, 1u);
-  EXPECT_EQ(files_in(target), (Files{{"file", bytes_of("old")}}));
+    EXPECT_EQ(report.damage_count, 1u);
+    EXPECT_EQ(files_in(target), (Files{{"file", old}}));
+  }
+}
+
+TEST_F(Restore, CarriesOverWhatAnOldFileOfManyBatchesHas) {
+  const Bytes content = random_bytes(random, 5'000'000);
+  const auto snapshot = write({{"file", content}});
+  fs::create_directory(target);
+  for (const std::size_t at :
+       {std::size_t{0}, content.size() / 2, content.size() - 1}) {
+    Bytes old = content;
+    old[at] ^= std::byte{1};
+    write_file(target / "file", text_of(old));
+
+    const auto report = restore(
+        snapshot, {.target = target, .overwrite = Overwrite::if_changed});
+
+    EXPECT_EQ(report.failure_count, 0u);
+    EXPECT_LE(report.bytes_written, 4096u);
+    EXPECT_EQ(report.bytes_written + report.bytes_unchanged, content.size());
+    EXPECT_TRUE(files_in(target) == (Files{{"file", content}})) << at;
+  }
 }
 
 TEST_F(Restore, ReportsEachNameOfADamagedFile) {

@@ -498,26 +498,53 @@ TEST(TargetTree, AnAbandonedFileLeavesThePlaceAsItWas) {
   EXPECT_EQ(names_in(folder / "target"), Names{"file"});
 }
 
-TEST(TargetTree, RewritesInPlaceOnlyWhatDiffers) {
+TEST(TargetTree, AFileThatMayStayIsThereUntilTheNewOneIsFinished) {
   TempFolder folder;
   fs::create_directory(folder / "target");
-  write_file(folder / "target/file", "aaaabbbbcccc-and-more");
-  const struct stat before = status_of(folder / "target/file");
+  write_file(folder / "target/file", "aaaabbbbcccc");
   TargetTree tree(folder / "target", Overwrite::if_changed);
 
   auto file = tree.create_file(file_named("file", 12));
-  EXPECT_TRUE(file->is_rewritten());
+  EXPECT_TRUE(file->has_old());
+  EXPECT_FALSE(file->is_replaced());
   EXPECT_EQ(read_from(*file, 0, 6), "aaaabb");
   file->write(4, bytes_of("BBBB"));
-  EXPECT_EQ(read_from(*file, 2, 8), "aaBBBBcc");
-  EXPECT_EQ(read_from(*file, 17, 100), "more");
-  EXPECT_EQ(read_from(*file, 21, 100), "");
+  EXPECT_TRUE(file->is_replaced());
+  EXPECT_EQ(read_from(*file, 4, 100), "BBBB");
+  testing_support::Bytes old(100);
+  old.resize(file->read_old(2, old));
+  EXPECT_EQ(testing_support::text_of(old), "aabbbbcccc");
+  EXPECT_EQ(read_file(folder / "target/file"), "aaaabbbbcccc");
+  file->write(0, bytes_of("aaaa"));
+  file->write(8, bytes_of("cccc"));
   std::move(*file).finish();
   tree.finish();
 
   EXPECT_EQ(read_file(folder / "target/file"), "aaaaBBBBcccc");
-  EXPECT_EQ(status_of(folder / "target/file").st_ino, before.st_ino);
   EXPECT_EQ(describe(folder / "target/file").modified, kLongAgo);
+  EXPECT_EQ(names_in(folder / "target"), Names{"file"});
+}
+
+TEST(TargetTree, AFileThatMayStayStaysAsItWasWhenTheNewOneIsGivenUp) {
+  TempFolder folder;
+  fs::create_directory(folder / "target");
+  write_file(folder / "target/file", "old");
+  fs::permissions(folder / "target/file", fs::perms(0644));
+  const struct stat before = status_of(folder / "target/file");
+  for (const std::uint64_t size : {3, 4}) {
+    TargetTree tree(folder / "target", Overwrite::if_changed);
+
+    auto file = tree.create_file(file_named("file", size));
+    EXPECT_EQ(file->is_replaced(), size == 4);
+    file->write(0, bytes_of("n"));
+    file.reset();
+
+    EXPECT_EQ(read_file(folder / "target/file"), "old");
+    EXPECT_EQ(names_in(folder / "target"), Names{"file"});
+    const struct stat after = status_of(folder / "target/file");
+    EXPECT_EQ(after.st_ino, before.st_ino);
+    EXPECT_EQ(after.st_mode, before.st_mode);
+  }
 }
 
 TEST(TargetTree, AFileThatIsAsItShouldBeIsNotTouched) {
@@ -532,7 +559,7 @@ TEST(TargetTree, AFileThatIsAsItShouldBeIsNotTouched) {
   TargetTree tree(folder / "target", Overwrite::if_changed);
 
   auto file = tree.create_file(entry);
-  EXPECT_TRUE(file->is_rewritten());
+  EXPECT_TRUE(file->has_old());
   EXPECT_EQ(read_from(*file, 0, 4), "same");
   std::move(*file).finish();
   tree.finish();
@@ -542,7 +569,7 @@ TEST(TargetTree, AFileThatIsAsItShouldBeIsNotTouched) {
   EXPECT_EQ(after.st_ctim.tv_nsec, before.st_ctim.tv_nsec);
 }
 
-TEST(TargetTree, AFileWithAnotherNameIsReplacedNotRewritten) {
+TEST(TargetTree, AFileWithAnotherNameIsReplaced) {
   TempFolder folder;
   fs::create_directory(folder / "target");
   write_file(folder / "outside", "precious");
@@ -550,7 +577,7 @@ TEST(TargetTree, AFileWithAnotherNameIsReplacedNotRewritten) {
   TargetTree tree(folder / "target", Overwrite::if_changed);
 
   auto file = tree.create_file(file_named("file", 8));
-  EXPECT_FALSE(file->is_rewritten());
+  EXPECT_FALSE(file->has_old());
   file->write(0, bytes_of("restored"));
   std::move(*file).finish();
 
@@ -558,7 +585,7 @@ TEST(TargetTree, AFileWithAnotherNameIsReplacedNotRewritten) {
   EXPECT_EQ(read_file(folder / "target/file"), "restored");
 }
 
-TEST(TargetTree, AFileThatOthersMayWriteIsReplacedNotRewritten) {
+TEST(TargetTree, AFileThatOthersMayWriteIsReplaced) {
   TempFolder folder;
   fs::create_directory(folder / "target");
   write_file(folder / "target/file", "old");
