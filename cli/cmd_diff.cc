@@ -118,10 +118,14 @@ ExitCode run(const Options& options, Context& context) {
   SnapshotSelector selector(context, repository, options.series);
   const auto before = selector.select(options.before);
   const auto after = selector.select(options.after);
+  const auto before_entry = selector.entry_at(before);
+  const auto after_entry = selector.entry_at(after);
   Report report(after.path.empty() ? "" : "/" + after.path, context);
   const Interrupt interrupt;
   ingest::diff(
-      repository, selector.entry_at(before), selector.entry_at(after),
+      repository,
+      {before_entry, repo::TreeBound(before.snapshot.snapshot.header)},
+      {after_entry, repo::TreeBound(after.snapshot.snapshot.header)},
       [&](const ingest::Difference& difference) {
         report.add(difference);
         return repo::Visit::go_on;

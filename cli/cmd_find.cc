@@ -10,6 +10,7 @@
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
 #include "ingest/glob.h"
+#include "repo/tree_bound.h"
 #include "repo/tree_reader.h"
 
 namespace cairn::cli {
@@ -43,6 +44,7 @@ class Search {
 
   void look_in(const repo::Snapshot& snapshot) {
     snapshot_ = &snapshot;
+    bound_ = repo::TreeBound(snapshot.header);
     (void)look_in({repo::BlobKind::links, snapshot.header.root, 0}, "");
   }
 
@@ -57,6 +59,7 @@ class Search {
     bool found = false;
     tree_.for_each_entry(folder, [&](const repo::TreeEntry& child) {
       const std::string child_path = path_below(path, child.entry.name);
+      bound_.count(child, child_path);
       if (glob_.matches(by_path_ ? std::string_view(child_path).substr(1)
                                  : child.entry.name)) {
         print(child.entry, child_path);
@@ -94,6 +97,7 @@ class Search {
   const bool by_path_;
   ingest::Glob glob_;
   const repo::Snapshot* snapshot_ = nullptr;
+  repo::TreeBound bound_;  // of what is left of it
   std::unordered_set<std::string> without_match_;
   bool has_found_ = false;
 };

@@ -6,6 +6,7 @@
 #include "cli/printable.h"
 #include "cli/snapshot_selector.h"
 #include "repo/error.h"
+#include "repo/tree_bound.h"
 #include "repo/tree_reader.h"
 
 namespace cairn::cli {
@@ -20,8 +21,9 @@ struct Options {
 
 class Listing {
  public:
-  Listing(const Options& options, Context& context, repo::BlobReader& blobs)
-      : options_(options), context_(context), tree_(blobs) {}
+  Listing(const Options& options, Context& context, repo::BlobReader& blobs,
+          const repo::SnapshotHeader& header)
+      : options_(options), context_(context), tree_(blobs), bound_(header) {}
 
   // What lies in a folder, or the one other entry that it is.
   void show(const repo::TreeEntry& entry, const std::string& path) {
@@ -38,6 +40,7 @@ class Listing {
     tree_.for_each_entry(
         folder.rows.front(), [&](const repo::TreeEntry& child) {
           const std::string child_path = path_below(path, child.entry.name);
+          bound_.count(child, child_path);
           print(child.entry, child_path);
           if (options_.is_recursive &&
               child.entry.type == repo::EntryType::folder) {
@@ -61,6 +64,7 @@ class Listing {
   const Options& options_;
   Context& context_;
   repo::TreeReader tree_;
+  repo::TreeBound bound_;
 };
 
 ExitCode run(const Options& options, Context& context) {
@@ -69,7 +73,7 @@ ExitCode run(const Options& options, Context& context) {
   const auto selected = selector.select(options.snapshot);
   const auto entry = selector.entry_at(selected);
   auto blobs = repository.blobs();
-  Listing(options, context, blobs)
+  Listing(options, context, blobs, selected.snapshot.snapshot.header)
       .show(entry, selected.path.empty() ? "" : "/" + selected.path);
   return selector.is_in_doubt() ? ExitCode::damage : ExitCode::ok;
 }

@@ -187,8 +187,7 @@ ExitCode run(const Options& options, Context& context) {
       .read_back =
           options.verify ? ingest::ReadBack::yes : ingest::ReadBack::no,
       .workers = std::clamp(std::thread::hardware_concurrency(), 1U, 8U),
-      .most_entries = snapshot.header.entries,
-      .most_bytes = snapshot.header.logical_bytes};
+      .bound = repo::TreeBound(snapshot.header)};
   const auto began = std::chrono::steady_clock::now();
   repo::Progress progress;
   ingest::RestoreReport report;

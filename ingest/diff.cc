@@ -105,11 +105,14 @@ class Side {
 
 class Comparison {
  public:
-  Comparison(repo::Repository& repository,
+  Comparison(repo::Repository& repository, const repo::TreeBound& before,
+             const repo::TreeBound& after,
              const std::function<Visit(const Difference&)>& visit,
              const std::stop_token& stop)
       : blobs_(repository.blobs()),
         second_look_(repository),
+        bound_before_(before),
+        bound_after_(after),
         visit_(visit),
         stop_(stop) {}
 
@@ -153,6 +156,8 @@ class Comparison {
     const std::size_t parent_path_size = path_.size();
     if (!path_.empty()) path_ += '/';
     path_ += before != nullptr ? before->entry.name : after->entry.name;
+    if (before != nullptr) bound_before_.count(*before, path_);
+    if (after != nullptr) bound_after_.count(*after, path_);
     const std::size_t depth = folders_.size();
     const Visit next = compare(before, after);
     if (folders_.size() > depth) {
@@ -200,6 +205,8 @@ class Comparison {
 
   repo::BlobReader blobs_;
   SecondLook second_look_;
+  repo::TreeBound bound_before_;
+  repo::TreeBound bound_after_;
   const std::function<Visit(const Difference&)>& visit_;
   const std::stop_token& stop_;
 
@@ -209,11 +216,12 @@ class Comparison {
 
 }  // namespace
 
-void diff(repo::Repository& repository, const TreeEntry& before,
-          const TreeEntry& after,
+void diff(repo::Repository& repository, const Compared& before,
+          const Compared& after,
           const std::function<Visit(const Difference&)>& visit,
           const std::stop_token& stop) {
-  Comparison(repository, visit, stop).run(before, after);
+  Comparison(repository, before.bound, after.bound, visit, stop)
+      .run(before.entry, after.entry);
 }
 
 }  // namespace cairn::ingest

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "repo/repository.h"
+#include "repo/tree_bound.h"
 #include "repo/tree_reader.h"
 
 namespace cairn::ingest {
@@ -30,6 +31,12 @@ struct Difference {
   const repo::TreeEntry* after;   // null: removed
 };
 
+// One of the two, and what the snapshot that it is from may hold.
+struct Compared {
+  const repo::TreeEntry& entry;
+  repo::TreeBound bound = {};
+};
+
 // Calls `visit` for each difference, in the order of the trees: a folder before
 // what is in it. Of a folder that was added or removed everything below counts
 // as well. Two files with the same bytes differ in content if they were cut
@@ -38,8 +45,8 @@ struct Difference {
 //
 // Throws repo::CorruptionError and so on: with a tree that cannot be read there
 // is no answer. repo::Cancelled when `stop` is requested.
-void diff(repo::Repository& repository, const repo::TreeEntry& before,
-          const repo::TreeEntry& after,
+void diff(repo::Repository& repository, const Compared& before,
+          const Compared& after,
           const std::function<repo::Visit(const Difference&)>& visit,
           const std::stop_token& stop);
 

@@ -24,15 +24,6 @@ constexpr std::size_t kMaxPathBytes = 65'536;
 // further up costs reading its node again, once for as many folders below.
 constexpr std::size_t kHeldFolders = 4;
 
-// Each as often as it occurs.
-std::uint64_t content_size(std::span<const repo::Link> rows) {
-  std::uint64_t size = 0;
-  for (const repo::Link& row : rows) {
-    if (row.kind != repo::BlobKind::names) size += row.length;
-  }
-  return size;
-}
-
 std::string_view without_slashes(std::string_view path) {
   while (path.starts_with('/')) path.remove_prefix(1);
   while (path.ends_with('/')) path.remove_suffix(1);
@@ -54,8 +45,7 @@ class Walk {
         writers_(writers),
         tally_(tally),
         progress_(progress),
-        entries_left_(options.most_entries),
-        bytes_left_(options.most_bytes) {}
+        bound_(options.bound) {}
 
   // All that is in a folder; `path` is the folder's.
   void run_inside(const repo::TreeEntry& folder, std::string_view path) {
@@ -98,23 +88,11 @@ class Walk {
   }
 
   void restore(const repo::TreeEntry& entry) {
-    count(entry);
     const std::string path = path_of(entry.entry.name);
+    bound_.count(entry, path);
     progress_.set_current(path);
     auto failure = failure_of(path, [&] { restore(entry, path); });
     if (failure) tally_.add(std::move(*failure));
-  }
-
-  void count(const repo::TreeEntry& entry) {
-    std::uint64_t bytes = 0;
-    if (repo::has_content(entry.entry.type)) bytes = content_size(entry.rows);
-    if (entries_left_ == 0 || bytes > bytes_left_) {
-      throw repo::CorruptionError(
-          path_of(entry.entry.name) +
-          ": the tree holds more than its snapshot says");
-    }
-    --entries_left_;
-    bytes_left_ -= bytes;
   }
 
   void restore(const repo::TreeEntry& entry, const std::string& path) {
@@ -155,7 +133,7 @@ class Walk {
     ++progress_.items_done;
     if (target_.enter(folder.entry) == Entered::passed_over) {
       ++tally_.kept;
-      progress_.bytes_done += content_size(folder.rows);
+      progress_.bytes_done += repo::content_size(folder.rows);
       target_.leave();
       return;
     }
@@ -196,7 +174,7 @@ class Walk {
       if (holds(*present, file)) {
         std::move(*present).finish();
         ++tally_.files;
-        tally_.bytes_unchanged += content_size(file.rows);
+        tally_.bytes_unchanged += repo::content_size(file.rows);
         pass_over_content(file);
         return;
       }
@@ -235,11 +213,11 @@ class Walk {
       offset += chunk->length;
       writers_.check();
     }
-    return offset == content_size(file.rows);
+    return offset == repo::content_size(file.rows);
   }
 
   void pass_over_content(const repo::TreeEntry& file) {
-    progress_.bytes_done += content_size(file.rows);
+    progress_.bytes_done += repo::content_size(file.rows);
     ++progress_.items_done;
   }
 
@@ -273,8 +251,7 @@ class Walk {
   RestoreTally& tally_;
   repo::Progress& progress_;
 
-  std::uint64_t entries_left_;
-  std::uint64_t bytes_left_;
+  repo::TreeBound bound_;
   std::string path_;  // of the current folder, in the snapshot
   std::vector<Folder> folders_;
   std::vector<std::byte> present_;  // reused between chunks
@@ -302,11 +279,11 @@ Found find(repo::BlobReader& blobs, SecondLook& second_look,
     throw repo::NotFound(found.path + ": no such path in the snapshot");
   }
   found.entry = std::move(*entry);
-  found.bytes = content_size(found.entry.rows);
+  found.bytes = repo::content_size(found.entry.rows);
   if (found.path.empty()) {
     const auto plain = second_look.read(
         [&] { return blobs.read(repo::BlobKind::links, root); });
-    found.bytes = content_size(repo::decode_links(*plain, "root"));
+    found.bytes = repo::content_size(repo::decode_links(*plain, "root"));
   }
   return found;
 }

@@ -25,6 +25,7 @@
 #include "repo/ids.h"
 #include "repo/progress.h"
 #include "repo/repository.h"
+#include "repo/tree_bound.h"
 
 namespace cairn::ingest {
 
@@ -41,10 +42,7 @@ struct RestoreOptions {
   Overwrite overwrite = Overwrite::refuse;
   ReadBack read_back = ReadBack::no;
   unsigned workers = 2;
-  // What the snapshot's header says that all of it holds. A tree with more
-  // is a bomb, made of few nodes that repeat: CorruptionError once it shows.
-  std::uint64_t most_entries = ~std::uint64_t{0};
-  std::uint64_t most_bytes = ~std::uint64_t{0};
+  repo::TreeBound bound = {};  // of the whole snapshot
 };
 
 enum class FailureCause {
@@ -85,7 +83,8 @@ struct RestoreReport {
 // Restores the snapshot whose root is `root`.
 //
 // Throws repo::NotFound when there is no such path, repo::RefusedForSafety when
-// the target may not be written to; what makes going on pointless:
+// the target may not be written to; repo::CorruptionError when the tree holds
+// more than it may; what makes going on pointless:
 // repo::OutOfSpace and repo::StorageUnreachable (repo::CorruptionError instead
 // of either if damage was found before), repo::WrongKey; repo::Cancelled when
 // `stop` is requested. However it ends, no unfinished file stays behind.

@@ -13,14 +13,6 @@ namespace {
 
 std::string name_of(const Link& link) { return "blob " + link.id.brief(); }
 
-std::uint64_t content_below(std::span<const Link> rows) {
-  std::uint64_t total = 0;
-  for (const auto& row : rows) {
-    if (row.kind != BlobKind::names) total += row.length;
-  }
-  return total;
-}
-
 struct PackTotal {
   std::uint64_t packs = 0;
   std::uint64_t bytes = 0;
@@ -162,7 +154,7 @@ std::vector<Link> GraphCheck::read_links(const Link& link) {
     }
   }
   // A root is named without a length.
-  if (link.id != root_ && content_below(rows) != link.length) {
+  if (link.id != root_ && content_size(rows) != link.length) {
     throw CorruptionError(name + ": lengths do not add up");
   }
   return rows;

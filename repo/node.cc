@@ -266,6 +266,14 @@ std::vector<std::byte> encode_links(std::span<const Link> links) {
   return std::move(out).take();
 }
 
+std::uint64_t content_size(std::span<const Link> rows) noexcept {
+  std::uint64_t size = 0;
+  for (const Link& row : rows) {
+    if (row.kind != BlobKind::names) size += row.length;
+  }
+  return size;
+}
+
 std::vector<Link> decode_links(std::span<const std::byte> plain,
                                std::string_view name) {
   CborReader in(plain, name);

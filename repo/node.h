@@ -41,6 +41,9 @@ inline constexpr unsigned kMaxListLevels = 8;
 [[nodiscard]] std::vector<Link> decode_links(std::span<const std::byte> plain,
                                              std::string_view name);
 
+// Of the content below these rows of a node, each as often as it occurs.
+[[nodiscard]] std::uint64_t content_size(std::span<const Link> rows) noexcept;
+
 // Requires: names ascend.
 [[nodiscard]] std::vector<std::byte> encode_names(
     std::span<const NodeEntry> entries);

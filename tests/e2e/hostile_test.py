@@ -86,6 +86,21 @@ class Crafted(harness.Case):
                 self.cairn("prune", code=(DAMAGE, REFUSED))
                 self.assertEqual(self.objects("packs"), before)
 
+    def test_a_tree_of_few_nodes_that_repeat_ends_what_walks_it(self):
+        self.craft("folders that double")
+        first, third = (s["id"] for s in sorted(
+            self.snapshots(), key=lambda one: one["time"]))
+
+        for words in (["find", "first.txt"], ["find", "two/none"],
+                      ["ls", "-R", first], ["diff", first, third],
+                      ["diff", third, first],
+                      ["restore", first, "--to", self.folder / "out"]):
+            with self.subTest(words):
+                ran = self.cairn(*words, code=(DAMAGE,),
+                                 prefix=["prlimit", "--cpu=5", "--"])
+                self.assertIn("more than its snapshot says", ran.err)
+        self.cairn("stats", prefix=["prlimit", "--cpu=5", "--"])
+
     def test_an_ambiguous_prefix_is_told_with_its_candidates(self):
         ordinary = make_golden.rand
         self.addCleanup(setattr, make_golden, "rand", ordinary)

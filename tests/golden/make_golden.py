@@ -442,6 +442,11 @@ def build(folder, fault=None, small=False):
     holes = [[24, 70000], [70037, 29963]]
     if fault == "overlapping holes":
         holes = [[24, 70001], [70024, 29962]]
+    if fault == "folders that double":
+        for _ in range(40):
+            docs = golden.folder(tree, [
+                fields(b"one", 1, 0o700, 5, rows=[docs]),
+                fields(b"two", 1, 0o700, 5, rows=[docs])])
     root = golden.folder(tree, [
         fields(b"docs", 1, 0o750, 6, rows=[docs]),
         data(b"dump.sql", parts, type_=6, mode=0o600, time=7),

@@ -102,7 +102,7 @@ class Diff : public ::testing::Test {
 
   Changes changes_between(const TreeEntry& before, const TreeEntry& after) {
     Changes changes;
-    diff(repository, before, after,
+    diff(repository, {before}, {after},
          [&](const Difference& difference) {
            EXPECT_TRUE(
                changes.emplace(difference.path, difference.change).second);
@@ -186,7 +186,7 @@ TEST_F(Diff, GivesTheEntriesWithTheirSizes) {
   std::uint64_t size_before = 0;
   std::uint64_t size_after = 0;
 
-  diff(repository, before, after,
+  diff(repository, {before}, {after},
        [&](const Difference& difference) {
          size_before += difference.before->entry.size;
          size_after += difference.after->entry.size;
@@ -213,7 +213,7 @@ TEST_F(Diff, StopsWhenNoMoreIsWanted) {
   const auto after = store(folder({{"a", file("")}, {"b", file("")}}));
   int visits = 0;
 
-  diff(repository, before, after,
+  diff(repository, {before}, {after},
        [&](const Difference&) {
          ++visits;
          return repo::Visit::stop;
@@ -230,7 +230,7 @@ TEST_F(Diff, StopsWhenItIsTold) {
   stop.request_stop();
 
   EXPECT_THROW(diff(
-                   repository, before, after,
+                   repository, {before}, {after},
                    [](const Difference&) { return repo::Visit::go_on; },
                    stop.get_token()),
                repo::Cancelled);
@@ -259,7 +259,7 @@ TEST_F(Diff, ReadsOnlyWhatDiffers) {
   const auto reads_before = counting.count(testing_support::Call::get);
 
   Changes changes;
-  diff(opened, before, after,
+  diff(opened, {before}, {after},
        [&](const Difference& difference) {
          changes.emplace(difference.path, difference.change);
          return repo::Visit::go_on;

@@ -686,13 +686,12 @@ TEST_F(Restore, StopsAtATreeThatHoldsMoreThanItsSnapshotSays) {
                        {"b/file", bytes_of("more")}};
   const auto snapshot = write(files);
 
-  EXPECT_NO_THROW((void)restore(
-      snapshot, {.target = target, .most_entries = 4, .most_bytes = 8}));
+  EXPECT_NO_THROW((void)restore(snapshot, {.target = target, .bound = {4, 8}}));
   fs::remove_all(target);
-  EXPECT_THROW((void)restore(snapshot, {.target = target, .most_entries = 3}),
+  EXPECT_THROW((void)restore(snapshot, {.target = target, .bound = {3, 8}}),
                repo::CorruptionError);
   fs::remove_all(target);
-  EXPECT_THROW((void)restore(snapshot, {.target = target, .most_bytes = 7}),
+  EXPECT_THROW((void)restore(snapshot, {.target = target, .bound = {4, 7}}),
                repo::CorruptionError);
 }
 
