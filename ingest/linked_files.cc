@@ -4,8 +4,6 @@
 #include <cstring>
 #include <utility>
 
-#include "repo/cbor.h"
-
 namespace cairn::ingest {
 
 FolderPaths::Id FolderPaths::add(Id parent, std::string name) {
@@ -22,39 +20,22 @@ std::vector<std::string> FolderPaths::names(Id folder) const {
   return names;
 }
 
-LinkedFileId linked_file_id(const repo::Entry& entry,
-                            std::span<const repo::Link> rows) {
-  const repo::DeviceNumber device = entry.device.value_or(repo::DeviceNumber{});
-  repo::CborWriter out;
-  out.array(10 + rows.size());
-  out.uint(entry.hard_link->device).uint(entry.hard_link->inode);
-  out.uint(static_cast<std::uint64_t>(entry.type)).uint(entry.size);
-  out.sint(entry.modified.seconds).uint(entry.modified.nanoseconds);
-  out.bytes(entry.symlink_target).uint(device.major).uint(device.minor);
-  out.array(2 * entry.holes.size());
-  for (const repo::Extent& hole : entry.holes) {
-    out.uint(hole.offset).uint(hole.size);
-  }
-  for (const repo::Link& row : rows) out.bytes(row.id.bytes);
-  return crypto::sha256(out.view());
-}
-
-bool LinkedFiles::begin(const LinkedFileId& file) {
+bool LinkedFiles::begin(const repo::LinkedFileId& file) {
   const std::lock_guard lock(mutex_);
   return places_.try_emplace(file).second;
 }
 
-void LinkedFiles::finish(const LinkedFileId& file, LinkedPlace place) {
+void LinkedFiles::finish(const repo::LinkedFileId& file, LinkedPlace place) {
   const std::lock_guard lock(mutex_);
   places_[file] = std::move(place);
 }
 
-void LinkedFiles::abandon(const LinkedFileId& file) {
+void LinkedFiles::abandon(const repo::LinkedFileId& file) {
   const std::lock_guard lock(mutex_);
   places_.erase(file);
 }
 
-LinkedFiles::Answer LinkedFiles::find(const LinkedFileId& file) const {
+LinkedFiles::Answer LinkedFiles::find(const repo::LinkedFileId& file) const {
   const std::lock_guard lock(mutex_);
   const auto found = places_.find(file);
   if (found == places_.end()) return {};
@@ -62,7 +43,7 @@ LinkedFiles::Answer LinkedFiles::find(const LinkedFileId& file) const {
 }
 
 std::size_t LinkedFiles::Hash::operator()(
-    const LinkedFileId& file) const noexcept {
+    const repo::LinkedFileId& file) const noexcept {
   std::size_t hash = 0;
   std::memcpy(&hash, file.data(), sizeof hash);
   return hash;

@@ -8,15 +8,12 @@
 #include <cstdint>
 #include <mutex>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
-#include "crypto/digest.h"
-#include "repo/entry.h"
-#include "repo/node.h"
+#include "repo/linked_file_id.h"
 
 namespace cairn::ingest {
 
@@ -41,15 +38,6 @@ class FolderPaths {
   std::vector<Folder> folders_{1};
 };
 
-// Which file a name is of: its hard link's number and what its content and kind
-// are known by. The number alone does not tell: while a snapshot is made, the
-// system gives that of a removed file to a new one (FORMAT.md, 6.13).
-//
-// Requires: entry.hard_link.
-using LinkedFileId = crypto::Digest;
-[[nodiscard]] LinkedFileId linked_file_id(const repo::Entry& entry,
-                                          std::span<const repo::Link> rows);
-
 struct LinkedPlace {
   FolderPaths::Id folder = FolderPaths::kRoot;
   std::string name;
@@ -61,23 +49,24 @@ struct LinkedPlace {
 class LinkedFiles {
  public:
   // False if that file is being made, or was.
-  [[nodiscard]] bool begin(const LinkedFileId& file);
-  void finish(const LinkedFileId& file, LinkedPlace place);
-  void abandon(const LinkedFileId& file);
+  [[nodiscard]] bool begin(const repo::LinkedFileId& file);
+  void finish(const repo::LinkedFileId& file, LinkedPlace place);
+  void abandon(const repo::LinkedFileId& file);
 
   struct Answer {
     bool is_known = false;
     std::optional<LinkedPlace> place;  // nothing while it is unfinished
   };
-  [[nodiscard]] Answer find(const LinkedFileId& file) const;
+  [[nodiscard]] Answer find(const repo::LinkedFileId& file) const;
 
  private:
   struct Hash {
-    std::size_t operator()(const LinkedFileId& file) const noexcept;
+    std::size_t operator()(const repo::LinkedFileId& file) const noexcept;
   };
 
   mutable std::mutex mutex_;  // guards places_
-  std::unordered_map<LinkedFileId, std::optional<LinkedPlace>, Hash> places_;
+  std::unordered_map<repo::LinkedFileId, std::optional<LinkedPlace>, Hash>
+      places_;
 };
 
 }  // namespace cairn::ingest

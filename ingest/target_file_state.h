@@ -76,7 +76,7 @@ struct TargetFile::State {
 
   // Set if this is the first name of a file with several.
   struct FirstName {
-    LinkedFileId id;
+    repo::LinkedFileId id;
     FolderPaths::Id folder;
   };
   std::optional<FirstName> linked;

@@ -300,7 +300,7 @@ std::unique_ptr<TargetFile::State> TargetTree::State::begin(
   file->path = path_of(entry.name);
   file->begin(std::move(placed));
   if (entry.hard_link) {
-    const LinkedFileId id = linked_file_id(entry, rows);
+    const repo::LinkedFileId id = repo::linked_file_id(entry, rows);
     if (shared->linked.begin(id)) {
       file->linked = {.id = id, .folder = id_of_current()};
     }
@@ -337,7 +337,7 @@ void TargetTree::create_other(const repo::Entry& entry) {
     throw_io_error(spot.path, "create", error);
   }
   if (!made || !entry.hard_link) return;
-  const LinkedFileId id = linked_file_id(entry, {});
+  const repo::LinkedFileId id = repo::linked_file_id(entry, {});
   if (tree.shared->linked.begin(id)) {
     made->folder = tree.id_of_current();
     tree.shared->linked.finish(id, *std::move(made));
@@ -374,7 +374,8 @@ Linked TargetTree::link(const repo::Entry& entry,
   tree.has_begun = true;
   if (!tree.passed_over.empty()) return Linked::done;
 
-  const auto known = tree.shared->linked.find(linked_file_id(entry, rows));
+  const auto known =
+      tree.shared->linked.find(repo::linked_file_id(entry, rows));
   if (!known.is_known) return Linked::unknown;
   if (!known.place) return Linked::unfinished;
   const Spot spot = tree.spot_of(entry);

@@ -152,7 +152,8 @@ class TargetTree {
   // Shortfall.
   void create_other(const repo::Entry& entry);
 
-  // A further name for a file that this run made, known by linked_file_id().
+  // A further name for a file that this run made, known by
+  // repo::linked_file_id().
   [[nodiscard]] Linked link(const repo::Entry& entry,
                             std::span<const repo::Link> rows = {});
 
