@@ -13,6 +13,9 @@ namespace {
 
 std::string name_of(const Link& link) { return "blob " + link.id.brief(); }
 
+// What is kept of numbers of hard links stays small: this is worth a note only.
+constexpr std::size_t kMostNumbers = std::size_t{1} << 18;
+
 struct PackTotal {
   std::uint64_t packs = 0;
   std::uint64_t bytes = 0;
@@ -38,6 +41,8 @@ GraphCheck::GraphCheck(Repository& repository, const BlobIndex& index,
 
 void GraphCheck::walk(const Snapshot& snapshot, const std::stop_token& stop) {
   root_ = snapshot.header.root;
+  numbers_.clear();
+  unequal_ = 0;
   const GraphVisitor visitor{[&](const Link& link) {
                                if (stop.stop_requested())
                                  throw Cancelled("check: interrupted");
@@ -47,6 +52,15 @@ void GraphCheck::walk(const Snapshot& snapshot, const std::stop_token& stop) {
                              },
                              [&](const Link& link) { return read_node(link); }};
   walk_graph({BlobKind::links, root_, 0}, visitor);
+  if (unequal_ == 0) return;
+  findings_.add(
+      Severity::note, "unequal-links", snapshot_name(snapshot.id),
+      "'" + first_unequal_ + "'" +
+          (unequal_ > 1 ? " and " + std::to_string(unequal_ - 1) + " more"
+                        : "") +
+          ": has the number of a hard link, and differs from the file that had "
+          "it first, as when files change during a backup; a restore makes a "
+          "file of its own of each");
 }
 
 Enter GraphCheck::reach(const Link& link) {
@@ -140,7 +154,8 @@ std::optional<std::vector<Link>> GraphCheck::read_node(const Link& link) {
                          rows->front().kind == BlobKind::names &&
                          repository_.keyring().can_read(KeyClass::names);
   if (has_names) {
-    look(rows->front(), [&] { read_names(rows->front(), rows->size() - 1); });
+    look(rows->front(),
+         [&] { read_names(rows->front(), std::span(*rows).subspan(1)); });
   }
   return rows;
 }
@@ -160,16 +175,33 @@ std::vector<Link> GraphCheck::read_links(const Link& link) {
   return rows;
 }
 
-void GraphCheck::read_names(const Link& names, std::size_t rows) {
+void GraphCheck::read_names(const Link& names, std::span<const Link> rows) {
   const std::string name = name_of(names);
   const auto plain = blobs_.read(BlobKind::names, names.id);
-  std::size_t owned = 0;
-  for (const auto& entry : decode_names(*plain, name)) {
-    owned += static_cast<std::size_t>(entry.rows);
+  bool is_shared = true;
+  for (const auto& [entry, count] : decode_names(*plain, name)) {
+    is_shared = is_shared && count <= rows.size();
+    if (!is_shared) break;
+    const auto own = rows.first(static_cast<std::size_t>(count));
+    rows = rows.subspan(own.size());
+    if (entry.hard_link) look_at_number(entry, own);
   }
-  if (owned != rows) {
+  if (!is_shared || !rows.empty()) {
     throw CorruptionError(name + ": its entries do not share the rows");
   }
+}
+
+void GraphCheck::look_at_number(const Entry& entry,
+                                std::span<const Link> rows) {
+  const auto known = numbers_.find(*entry.hard_link);
+  if (known == numbers_.end()) {
+    if (numbers_.size() < kMostNumbers) {
+      numbers_.emplace(*entry.hard_link, linked_file_id(entry, rows));
+    }
+    return;
+  }
+  if (known->second == linked_file_id(entry, rows)) return;
+  if (unequal_++ == 0) first_unequal_ = entry.name;
 }
 
 void GraphCheck::look_at_the_rest(const std::stop_token& stop) {

@@ -3,14 +3,18 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <stop_token>
+#include <string>
 #include <vector>
 
 #include "repo/blob_index.h"
 #include "repo/blob_reader.h"
 #include "repo/finding.h"
+#include "repo/linked_file_id.h"
 #include "repo/mark_set.h"
 #include "repo/node.h"
 #include "repo/pack_survey.h"
@@ -63,7 +67,8 @@ class GraphCheck {
   void look_at_unneeded_rows(const SurveyedPack& pack);
   std::optional<std::vector<Link>> read_node(const Link& link);
   std::vector<Link> read_links(const Link& link);
-  void read_names(const Link& names, std::size_t rows);
+  void read_names(const Link& names, std::span<const Link> rows);
+  void look_at_number(const Entry& entry, std::span<const Link> rows);
 
   Repository& repository_;
   const BlobIndex& index_;
@@ -74,7 +79,13 @@ class GraphCheck {
   MarkSet reached_;
   RecentlyReached recent_;
   VisitedNodes without_row_;  // reached, though no pack confirms them
-  BlobId root_;               // of the snapshot being walked
+
+  // Of the snapshot being walked, as far as no earlier one has the same nodes.
+  BlobId root_;
+  std::map<HardLink, LinkedFileId> numbers_;
+  std::uint64_t unequal_ = 0;  // names with the number of another file
+  std::string first_unequal_;
+
   std::set<PackId> missed_packs_;
   std::set<std::size_t> unindexed_packs_;
 };

@@ -573,6 +573,36 @@ TEST(Check, FlagsATimeThatIsYetToCome) {
   EXPECT_EQ(find(report, "future-time")->severity, Severity::note);
 }
 
+// The system gave the number of a removed file to another one meanwhile.
+TEST(Check, NotesFilesThatShareANumberAndDiffer) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto commit_with = [&](const Bytes& other, int hour) {
+    StateWriter writer(repository);
+    const std::vector<Link> rows = {writer.chunk(noise(1, 900)),
+                                    writer.chunk(other)};
+    for (const std::size_t i : {0, 1}) {
+      Entry entry;
+      entry.name = i == 0 ? "a" : "b";
+      entry.size = rows[i].length;
+      entry.hard_link = HardLink{1, 2};
+      writer.add(entry, std::span(&rows[i], 1));
+    }
+    return writer.commit(at_hour(hour));
+  };
+  (void)commit_with(noise(1, 900), 1);
+  const SessionId unequal = commit_with(noise(2, 900), 2);
+
+  const auto report = check_at(repository, CheckLevel::structure);
+
+  EXPECT_EQ(report.count(Severity::note), 1u) << text_of(report);
+  const auto* const finding = find(report, "unequal-links");
+  ASSERT_TRUE(finding) << text_of(report);
+  EXPECT_EQ(finding->object, snapshot_name(unequal));
+  EXPECT_NE(finding->message.find("'b'"), std::string::npos);
+  EXPECT_EQ(report.count(Severity::damage), 0u);
+}
+
 TEST(Check, ChecksWhatAMaintenanceKeyCanRead) {
   SmallRepository small;
   auto repository = small.test.open_as(Role::maintain);
