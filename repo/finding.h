@@ -26,7 +26,7 @@ enum class Severity {
 
 struct Finding {
   Severity severity = Severity::note;
-  std::string_view code;  // as FORMAT.md section 9 has it; lasts for ever
+  std::string_view code;  // as FORMAT.md section 9.1 has it; lasts for ever
   std::string object;     // its name, or "blob 3f9a12c4"
   std::string message;    // what is wrong with it
   // Of damage to blobs: the snapshots that cannot be restored whole, and some

@@ -29,6 +29,21 @@ def invariants(text):
     return {number: (tests, findings) for number, _, tests, findings in rows}
 
 
+def findings_of_the_text(text):
+    """First column of the table of findings."""
+    section = text.split("\n### 9.1 Findings\n")[1].split("\n## ")[0]
+    codes = [line.split("|")[1] for line in section.splitlines()
+             if line.startswith("| `")]
+    return set(re.findall(r"`([\w-]+)`", " ".join(codes)))
+
+
+def findings_of_the_code():
+    """Every code that check gives; one word alone stands by its severity."""
+    code = read_all("repo", "check*.cc", "check*.h", "look_at.h")
+    return set(re.findall(r'"([a-z]+(?:-[a-z]+)+)"', code)) | set(
+        re.findall(r'Severity::\w+,\s*"([a-z]+)"', code))
+
+
 def read_all(folder, *patterns):
     return "\n".join(path.read_text() for pattern in patterns
                      for path in sorted((ROOT / folder).rglob(pattern)))
@@ -70,6 +85,10 @@ class Format(unittest.TestCase):
                 names = re.findall(r"`([\w-]+)`", findings)
                 self.assertTrue(names)
                 self.assertEqual([n for n in names if f'"{n}"' not in code], [])
+
+    def test_the_table_of_findings_is_that_of_the_code(self):
+        self.assertEqual(findings_of_the_text(self.text),
+                         findings_of_the_code())
 
     def test_a_name_of_no_test_is_noticed(self):
         planted = "guarded by `Backup.DoesWhatNoTestAsksFor`"
