@@ -1,5 +1,9 @@
 #include <algorithm>
 #include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
 
 #include "cli/commands.h"
 #include "cli/context.h"
@@ -88,10 +92,22 @@ ExitCode add(const AddOptions& options, Context& context) {
   return ExitCode::ok;
 }
 
+// The slots, with a word on each that is damaged.
+repo::KeySlotList look_at_slots(const repo::Storage& storage,
+                                Context& context) {
+  auto list = repo::list_key_slots(storage);
+  for (const auto& slot : list.damaged) {
+    context.output.warning(slot.what + "; `cairn key remove " +
+                           slot.id.brief() + "` removes it");
+  }
+  return list;
+}
+
 ExitCode list(Context& context) {
   const auto storage = context.open_storage();
   (void)repo::read_config(*storage);
-  const auto slots = repo::list_key_slots(*storage);
+  const auto [slots, damaged] = look_at_slots(*storage, context);
+  const ExitCode code = damaged.empty() ? ExitCode::ok : ExitCode::damage;
   if (context.output.is_json()) {
     Json all = Json::array();
     for (const auto& slot : slots) {
@@ -104,7 +120,7 @@ ExitCode list(Context& context) {
       all.add(std::move(json));
     }
     context.output.document(all);
-    return ExitCode::ok;
+    return code;
   }
   Table table({{"ID"}, {"Role"}, {"Opened by"}, {"Label"}, {"Created"}});
   for (const auto& slot : slots) {
@@ -113,44 +129,56 @@ ExitCode list(Context& context) {
                local_time_text(slot.created)});
   }
   table.print(context.output);
-  return ExitCode::ok;
+  return code;
 }
 
-const repo::KeySlot& find_slot(const std::vector<repo::KeySlot>& slots,
-                               const std::string& digits) {
-  const repo::KeySlot* found = nullptr;
-  for (const auto& slot : slots) {
-    if (digits.size() < 4 || !slot.id.hex().starts_with(digits)) continue;
-    if (found) {
-      throw repo::NotFound("several keys' ids begin with " + digits);
+using AnySlot = std::variant<repo::KeySlot, repo::DamagedKeySlot>;
+
+AnySlot find_slot(const repo::KeySlotList& list, const std::string& digits) {
+  std::vector<AnySlot> found;
+  const auto look_in = [&](const auto& slots) {
+    for (const auto& slot : slots) {
+      if (digits.size() < 4 || !slot.id.hex().starts_with(digits)) continue;
+      found.emplace_back(slot);
     }
-    found = &slot;
+  };
+  look_in(list.slots);
+  look_in(list.damaged);
+  if (found.size() > 1) {
+    throw repo::NotFound("several keys' ids begin with " + digits);
   }
-  if (!found) {
+  if (found.empty()) {
     throw repo::NotFound("no key's id begins with '" + digits +
                          "'; 'cairn key list' shows them");
   }
-  return *found;
+  return std::move(found.front());
 }
 
 ExitCode remove(const RemoveOptions& options, Context& context) {
   auto repository = context.open_as_owner();
-  const auto slots = repo::list_key_slots(repository.storage());
-  const auto& slot = find_slot(slots, options.id);
-  repo::must_be_removable(slot, repository.keyring());
-  if (!context.options.is_dry_run) {
-    repo::remove_key_slot(repository.storage(), repository.keyring(), slot);
-  }
+  const bool is_dry = context.options.is_dry_run;
+  const auto slot =
+      find_slot(look_at_slots(repository.storage(), context), options.id);
+  const repo::KeySlotId id =
+      std::visit([](const auto& each) { return each.id; }, slot);
+  std::visit(
+      [&](const auto& each) {
+        repo::must_be_removable(each, repository.keyring());
+        if (is_dry) return;
+        repo::remove_key_slot(repository.storage(), repository.keyring(), each);
+      },
+      slot);
   if (context.output.is_json()) {
-    const bool is_dry = context.options.is_dry_run;
     Json json = Json::line(is_dry ? "dry_run" : "key_removed", context.now());
     if (is_dry) json.set("action", "key remove");
-    json.set("id", slot.id.hex()).set("role", repo::name_of(slot.role));
+    json.set("id", id.hex());
+    if (const auto* const whole = std::get_if<repo::KeySlot>(&slot)) {
+      json.set("role", repo::name_of(whole->role));
+    }
     context.output.json(json);
   } else {
     context.output.note(
-        (context.options.is_dry_run ? "would remove key " : "removed key ") +
-        slot.id.brief() +
+        (is_dry ? "would remove key " : "removed key ") + id.brief() +
         "; whoever kept a copy of the repository's keys can still read what "
         "it holds");
   }
@@ -212,7 +240,7 @@ Command key_remove_command() {
       .text =
           "Removes a key, so that its passphrase or file no longer opens "
           "the repository. An owner's key is removed with another owner's key: "
-          "so one is left that is known to open.",
+          "so one is left that is known to open. So is a damaged one.",
       .examples = "cairn key remove 1f2e3d4c",
       .declare = [options](Flags& flags) { flags.argument("ID", options->id); },
       .run = [options](Context& context) { return remove(*options, context); },

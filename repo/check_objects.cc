@@ -67,10 +67,11 @@ void check_reserve(const Storage& storage, FindingList& findings,
 
 // A damaged slot is told apart, and may have been the owner's.
 void check_for_an_owner(const Storage& storage, FindingList& findings) {
-  std::vector<KeySlot> slots;
+  KeySlotList list;
   const auto trouble = trouble_of("damaged-key", "keys", IfGone::it_vanished,
-                                  [&] { slots = list_key_slots(storage); });
-  if (trouble || std::ranges::count(slots, Role::owner, &KeySlot::role) > 0) {
+                                  [&] { list = list_key_slots(storage); });
+  if (trouble || !list.damaged.empty() ||
+      std::ranges::count(list.slots, Role::owner, &KeySlot::role) > 0) {
     return;
   }
   findings.add(Severity::damage, "no-owner-key", "keys",
@@ -184,8 +185,13 @@ std::vector<Snapshot> check_small_objects(const Storage& storage,
     }
   }
   if (!findings.has("damaged-key")) {
-    look_at(findings, "damaged-key", "keys",
-            [&] { (void)list_key_slots(storage); });
+    look_at(findings, "damaged-key", "keys", [&] {
+      for (const auto& slot : list_key_slots(storage).damaged) {
+        const std::string name = key_slot_name(slot.id);
+        findings.add(Severity::damage, "damaged-key", name,
+                     reason_of(CorruptionError(slot.what), name));
+      }
+    });
   }
   std::vector<Snapshot> valid;
   for (auto& snapshot : committed) {

@@ -722,30 +722,48 @@ std::string key_slot_name(const KeySlotId& id) {
   return std::string(kKeysFolder) + "/" + id.hex();
 }
 
-std::vector<KeySlot> list_key_slots(const Storage& storage) {
-  std::vector<KeySlot> slots;
+KeySlotList list_key_slots(const Storage& storage) {
+  KeySlotList list;
   for (const auto& [id, name] : slot_names(storage)) {
     try {
       Slot slot = decode_slot(get_whole(storage, name, kSlotLimitBytes), name);
-      slots.push_back({id, slot.header.role, slot.header.method,
-                       std::move(slot.label), slot.created});
+      list.slots.push_back({id, slot.header.role, slot.header.method,
+                            std::move(slot.label), slot.created});
     } catch (const NotFound&) {
       continue;  // removed since it was listed
     } catch (const UnsupportedFormat&) {
       continue;  // a role of a newer program
+    } catch (const CorruptionError& e) {
+      list.damaged.push_back({id, e.what()});
     }
   }
-  return slots;
+  return list;
 }
 
-void must_be_removable(const KeySlot& slot, const Keyring& keyring) {
-  if (slot.role != Role::owner) return;
-  if (!keyring.opened_slot() || *keyring.opened_slot() == slot.id) {
+namespace {
+
+void must_not_have_opened(const KeySlotId& slot, const Keyring& keyring) {
+  if (!keyring.opened_slot() || *keyring.opened_slot() == slot) {
     throw RefusedForSafety(
-        "key " + slot.id.brief() +
+        "key " + slot.brief() +
         " is the one that opened the repository just now. Open it with "
         "another owner's key to remove this one; `cairn key add` makes one");
   }
+}
+
+}  // namespace
+
+void must_be_removable(const KeySlot& slot, const Keyring& keyring) {
+  if (slot.role == Role::owner) must_not_have_opened(slot.id, keyring);
+}
+
+void must_be_removable(const DamagedKeySlot& slot, const Keyring& keyring) {
+  if (keyring.role() != Role::owner) {
+    throw RefusedForSafety("key " + slot.id.brief() +
+                           " is damaged and may have been an owner's: only an "
+                           "owner's key removes it");
+  }
+  must_not_have_opened(slot.id, keyring);
 }
 
 void remove_key_slot(Storage& storage, const Keyring& keyring,
@@ -771,6 +789,12 @@ void remove_key_slot(Storage& storage, const Keyring& keyring,
         own + ": was removed meanwhile; the other key stays, as " + copy);
   }
   storage.remove(copy);
+}
+
+void remove_key_slot(Storage& storage, const Keyring& keyring,
+                     const DamagedKeySlot& slot) {
+  must_be_removable(slot, keyring);
+  storage.remove(key_slot_name(slot.id));
 }
 
 KeySlotId add_passphrase_slot(Storage& storage, const Keyring& keyring,

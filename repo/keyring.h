@@ -117,8 +117,19 @@ struct KeySlot {
   Timestamp created;
 };
 
-// Every slot of a role that is known; a damaged one throws CorruptionError.
-[[nodiscard]] std::vector<KeySlot> list_key_slots(const Storage& storage);
+// Of one that is damaged nobody can tell whose it was.
+struct DamagedKeySlot {
+  KeySlotId id;
+  std::string what;  // with its name
+};
+
+struct KeySlotList {
+  std::vector<KeySlot> slots;  // of the roles that are known
+  std::vector<DamagedKeySlot> damaged;
+};
+
+// Throws CorruptionError when there are too many.
+[[nodiscard]] KeySlotList list_key_slots(const Storage& storage);
 
 // Adds a slot with the keys of `keyring`, verified by opening it again.
 KeySlotId add_passphrase_slot(Storage& storage, const Keyring& keyring,
@@ -153,5 +164,11 @@ void must_be_removable(const KeySlot& slot, const Keyring& keyring);
 // one of the two is left.
 void remove_key_slot(Storage& storage, const Keyring& keyring,
                      const KeySlot& slot);
+
+// One that may have been an owner's goes only when an owner's key, which it is
+// not, has opened `keyring`: RefusedForSafety otherwise.
+void must_be_removable(const DamagedKeySlot& slot, const Keyring& keyring);
+void remove_key_slot(Storage& storage, const Keyring& keyring,
+                     const DamagedKeySlot& slot);
 
 }  // namespace cairn::repo

@@ -202,6 +202,49 @@ class KeyFiles(KeyCase):
         self.assert_sound()
 
 
+class DamagedSlot(KeyCase):
+    def setUp(self):
+        super().setUp()
+        self.cairn("init", "--recovery-key-out", self.key)
+        self.back_up_bytes(b"content")
+        for label in ("harmed", "whole"):
+            self.cairn("key", "add", "--label", label, "--key-file-out",
+                       self.folder / label)
+        self.ids = {slot["label"]: slot["id"] for slot in self.keys()}
+        self.harmed = self.ids["harmed"]
+        flip(self.repo / "keys" / self.harmed, 80)
+
+    def test_the_others_are_listed_and_it_is_named(self):
+        ran = self.cairn("key", "list", "--json", code=DAMAGE)
+        self.assertEqual({slot["id"] for slot in ran.value},
+                         set(self.ids.values()) - {self.harmed})
+        self.assertIn(self.harmed, ran.err)
+        ran = self.cairn("key", "list", code=DAMAGE)
+        self.assertIn(self.ids["whole"][:8], ran.text)
+        self.assertIn(f"cairn key remove {self.harmed[:8]}", ran.err)
+
+    def test_another_one_is_removed_beside_it(self):
+        ran = self.cairn("key", "remove", self.ids["whole"])
+        self.assertIn(self.harmed, ran.err)
+        self.assertNotIn(self.ids["whole"],
+                         [path.name for path in self.paths_of("keys")])
+
+    def test_it_is_removed_by_an_owner_only(self):
+        writer = self.folder / "writer.key"
+        self.cairn("key", "add", "--role", "write", "--key-file-out", writer)
+        self.cairn("key", "remove", self.harmed, code=WRONG_KEY,
+                   env={"CAIRN_KEY_FILE": writer})
+        self.cairn("-n", "key", "remove", self.harmed[:8])
+        self.cairn("check", "--level", "index", code=DAMAGE)
+
+        self.cairn("key", "remove", self.harmed[:8])
+
+        self.assertNotIn(self.harmed,
+                         [path.name for path in self.paths_of("keys")])
+        self.cairn("check", "--level", "index")
+        self.assertEqual(len(self.keys()), 3)
+
+
 class WriteRole(KeyCase):
     """A machine that may add and nothing else."""
 

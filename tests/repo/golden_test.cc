@@ -346,7 +346,7 @@ TEST_F(GoldenRepository, OpensWithItsKeyFiles) {
   EXPECT_TRUE(writer.keyring().can_read(KeyClass::links));
   EXPECT_FALSE(writer.keyring().can_read(KeyClass::names));
   EXPECT_FALSE(writer.keyring().can_read(KeyClass::content));
-  EXPECT_EQ(list_key_slots(disk).size(), 3U);
+  EXPECT_EQ(list_key_slots(disk).slots.size(), 3U);
 }
 
 TEST_F(GoldenRepository, ListsTheValidSnapshotsOldestFirst) {

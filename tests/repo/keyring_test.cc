@@ -50,7 +50,7 @@ TEST(Keyring, APassphraseSlotGivesTheSameKeysBack) {
   EXPECT_EQ(opened.id_of(BlobKind::content, plain),
             keyring.id_of(BlobKind::content, plain));
   EXPECT_EQ(crypto::verify_key_of(opened.signing_seed()), keyring.root_key());
-  const auto slots = list_key_slots(storage);
+  const auto slots = list_key_slots(storage).slots;
   ASSERT_EQ(slots.size(), 1U);
   EXPECT_EQ(slots[0].id, id);
   EXPECT_EQ(slots[0].label, "laptop");
@@ -111,7 +111,7 @@ TEST_F(KeySlots, ASlotOfAnotherRepositoryIsRefused) {
 }
 
 KeySlot slot_of(const MemoryStorage& storage, const KeySlotId& id) {
-  const auto slots = list_key_slots(storage);
+  const auto slots = list_key_slots(storage).slots;
   return *std::ranges::find(slots, id, &KeySlot::id);
 }
 
@@ -131,7 +131,7 @@ TEST_F(KeySlots, OneIsRemovedByWhoOpenedAnother) {
   const auto other = crypto::Secret::random();
   const auto second = add_key_file_slot(storage, keyring, other, "", kNow);
   remove_key_slot(storage, open(), slot_of(storage, second));
-  EXPECT_EQ(list_key_slots(storage).size(), 1U);
+  EXPECT_EQ(list_key_slots(storage).slots.size(), 1U);
   EXPECT_THROW((void)open_with_key_file(storage, config_of(keyring), other),
                WrongKey);
 }
@@ -190,13 +190,13 @@ TEST_F(KeySlots, ALabelThatIsTooLongIsRefusedBeforeItIsWritten) {
   const std::string label(std::size_t{64} << 10, 'x');
   EXPECT_THROW((void)add_key_file_slot(storage, keyring, key, label, kNow),
                Error);
-  EXPECT_EQ(list_key_slots(storage).size(), 1U);
+  EXPECT_EQ(list_key_slots(storage).slots.size(), 1U);
 }
 
 TEST_F(KeySlots, ALongLabelComesBack) {
   const std::string label(5'000, 'x');
   (void)add_key_file_slot(storage, keyring, key, label, kNow);
-  const auto slots = list_key_slots(storage);
+  const auto slots = list_key_slots(storage).slots;
   EXPECT_TRUE(std::ranges::any_of(
       slots, [&](const KeySlot& each) { return each.label == label; }));
 }
@@ -263,7 +263,7 @@ TEST(Keyring, ASlotOfAnUnknownRoleIsPassedOver) {
   store_slot(storage, {.role = 5});
 
   EXPECT_NO_THROW((void)open_with_key_file(storage, config_of(keyring), key));
-  EXPECT_EQ(list_key_slots(storage).size(), 1U);
+  EXPECT_EQ(list_key_slots(storage).slots.size(), 1U);
   EXPECT_THROW((void)open_with_passphrase(storage, config_of(keyring), "words"),
                WrongKey);
 }
