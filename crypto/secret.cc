@@ -66,6 +66,8 @@ void wipe(std::span<std::byte> bytes) noexcept {
   sodium_memzero(bytes.data(), bytes.size());
 }
 
+WipedText::~WipedText() { wipe(std::as_writable_bytes(std::span(text))); }
+
 void protect_process() noexcept {
   // Neither fails with these arguments, and backing up without this protection
   // beats not backing up.

@@ -5,7 +5,9 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
+#include <utility>
 
 namespace cairn::crypto {
 
@@ -46,6 +48,17 @@ class Secret {
 
 // Overwrites `bytes` so that the compiler cannot leave it out.
 void wipe(std::span<std::byte> bytes) noexcept;
+
+// Text that is wiped at its end. Room for what is to be added is reserved
+// first: growing leaves copies behind.
+struct WipedText {
+  explicit WipedText(std::string t) noexcept : text(std::move(t)) {}
+  WipedText(const WipedText&) = delete;
+  WipedText& operator=(const WipedText&) = delete;
+  ~WipedText();
+
+  std::string text;
+};
 
 // Forbids core dumps and ptrace by other users for this process. Call it once,
 // before any secret is made.

@@ -82,6 +82,20 @@ void replace_file(const fs::path& path, std::string_view text) {
   sync_folder_of(path);
 }
 
+// The first bytes of the file, all of `out`. False: it has not as many.
+bool read_start(const fs::path& path, std::span<std::byte> out) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) fail(path, "cannot read");
+  ssize_t size = 0;
+  do {
+    size = ::read(fd, out.data(), out.size());
+  } while (size < 0 && errno == EINTR);
+  const int error = errno;
+  ::close(fd);
+  if (size < 0) fail(path, "cannot read", error);
+  return static_cast<std::size_t>(size) == out.size();
+}
+
 std::optional<std::string> read_file(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in) return std::nullopt;
@@ -111,8 +125,12 @@ crypto::Secret HostState::signing_seed() {
   if (!fs::exists(path)) {
     make_folder();
     const auto fresh = crypto::Secret::random();
+    const crypto::WipedText digits(crypto::to_hex(fresh.bytes()));
+    crypto::WipedText line("");
+    line.text.reserve(kDigits + 1);
+    line.text.append(digits.text) += '\n';
     // Whoever is second takes the first one's.
-    (void)create_file(path, crypto::to_hex(fresh.bytes()) + "\n");
+    (void)create_file(path, line.text);
   }
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) fail(path, "cannot read");
@@ -121,10 +139,10 @@ crypto::Secret HostState::signing_seed() {
                            ": others may read this signing key; chmod 600 it, "
                            "or remove it to start a new chain");
   }
-  const auto text = read_file(path);
+  crypto::WipedText digits(std::string(kDigits, '\0'));
   std::vector<std::byte> bytes(crypto::kSecretBytes);
-  if (!text || text->size() < kDigits ||
-      !crypto::from_hex(std::string_view(*text).substr(0, kDigits), bytes)) {
+  if (!read_start(path, std::as_writable_bytes(std::span(digits.text))) ||
+      !crypto::from_hex(digits.text, bytes)) {
     throw CorruptionError(
         path.string() + ": not a signing key; remove it to start a new chain");
   }

@@ -383,19 +383,10 @@ constexpr std::string_view kKeyFileWord = "CAIRN-KEY-1";
 constexpr std::size_t kGroupDigits = 8;
 constexpr std::size_t kKeyFileTextBytes = 128;
 
-struct WipedText {
-  std::string text;
-
-  explicit WipedText(std::string t) : text(std::move(t)) {}
-  WipedText(const WipedText&) = delete;
-  WipedText& operator=(const WipedText&) = delete;
-  ~WipedText() { crypto::wipe(std::as_writable_bytes(std::span(text))); }
-};
-
 }  // namespace
 
 std::string key_file_text(const crypto::Secret& key) {
-  WipedText digits{crypto::to_hex(key.bytes())};
+  crypto::WipedText digits{crypto::to_hex(key.bytes())};
   std::string text;
   text.reserve(kKeyFileTextBytes);  // or growing would leave copies behind
   text += kKeyFileWord;
@@ -413,7 +404,7 @@ std::optional<crypto::Secret> parse_key_file(std::string_view text) {
   const auto begin = text.find_first_not_of(" \t\r\n");
   const auto end = text.find_last_not_of(" \t\r\n");
   if (begin == std::string::npos) return std::nullopt;
-  WipedText compact{std::string(text.substr(begin, end - begin + 1))};
+  crypto::WipedText compact{std::string(text.substr(begin, end - begin + 1))};
   for (char& c : compact.text) {
     c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   }
@@ -423,7 +414,7 @@ std::optional<crypto::Secret> parse_key_file(std::string_view text) {
     return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   });
   if (!compact.text.starts_with(word + " ")) return std::nullopt;
-  WipedText wiped{compact.text.substr(word.size() + 1)};
+  crypto::WipedText wiped{compact.text.substr(word.size() + 1)};
   std::string& digits = wiped.text;
   constexpr std::size_t kGroups = 2 * crypto::kSecretBytes / kGroupDigits + 1;
   if (digits.size() != kGroups * (kGroupDigits + 1) - 1) return std::nullopt;

@@ -1,12 +1,48 @@
 #include "repo/host_state.h"
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <new>
+#include <string>
+
+#include "crypto/random.h"
 #include "repo/error.h"
 #include "tests/support/temp_folder.h"
+
+// What freed memory held, while that is wanted: whoever gets it next could read
+// a secret there that was not wiped.
+namespace {
+std::array<char, std::size_t{1} << 20> freed;
+std::size_t freed_size = 0;
+bool is_recording = false;
+
+void release(void* memory) noexcept {
+  if (is_recording && memory != nullptr) {
+    const std::size_t size =
+        std::min(malloc_usable_size(memory), freed.size() - freed_size);
+    std::memcpy(freed.data() + freed_size, memory, size);
+    freed_size += size;
+  }
+  std::free(memory);
+}
+}  // namespace
+
+void* operator new(std::size_t size) {
+  void* const memory = std::malloc(std::max<std::size_t>(size, 1));
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+void operator delete(void* memory) noexcept { release(memory); }
+void operator delete(void* memory, std::size_t) noexcept { release(memory); }
 
 namespace cairn::repo {
 namespace {
@@ -57,6 +93,24 @@ TEST(HostState, MakesASigningKeyThatOnlyItsOwnerReads) {
     files += file.is_regular_file() ? 1 : 0;
   }
   EXPECT_EQ(files, 1U);
+}
+
+TEST(HostState, WipesTheTextOfTheKeyInMemory) {
+  TempFolder folder;
+  HostState state(folder.path(), RepositoryId{});
+  for (const char* const step : {"made", "read"}) {
+    freed_size = 0;
+    is_recording = true;
+    const auto seed = state.signing_seed();
+    is_recording = false;
+
+    // All but the first digits, where the allocator keeps its own notes.
+    const std::string text = crypto::to_hex(seed.bytes()).substr(32);
+    EXPECT_LT(freed_size, freed.size());
+    EXPECT_EQ(std::string_view(freed.data(), freed_size).find(text),
+              std::string_view::npos)
+        << step;
+  }
 }
 
 TEST(HostState, AnotherProcessGetsTheSameKey) {
