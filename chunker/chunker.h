@@ -65,6 +65,10 @@ class PageCutter {
 
   explicit PageCutter(std::uint32_t chunk_bytes);
 
+  [[nodiscard]] std::uint32_t chunk_bytes() const noexcept {
+    return chunk_bytes_;
+  }
+
   // As above, with `max` being the fixed size.
   [[nodiscard]] std::size_t first_cut(std::span<const std::byte> bytes) const;
 

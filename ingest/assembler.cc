@@ -44,7 +44,8 @@ struct Assembler::State {
   repo::BlobEncoder encoder;  // of nodes
   repo::StoreNode store;
   repo::TreeWriter tree;
-  std::optional<repo::ListWriter> content;  // the one being received
+  // Of the content that is being received, a list for each of its parts.
+  std::vector<repo::ListWriter> content;
   std::optional<KnownStreamWriter> stream;  // if it is one
   std::optional<repo::PackWriter> content_pack;
   std::optional<repo::PackWriter> node_pack;
@@ -105,8 +106,9 @@ struct Assembler::State {
         cache.flush_if_large();
       }
     }
-    if (!content) content.emplace(store);
-    content->add({repo::BlobKind::content, event.id, event.plain.size()});
+    while (content.size() <= event.part) content.emplace_back(store);
+    content[event.part].add(
+        {repo::BlobKind::content, event.id, event.plain.size()});
     event.encoded.reset();
     if (!event.stream) return;
     if (!stream) stream.emplace(*event.stream);
@@ -116,8 +118,11 @@ struct Assembler::State {
 
   void operator()(ContentEnds& event) {
     std::vector<repo::Link> rows;
-    if (content) rows = std::move(*content).finish();
-    content.reset();
+    for (auto& part : content) {
+      const auto own = std::move(part).finish();
+      rows.insert(rows.end(), own.begin(), own.end());
+    }
+    content.clear();
     if (stream) std::move(*stream).finish();
     stream.reset();
     tree.add(event.entry, rows);
@@ -127,12 +132,13 @@ struct Assembler::State {
                                       .settled_state = event.settled_state,
                                       .era = reusable.era(),
                                       .profile = event.entry.profile,
+                                      .weave = event.entry.weave,
                                       .holes = event.entry.holes,
                                       .rows = rows});
   }
 
   void operator()(ContentFails&) {
-    content.reset();
+    content.clear();
     stream.reset();
   }
 };

@@ -42,10 +42,12 @@ struct WholeEntry {
   std::optional<PathState> state;  // to be remembered
 };
 
-// Chunks of one content follow each other; ContentEnds or ContentFails closes
+// Chunks of one content follow each other, those of the parts of a weave (repo/
+// weave.h) as they come; ContentEnds or ContentFails closes
 // it.
 struct Chunk {
   std::span<const std::byte> plain;  // in the batch's buffer
+  unsigned part = 0;                 // of a weave; else 0
   // The known_stream_file() of a stream whose chunks are to be recognised the
   // next time; else null.
   std::shared_ptr<const std::filesystem::path> stream;

@@ -1,5 +1,7 @@
 #include "ingest/content_writers.h"
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cassert>
 #include <optional>
@@ -7,6 +9,7 @@
 
 #include "ingest/hole_map.h"
 #include "repo/error.h"
+#include "repo/weave.h"
 
 namespace cairn::ingest {
 namespace {
@@ -39,6 +42,7 @@ struct ContentWriters::UnfinishedFile {
       : target(std::move(t)),
         has_old(target->has_old()),
         holes(entry),
+        weave(entry.weave),
         rows(r.begin(), r.end()),
         path(std::move(p)),
         weight(weight_of(entry)) {}
@@ -46,6 +50,7 @@ struct ContentWriters::UnfinishedFile {
   std::optional<TargetFile> target;  // until the file is finished or given up
   const bool has_old;
   HoleMap holes;
+  const std::optional<repo::Weave> weave;  // then one part is all of it
   std::vector<repo::Link> rows;
   std::string path;
   std::uint64_t weight;
@@ -82,6 +87,10 @@ class ContentWriters::Worker {
  private:
   void write(const Part& part, const std::stop_token& stop) {
     UnfinishedFile& file = *part.file;
+    if (file.weave) {
+      attempt(file, [&] { write_weave(file, stop); });
+      return;
+    }
     for (const auto& chunk : part.chunks) {
       if (file.has_failed || stop.stop_requested()) return;
       attempt(file, [&] { write(file, chunk); });
@@ -103,16 +112,90 @@ class ContentWriters::Worker {
       }
       all_.tally_.bytes_unchanged += chunk.length;
     } else {
-      const repo::PlainBlob plain = all_.second_look_.read(
-          [&] { return blobs_.read(repo::BlobKind::content, chunk.id); });
-      if (plain->size() != chunk.length) {
-        throw repo::CorruptionError("blob " + chunk.id.brief() +
-                                    ": is not as long as its list says");
-      }
-      write(file, chunk, *plain);
+      write(file, chunk, *read_chunk(chunk));
       all_.tally_.bytes_written += chunk.length;
     }
     all_.progress_.bytes_done += chunk.length;
+  }
+
+  // Goes through it twice if an old file differs.
+  void write_weave(UnfinishedFile& file, const std::stop_token& stop) {
+    std::uint64_t size = 0;
+    bool is_in_old = file.has_old;
+    if (is_in_old) {
+      put_together(file, stop, [&](std::span<const std::byte> block) {
+        present_.resize(block.size());
+        is_in_old = file.target->read_old(size, present_) == block.size() &&
+                    std::ranges::equal(block, present_);
+        size += block.size();
+        return is_in_old ? repo::Visit::go_on : repo::Visit::stop;
+      });
+    }
+    if (is_in_old) {
+      all_.tally_.bytes_unchanged += size;
+    } else {
+      size = 0;
+      put_together(file, stop, [&](std::span<const std::byte> block) {
+        file.target->write(size, block);
+        size += block.size();
+        return repo::Visit::go_on;
+      });
+      all_.tally_.bytes_written += size;
+    }
+    all_.progress_.bytes_done += size;
+  }
+
+  // Gives the bytes of a weave block by block. Throws CorruptionError if they
+  // are not, in the end, what was taken apart once.
+  template <typename Give>
+  void put_together(const UnfinishedFile& file, const std::stop_token& stop,
+                    Give give) {
+    constexpr std::size_t kBlockBytes = std::size_t{1} << 20;
+    repo::PieceCursor pieces(blobs_, file.weave, file.rows);
+    struct Current {
+      std::optional<repo::BlobId> id;
+      repo::PlainBlob plain;
+    };
+    std::array<Current, repo::kMaxWeaveParts> current;
+    std::vector<std::byte> block;
+    repo::WeaveDigester digester;
+    const auto give_block = [&] {
+      digester.add(block);
+      const auto next = give(block);
+      block.clear();
+      return next;
+    };
+    while (const auto piece =
+               all_.second_look_.read([&] { return pieces.next(); })) {
+      if (stop.stop_requested()) return;
+      auto& [id, plain] = current[piece->part];
+      if (id != piece->chunk.id) {
+        plain = read_chunk(piece->chunk);
+        id = piece->chunk.id;
+      }
+      const auto bytes = std::span<const std::byte>(*plain).subspan(
+          static_cast<std::size_t>(piece->from),
+          static_cast<std::size_t>(piece->size));
+      block.insert(block.end(), bytes.begin(), bytes.end());
+      if (block.size() >= kBlockBytes && give_block() == repo::Visit::stop) {
+        return;
+      }
+    }
+    if (!block.empty() && give_block() == repo::Visit::stop) return;
+    if (digester.finish() != file.weave->digest) {
+      throw repo::CorruptionError(
+          "its parts do not give the stream that was backed up");
+    }
+  }
+
+  repo::PlainBlob read_chunk(const repo::StreamCursor::Place& chunk) {
+    auto plain = all_.second_look_.read(
+        [&] { return blobs_.read(repo::BlobKind::content, chunk.id); });
+    if (plain->size() != chunk.length) {
+      throw repo::CorruptionError("blob " + chunk.id.brief() +
+                                  ": is not as long as its list says");
+    }
+    return plain;
   }
 
   static void write(UnfinishedFile& file,
@@ -162,7 +245,7 @@ class ContentWriters::Worker {
   void finish(UnfinishedFile& file, const std::stop_token& stop) {
     if (!file.has_failed) {
       attempt(file, [&] {
-        if (file.target->is_replaced()) carry_over(file, stop);
+        if (!file.weave && file.target->is_replaced()) carry_over(file, stop);
         if (all_.read_back_ == ReadBack::yes) read_back(file);
         std::move(*file.target).finish();
       });
@@ -194,6 +277,7 @@ class ContentWriters::Worker {
   }
 
   void read_back(const UnfinishedFile& file) {
+    if (file.weave) return read_weave_back(file);
     repo::StreamCursor chunks(blobs_, file.rows);
     std::uint64_t offset = 0;
     while (const auto chunk =
@@ -204,6 +288,22 @@ class ContentWriters::Worker {
                             std::to_string(offset) + " of its content");
       }
       offset += chunk->length;
+    }
+    ++all_.tally_.files_read_back;
+  }
+
+  void read_weave_back(const UnfinishedFile& file) {
+    constexpr std::size_t kBlockBytes = std::size_t{1} << 20;
+    present_.resize(kBlockBytes);
+    repo::WeaveDigester digester;
+    std::uint64_t offset = 0;
+    while (const std::size_t size = file.target->read(offset, present_)) {
+      digester.add(std::span(present_).first(size));
+      offset += size;
+    }
+    if (digester.finish() != file.weave->digest) {
+      throw ReadBackError(file.target->path() +
+                          ": read back, it is not what was written");
     }
     ++all_.tally_.files_read_back;
   }
@@ -252,6 +352,14 @@ void ContentWriters::add(TargetFile target, const repo::Entry& entry,
     const std::lock_guard lock(mutex_);
     unfinished_ += file->weight;
   }
+  if (!file->weave) list_chunks(file);
+  // With a part still here, the last to be completed is a worker's.
+  part_of(file);
+  --file->unfinished_parts;
+  if (batch_.size() >= kBatchFiles || file->weave) send_batch();
+}
+
+void ContentWriters::list_chunks(const std::shared_ptr<UnfinishedFile>& file) {
   repo::StreamCursor chunks(blobs_, file->rows);
   std::uint64_t offset = 0;
   std::optional<repo::StreamCursor::Place> chunk;
@@ -269,10 +377,6 @@ void ContentWriters::add(TargetFile target, const repo::Entry& entry,
     batch_bytes_ += chunk->length;
     if (batch_bytes_ >= kBatchBytes) send_batch();
   } while (!file->has_failed);
-  // With a part still here, the last to be completed is a worker's.
-  part_of(file);
-  --file->unfinished_parts;
-  if (batch_.size() >= kBatchFiles) send_batch();
 }
 
 // That of the batch, which is made if there is none.

@@ -64,6 +64,7 @@ class ContentWriters {
   template <typename Condition>
   void wait_until(Condition condition);
   Part& part_of(const std::shared_ptr<UnfinishedFile>& file);
+  void list_chunks(const std::shared_ptr<UnfinishedFile>& file);
   void fail(UnfinishedFile& file, RestoreFailure failure);
   void send_batch();
   void ended(const UnfinishedFile& file);

@@ -13,6 +13,8 @@
 #include "ingest/known_stream.h"
 #include "ingest/page_files.h"
 #include "ingest/source_places.h"
+#include "ingest/tar_splitter.h"
+#include "ingest/weaver.h"
 #include "repo/cbor.h"
 #include "repo/error.h"
 #include "repo/node.h"
@@ -155,10 +157,16 @@ struct Feeder::State {
     KnownStream known;
   };
 
-  // Reads to the end and cuts. Answers how many bytes there were.
-  std::uint64_t feed_content(repo::Profile profile, const Read& read,
-                             StreamBefore* before = nullptr) {
-    const bool is_page = profile == repo::Profile::page;
+  struct Fed {
+    std::uint64_t bytes = 0;
+    std::optional<repo::Weave> weave;
+  };
+
+  // Reads to the end and cuts.
+  Fed feed_content(const repo::Entry& entry, const Read& read,
+                   StreamBefore* before = nullptr) {
+    const bool is_page = entry.profile == repo::Profile::page;
+    const bool may_be_woven = !is_page && entry.holes.empty();
     const std::size_t max_chunk =
         is_page ? repository.config().page_chunk : repository.config().cdc_max;
     std::uint64_t bytes = 0;
@@ -177,29 +185,79 @@ struct Feeder::State {
       batch->used += size;
       is_at_end = size == 0;
       progress.bytes_done += size;
+      if (bytes == 0 && may_be_woven && batch->used - cut_end >= max_chunk &&
+          begins_like_tar(uncut())) {
+        return weave_content(read, before);
+      }
       while (cut_end < batch->used &&
              (is_at_end || batch->used - cut_end >= max_chunk)) {
-        const auto uncut = std::span<const std::byte>(batch->buffer)
-                               .subspan(cut_end, batch->used - cut_end);
+        const auto rest = uncut();
         std::optional<KnownChunk> known;
-        if (before != nullptr) known = before->known.recognise(uncut);
+        if (before != nullptr) known = before->known.recognise(rest);
         const std::size_t length = known     ? known->length
-                                   : is_page ? page.first_cut(uncut)
-                                             : cdc.first_cut(uncut);
-        Chunk chunk;
-        chunk.plain = uncut.first(length);
-        if (before != nullptr) chunk.stream = before->file;
-        if (known) {
-          chunk.id = known->id;
-          chunk.mac = known->mac;
-        }
-        batch->events.push_back(std::move(chunk));
+                                   : is_page ? page.first_cut(rest)
+                                             : cdc.first_cut(rest);
+        push_chunk(rest.first(length), 0, known, before);
         bytes += length;
         cut_end += length;
       }
       if (stop.stop_requested()) throw repo::Cancelled("interrupted");
     }
-    return bytes;
+    return {.bytes = bytes, .weave = {}};
+  }
+
+  [[nodiscard]] std::span<const std::byte> uncut() const {
+    return std::span<const std::byte>(batch->buffer)
+        .subspan(cut_end, batch->used - cut_end);
+  }
+
+  // Requires: the bytes lie in the batch's buffer.
+  void push_chunk(std::span<const std::byte> plain, unsigned part,
+                  const std::optional<KnownChunk>& known,
+                  const StreamBefore* before) {
+    Chunk chunk;
+    chunk.plain = plain;
+    chunk.part = part;
+    if (before != nullptr) chunk.stream = before->file;
+    if (known) {
+      chunk.id = known->id;
+      chunk.mac = known->mac;
+    }
+    batch->events.push_back(std::move(chunk));
+  }
+
+  // The same, of a tar archive whose beginning lies uncut in the batch. What is
+  // read is dealt out to the weaver's parts, and chunks that come from there
+  // are copied into batches.
+  Fed weave_content(const Read& read, StreamBefore* before) {
+    Weaver weaver(cdc, page, before ? &before->known : nullptr,
+                  [&](const Weaver::Cut& cut) { push_copy(cut, before); });
+    std::vector<std::byte> piece(uncut().begin(), uncut().end());
+    batch->used = cut_end;
+    std::uint64_t bytes = 0;
+    while (!piece.empty()) {
+      weaver.add(piece);
+      bytes += piece.size();
+      if (stop.stop_requested()) throw repo::Cancelled("interrupted");
+      piece.resize(kReadBytes);
+      piece.resize(read(piece));
+      progress.bytes_done += piece.size();
+    }
+    return {.bytes = bytes, .weave = std::move(weaver).finish()};
+  }
+
+  void push_copy(const Weaver::Cut& cut, const StreamBefore* before) {
+    if (batch && (cut_end >= kBatchTarget ||
+                  batch->buffer.size() - batch->used < cut.bytes.size())) {
+      send();
+    }
+    need_batch();
+    const auto place =
+        std::span(batch->buffer).subspan(batch->used, cut.bytes.size());
+    std::ranges::copy(cut.bytes, place.begin());
+    batch->used += place.size();
+    cut_end = batch->used;
+    push_chunk(place, cut.part, cut.known, before);
   }
 
   // Gives up the content that was being fed.
@@ -383,6 +441,7 @@ class Feeder::Visitor : public FileVisitor {
     WholeEntry whole{entry, std::string(path), std::nullopt};
     whole.entry.holes = known.holes;
     whole.entry.profile = known.profile;
+    whole.entry.weave = known.weave;
     if (state_.reusable.is_valid(known.snapshot)) {
       known.older_snapshot = known.snapshot;
     }
@@ -403,9 +462,10 @@ class Feeder::Visitor : public FileVisitor {
       OpenFile file = opener.open();
       entry.holes = file.holes();
       entry.profile = profile(file, entry);
-      content_bytes = state_.feed_content(
-          entry.profile,
-          [&](std::span<std::byte> out) { return file.read(out); });
+      auto fed = state_.feed_content(
+          entry, [&](std::span<std::byte> out) { return file.read(out); });
+      content_bytes = fed.bytes;
+      entry.weave = std::move(fed.weave);
       now = file.state_now();
     } catch (const repo::IoError& e) {
       // It vanished, or its disk fails. What was read of it is cut off: half a
@@ -502,12 +562,14 @@ void Feeder::feed(StreamToBackUp& stream, const BackupOptions& options) {
   State::StreamBefore before{
       file, KnownStream(*file, known_stream_key(state.repository.keyring()))};
   try {
-    entry.size = state.feed_content(
-        entry.profile,
+    auto fed = state.feed_content(
+        entry,
         [&](std::span<std::byte> out) {
           return stream.stream->read(out, state.stop);
         },
         &before);
+    entry.size = fed.bytes;
+    entry.weave = std::move(fed.weave);
     stream.stream->finish(state.stop);
     if (entry.size == 0) {
       const bool is_input = stream.kind == repo::SourceKind::standard_input;

@@ -35,6 +35,12 @@ std::string encode(const PathState& state) {
     out.null();
   }
   out.uint(static_cast<std::uint64_t>(state.profile));
+  if (state.weave) {
+    out.array(1 + state.weave->parts.size()).bytes(state.weave->digest);
+    for (const auto size : state.weave->parts) out.uint(size);
+  } else {
+    out.null();
+  }
   out.array(state.holes.size());
   for (const auto& hole : state.holes) out.uint(hole.offset).uint(hole.size);
   out.bytes(state.rows.empty() ? std::vector<std::byte>()
@@ -63,6 +69,12 @@ PathState decode(std::string_view value) {
   if (!in.skip_null()) state.era = in.uint();
   state.profile = static_cast<repo::Profile>(
       in.uint(static_cast<std::uint64_t>(repo::Profile::page)));
+  if (!in.skip_null()) {
+    auto& weave = state.weave.emplace();
+    const auto items = in.array(1 + repo::kMaxWeaveParts);
+    weave.digest = in.fixed<std::tuple_size_v<repo::WeaveDigest>>();
+    for (std::size_t i = 1; i < items; ++i) weave.parts.push_back(in.uint());
+  }
   for (auto n = in.array(value.size()); n > 0; --n) {
     const auto offset = in.uint();
     state.holes.push_back({offset, in.uint()});

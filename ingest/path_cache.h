@@ -33,6 +33,7 @@ struct PathState {
   // to be looked at.
   std::optional<repo::BlobIndex::Era> era;
   repo::Profile profile = repo::Profile::cdc;
+  std::optional<repo::Weave> weave;
   std::vector<repo::Extent> holes;
   std::vector<repo::Link> rows;
 

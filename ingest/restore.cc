@@ -191,6 +191,7 @@ class Walk {
 
   // Reads the file that is there before it is replaced as a whole.
   bool holds(const TargetFile& present, const repo::TreeEntry& file) {
+    if (file.entry.weave) return false;  // its chunks are nowhere in it
     const HoleMap holes(file.entry);
     repo::StreamCursor chunks(blobs_, file.rows);
     std::uint64_t offset = 0;

@@ -17,12 +17,20 @@
 
 #include "repo/blob_reader.h"
 #include "repo/tree_reader.h"
+#include "repo/weave.h"
 
 namespace cairn::ingest {
 
-// Consecutive chunks, which share bases, for one worker.
+// Consecutive pieces of a stream for one worker, whose chunks share bases.
 struct Run {
+  // Those that no piece before was of.
   std::vector<repo::StreamCursor::Place> chunks;
+  // One whose chunk is not among these lies in the last one of its part.
+  struct Piece {
+    repo::StreamPiece place;
+    bool begins_chunk = false;
+  };
+  std::vector<Piece> pieces;
   // Once it is decoded; less than there are chunks if that failed.
   std::vector<repo::PlainBlob> plain;
   std::exception_ptr failure;

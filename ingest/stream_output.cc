@@ -26,6 +26,7 @@ namespace {
 
 constexpr std::uint64_t kRunBytes = std::uint64_t{1} << 20;
 constexpr std::size_t kRunsAhead = 8;
+constexpr std::size_t kMaxPieces = 4096;  // of a run
 
 void decode(Run& run, repo::BlobReader& blobs, SecondLook& second_look,
             const std::stop_token& stop) {
@@ -59,8 +60,9 @@ void decode_runs(RunWindow& window, repo::BlobReader& blobs,
 class Listing {
  public:
   Listing(repo::BlobReader& blobs, SecondLook& second_look,
-          const std::vector<repo::Link>& rows)
-      : second_look_(second_look), chunks_(blobs, rows) {}
+          const repo::TreeEntry& entry)
+      : second_look_(second_look),
+        pieces_(blobs, entry.entry.weave, entry.rows) {}
 
   // Nothing: no more chunks. A failure, too, comes as the last run.
   [[nodiscard]] std::optional<Run> next() {
@@ -71,56 +73,105 @@ class Listing {
       run.failure = std::current_exception();
       has_failed_ = true;
     }
-    if (run.chunks.empty() && !run.failure) return std::nullopt;
+    if (run.pieces.empty() && !run.failure) return std::nullopt;
     return run;
   }
 
  private:
   void fill(Run& run) {
     std::uint64_t bytes = 0;
-    while (!has_failed_ && bytes < kRunBytes) {
-      const auto chunk = second_look_.read([&] { return chunks_.at(offset_); });
-      if (!chunk) break;
-      run.chunks.push_back(*chunk);
-      bytes += chunk->length;
-      offset_ += chunk->length;
+    while (!has_failed_ && bytes < kRunBytes &&
+           run.pieces.size() < kMaxPieces) {
+      const auto piece = second_look_.read([&] { return pieces_.next(); });
+      if (!piece) break;
+      const bool begins_chunk =
+          current_chunk_[piece->part] != piece->chunk.offset;
+      if (begins_chunk) {
+        current_chunk_[piece->part] = piece->chunk.offset;
+        run.chunks.push_back(piece->chunk);
+        bytes += piece->chunk.length;
+      }
+      run.pieces.push_back({*piece, begins_chunk});
     }
   }
 
   SecondLook& second_look_;
-  repo::StreamCursor chunks_;
-  std::uint64_t offset_ = 0;  // in the content
+  repo::PieceCursor pieces_;
+  // By its offset, for each part.
+  std::array<std::optional<std::uint64_t>, repo::kMaxWeaveParts> current_chunk_;
   bool has_failed_ = false;
 };
 
-// Puts the holes back.
+// Puts pieces together and holes back.
 class Writer {
  public:
   Writer(const repo::Entry& entry, const ByteSink& sink,
          repo::Progress& progress)
-      : size_(entry.size), holes_(entry), sink_(sink), progress_(progress) {}
+      : size_(entry.size),
+        weave_(entry.weave),
+        holes_(entry),
+        sink_(sink),
+        progress_(progress) {}
 
-  [[nodiscard]] repo::Visit write(const Run& run) {
-    auto next = repo::Visit::go_on;
-    for (std::size_t i = 0; i < run.plain.size(); ++i) {
-      const auto& chunk = run.chunks[i];
-      const std::span<const std::byte> bytes = *run.plain[i];
-      holes_.for_each_piece({chunk.offset, chunk.length},
-                            [&](const repo::Extent& piece, std::uint64_t at) {
-                              if (next == repo::Visit::go_on)
-                                next = write_zeros(piece.offset);
-                              if (next == repo::Visit::go_on) {
-                                next = give(bytes.subspan(at, piece.size));
-                              }
-                            });
-      if (next == repo::Visit::stop) break;
+  // As far as chunks of it could be decoded.
+  [[nodiscard]] repo::Visit write(Run& run) {
+    std::size_t chunk = 0;
+    for (const auto& [piece, begins_chunk] : run.pieces) {
+      auto& current = current_[piece.part];
+      if (begins_chunk) {
+        if (chunk == run.plain.size()) break;
+        current = std::move(run.plain[chunk++]);
+      }
+      const auto bytes = std::span<const std::byte>(*current).subspan(
+          static_cast<std::size_t>(piece.from),
+          static_cast<std::size_t>(piece.size));
+      const auto next = weave_ ? gather(bytes) : give_at(piece.chunk, bytes);
+      if (next == repo::Visit::stop) return next;
     }
+    return give_gathered();
+  }
+
+  // Throws CorruptionError if it is not what was taken apart once.
+  [[nodiscard]] repo::Visit finish() {
+    if (weave_ && digester_.finish() != weave_->digest) {
+      throw repo::CorruptionError(
+          "its parts do not give the stream that was backed up");
+    }
+    return write_zeros(size_);
+  }
+
+ private:
+  // Pieces of a weave may be small, and the sink costs a system call.
+  [[nodiscard]] repo::Visit gather(std::span<const std::byte> bytes) {
+    constexpr std::size_t kEnough = std::size_t{256} << 10;
+    digester_.add(bytes);
+    gathered_.insert(gathered_.end(), bytes.begin(), bytes.end());
+    return gathered_.size() < kEnough ? repo::Visit::go_on : give_gathered();
+  }
+
+  [[nodiscard]] repo::Visit give_gathered() {
+    if (gathered_.empty()) return repo::Visit::go_on;
+    const auto next = give(gathered_);
+    gathered_.clear();
     return next;
   }
 
-  [[nodiscard]] repo::Visit finish() { return write_zeros(size_); }
+  // Of the content, in which holes are left out.
+  [[nodiscard]] repo::Visit give_at(const repo::StreamCursor::Place& chunk,
+                                    std::span<const std::byte> bytes) {
+    auto next = repo::Visit::go_on;
+    holes_.for_each_piece({chunk.offset, chunk.length},
+                          [&](const repo::Extent& piece, std::uint64_t at) {
+                            if (next == repo::Visit::go_on) {
+                              next = write_zeros(piece.offset);
+                            }
+                            if (next == repo::Visit::go_on) {
+                              next = give(bytes.subspan(at, piece.size));
+                            }
+                          });
+    return next;
+  }
 
- private:
   [[nodiscard]] repo::Visit write_zeros(std::uint64_t until) {
     static constexpr std::array<std::byte, 65536> kZeros{};
     while (written_ < until) {
@@ -138,9 +189,13 @@ class Writer {
   }
 
   const std::uint64_t size_;
+  const std::optional<repo::Weave> weave_;
   const HoleMap holes_;
   const ByteSink& sink_;
   repo::Progress& progress_;
+  repo::WeaveDigester digester_;
+  std::array<repo::PlainBlob, repo::kMaxWeaveParts> current_;
+  std::vector<std::byte> gathered_;
   std::uint64_t written_ = 0;
 };
 
@@ -192,7 +247,7 @@ StreamEnd write_stream(repo::Repository& repository,
   progress.bytes_total = entry.entry.size;
   SecondLook second_look(repository);
   repo::BlobReader list_blobs = repository.blobs();
-  Listing listing(list_blobs, second_look, entry.rows);
+  Listing listing(list_blobs, second_look, entry);
   Writer writer(entry.entry, sink, progress);
   RunWindow window(kRunsAhead);
   StageGroup decoders(std::move(stop));
@@ -209,7 +264,7 @@ StreamEnd write_stream(repo::Repository& repository,
       if (!run) break;
       window.add(std::move(*run));
     }
-    const auto run = window.take_first(decoders.token());
+    auto run = window.take_first(decoders.token());
     if (!run) break;
     if (writer.write(*run) == repo::Visit::stop) return StreamEnd::not_wanted;
     if (run->failure) std::rethrow_exception(run->failure);

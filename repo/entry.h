@@ -3,6 +3,7 @@
 // blob (FORMAT.md, section 6.6).
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -68,6 +69,22 @@ enum class Profile : std::uint8_t {
   page = 1,
 };
 
+// Of the stream before it was taken apart (WeaveDigester).
+using WeaveDigest = std::array<std::byte, 16>;
+
+inline constexpr unsigned kRecipePart = 0;
+inline constexpr unsigned kMaxWeaveParts = 8;
+inline constexpr std::size_t kWeaveStepBytes = 8;  // of a recipe
+
+// How a stream is put together from parts that were cut by themselves
+// (repo/weave.h).
+struct Weave {
+  WeaveDigest digest{};
+  std::vector<std::uint64_t> parts;  // bytes of each; the first is the recipe
+
+  bool operator==(const Weave&) const = default;
+};
+
 struct Entry {
   std::string name;  // any bytes but NUL and "/"; not ".", "..", empty
   EntryType type = EntryType::file;
@@ -84,6 +101,7 @@ struct Entry {
   std::vector<Xattr> xattrs;           // by name, ascending
   std::vector<Extent> holes;           // ascending, apart, not empty
   Profile profile = Profile::cdc;
+  std::optional<Weave> weave;  // then it has no holes
 
   bool operator==(const Entry&) const = default;
 };

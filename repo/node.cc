@@ -37,6 +37,7 @@ enum Field : std::uint64_t {
   device_field = 14,
   xattrs_field = 15,
   holes_field = 16,
+  weave_field = 17,
 };
 
 bool is_device(EntryType type) {
@@ -56,7 +57,8 @@ void write(CborWriter& out, const NodeEntry& node_entry) {
       std::size_t{has_profile} + std::size_t{is_symlink} +
       std::size_t{entry.hard_link.has_value()} +
       std::size_t{entry.device.has_value()} +
-      std::size_t{!entry.xattrs.empty()} + std::size_t{!entry.holes.empty()};
+      std::size_t{!entry.xattrs.empty()} + std::size_t{!entry.holes.empty()} +
+      std::size_t{entry.weave.has_value()};
   out.map(pairs);
   out.key(name_field).bytes(entry.name);
   out.key(type_field).uint(static_cast<std::uint64_t>(entry.type));
@@ -92,6 +94,26 @@ void write(CborWriter& out, const NodeEntry& node_entry) {
       out.array(2).uint(hole.offset).uint(hole.size);
     }
   }
+  if (entry.weave) {
+    out.key(weave_field).array(1 + entry.weave->parts.size());
+    out.bytes(entry.weave->digest);
+    for (const auto size : entry.weave->parts) out.uint(size);
+  }
+}
+
+// The parts beside the recipe make up the stream.
+bool is_possible(const Weave& weave, const Entry& entry) {
+  if (weave.parts.size() < 2 || !entry.holes.empty() ||
+      weave.parts[kRecipePart] == 0 ||
+      weave.parts[kRecipePart] % kWeaveStepBytes != 0) {
+    return false;
+  }
+  std::uint64_t left = entry.size;
+  for (std::size_t i = 1; i < weave.parts.size(); ++i) {
+    if (weave.parts[i] > left) return false;
+    left -= weave.parts[i];
+  }
+  return left == 0;
 }
 
 void check(const NodeEntry& node_entry, const RequiredFields& seen,
@@ -122,8 +144,9 @@ void check(const NodeEntry& node_entry, const RequiredFields& seen,
   if (entry.device.has_value() != is_device(entry.type)) {
     in.fail("a device number that does not fit the type");
   }
-  if (!has_content(entry.type) && (entry.size != 0 || !entry.holes.empty() ||
-                                   entry.profile != Profile::cdc)) {
+  if (!has_content(entry.type) &&
+      (entry.size != 0 || !entry.holes.empty() ||
+       entry.profile != Profile::cdc || entry.weave)) {
     in.fail("content fields of something without content");
   }
   if (entry.hard_link &&
@@ -150,6 +173,9 @@ void check(const NodeEntry& node_entry, const RequiredFields& seen,
                                   return a.name >= b.name;
                                 }) == entry.xattrs.end();
   if (!names_ascend) in.fail("xattrs that do not ascend");
+  if (entry.weave && !is_possible(*entry.weave, entry)) {
+    in.fail("a weave that may not be");
+  }
 }
 
 NodeEntry read_entry(CborReader& in) {
@@ -240,6 +266,17 @@ NodeEntry read_entry(CborReader& in) {
           entry.holes.push_back({offset, in.uint(kMaxFileBytes)});
         }
         break;
+      case weave_field: {
+        Weave weave;
+        const auto items = in.array(1 + kMaxWeaveParts);
+        if (items == 0) in.fail("a weave that may not be");
+        weave.digest = in.fixed<std::tuple_size_v<WeaveDigest>>();
+        for (std::size_t i = 1; i < items; ++i) {
+          weave.parts.push_back(in.uint(kMaxFileBytes));
+        }
+        entry.weave = std::move(weave);
+        break;
+      }
       default:
         in.unknown_key(*key, 2);
     }

@@ -25,8 +25,10 @@ class TreeBound {
 
   // One entry more; `path` is for the message. Throws CorruptionError.
   void count(const TreeEntry& entry, std::string_view path) {
-    const std::uint64_t bytes =
-        has_content(entry.entry.type) ? content_size(entry.rows) : 0;
+    const std::uint64_t bytes = entry.entry.weave ? entry.entry.size
+                                : has_content(entry.entry.type)
+                                    ? content_size(entry.rows)
+                                    : 0;
     if (entries_left_ == 0 || bytes > bytes_left_) {
       throw CorruptionError(std::string(path) +
                             ": the tree holds more than its snapshot says");

@@ -26,6 +26,8 @@ std::vector<Link> read_links(BlobReader& blobs, const Link& link) {
 // What is not in holes is content.
 bool adds_up(const Entry& entry, std::span<const Link> rows) {
   std::uint64_t left = entry.size;
+  if (entry.weave)
+    left += entry.weave->parts.front();  // no overflow: below 2^63
   for (const auto& hole : entry.holes) left -= hole.size;  // inside the size
   for (const auto& row : rows) {
     if (row.length > left) return false;
