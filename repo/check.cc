@@ -11,13 +11,13 @@
 #include <string>
 #include <utility>
 
-#include "crypto/random.h"
 #include "repo/check_graph.h"
 #include "repo/check_objects.h"
 #include "repo/check_packs.h"
 #include "repo/damage_trace.h"
 #include "repo/index_object.h"
 #include "repo/look_at.h"
+#include "repo/own_folder.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
 #include "repo/parallel_for.h"
@@ -35,23 +35,14 @@ constexpr int kAttempts = 3;
 // index that is damaged or out of date misses must not pass for damage.
 class FreshIndex {
  public:
-  explicit FreshIndex(const fs::path& folder)
-      : folder_(folder /
-                ("check-" + crypto::to_hex(crypto::random_array<8>()))),
-        store_(std::make_unique<IndexStore>(folder_)) {}
-  FreshIndex(const FreshIndex&) = delete;
-  FreshIndex& operator=(const FreshIndex&) = delete;
-  ~FreshIndex() {
-    store_.reset();
-    std::error_code ignored;
-    fs::remove_all(folder_, ignored);
-  }
+  explicit FreshIndex(const fs::path& parent)
+      : folder_(parent, kCheckPrefix), store_(folder_.path()) {}
 
-  [[nodiscard]] IndexStore& store() { return *store_; }
+  [[nodiscard]] IndexStore& store() { return store_; }
 
  private:
-  fs::path folder_;
-  std::unique_ptr<IndexStore> store_;
+  OwnFolder folder_;
+  IndexStore store_;
 };
 
 class Check {

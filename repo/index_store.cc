@@ -24,6 +24,7 @@
 #include "crypto/digest.h"
 #include "crypto/random.h"
 #include "repo/error.h"
+#include "repo/own_folder.h"
 
 namespace cairn::repo {
 namespace {
@@ -39,6 +40,10 @@ constexpr double kFilterBitsPerKey = 10;
 
 constexpr std::string_view kDatabasePrefix = "db-";
 constexpr const char* kTableName = "next-table";  // while it is being written
+// Where a secondary keeps its log.
+constexpr std::string_view kReaderPrefix = "reader-";
+// The one database of programs before each had a name of its own.
+constexpr std::string_view kOldDatabase = "rocksdb";
 
 // Of the cache, not of the repository: nobody's data is lost.
 struct DamagedCache : IoError {
@@ -111,64 +116,6 @@ class FolderLock {
 
  private:
   int fd_;
-};
-
-// Where a secondary keeps its log. Locked while its process lives, so that
-// those of processes that are gone can be told from others. Where there are no
-// locks, none can.
-class ReaderFolder {
- public:
-  explicit ReaderFolder(const fs::path& parent) {
-    while (!make_in(parent)) {
-    }
-  }
-  ReaderFolder(const ReaderFolder&) = delete;
-  ReaderFolder& operator=(const ReaderFolder&) = delete;
-  ~ReaderFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-    ::close(fd_);
-  }
-
-  [[nodiscard]] const fs::path& path() const noexcept { return path_; }
-
-  static void sweep(const fs::path& parent) {
-    std::error_code error;
-    for (fs::directory_iterator at(parent, error), end; !error && at != end;
-         at.increment(error)) {
-      if (!at->path().filename().string().starts_with(kPrefix)) continue;
-      const int fd = ::open(at->path().c_str(), kOpen);
-      if (fd < 0) continue;
-      std::error_code ignored;
-      if (::flock(fd, LOCK_EX | LOCK_NB) == 0) fs::remove_all(*at, ignored);
-      ::close(fd);
-    }
-  }
-
- private:
-  static constexpr std::string_view kPrefix = "reader-";
-  static constexpr int kOpen = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
-
-  // False: another process took it for one that was left.
-  bool make_in(const fs::path& parent) {
-    path_ = parent /
-            (std::string(kPrefix) + crypto::to_hex(crypto::random_array<8>()));
-    std::error_code error;
-    fs::create_directories(path_, error);
-    if (error) throw IoError(path_.string() + ": " + error.message());
-    fd_ = ::open(path_.c_str(), kOpen);
-    if (fd_ < 0 && errno == ENOENT) return false;
-    if (fd_ < 0) throw IoError(path_.string() + ": " + std::strerror(errno));
-    const bool is_taken =
-        ::flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-    struct stat status {};
-    if (!is_taken && ::stat(path_.c_str(), &status) == 0) return true;
-    ::close(fd_);
-    return false;
-  }
-
-  fs::path path_;
-  int fd_ = -1;
 };
 
 template <typename Database>
@@ -273,9 +220,10 @@ class PrimaryWriter : public IndexStore::Writer {
 //                it holds a shared lock of the folder.
 //   db-<hex>.damaged    that it has to be made anew
 //   reader-<hex>/       RocksDB's notes about a reader, who has it locked
+//   check-<hex>/        the index of a check, who has it locked
 struct IndexStore::State {
   fs::path folder;
-  std::optional<ReaderFolder> reader;
+  std::optional<OwnFolder> reader;
   std::unique_ptr<rocksdb::DB> secondary;
   std::string generation;           // which database it reads
   std::optional<FolderLock> hold;   // of that
@@ -346,7 +294,12 @@ struct IndexStore::State {
       write_to(begin_database(), change);
     }
     remove_old_databases();
-    ReaderFolder::sweep(folder);
+    (void)OwnFolder::sweep(folder, kCheckPrefix);
+    // With the lock nobody begins to read; with no reader but us nobody does.
+    if (OwnFolder::sweep(folder, kReaderPrefix) == 1) {
+      std::error_code ignored;
+      fs::remove_all(folder / kOldDatabase, ignored);
+    }
   }
 
   static void write_to(const std::unique_ptr<rocksdb::DB>& primary,
@@ -467,7 +420,7 @@ IndexStore::IndexStore(fs::path folder) : state_(std::make_unique<State>()) {
                   "; set CAIRN_CACHE_DIR to a folder that can be written");
   }
   fs::permissions(state_->folder, fs::perms::owner_all, error);
-  state_->reader.emplace(state_->folder);
+  state_->reader.emplace(state_->folder, kReaderPrefix);
   constexpr std::chrono::minutes kPatience{2};
   const auto must_have = [](const std::optional<FolderLock>& lock) {
     if (!lock) throw LockedError("index cache: another process holds it");

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "repo/error.h"
+#include "repo/own_folder.h"
 #include "tests/support/bytes.h"
 #include "tests/support/for_each_seed.h"
 #include "tests/support/temp_folder.h"
@@ -70,6 +71,28 @@ TEST(IndexStore, WhoeverWritesSweepsWhatReadersLeftThatAreGone) {
 
   EXPECT_EQ(readers(), alive);
   EXPECT_EQ(other.get("key"), std::nullopt);
+}
+
+// A check that was killed left its index, a program before the databases had
+// names of their own its only one.
+TEST(IndexStore, WhoeverWritesSweepsWhatCrashesAndOldProgramsLeft) {
+  TempFolder folder;
+  std::optional<IndexStore> other(folder.path());
+  IndexStore store(folder.path());
+  const OwnFolder running(folder.path(), kCheckPrefix);
+  for (const char* const name : {"check-0123456789abcdef", "rocksdb"}) {
+    fs::create_directory(folder / name);
+    testing_support::write_file(folder / name / "LOG", "x");
+  }
+
+  put(store, "key", "value");
+
+  EXPECT_FALSE(fs::exists(folder / "check-0123456789abcdef"));
+  EXPECT_TRUE(fs::exists(running.path()));
+  EXPECT_TRUE(fs::exists(folder / "rocksdb"));  // `other` may be an old program
+  other.reset();
+  put(store, "key", "another");
+  EXPECT_FALSE(fs::exists(folder / "rocksdb"));
 }
 
 TEST(IndexStore, BehavesAsAMapUnderRandomChanges) {
