@@ -395,6 +395,7 @@ ExitCode run(const Options& options, Context& context) {
     report = ingest::back_up(repository, sources_of(options, context), how,
                              progress, interrupt.token());
   }
+  context.output.allow_loss();
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began)
           .count();

@@ -67,10 +67,15 @@ Output::Output()
 void Output::must_write(bool is_written) {
   if (is_written || has_failed_) return;
   has_failed_ = true;
-  if (errno == EPIPE) throw OutputClosed();
+  const int error = errno;
   const std::string what =
-      std::string("standard output: ") + std::strerror(errno);
-  if (errno == ENOSPC || errno == EDQUOT) throw repo::OutOfSpace(what);
+      std::string("standard output: ") + std::strerror(error);
+  if (may_be_lost_) {
+    if (error != EPIPE) warning(what);
+    return;
+  }
+  if (error == EPIPE) throw OutputClosed();
+  if (error == ENOSPC || error == EDQUOT) throw repo::OutOfSpace(what);
   throw repo::IoError(what);
 }
 

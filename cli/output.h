@@ -54,6 +54,10 @@ class Output {
   void bytes(std::span<const std::byte> bytes);
   void flush();
 
+  // What comes now only reports on what is done: that it cannot be written earns
+  // a warning, or none where nobody reads it, and is no failure.
+  void allow_loss() noexcept { may_be_lost_ = true; }
+
   // Messages; one line each.
   void note(std::string_view text);    // not with --quiet
   void detail(std::string_view text);  // only with --verbose
@@ -84,6 +88,7 @@ class Output {
   bool error_has_cursor_ = false;
   bool has_document_ = false;
   bool has_failed_ = false;
+  bool may_be_lost_ = false;
 
   std::mutex mutex_;  // guards standard error and status_
   std::string status_;

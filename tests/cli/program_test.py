@@ -10,8 +10,8 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
 
 import harness
-from harness import (DAMAGE, FAILED, LOCKED, NO_REPOSITORY, NO_SPACE, PARTIAL,
-                     REFUSED, SOURCE_FAILED, USAGE, WRONG_KEY, flip)
+from harness import (DAMAGE, FAILED, LOCKED, NO_REPOSITORY, NO_SPACE, OK,
+                     PARTIAL, REFUSED, SOURCE_FAILED, USAGE, WRONG_KEY, flip)
 
 HOST = os.uname().nodename
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -544,6 +544,25 @@ class Output(harness.Case):
                 self.assertEqual(ran.stderr.count(b"\n"), 1, ran.stderr)
                 self.assertIn(b"standard output", ran.stderr)
 
+    def test_a_backup_that_is_saved_succeeds_without_standard_output(self):
+        for closed, words, code, says in (
+                (">&-", [], OK, b"standard output: "),
+                (">/dev/full", [], OK, b"standard output: "),
+                (">/dev/full", ["--json"], OK, b"standard output: "),
+                (">/dev/full", ["/nowhere"], PARTIAL, b"standard output: "),
+                ("| true", [], OK, b"")):
+            with self.subTest(closed, words=words):
+                before = len(self.snapshots())
+                command = (f'set -o pipefail; sleep 0.2 | "$@" {closed}'
+                           if "|" in closed else f'"$@" {closed}')
+                ran = subprocess.run(
+                    ["bash", "-c", command, "-", harness.PROGRAM, "backup",
+                     self.top, *words], env=self.environment(), check=False,
+                    stderr=subprocess.PIPE)
+                self.assertEqual(ran.returncode, code, ran.stderr)
+                self.assertIn(says, ran.stderr)
+                self.assertEqual(len(self.snapshots()), before + 1)
+
     def test_what_follows_a_document_goes_to_standard_error(self):
         self.back_up_bytes(b"x")
         self.back_up_bytes(b"x")
@@ -558,7 +577,7 @@ class Output(harness.Case):
         tree = self.top
         for closed, words, fails in (
                 ("0<&-", ["backup", "--stdin", "--as", "x"], True),
-                ("0<&- 1>&- 2>&-", ["backup", tree], True),
+                ("0<&- 1>&- 2>&-", ["backup", tree], False),
                 ("2>&-", ["-v", "backup", tree, self.folder / "gone"], True),
                 ("1>&-", ["snapshots"], True),
                 ("0<&- 2>&-", ["-v", "backup", tree], False)):
