@@ -62,7 +62,7 @@ IndexObject decode_index(std::span<const std::byte> body,
           IndexedPack pack;
           pack.id.bytes = in.fixed<PackId::kBytes>();
           pack.size = in.uint(kMaxPackBytes);
-          pack.directory = read_directory(in);
+          pack.directory = read_directory(in, pack.size);
           object.packs.push_back(std::move(pack));
         }
         break;

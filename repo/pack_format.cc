@@ -161,15 +161,42 @@ crypto::Digest digest_of(const Directory& directory) {
   return crypto::sha256(out.view());
 }
 
+namespace {
+
+// Of a directory of that many bytes of CBOR, with no more padding than it
+// needs.
+std::size_t sealed_size(std::size_t cbor_size) {
+  const std::size_t used =
+      sizeof(std::uint32_t) + cbor_size + crypto::kTagBytes;
+  return (used + kDirectoryStep - 1) / kDirectoryStep * kDirectoryStep;
+}
+
+std::uint64_t end_of_blobs(const Directory& directory) {
+  std::uint64_t end = kPackHeadBytes;
+  for (const auto& row : directory.rows) end += row.stored_size;
+  return end;
+}
+
+}  // namespace
+
+Directory read_directory(CborReader& in, std::uint64_t pack_size) {
+  const std::size_t before = in.left();
+  Directory directory = read_directory(in);
+  const std::uint64_t after_blobs =
+      sealed_size(before - in.left()) + kTrailerBytes;
+  if (end_of_blobs(directory) + after_blobs > pack_size) {
+    in.fail("rows that reach past their pack's blobs");
+  }
+  return directory;
+}
+
 std::vector<std::byte> seal_directory(const crypto::Secret& index_key,
                                       const PackHead& head,
                                       std::uint64_t directory_offset,
                                       const Directory& directory) {
   CborWriter cbor;
   write(cbor, directory);
-  const std::size_t used = sizeof(std::uint32_t) + cbor.size();
-  const std::size_t size = (used + crypto::kTagBytes + kDirectoryStep - 1) /
-                           kDirectoryStep * kDirectoryStep;
+  const std::size_t size = sealed_size(cbor.size());
   assert(size <= kMaxDirectoryBytes);
   std::vector<std::byte> bytes(size);
   wire::put_u32(std::span(bytes).first<4>(),
@@ -207,9 +234,7 @@ Directory open_directory(const crypto::Secret& index_key, const PackHead& head,
   CborReader in(rest.first(used), name);
   Directory directory = read_directory(in);
   in.end();
-  std::uint64_t end = kPackHeadBytes;
-  for (const auto& row : directory.rows) end += row.stored_size;
-  if (end > directory_offset) {
+  if (end_of_blobs(directory) > directory_offset) {
     throw CorruptionError(object + ": directory reaches past its blobs");
   }
   return directory;

@@ -53,6 +53,10 @@ using Trailer = std::array<std::byte, kTrailerBytes>;
 void write(CborWriter& out, const Directory& directory);
 [[nodiscard]] Directory read_directory(CborReader& in);
 
+// The same, of a pack whose directory is known from elsewhere. Throws
+// CorruptionError also when its rows do not fit into a pack of that size.
+[[nodiscard]] Directory read_directory(CborReader& in, std::uint64_t pack_size);
+
 // What the index and a pack's directory are compared by.
 [[nodiscard]] crypto::Digest digest_of(const Directory& directory);
 

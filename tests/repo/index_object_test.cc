@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "repo/error.h"
+#include "repo/pack_format.h"
 #include "tests/support/for_each_seed.h"
 #include "tests/support/sample_repository.h"
 
@@ -21,7 +22,7 @@ IndexObject random_object(std::mt19937_64& random) {
   for (auto n = random() % 5; n > 0; --n) {
     IndexedPack pack;
     pack.id = random_id<PackId>(random);
-    pack.size = random() % (1U << 30);
+    pack.size = 20'000 + random() % (1U << 29);
     pack.directory.keys.push_back({KeyClass::content, 1, {}});
     for (auto k = random() % 5; k > 0; --k) {
       BlobRow row;
@@ -59,6 +60,24 @@ TEST(IndexObject, WhateverDecodesEncodesToTheSameBytes) {
     } catch (const UnsupportedFormat&) {
     }
   });
+}
+
+TEST(IndexObject, RowsThatReachPastTheirPacksBlobsAreDamage) {
+  IndexedPack pack;
+  pack.directory.keys.push_back({KeyClass::content, 1, {}});
+  BlobRow row;
+  row.plain_size = 100;
+  row.stored_size = 116;
+  pack.directory.rows = {row, row};
+  const std::uint64_t least =
+      kPackHeadBytes + 2 * 116 + kDirectoryStep + kTrailerBytes;
+
+  pack.size = least;
+  EXPECT_NO_THROW(
+      (void)decode_index(encode(IndexObject{{}, {pack}}), "an index"));
+  --pack.size;
+  EXPECT_THROW((void)decode_index(encode(IndexObject{{}, {pack}}), "an index"),
+               CorruptionError);
 }
 
 TEST(IndexObject, EveryFlippedBitIsNoticed) {
