@@ -1,9 +1,13 @@
 #include "ingest/backup.h"
 
 #include <algorithm>
+#include <numeric>
 #include <set>
+#include <span>
 #include <stdexcept>
 #include <utility>
+#include <variant>
+#include <vector>
 
 #include "ingest/assembler.h"
 #include "ingest/batch.h"
@@ -34,6 +38,20 @@ constexpr std::size_t kChunksPerBatch = 4;  // of the largest
 constexpr std::string_view kDamagedPackAdvice =
     "nothing in it was used, what this snapshot needs of it was stored anew. "
     "`cairn check` says what else needs it";
+
+// Places in `sources`, as they are fed. Where any share folders, files come
+// first: whoever is first describes a folder, and a stream knows none.
+std::vector<std::size_t> order_of(std::span<const Source> sources,
+                                  const std::set<std::string>& shared) {
+  std::vector<std::size_t> order(sources.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  if (!shared.empty()) {
+    std::ranges::stable_partition(order, [&](std::size_t place) {
+      return std::holds_alternative<FilesToBackUp>(sources[place]);
+    });
+  }
+  return order;
+}
 
 void require_utf8(const BackupOptions& options) {
   const auto require = [](const std::string& text, const char* what) {
@@ -153,13 +171,15 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
   }
   BatchLine line(options_.workers * kBatchesPerWorker + kBatchesBeside,
                  std::max(kLeastBatchBytes, kChunksPerBatch * max_chunk));
+  const auto order = order_of(sources, shared_);
   repo::Link root;
   {
     StageGroup stages(stop);
     stages.start([&](std::stop_token stage_stop) {
       Feeder feeder(repository_, reusable, cache_.paths, shared_, session_,
                     line, progress_, report_, stage_stop);
-      for (auto& source : sources) {
+      for (const std::size_t place : order) {
+        Source& source = sources[place];
         if (auto* const files = std::get_if<FilesToBackUp>(&source)) {
           feeder.feed(*files);
         } else {
@@ -197,6 +217,11 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
   if (stop.stop_requested()) throw repo::Cancelled("interrupted");
   publisher_.finish();
 
+  std::vector<repo::SourceReport> as_given(sources.size());
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    as_given[order[i]] = std::move(report_.sources[i]);
+  }
+  report_.sources = std::move(as_given);
   report_.chunks = counts_.chunks;
   report_.chunks_new = counts_.chunks_new;
   report_.bytes_new = counts_.bytes_new;

@@ -110,7 +110,8 @@ struct BackupReport {
 };
 
 // Backs up the sources, one after another, into one snapshot. Folders above
-// several of them are one folder there, as the first describes it. Throws
+// several of them are one folder there, as the first of the files describes it;
+// where there are such, files are read before streams. Throws
 // std::invalid_argument, before anything is read, when two sources are in each
 // other's way or a name or word is none.
 //

@@ -239,6 +239,7 @@ TEST(Backup, MergesSourcesWhereTheirFoldersAgree) {
   TempFolder folder;
   fs::create_directory(folder / "sub");
   testing_support::write_file(folder / "sub/file", "of a file");
+  fs::permissions(folder.path(), fs::perms(0751));
   BackupSite site;
   auto repository = site.open();
   const std::string top = folder.path().string();
@@ -251,6 +252,9 @@ TEST(Backup, MergesSourcesWhereTheirFoldersAgree) {
     several.push_back(source_of(top + "/db/a", bytes_of("a")));
     several.push_back(source_of("db/first", bytes_of("first")));
     if (!files_first) several.push_back(source_of(folder / "sub"));
+    std::vector<std::string> names{top + "/db/b", "db/x/last", top + "/db/a",
+                                   "db/first"};
+    names.insert(files_first ? names.begin() : names.end(), "files");
     const auto report = run_backup(repository, std::move(several));
 
     EXPECT_TRUE(report.is_complete);
@@ -261,6 +265,12 @@ TEST(Backup, MergesSourcesWhereTheirFoldersAgree) {
     EXPECT_EQ(text_of(tree.at(in_tree + "/db/a").content), "a");
     EXPECT_EQ(text_of(tree.at(in_tree + "/db/b").content), "b");
     EXPECT_EQ(text_of(tree.at(in_tree + "/sub/file").content), "of a file");
+    EXPECT_EQ(tree.at(in_tree).entry.mode, 0751U);
+    EXPECT_EQ(tree.at(in_tree + "/db").entry.mode, 0700U);
+    ASSERT_EQ(report.sources.size(), names.size());
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      EXPECT_EQ(report.sources[i].name, names[i]);
+    }
     const auto snapshots = read_all_snapshots(site);
     EXPECT_EQ(snapshots.back().snapshot.header.entries, tree.size());
   }
