@@ -287,15 +287,14 @@ class UnnamedFile {
  public:
   // `object` names it in messages. Borrows nothing.
   UnnamedFile(UniqueFd folder, std::string object)
-      : object_(std::move(object)),
-        folder_(std::move(folder)),
-        name_(random_name()),
-        file_(open_at(folder_.get(), name_, O_RDWR | O_CREAT | O_EXCL)) {
-    if (!file_.is_open()) fail(object_, "cannot create", errno);
-    // Where the file system has no locks, create() tries again.
-    (void)::flock(file_.get(), LOCK_EX | LOCK_NB);
-    // The lock goes with the last descriptor: publish() closes the first.
-    lock_ = UniqueFd(::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0));
+      : object_(std::move(object)), folder_(std::move(folder)) {
+    // In the moment before it is locked, whoever tidies up takes it for what a
+    // crash left. A prune does that once, so few tries are plenty.
+    constexpr int kTries = 20;
+    for (int tries = 0; tries < kTries; ++tries) {
+      if (create_locked()) return;
+    }
+    throw Vanished(object_ + ": cannot create: its unfinished file is gone");
   }
   ~UnnamedFile() { abandon(); }
   UnnamedFile(UnnamedFile&&) = delete;
@@ -349,6 +348,30 @@ class UnnamedFile {
   }
 
  private:
+  // False: it was removed before it was locked.
+  [[nodiscard]] bool create_locked() {
+    name_ = random_name();
+    file_ = open_at(folder_.get(), name_, O_RDWR | O_CREAT | O_EXCL);
+    if (!file_.is_open()) fail(object_, "cannot create", errno);
+    // Where the file system has no locks, create() tries again.
+    const bool others_hold_it =
+        ::flock(file_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (others_hold_it || !has_its_name()) {
+      abandon();
+      return false;
+    }
+    // The lock goes with the last descriptor: publish() closes the first.
+    lock_ = UniqueFd(::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0));
+    return true;
+  }
+
+  [[nodiscard]] bool has_its_name() const {
+    struct stat found {};
+    return ::fstatat(folder_.get(), name_.c_str(), &found,
+                     AT_SYMLINK_NOFOLLOW) == 0 ||
+           errno != ENOENT;
+  }
+
   // Gives it the name, or finds that the name is taken.
   Created link(int folder, const std::string& name) {
     const bool linked =
@@ -635,8 +658,8 @@ Created LocalStorage::create(std::string_view name,
   try {
     return attempt();
   } catch (const Vanished&) {
-    // A prune took it for what a crash left, in the moment before it was
-    // locked.
+    // A prune took it for what a crash left, where the file system has no
+    // locks.
     return attempt();
   }
 }

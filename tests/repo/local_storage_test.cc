@@ -2,7 +2,9 @@
 // is left when any of them fails or is the last one.
 #include "repo/local_storage.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -15,16 +17,45 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "repo/error.h"
 #include "tests/support/bytes.h"
 #include "tests/support/storage_contract.h"
 
 namespace cairn::testing_support {
+namespace {
 
+// What comes between an unfinished file and its lock.
+std::function<void()>& before_locking() {
+  static std::function<void()> told;
+  return told;
+}
+
+}  // namespace
+}  // namespace cairn::testing_support
+
+// NOLINTBEGIN(bugprone-reserved-identifier): the linker demands these names.
+extern "C" {
+int __real_flock(int fd, int operation);
+int __wrap_flock(int fd, int operation);
+
+int __wrap_flock(int fd, int operation) {
+  const auto told = std::exchange(cairn::testing_support::before_locking(), {});
+  if (told) {
+    told();  // may lock what it finds
+    cairn::testing_support::before_locking() = told;
+  }
+  return __real_flock(fd, operation);
+}
+}
+// NOLINTEND(bugprone-reserved-identifier)
+
+namespace cairn::testing_support {
 namespace {
 
 namespace fs = std::filesystem;
@@ -63,6 +94,8 @@ INSTANTIATE_TEST_SUITE_P(Local, StorageContract,
 
 class LocalStorageTest : public testing::Test {
  protected:
+  ~LocalStorageTest() override { before_locking() = nullptr; }
+
   [[nodiscard]] const fs::path& root() const { return folder_.path(); }
   [[nodiscard]] LocalStorage& storage() { return *storage_; }
 
@@ -191,6 +224,50 @@ TEST_F(LocalStorageTest, LeavesAloneWhatAnotherProcessIsWriting) {
   EXPECT_EQ(object->publish("config"), Created::created);
   EXPECT_EQ(text_in("config"), "half an object");
   EXPECT_EQ(unfinished_count(), 0);
+}
+
+TEST_F(LocalStorageTest, DoesWithoutFilesThatAreRemovedBeforeTheyAreLocked) {
+  const auto other = LocalStorage::open(root());
+  int count = 0;
+  before_locking() = [&] {
+    if (++count <= 3) other->remove_unfinished();
+  };
+
+  const auto object = storage().stage();
+  object->append(bytes_of("an object"));
+
+  EXPECT_EQ(object->publish("config"), Created::created);
+  EXPECT_EQ(text_in("config"), "an object");
+  EXPECT_EQ(count, 4);
+}
+
+TEST_F(LocalStorageTest, DoesWithoutAFileThatAnotherProcessIsAboutToRemove) {
+  int theirs = -1;
+  fs::path file;
+  before_locking() = [&] {
+    if (theirs >= 0) return;
+    file = fs::directory_iterator(root() / "tmp")->path();
+    theirs = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+    EXPECT_EQ(::flock(theirs, LOCK_EX | LOCK_NB), 0);
+  };
+
+  const auto object = storage().stage();
+  fs::remove(file);
+  ::close(theirs);
+  object->append(bytes_of("an object"));
+
+  EXPECT_EQ(object->publish("config"), Created::created);
+  EXPECT_EQ(text_in("config"), "an object");
+  EXPECT_EQ(unfinished_count(), 0);
+}
+
+TEST_F(LocalStorageTest, GivesUpWhereEveryFileIsRemovedBeforeItIsLocked) {
+  const auto other = LocalStorage::open(root());
+  before_locking() = [&] { other->remove_unfinished(); };
+
+  EXPECT_EQ(
+      message_of<repo::IoError>([&] { (void)storage().create("config", {}); }),
+      "config: cannot create: its unfinished file is gone");
 }
 
 TEST_F(LocalStorageTest, CreatesObjectsWhileAnotherProcessTidiesUp) {
