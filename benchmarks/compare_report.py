@@ -19,6 +19,9 @@ FIGURES = {
     "check_s": ("check of all data, s", min),
     "stored_mib": ("stored after all states, MiB", min),
     "peak_mib": ("peak memory, MiB", min),
+    # Of the sixty nights only.
+    "late_growth": ("growth of states 9 to 60 against 2 to 8", min),
+    "newest_against_alone": ("restore of the newest against it alone", min),
 }
 
 # series (None: every other one), figure, compared with, factor
@@ -36,6 +39,8 @@ MUST = [
     ("base", "stored_mib", "better", 0.40),
     ("rdb", "stored_mib", "better", 0.24),
     ("tarballs", "stored_mib", "better", 0.23),
+    ("nights", "late_growth", "number", 1.3),
+    ("nights", "newest_against_alone", "number", 1.5),
     (None, "stored_mib", "better", 1.1),
     (None, "peak_mib", "number", 256),
     (None, "check_s", "restic", 1.0),
@@ -69,7 +74,10 @@ def rows(series, results):
     """One row per figure: values by tool, ratio to the better peer, verdict."""
     made = []
     for figure, (title, better) in FIGURES.items():
-        values = {tool: result[figure] for tool, result in results.items()}
+        values = {tool: result[figure] for tool, result in results.items()
+                  if figure in result}
+        if not values:
+            continue
         peers = [v for tool, v in values.items() if tool != "cairn"]
         ratio = None
         if "cairn" in values and peers and better(peers):
@@ -77,6 +85,26 @@ def rows(series, results):
         made.append({"series": series, "figure": figure, "title": title,
                      "values": values, "ratio": ratio,
                      "verdict": _verdict(series, figure, values)})
+    return made
+
+
+def upheaval_rows(series, names, growth):
+    """One row per upheaval: MiB that it made every tool store; by none of them
+    may cairn become larger than restic."""
+    made = []
+    for number, name in enumerate(names):
+        values = {tool: grown[number] / MIB for tool, grown in growth.items()}
+        peers = [v for tool, v in values.items() if tool != "cairn"]
+        verdict = None
+        if "restic" in values and "cairn" in values:
+            verdict = {"limit": values["restic"], "against": "restic",
+                       "factor": 1.0,
+                       "reached": values["cairn"] <= values["restic"]}
+        made.append({"series": series, "figure": f"growth_{name}",
+                     "title": f"{name}: grew by, MiB", "values": values,
+                     "ratio": values["cairn"] / min(peers)
+                              if "cairn" in values and peers else None,
+                     "verdict": verdict})
     return made
 
 

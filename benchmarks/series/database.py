@@ -15,6 +15,11 @@ from series import throwaway
 
 DUMPS = 8
 BASE_BACKUPS = 4
+NIGHTS = 60
+
+# Of the rows below, for sixty nights and for upheavals.
+NIGHTS_SCALE = 0.25
+UPHEAVALS_SCALE = 0.25
 
 # Rows at scale 1.
 ROWS = {"customers": 115_000, "products": 26_000, "orders": 450_000,
@@ -175,9 +180,82 @@ def _pass_a_day(seed, rows, day):
     yield "VACUUM;"
 
 
+# What may happen to a database beside its days, one after another. Each names
+# the state that it leads to.
+UPHEAVALS = {
+    "updates": "a row in a hundred, everywhere",
+    "appends": "five rows in a hundred more, at the ends",
+    "deletes": "five rows in a hundred less, everywhere",
+    "column": "a column more in the largest tables",
+    "reordered": "the largest tables in another order (CLUSTER)",
+    "vacuumed": "VACUUM FULL after a tenth was deleted",
+    "restored": "dumped, and restored into another database",
+}
+
+
+def _upheaval(name, seed, rows):
+    """The statements; none for what takes another database."""
+    large = ("orders", "lines", "events")
+    if name == "updates":
+        yield from _pass_a_day(seed, rows, 2)
+    elif name == "appends":
+        for table, columns in _ROW.items():
+            first = rows[table] * 2
+            last = first + max(1, rows[table] // 20)
+            yield (f"INSERT INTO {table} SELECT "
+                   + columns.format(seed=seed, **rows)
+                   + f" FROM generate_series({first}::bigint, {last}) i;")
+    elif name == "deletes":
+        for table in _ROW:
+            yield f"DELETE FROM {table} WHERE pick(id, 400, 20) = 0;"
+        yield "VACUUM;"
+    elif name == "column":
+        for table in large:
+            yield (f"ALTER TABLE {table} ADD COLUMN region text;"
+                   f"UPDATE {table} SET region = place(id, 401);")
+        yield "VACUUM;"
+    elif name == "reordered":
+        for table in large:
+            yield (f"CREATE INDEX anew ON {table} (pick(id, 402, 1000000));"
+                   f"CLUSTER {table} USING anew; DROP INDEX anew;")
+    elif name == "vacuumed":
+        for table in _ROW:
+            yield f"DELETE FROM {table} WHERE pick(id, 403, 10) = 0;"
+        yield "VACUUM FULL;"
+
+
+def _rows(scale):
+    return {table: max(200, int(n * scale)) for table, n in ROWS.items()}
+
+
+def make_nights(dumps, seed, scale):
+    """Fills `dumps` with 1.sql to 60.sql, a night apart."""
+    rows = _rows(scale * NIGHTS_SCALE)
+    with throwaway.postgres() as server:
+        server.sql("\n".join(_fill(seed, rows)))
+        for day in range(1, NIGHTS + 1):
+            if day > 1:
+                server.sql("\n".join(_pass_a_day(seed, rows, day)))
+            server.dump(dumps / f"{day}.sql")
+
+
+def make_upheavals(dumps, bases, seed, scale):
+    """One dump and one base backup before them, and one after each."""
+    rows = _rows(scale * UPHEAVALS_SCALE)
+    with throwaway.postgres() as server:
+        server.sql("\n".join(_fill(seed, rows)))
+        for number, name in enumerate(["", *UPHEAVALS], 1):
+            if name == "restored":
+                server.restore_anew(dumps / f"{number - 1}.sql")
+            elif name:
+                server.sql("\n".join(_upheaval(name, seed, rows)))
+            server.dump(dumps / f"{number}.sql")
+            server.base_backup(bases / f"{number}.tar")
+
+
 def make(dumps, bases, seed, scale):
     """Fills `dumps` with 1.sql to 8.sql and `bases` with 1.tar to 4.tar."""
-    rows = {table: max(200, int(n * scale)) for table, n in ROWS.items()}
+    rows = _rows(scale)
     with throwaway.postgres() as server:
         server.sql("\n".join(_fill(seed, rows)))
         for day in range(1, DUMPS + 1):

@@ -98,6 +98,12 @@ class Postgres:
             subprocess.run(self._argv("pg_dump", *fixed, "shop"), stdout=out,
                            check=True)
 
+    def restore_anew(self, dump):
+        """Replaces the database by one that is made from the dump."""
+        self.sql("DROP DATABASE shop;", database="postgres")
+        self.sql("CREATE DATABASE shop;", database="postgres")
+        self.sql(dump.read_text())
+
     def base_backup(self, to):
         with open(to, "wb") as out:
             subprocess.run(
