@@ -80,7 +80,8 @@ def seeds():
                        13: [1, 2], 15: [[b"user.a", b"\0"]], 16: [[10, 5]]},
               entry | {1: b"b", 2: 4, 14: [8, 1]},
               entry | {1: b"c", 2: 1, 10: 1},
-              entry | {1: b"d", 2: 2, 12: b"target", 140: [None]}])]
+              entry | {1: b"d", 2: 2, 12: b"target", 140: [None]}]),
+        bytes.fromhex(vectors("weave.txt")["cbor"])]
     accepted = vectors("cbor_accepted.txt")
     yield "cbor", [bytes.fromhex(value) for value in accepted.values()]
     prologue = b"\x89cairn\r\nm\x81\0\0" + (3).to_bytes(4, "little")

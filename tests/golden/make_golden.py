@@ -18,6 +18,7 @@ import cbor2
 import nacl.bindings as sodium
 import nacl.pwhash
 import nacl.signing
+import xxhash
 import zstandard
 
 PAGE = 16384
@@ -390,15 +391,73 @@ def fields(name, type_, mode=0o644, time=0, rows=(), **more):
     entry = {1: name, 2: type_, 3: mode, 4: 1000, 5: 1000, 6: "alice",
              7: "users", 8: [CREATED[0] + time, 987654321]}
     places = {"size": 9, "profile": 11, "target": 12, "inode": 13,
-              "device": 14, "xattrs": 15, "holes": 16}
+              "device": 14, "xattrs": 15, "holes": 16, "weave": 17}
     entry.update({places[k]: v for k, v in more.items() if v})
     if rows:
         entry[10] = len(rows)
     return entry, list(rows)
 
 
-def build(folder, fault=None, small=False):
-    """Writes the repository. `small` leaves out the costly passphrase."""
+# What is woven: the part and the bytes of each step.
+STRANDS = [(1, b"<a>"), (2, b"first"), (1, b"<b>"), (2, b"second"),
+           (1, b"<end>")]
+
+
+def recipe(steps):
+    return b"".join(bytes([part]) + length.to_bytes(7, "little")
+                    for part, length in steps)
+
+
+def xxh3(plain):
+    return xxhash.xxh3_128(plain).digest()
+
+
+def weave_of(strands):
+    """The parts, the recipe first, and the entry's field."""
+    parts = [recipe([(part, len(run)) for part, run in strands]), b"", b""]
+    for part, run in strands:
+        parts[part] += run
+    return parts, [xxh3(b"".join(run for _, run in strands))] + [
+        len(part) for part in parts]
+
+
+# Fault -> steps that do not fit STRANDS.
+WRONG_STEPS = {
+    "step of the recipe": [(0, 3), (2, 11), (1, 8)],
+    "step of no part": [(1, 11), (3, 11)],
+    "step of no length": [(1, 11), (2, 0), (2, 11)],
+    "step past its part": [(1, 12), (2, 10)],
+    "recipe that leaves bytes": [(1, 11), (2, 10)],
+    "parts the other way round": [(2, 11), (1, 11)],
+}
+
+
+def woven_entry(golden, add, fault):
+    """A weave in blobs that end within steps and runs."""
+    parts, weave = weave_of(STRANDS)
+    if fault in WRONG_STEPS:
+        parts[0] = recipe(WRONG_STEPS[fault])
+        weave[1] = len(parts[0])
+    cuts = {0: [13], 1: [5], 2: [3, 4]}
+    if fault == "blob of the recipe and more":
+        parts[0], parts[1], cuts[0] = parts[0] + parts[1][:2], parts[1][2:], []
+    blobs = []
+    for number, part in enumerate(parts):
+        ends = [0] + cuts[number] + [len(part)]
+        blobs += [add(part[a:b]) for a, b in zip(ends, ends[1:])]
+    found = golden.data(None, blobs, weave=weave)
+    found["size"] -= weave[1]
+    if fault == "weave beside a hole":
+        found["size"] += 9
+        found["holes"] = [[22, 9]]
+    if fault == "weave of one part":
+        found.update(weave=weave[:1] + [8], rows=found["rows"][:1], size=0)
+    return found
+
+
+def build(folder, fault=None, small=False, woven=False):
+    """Writes the repository. `small` leaves out the costly passphrase, `woven`
+    adds a weave."""
     golden = Golden(folder, fault)
     golden.write_config()
     if not small:
@@ -447,7 +506,9 @@ def build(folder, fault=None, small=False):
             docs = golden.folder(tree, [
                 fields(b"one", 1, 0o700, 5, rows=[docs]),
                 fields(b"two", 1, 0o700, 5, rows=[docs])])
-    root = golden.folder(tree, [
+    archive = [fields(b"archive.tar", 0, time=11, **woven_entry(
+        golden, add, fault))] if woven else []
+    root = golden.folder(tree, archive + [
         fields(b"docs", 1, 0o750, 6, rows=[docs]),
         data(b"dump.sql", parts, type_=6, mode=0o600, time=7),
         data(b"empty", []), fields(b"empty folder", 1, 0o711, 8),
@@ -465,10 +526,11 @@ def build(folder, fault=None, small=False):
 
     time = CREATED[0] + 1000
     slot, data_ = golden.snapshot("first", golden.owner, root, "golden/files",
-                                  [time, 500], entries=25)
+                                  [time, 500], entries=25 + woven)
     forgotten, data_ = golden.snapshot(
         "second", golden.owner, root, "golden/files", [time + 100, 0],
-        sequence=1, previous=hashlib.sha256(data_).digest(), entries=25)
+        sequence=1, previous=hashlib.sha256(data_).digest(),
+        entries=25 + woven)
     golden.snapshot("third", golden.writer, other, "golden/db", [time + 50, 0],
                     complete=False, entries=1)
     golden.tombstone("fenced")
@@ -559,6 +621,8 @@ def vectors():
         key=id_key, names_id=names_id, content_id=id_, cbor=links,
         id=hmac.digest(id_key, b"\1" + links, "sha256"))
 
+    files.update(weave_vectors())
+
     body = {1: bytes(range(16)), 2: [[bytes(range(160, 192)), 16531,
                                       [keys, rows]]]}
     made = build(None, small=True).plain
@@ -616,6 +680,49 @@ def vectors():
             text="63e282ac", no_array="80", no_map="a0",
             map="a3010002818018186161",
             sixteen_levels="81" * 16 + "00"))
+    return files
+
+
+def weave_vectors():
+    parts, weave = weave_of(STRANDS)
+    entry = {1: b"a.tar", 2: 0, 3: 0o644, 4: 1000, 5: 1000,
+             8: [1795132800, 5], 9: 22, 10: 3, 17: weave}
+    digest, sizes = weave[0], weave[1:]
+    files = {"weave.txt": hex_lines(
+        stream=b"".join(run for _, run in STRANDS), recipe=parts[0],
+        steps=" ".join(f"{part},{len(run)}" for part, run in STRANDS),
+        part_1=parts[1], part_2=parts[2], digest=digest, cbor=cbor([entry])) +
+        "\n" + hex_lines(recipe=recipe([(7, (1 << 56) - 1)]),
+                         steps=f"7,{(1 << 56) - 1}")}
+
+    def wrong(*instead, **other):
+        changed = {**entry, 17: list(instead) or weave,
+                   **{int(k[1:]): v for k, v in other.items()}}
+        return cbor([{k: v for k, v in changed.items() if v is not None}])
+    nothing = {"_9": None, "_10": None}
+    files["weave_refused.txt"] = (
+        "# Names nodes that are refused: that of weave.txt with one thing "
+        "wrong.\n" + hex_lines(
+            no_field=wrong(_17=[]),
+            digest_of_15_bytes=wrong(digest[1:], *sizes),
+            digest_of_17_bytes=wrong(digest + b"\0", *sizes),
+            digest_as_text=wrong("0123456789abcdef", *sizes),
+            no_part=wrong(digest, _9=None),
+            recipe_alone=wrong(digest, 40, _9=None),
+            nine_parts=wrong(digest, *sizes, *[0] * 6),
+            no_recipe=wrong(digest, 0, *sizes[1:]),
+            recipe_of_39_bytes=wrong(digest, 39, *sizes[1:]),
+            parts_below_the_size=wrong(digest, 40, 11, 10),
+            parts_above_the_size=wrong(digest, 40, 11, 12),
+            part_below_nothing=wrong(digest, 40, 23, -1),
+            sum_beyond_64_bits=wrong(digest, 40, 11, 11, *[1 << 62] * 4),
+            hole_within=wrong(_16=[[3, 5]]),
+            of_a_folder=wrong(digest, 8, 0, **nothing, _2=1),
+            of_a_symlink=wrong(digest, 8, 0, **nothing, _2=2, _12=b"a"),
+            of_a_fifo=wrong(digest, 8, 0, **nothing, _2=3)))
+    files["xxh3.txt"] = "\n".join(
+        hex_lines(plain=plain, xxh3=xxh3(plain)) for plain in (
+            rand("xxh3", size) for size in (0, 3, 16, 128, 240, 1025)))
     return files
 
 

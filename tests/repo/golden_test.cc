@@ -29,6 +29,8 @@
 #include "repo/signer.h"
 #include "repo/snapshot.h"
 #include "repo/tree_reader.h"
+#include "repo/weave.h"
+#include "tests/support/test_repository.h"
 
 namespace cairn::repo {
 namespace {
@@ -161,6 +163,99 @@ TEST(Golden, ANamesNodeHasTheListedSpelling) {
   EXPECT_EQ(entries[1].entry.symlink_target, "a");
   EXPECT_EQ(entries[1].entry.modified, (Timestamp{-1, 0}));
   EXPECT_EQ(encode_names(entries), cbor);
+}
+
+// "part,length part,length ..."
+std::vector<WeaveStep> listed_steps(const Vector& vector) {
+  std::vector<WeaveStep> steps;
+  std::istringstream text(vector.text("steps"));
+  WeaveStep step;
+  for (char comma = 0; text >> step.part >> comma >> step.length;) {
+    steps.push_back(step);
+  }
+  return steps;
+}
+
+TEST(Golden, AWeaveHasTheListedSpelling) {
+  const Vector vector = golden_vectors("weave.txt").at(0);
+  const Bytes cbor = vector.bytes("cbor");
+
+  const auto entries = decode_names(cbor, "names");
+
+  ASSERT_EQ(entries.size(), 1U);
+  ASSERT_TRUE(entries[0].entry.weave);
+  EXPECT_EQ(entries[0].entry.weave->digest, vector.array<16>("digest"));
+  EXPECT_EQ(entries[0].entry.weave->parts,
+            (std::vector<std::uint64_t>{40, 11, 11}));
+  EXPECT_EQ(encode_names(entries), cbor);
+}
+
+TEST(Golden, ARecipeHasTheListedSteps) {
+  for (const Vector& vector : golden_vectors("weave.txt")) {
+    Bytes recipe;
+    for (const WeaveStep& step : listed_steps(vector)) {
+      const auto bytes = encode_step(step);
+      recipe.insert(recipe.end(), bytes.begin(), bytes.end());
+    }
+    EXPECT_EQ(recipe, vector.bytes("recipe"));
+  }
+}
+
+TEST(Golden, AWeaveIsPutTogetherAsListed) {
+  const Vector vector = golden_vectors("weave.txt").at(0);
+  testing_support::TestRepository test_repository;
+  Repository repository = test_repository.open();
+  testing_support::StateWriter writer(repository);
+  std::vector<Link> rows;
+  for (const auto* const part : {"recipe", "part_1", "part_2"}) {
+    const Bytes bytes = vector.bytes(part);
+    // Chunks end within steps and within what a step takes.
+    rows.push_back(writer.chunk(std::span(bytes).first(4)));
+    rows.push_back(writer.chunk(std::span(bytes).subspan(4)));
+  }
+  writer.publish_index();
+  const auto weave =
+      decode_names(vector.bytes("cbor"), "names").at(0).entry.weave;
+  BlobReader blobs = repository.blobs();
+  PieceCursor pieces(blobs, weave, rows);
+  Bytes stream;
+  std::vector<WeaveStep> steps;
+  WeaveDigester digester;
+
+  while (const auto piece = pieces.next()) {
+    const auto plain = blobs.read(BlobKind::content, piece->chunk.id);
+    const auto bytes = std::span(*plain).subspan(piece->from, piece->size);
+    digester.add(bytes);
+    stream.insert(stream.end(), bytes.begin(), bytes.end());
+    if (!steps.empty() && steps.back().part == piece->part) {
+      steps.back().length += piece->size;
+    } else {
+      steps.push_back({piece->part, piece->size});
+    }
+  }
+
+  EXPECT_EQ(stream, vector.bytes("stream"));
+  EXPECT_EQ(steps, listed_steps(vector));
+  EXPECT_EQ(digester.finish(), weave->digest);
+}
+
+TEST(Golden, EveryRefusedWeaveIsRefused) {
+  const auto vectors = golden_vectors("weave_refused.txt");
+  for (const auto& [name, value] : vectors.front().fields()) {
+    SCOPED_TRACE(name);
+    const Bytes bytes = testing_support::from_hex(value);
+    EXPECT_THROW((void)decode_names(bytes, "names"), CorruptionError);
+  }
+}
+
+TEST(Golden, StreamsHaveTheListedXxh3) {
+  for (const Vector& vector : golden_vectors("xxh3.txt")) {
+    const Bytes plain = vector.bytes("plain");
+    WeaveDigester digester;
+    digester.add(std::span(plain).first(plain.size() / 3));
+    digester.add(std::span(plain).subspan(plain.size() / 3));
+    EXPECT_EQ(digester.finish(), vector.array<16>("xxh3"));
+  }
 }
 
 TEST(Golden, ObjectsHaveTheListedSpelling) {
