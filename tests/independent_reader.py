@@ -17,6 +17,7 @@ import itertools
 import os
 import re
 import resource
+import struct
 import sys
 import threading
 from collections import OrderedDict, namedtuple
@@ -25,6 +26,7 @@ import nacl.bindings as sodium
 import nacl.exceptions
 import nacl.pwhash
 import nacl.signing
+import xxhash
 import zstandard
 
 MIB = 1 << 20
@@ -164,6 +166,11 @@ def bstr(least=0, most=None):
     return lambda v: type(v) is bytes and least <= len(v) <= most
 
 
+def weave(v):
+    return (type(v) is list and 3 <= len(v) <= 9 and bstr(16)(v[0])
+            and all(map(uint(2**63 - 1), v[1:])))
+
+
 def tstr(v):
     return type(v) is str
 
@@ -206,7 +213,7 @@ ENTRY = {1: bstr(1, 255), 2: uint(STREAM), 3: uint(0o7777), 4: uint(2**32 - 1),
          11: Optional(uint(1, 1)), 12: Optional(bstr(1, 65535)),
          13: Optional([uint(), uint()]), 14: Optional([uint(), uint()]),
          15: Optional(Each([bstr(1, 255), bstr()])),
-         16: Optional(Each([uint(), uint(least=1)]))}
+         16: Optional(Each([uint(), uint(least=1)])), 17: Optional(weave)}
 
 
 # Cryptography, section 8.
@@ -581,7 +588,7 @@ class Repository:
         self.cache.move_to_end(id_)
         return self.cache[id_]
 
-    # The graph, sections 6.12 and 6.13.
+    # The graph, sections 6.12 to 6.14.
 
     def links(self, id_, length=None):
         rows = check_shape(cbor_decode(self.blob(id_, LINKS)), Each(LINK),
@@ -610,6 +617,9 @@ class Repository:
 
     def runs(self, entry, rows):
         """The file's bytes as (offset, bytes), holes passed over."""
+        if 17 in entry:
+            yield from self.woven(*entry[17], rows=rows)
+            return
         holes, at = entry.get(16, []) + [[entry.get(9, 0), 0]], 0
         for id_, length in self.content(rows):
             plain = memoryview(self.leaf(CONTENT, id_, length))
@@ -619,6 +629,48 @@ class Repository:
                 size = min(len(plain), holes[0][0] - at)
                 yield at, plain[:size]
                 at, plain = at + size, plain[size:]
+
+    def part(self, rows, begin, end):
+        """What lies there in the rows, blob by blob."""
+        at = 0
+        for id_, length in self.content(rows):
+            first, at = at, at + length
+            require(begin > 0 or at <= end,
+                    "a blob holds bytes of a recipe and others")
+            if max(first, begin) < min(at, end):
+                plain = memoryview(self.leaf(CONTENT, id_, length))
+                yield plain[max(begin - first, 0):end - first]
+            if at >= end:
+                return
+
+    def steps(self, recipe):
+        pending = b""
+        for run in recipe:
+            pending += run
+            whole = len(pending) // 8 * 8
+            for number, length in struct.iter_unpack("<B7s", pending[:whole]):
+                yield number, int.from_bytes(length, "little")
+            pending = pending[whole:]
+
+    def woven(self, digest, *sizes, rows):
+        """The bytes of a weave as (offset, bytes)."""
+        parts = [self.part(rows, end - size, end) for size, end in
+                 zip(sizes, itertools.accumulate(sizes))]
+        left, runs = list(sizes), [b""] * len(sizes)
+        found, at = xxhash.xxh3_128(), 0
+        for number, length in self.steps(parts[0]):
+            require(0 < number < len(sizes) and 0 < length <= left[number],
+                    "a recipe does not fit its parts")
+            left[number] -= length
+            while length:
+                runs[number] = runs[number] or next(parts[number])
+                run = runs[number][:length]
+                found.update(run)
+                yield at, run
+                at, length = at + len(run), length - len(run)
+                runs[number] = runs[number][len(run):]
+        require(not any(left[1:]), "a recipe leaves bytes of its parts")
+        require(found.digest() == digest, "the parts give another stream")
 
     def entries(self, id_, length=None, strict=False):
         """Each entry of the folder with its rows; checks its names' order, and
@@ -660,6 +712,9 @@ class Repository:
                     require(any(c.kind == CONTENT and c.plain == size
                                 for c in self.copies.get(blob, ())),
                             f"blob {blob.hex()}: no copy")
+                if 17 in entry:
+                    for _ in self.runs(entry, rows):
+                        pass
 
 
 def check_path(path, name):
@@ -681,7 +736,7 @@ def check_entry(entry, rows):
                 f"{name!r}: rows of a folder")
     else:
         require(data or not rows, f"{name!r}: rows of what has no content")
-    require(data or not entry.keys() & {9, 11, 16}, f"{name!r}: size")
+    require(data or not entry.keys() & {9, 11, 16, 17}, f"{name!r}: size")
     require((12 in entry) == (type_ == SYMLINK) and
             b"\0" not in entry.get(12, b""), f"{name!r}: symlink target")
     require((14 in entry) == (type_ in (CHAR, BLOCK)), f"{name!r}: device")
@@ -697,8 +752,13 @@ def check_entry(entry, rows):
         require(offset > end, f"{name!r}: holes")
         end = offset + size
     require(end <= entry.get(9, 0), f"{name!r}: holes outside the file")
+    recipe = 0
+    if 17 in entry:
+        _, recipe, *parts = entry[17]
+        require(16 not in entry and recipe > 0 and recipe % 8 == 0 and
+                sum(parts) == entry.get(9, 0), f"{name!r}: weave")
     if data:
-        dense = entry.get(9, 0) - sum(s for _, s in entry.get(16, ()))
+        dense = entry.get(9, 0) - sum(s for _, s in entry.get(16, ())) + recipe
         require(dense == sum(r[2] for r in rows), f"{name!r}: size")
 
 

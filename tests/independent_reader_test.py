@@ -87,9 +87,9 @@ class Case(unittest.TestCase):
         self.folder = pathlib.Path(folder.name)
         self.out = self.folder / "out"
 
-    def golden(self, fault=None):
+    def golden(self, fault=None, woven=False):
         repo = self.folder / "repo"
-        make_golden.build(str(repo), fault, small=True)
+        make_golden.build(str(repo), fault, small=True, woven=woven)
         return repo
 
     def read(self, repo, *command, key="owner.key", kind="--key-file"):
@@ -152,7 +152,8 @@ class Golden(Case):
                       [line.split() for line in text.splitlines()])
         for file, key in (("directory.txt", "row_0"), ("blob.txt", "ad"),
                           ("links_node.txt", "cbor"),
-                          ("names_node.txt", "cbor")):
+                          ("names_node.txt", "cbor"), ("weave.txt", "cbor"),
+                          ("weave.txt", "recipe")):
             lines = dict(line.split(": ", 1) for line in
                          (GOLDEN / file).read_text().split("\n\n")[0]
                          .splitlines())
@@ -178,6 +179,23 @@ class Golden(Case):
             if name != "index_body":
                 self.assertIn(reader.cbor_decode(bytes.fromhex(digits)), found,
                               name)
+
+    def test_a_weave_is_taken_as_listed_and_no_other(self):
+        def check(digits):
+            node = reader.check_shape(
+                reader.cbor_decode(bytes.fromhex(digits)),
+                reader.Each(reader.ENTRY), "names node")
+            for entry in node:
+                length = entry.get(9, 0) + entry[17][1]
+                reader.check_entry(entry, [[0, bytes(32), length], [0, b"", 0],
+                                           [0, b"", 0]][:entry.get(10, 0)])
+        listed = (GOLDEN / "weave.txt").read_text().split("cbor: ")[1]
+        check(listed.split()[0])
+        lines = (GOLDEN / "weave_refused.txt").read_text().splitlines()
+        for line in lines[1:]:
+            name, _, digits = line.partition(":")
+            with self.assertRaises(reader.Damage, msg=name):
+                check(digits)
 
     def test_decoder_keeps_to_one_spelling(self):
         for file in ("cbor_accepted.txt", "cbor_refused.txt"):
@@ -228,6 +246,14 @@ class Sound(Case):
                 (["cat", FIRST, "docs"], {}), (["cat", FIRST, "empty/x"], {})):
             code, _, err = self.read(repo, *command, **how)
             self.assertEqual(code, 1, (command, err))
+
+    def test_puts_a_weave_together_from_blobs_that_end_anywhere(self):
+        repo = self.golden(woven=True)
+        code, _, err = self.read(repo, "restore", FIRST, "--to", str(self.out))
+        self.assertEqual((code, err), (0, []))
+        self.assertEqual((self.out / "archive.tar").read_bytes(),
+                         b"<a>first<b>second<end>")
+        self.assertEqual(self.read(repo, "verify")[0], 0)
 
     def test_reads_past_a_damaged_config_and_says_so(self):
         repo = self.golden()
@@ -328,13 +354,26 @@ FAULTS = {
 }
 
 
+WEAVE_FAULTS = {
+    "step of the recipe": "does not fit",
+    "step of no part": "does not fit",
+    "step of no length": "does not fit",
+    "step past its part": "does not fit",
+    "recipe that leaves bytes": "leaves bytes",
+    "parts the other way round": "another stream",
+    "blob of the recipe and more": "of a recipe and others",
+    "weave beside a hole": "weave",
+    "weave of one part": "bad value",
+}
+
+
 class Faulty(Case):
     """Sealed and signed as it should be, by a writer that does wrong."""
 
     def test_each_fault_is_refused(self):
-        for fault, says in FAULTS.items():
+        for fault, says in (FAULTS | WEAVE_FAULTS).items():
             with self.subTest(fault):
-                repo = self.golden(fault)
+                repo = self.golden(fault, fault in WEAVE_FAULTS)
                 self.refuses(repo, "verify", says=says)
                 self.refuses(repo, "restore", FIRST, "--to", str(self.out),
                              says=says if fault != "wrong signature" else "fit")
