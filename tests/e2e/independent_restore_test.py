@@ -10,13 +10,14 @@ import sys
 import unittest
 
 import harness
-from harness import MIB, PASSPHRASE, noise, prose, settle
+import tar_streams
+from harness import MIB, PASSPHRASE, needs, noise, prose, settle
 from odd_tree import OddTree
 
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
 try:
-    import independent_reader  # noqa: F401
+    import independent_reader
 except ImportError as missing:
     raise unittest.SkipTest(f"not installed: {missing.name}") from missing
 
@@ -88,6 +89,51 @@ class IndependentReader(harness.Case):
                            ("noise", noise(9 * MIB)), ("zeros", bytes(MIB))):
             snapshot = self.back_up_bytes(data, name)
             self.assertTrue(self.read("cat", snapshot, name) == data, name)
+
+    def weave_of(self, snapshot, name):
+        """The field of an entry of the root folder, or None."""
+        repo = independent_reader.Repository(str(self.repo))
+        repo.unlock(key_file=independent_reader.key_file_bytes(
+            self.key.read_text()))
+        root = repo.find_snapshot(snapshot).header[5]
+        repo.load_packs()
+        return next(entry.get(17) for entry, _ in repo.entries(root)
+                    if entry[1] == name.encode())
+
+    @needs("tar")
+    def test_tar_streams(self):
+        top = self.folder / "tree"
+        tar_streams.make_tree(top)
+        for name, data in tar_streams.streams(top).items():
+            with self.subTest(name):
+                self.assertGreater(len(data), MIB)
+                snapshot = self.back_up_bytes(data, name)
+                _, recipe, headers, contents = self.weave_of(snapshot, name)
+                self.assertEqual(headers + contents, len(data))
+                self.assertGreater(headers, 0)
+                self.assertGreater(recipe, 0)
+                self.assertTrue(self.read("cat", snapshot, name) == data)
+                self.assertTrue(self.cat(f"{snapshot}:{name}") == data)
+        self.read("verify")
+
+    @needs("tar")
+    def test_tar_files_of_two_states(self):
+        top, ids = self.folder / "archives", []
+        top.mkdir()
+        (top / "small.tar").write_bytes(bytes(10240))
+        for state in range(2):
+            tree = self.folder / f"tree {state}"
+            tar_streams.make_tree(tree, state)
+            for form in ("gnu", "posix"):
+                (top / form).write_bytes(
+                    tar_streams.gnu_tar(tree, "--format=" + form))
+            if state == 0:
+                os.link(top / "gnu", top / "linked")
+            ids.append(self.backup(top)["snapshot_id"])
+            theirs = self.assert_restores_alike(ids[-1], str(top)[1:])
+            self.assert_same_trees(top, theirs)
+        self.assert_restores_alike(ids[0], str(top)[1:])
+        self.read("verify")
 
     def test_a_large_folder(self):
         top = self.folder / "tree"
