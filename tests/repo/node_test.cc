@@ -22,6 +22,18 @@ Entry file(const std::string& name) {
   return entry;
 }
 
+Weave random_weave(std::mt19937_64& random, std::uint64_t size) {
+  Weave weave;
+  for (std::byte& byte : weave.digest) byte = static_cast<std::byte>(random());
+  weave.parts = {kWeaveStepBytes * (1 + random() % 1000)};
+  for (auto n = random() % (kMaxWeaveParts - 1); n > 0; --n) {
+    weave.parts.push_back(random() % (size + 1));
+    size -= weave.parts.back();
+  }
+  weave.parts.push_back(size);
+  return weave;
+}
+
 NodeEntry random_entry(std::mt19937_64& random, const std::string& name) {
   NodeEntry node;
   Entry& entry = node.entry;
@@ -38,7 +50,11 @@ NodeEntry random_entry(std::mt19937_64& random, const std::string& name) {
     entry.size = random() >> (2 + random() % 60);
     node.rows = random() % 10;
     entry.profile = static_cast<Profile>(random() % 2);
-    if (entry.size > 100) entry.holes = {{0, 10}, {20, entry.size - 20}};
+    if (random() % 2 == 0) {
+      entry.weave = random_weave(random, entry.size);
+    } else if (entry.size > 100) {
+      entry.holes = {{0, 10}, {20, entry.size - 20}};
+    }
   } else if (entry.type == EntryType::folder) {
     node.rows = random() % 2;
   } else if (entry.type == EntryType::symlink) {
@@ -219,6 +235,86 @@ TEST(Names, HolesOutsideTheFileOrTouchingOrEmptyAreRefused) {
   whole.entry.size = 100;
   whole.entry.holes = {{0, 100}};
   EXPECT_NO_THROW((void)decode_names(encode_names({&whole, 1}), "node"));
+}
+
+// Of 100 bytes.
+NodeEntry woven(std::vector<std::uint64_t> parts) {
+  NodeEntry entry{file("a"), 0};
+  entry.entry.size = 100;
+  entry.entry.weave = Weave{.digest = {}, .parts = std::move(parts)};
+  return entry;
+}
+
+TEST(Names, AWeaveComesBack) {
+  for (const auto& parts : std::vector<std::vector<std::uint64_t>>{
+           {8, 100}, {16, 0, 100}, {800, 1, 2, 3, 4, 5, 6, 79}}) {
+    NodeEntry entry = woven(parts);
+    for (std::size_t i = 0; i < entry.entry.weave->digest.size(); ++i) {
+      entry.entry.weave->digest[i] = static_cast<std::byte>(0xf0 + i);
+    }
+    for (const auto type : {EntryType::file, EntryType::stream}) {
+      entry.entry.type = type;
+      EXPECT_EQ(decode_names(encode_names({&entry, 1}), "node").at(0), entry);
+    }
+  }
+}
+
+TEST(Names, AWeaveWhosePartsCannotBeIsRefused) {
+  constexpr auto kMost = ~std::uint64_t{0} >> 1;
+  const std::vector<std::vector<std::uint64_t>> wrong = {
+      {},
+      {8},
+      {100},
+      {8, 1, 1, 1, 1, 1, 1, 1, 93},
+      {0, 100},
+      {7, 100},
+      {12, 100},
+      {8, 99},
+      {8, 101},
+      {8, 50, 51},
+      {8, 60, 39},
+      {8, kMost, kMost, 102},
+      {8, ~std::uint64_t{0}, 101},
+      {kMost + 1, 100},
+  };
+  for (const auto& parts : wrong) {
+    const NodeEntry entry = woven(parts);
+    EXPECT_THROW((void)decode_names(encode_names({&entry, 1}), "node"),
+                 CorruptionError)
+        << ::testing::PrintToString(parts);
+  }
+}
+
+TEST(Names, AWeaveHasNoHoles) {
+  NodeEntry entry = woven({8, 100});
+  entry.entry.holes = {{10, 5}};
+  EXPECT_THROW((void)decode_names(encode_names({&entry, 1}), "node"),
+               CorruptionError);
+}
+
+TEST(Names, AWeaveOfWhatHasNoContentIsRefused) {
+  for (const auto type : {EntryType::folder, EntryType::symlink,
+                          EntryType::fifo, EntryType::char_device}) {
+    NodeEntry entry = woven({8, 0});
+    entry.entry.size = 0;
+    entry.entry.type = type;
+    if (type == EntryType::symlink) entry.entry.symlink_target = "b";
+    if (type == EntryType::char_device) entry.entry.device = DeviceNumber{};
+    EXPECT_THROW((void)decode_names(encode_names({&entry, 1}), "node"),
+                 CorruptionError);
+    entry.entry.weave.reset();
+    EXPECT_NO_THROW((void)decode_names(encode_names({&entry, 1}), "node"));
+  }
+}
+
+TEST(Names, AWeaveWithADigestOfAnotherSizeIsRefused) {
+  for (const std::size_t size : {15U, 17U}) {
+    const Bytes bytes = entry_with(kFile, 2, [&](CborWriter& out) {
+      modified(out).key(9).uint(100).key(17).array(3);
+      out.bytes(Bytes(size)).uint(8).uint(100);
+    });
+    EXPECT_THROW((void)decode_names(bytes, "node"), CorruptionError);
+  }
 }
 
 TEST(Names, XattrsOutOfOrderTwiceOrWithoutANameAreRefused) {
