@@ -29,10 +29,14 @@ std::vector<BlobCopy> chain_of(const BlobIndex& index, BlobKind kind,
   return chain;
 }
 
-bool has_its_bases(const BlobIndex& index, const BlobRow& row) {
+std::vector<BlobCopy> chain_below(const BlobIndex& index, const BlobRow& row) {
   std::vector<BlobCopy> chain;
-  return !row.base ||
-         append_chain(index, row.kind, *row.base, row.depth, chain);
+  if (row.base) append_chain(index, row.kind, *row.base, row.depth, chain);
+  return chain;
+}
+
+bool has_its_bases(const BlobIndex& index, const BlobRow& row) {
+  return !row.base || !chain_below(index, row).empty();
 }
 
 bool is_decodable(const BlobIndex& index, BlobKind kind, const BlobId& id) {

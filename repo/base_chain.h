@@ -20,6 +20,11 @@ namespace cairn::repo {
 [[nodiscard]] std::vector<BlobCopy> chain_of(const BlobIndex& index,
                                              BlobKind kind, const BlobId& id);
 
+// What the row leans on: the same of its base, for its depth. Empty also if it
+// leans on nothing.
+[[nodiscard]] std::vector<BlobCopy> chain_below(const BlobIndex& index,
+                                                const BlobRow& row);
+
 // True if the row is no difference, or if such a chain begins below it.
 [[nodiscard]] bool has_its_bases(const BlobIndex& index, const BlobRow& row);
 

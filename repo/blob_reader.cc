@@ -3,79 +3,36 @@
 #include <algorithm>
 #include <cassert>
 #include <exception>
-#include <list>
-#include <mutex>
 #include <string>
-#include <unordered_map>
 #include <utility>
 
+#include "repo/base_chain.h"
 #include "repo/blob_codec.h"
 #include "repo/error.h"
 #include "repo/pack_format.h"
 
 namespace cairn::repo {
 
-struct PlainCache::State {
-  struct Entry {
-    BlobId id;
-    PlainBlob plain;
-  };
-  std::size_t max_bytes;
-  std::mutex mutex;  // guards everything below
-  std::size_t bytes = 0;
-  std::list<Entry> recent;  // newest first
-  std::unordered_map<BlobId, std::list<Entry>::iterator, IdHash> places;
-};
-
-PlainCache::PlainCache(std::size_t max_bytes)
-    : state_(std::make_unique<State>()) {
-  state_->max_bytes = max_bytes;
-}
-
-PlainCache::~PlainCache() = default;
-
-PlainBlob PlainCache::find(const BlobId& id) {
-  std::lock_guard lock(state_->mutex);
-  const auto found = state_->places.find(id);
-  if (found == state_->places.end()) return nullptr;
-  state_->recent.splice(state_->recent.begin(), state_->recent, found->second);
-  return found->second->plain;
-}
-
-void PlainCache::insert(const BlobId& id, PlainBlob plain) {
-  std::lock_guard lock(state_->mutex);
-  if (const auto old = state_->places.find(id); old != state_->places.end()) {
-    state_->bytes -= old->second->plain->size();
-    state_->recent.erase(old->second);
-    state_->places.erase(old);
-  }
-  state_->bytes += plain->size();
-  state_->recent.push_front({id, std::move(plain)});
-  state_->places[id] = state_->recent.begin();
-  while (state_->bytes > state_->max_bytes) {
-    const auto& oldest = state_->recent.back();
-    state_->bytes -= oldest.plain->size();
-    state_->places.erase(oldest.id);
-    state_->recent.pop_back();
-  }
-}
-
 struct BlobReader::State {
   const Storage& storage;
   const Keyring& keyring;
   const BlobIndex& index;
   SessionKeyCache& keys;
-  PlainCache& cache;
   SearchFurther search_further;
   BlobDecoder decoder;
   RawBytes stored;  // these are reused between blobs
   RawBytes base_of_chain;
+  RawBytes last_base;
+  std::optional<BlobId> last_base_id;  // nothing: that holds none
+  PlainBlob searched_base;  // what base_of() answered last, else null
   // Of bases. Only after something went wrong: it costs as much as decoding.
   VerifyId verify_bases = VerifyId::no;
 
   std::vector<BlobCopy> copies_of(BlobKind kind, const BlobId& id,
                                   std::uint32_t max_depth);
-  PlainBlob resolve_base(const BlobRow& row);
+  std::span<const std::byte> base_of(const BlobRow& row);
+  bool read_last_base(const BlobRow& row);
+  PlainBlob search_base(const BlobRow& row);
   PlainBlob read_copy(const BlobCopy& copy, VerifyId verify);
   // The copy's stored bytes into `stored`, and what they were sealed with.
   WrappedKey get_stored(const BlobCopy& copy);
@@ -84,8 +41,8 @@ struct BlobReader::State {
                    const WrappedKey& key, std::span<const std::byte> bytes,
                    std::span<const std::byte> base);
   PlainBlob decode(const BlobRow& row, const WrappedKey& key,
-                   std::span<const std::byte> bytes, const PlainBlob& base,
-                   VerifyId verify);
+                   std::span<const std::byte> bytes,
+                   std::span<const std::byte> base, VerifyId verify);
   PlainBlob read_first(const BlobId& id, const std::vector<BlobCopy>& copies,
                        VerifyId verify);
 };
@@ -105,21 +62,39 @@ std::vector<BlobCopy> BlobReader::State::copies_of(BlobKind kind,
   return copies;
 }
 
+// Empty without one; valid until the next call.
+std::span<const std::byte> BlobReader::State::base_of(const BlobRow& row) {
+  if (!row.base) return {};
+  if (verify_bases == VerifyId::no) {
+    if (last_base_id == row.base || read_last_base(row)) return last_base;
+  }
+  searched_base = search_base(row);
+  return *searched_base;
+}
+
+// False: its copies have to be tried one after another.
+bool BlobReader::State::read_last_base(const BlobRow& row) {
+  last_base_id.reset();
+  try {
+    const auto chain = chain_below(index, row);
+    if (chain.empty()) return false;
+    read_chain(chain, last_base);
+  } catch (const Error&) {
+    return false;
+  }
+  last_base_id = row.base;
+  return true;
+}
+
 // Recursion is bounded: each step goes to a strictly smaller depth, and no row
 // is deeper than kMaxDepth.
-PlainBlob BlobReader::State::resolve_base(const BlobRow& row) {
-  if (!row.base) return nullptr;
-  if (verify_bases == VerifyId::no) {
-    if (auto plain = cache.find(*row.base)) return plain;
-  }
+PlainBlob BlobReader::State::search_base(const BlobRow& row) {
   const auto copies = copies_of(row.kind, *row.base, row.depth - 1);
   if (copies.empty()) {
     throw CorruptionError("blob " + row.id.brief() + ": its base " +
                           row.base->brief() + " is missing");
   }
-  PlainBlob plain = read_first(*row.base, copies, verify_bases);
-  cache.insert(*row.base, plain);
-  return plain;
+  return read_first(*row.base, copies, verify_bases);
 }
 
 PlainBlob BlobReader::State::read_first(const BlobId& id,
@@ -139,7 +114,7 @@ PlainBlob BlobReader::State::read_first(const BlobId& id,
 }
 
 PlainBlob BlobReader::State::read_copy(const BlobCopy& copy, VerifyId verify) {
-  const PlainBlob base = resolve_base(copy.row);
+  const auto base = base_of(copy.row);
   const WrappedKey key = get_stored(copy);
   return decode(copy.row, key, stored, base, verify);
 }
@@ -184,11 +159,10 @@ void BlobReader::State::decode_into(std::span<std::byte> plain,
 
 PlainBlob BlobReader::State::decode(const BlobRow& row, const WrappedKey& key,
                                     std::span<const std::byte> bytes,
-                                    const PlainBlob& base, VerifyId verify) {
+                                    std::span<const std::byte> base,
+                                    VerifyId verify) {
   auto plain = std::make_shared<RawBytes>(row.plain_size);
-  decode_into(
-      *plain, row, key, bytes,
-      base ? std::span<const std::byte>(*base) : std::span<const std::byte>());
+  decode_into(*plain, row, key, bytes, base);
   if (verify == VerifyId::yes && keyring.id_of(row.kind, *plain) != row.id) {
     throw CorruptionError("blob " + row.id.brief() +
                           ": its bytes are not what its id names");
@@ -198,13 +172,15 @@ PlainBlob BlobReader::State::decode(const BlobRow& row, const WrappedKey& key,
 
 BlobReader::BlobReader(const Storage& storage, const Keyring& keyring,
                        const BlobIndex& index, SessionKeyCache& keys,
-                       PlainCache& cache, SearchFurther search_further)
+                       SearchFurther search_further)
     : state_(new State{storage,
                        keyring,
                        index,
                        keys,
-                       cache,
                        std::move(search_further),
+                       {},
+                       {},
+                       {},
                        {},
                        {},
                        {},
@@ -225,6 +201,7 @@ PlainBlob BlobReader::read(BlobKind kind, const BlobId& id) {
   // Perhaps a base is not what its id names, written so by somebody with a
   // write key, and another copy of it is.
   state_->verify_bases = VerifyId::yes;
+  state_->last_base_id.reset();
   const struct Restore {
     State& state;
     ~Restore() { state.verify_bases = VerifyId::no; }
@@ -244,8 +221,7 @@ void BlobReader::read_chain(std::span<const BlobCopy> chain, RawBytes& plain) {
 PlainBlob BlobReader::decode(const BlobRow& row, const WrappedKey& key,
                              std::span<const std::byte> stored,
                              VerifyId verify) {
-  const PlainBlob base = state_->resolve_base(row);
-  return state_->decode(row, key, stored, base, verify);
+  return state_->decode(row, key, stored, state_->base_of(row), verify);
 }
 
 }  // namespace cairn::repo

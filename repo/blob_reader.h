@@ -18,27 +18,9 @@
 
 namespace cairn::repo {
 
-// Plain bytes, shared between whoever asked and the cache of recent bases; the
-// last of them frees it. Never null.
+// Plain bytes. Shared between those who work on them; the last frees them.
+// Never null.
 using PlainBlob = std::shared_ptr<const RawBytes>;
-
-// Bases decoded lately, shared by readers so that neighbours in a stream do not
-// decode the same one again.
-//
-// Threads        all members from many threads.
-class PlainCache {
- public:
-  explicit PlainCache(std::size_t max_bytes);
-  ~PlainCache();
-
-  // Null: not there.
-  [[nodiscard]] PlainBlob find(const BlobId& id);
-  void insert(const BlobId& id, PlainBlob plain);
-
- private:
-  struct State;
-  std::unique_ptr<State> state_;
-};
 
 // Whether what was decoded is compared with its id. The seal already binds the
 // id to the bytes; only a wrong writer or a wrong base can be found this way.
@@ -48,13 +30,17 @@ enum class VerifyId { yes, no };
 // Called by many threads.
 using SearchFurther = std::function<bool(const BlobId& id)>;
 
+// Bases are decoded into buffers that are used again, so that a chain costs
+// little memory and no time to get it. The last one stays: neighbours in a
+// stream may lean on the same.
+//
 // Threads        one thread at a time; each worker has its own. What it borrows
 //                is shared.
 class BlobReader {
  public:
   // Borrows all of them.
   BlobReader(const Storage& storage, const Keyring& keyring,
-             const BlobIndex& index, SessionKeyCache& keys, PlainCache& cache,
+             const BlobIndex& index, SessionKeyCache& keys,
              SearchFurther search_further = {});
   ~BlobReader();
   BlobReader(BlobReader&&) noexcept;
@@ -69,8 +55,8 @@ class BlobReader {
   [[nodiscard]] PlainBlob read_copy(const BlobCopy& copy, VerifyId verify);
 
   // The first of a chain, as chain_of() gives it, into `plain`, which becomes
-  // as large as it. Nothing is looked up again or put into the cache, and the
-  // bytes are not compared with the id: for who needs each blob once.
+  // as large as it. Nothing is looked up again, and the bytes are not compared
+  // with the id.
   void read_chain(std::span<const BlobCopy> chain, RawBytes& plain);
 
   // As read_copy(), with the stored bytes at hand (a pack read whole).

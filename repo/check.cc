@@ -328,8 +328,7 @@ void Check::add_bad_blobs(const std::vector<BadBlob>& bad_blobs) {
 
 void Check::trace_damage() {
   if (!index_ || findings_.concerned().empty()) return;
-  BlobReader blobs(storage_, keyring_, *index_, repository_.session_keys(),
-                   repository_.plain_cache());
+  BlobReader blobs(storage_, keyring_, *index_, repository_.session_keys());
   DamageTrace trace(blobs, keyring_, findings_);
   for (const auto& snapshot : snapshots_) {
     step("tracing damage to snapshot " + snapshot.id.brief());

@@ -35,7 +35,7 @@ GraphCheck::GraphCheck(Repository& repository, const BlobIndex& index,
       facts_(facts),
       findings_(findings),
       blobs_(repository.storage(), repository.keyring(), index,
-             repository.session_keys(), repository.plain_cache()),
+             repository.session_keys()),
       copies_(index, facts.survey, repository.cache_folder()),
       reached_(repository.cache_folder(), facts.survey.row_count()) {}
 

@@ -79,8 +79,7 @@ class PackCheck {
         storage_(shared.repository.storage()),
         keyring_(shared.repository.keyring()),
         blobs_(storage_, keyring_, shared.index,
-               shared.repository.session_keys(),
-               shared.repository.plain_cache()) {}
+               shared.repository.session_keys()) {}
 
   void check(const StoredPack& pack) {
     const std::string name = pack_name(pack.id);

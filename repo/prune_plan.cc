@@ -233,8 +233,7 @@ void Planner::read_indexes() {
 }
 
 void Planner::mark_reachable() {
-  BlobReader blobs(storage_, keyring_, index_, repository_.session_keys(),
-                   repository_.plain_cache());
+  BlobReader blobs(storage_, keyring_, index_, repository_.session_keys());
   RecentlyReached recent;
   const SessionId* snapshot = nullptr;
   const GraphVisitor visitor{

@@ -14,7 +14,6 @@ namespace cairn::repo {
 namespace {
 
 constexpr std::size_t kReserveBytes = std::size_t{1} << 20;
-constexpr std::size_t kPlainCacheBytes = std::size_t{24} << 20;
 
 constexpr std::string_view kAdvice = "`cairn repair index` makes it anew";
 
@@ -85,8 +84,7 @@ struct Repository::State {
         keyring(std::move(k)),
         folders(std::move(f)),
         host_state(folders.state, config.repository),
-        session_keys(keyring),
-        plain_cache(kPlainCacheBytes) {}
+        session_keys(keyring) {}
 
   std::unique_ptr<Storage> storage;
   Config config;
@@ -97,7 +95,6 @@ struct Repository::State {
   std::optional<IndexStore> index_store;
   std::optional<BlobIndex> index;
   SessionKeyCache session_keys;
-  PlainCache plain_cache;
   Warn warn;
 
   std::mutex mutex;  // guards what follows, and makes searches take turns
@@ -193,7 +190,7 @@ void Repository::set_warn(Warn warn) { state_->warn = std::move(warn); }
 
 BlobReader Repository::blobs() {
   return BlobReader(*state_->storage, state_->keyring, index(),
-                    state_->session_keys, state_->plain_cache,
+                    state_->session_keys,
                     [state = state_.get()](const BlobId& id) {
                       return state->search_further(id);
                     });
@@ -202,7 +199,6 @@ BlobReader Repository::blobs() {
 SessionKeyCache& Repository::session_keys() noexcept {
   return state_->session_keys;
 }
-PlainCache& Repository::plain_cache() noexcept { return state_->plain_cache; }
 
 SnapshotList Repository::snapshots(const Timestamp& now) const {
   // Marks before snapshots: a prune removes a slot before the mark that forgot

@@ -101,11 +101,9 @@ class Repository {
   using Warn = std::function<void(std::string_view text)>;
   void set_warn(Warn warn);
 
-  // A reader with its own context; those of one repository share their caches.
-  // What it misses it searches further for.
+  // A reader with its own context. What it misses it searches further for.
   [[nodiscard]] BlobReader blobs();
   [[nodiscard]] SessionKeyCache& session_keys() noexcept;
-  [[nodiscard]] PlainCache& plain_cache() noexcept;
 
   [[nodiscard]] SnapshotList snapshots(const Timestamp& now) const;
 

@@ -73,8 +73,7 @@ class Tree : public ::testing::Test {
   IndexStore index_store{folder.path()};
   BlobIndex index{index_store};
   SessionKeyCache keys{sample.keyring};
-  PlainCache cache{1 << 20};
-  BlobReader blobs{sample.storage, sample.keyring, index, keys, cache};
+  BlobReader blobs{sample.storage, sample.keyring, index, keys};
   TreeReader reader{blobs};
   std::set<BlobId> stored;
   std::map<BlobId, EncodedBlob> pending;
