@@ -6,8 +6,8 @@ import os
 import shutil
 
 import harness
-from harness import (DAMAGE, KIB, OK, USAGE, MIB, bytes_below, flip, noise,
-                     prose)
+from harness import (DAMAGE, FAILED, KIB, OK, REFUSED, USAGE, MIB, bytes_below,
+                     flip, noise, prose)
 
 LEVELS = ("index", "structure", "data")
 
@@ -288,6 +288,36 @@ class Containment(DamageCase):
             with self.subTest(words):
                 self.cairn(*words, code=DAMAGE)
         self.assertEqual(before, {f: self.objects(f) for f in before})
+
+    def test_a_damaged_snapshot_is_forgotten_by_its_whole_id(self):
+        path = self.paths_of("snapshots")[0]
+        flip(path, 100)
+        self.cairn("forget", "-y", path.name[:12], code=(FAILED, DAMAGE))
+        self.cairn("forget", "-y", path.name, "latest", code=USAGE)
+        self.cairn("forget", path.name, code=REFUSED)  # nobody says yes
+        self.cairn("-n", "forget", path.name)
+        self.assertEqual(self.objects("marks"), [])
+
+        ran = self.cairn("forget", "-y", path.name)
+
+        self.assertIn(path.name, ran.err)
+        self.assertEqual(len(self.snapshots()), 2)
+        self.cairn("prune")
+        self.assertFalse(path.exists())
+        self.assert_sound()
+
+    def test_holds_are_listed_beside_a_damaged_snapshot(self):
+        one, *_ = self.snapshots()
+        self.cairn("hold", "add", one["id"], "--reason", "why")
+        path = next(p for p in self.paths_of("snapshots")
+                    if p.name != one["id"])
+        flip(path, 100)
+        ran = self.cairn("hold", "list", "--json", code=DAMAGE)
+        self.assertEqual([hold["snapshot"] for hold in ran.value],
+                         [one["id"]])
+        ran = self.cairn("hold", "list", code=DAMAGE)
+        self.assertIn("why", ran.text)
+        self.assertIn(path.name, ran.err)
 
     def test_a_backup_goes_on_beside_a_damaged_snapshot(self):
         flip(self.paths_of("snapshots")[0], 100)

@@ -2,12 +2,21 @@
 """What forget keeps by its rules, what it refuses, and that holds hold."""
 
 import datetime
+import os
 import shutil
 
 import harness
 from harness import FAILED, OK, REFUSED, USAGE
 
 FIRST, LAST = datetime.date(2015, 10, 20), datetime.date(2015, 12, 31)
+
+
+def opened_to_write(pipe):
+    """Its descriptor, once somebody reads."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
 
 
 class Rules(harness.Case):
@@ -197,6 +206,25 @@ class Caution(harness.Case):
         self.assertEqual(self.cairn("hold", "list", "--json").value, [])
         self.cairn("forget", "--keep-last", "1")
         self.assertEqual(self.left(), [2, 3])
+
+    def test_a_hold_that_comes_too_late_says_so(self):
+        snap, *_ = self.snapshots()
+        key, = self.state.rglob("signing-key")
+        text = key.read_bytes()
+        key.unlink()
+        os.mkfifo(key, 0o600)  # here the hold waits, with the list in its hands
+        holding = self.start("hold", "add", snap["id"])
+        pipe = harness.wait_until(lambda: opened_to_write(key),
+                                  "hold add reads its key")
+        self.cairn("forget", "-y", snap["id"], env={
+            "XDG_STATE_HOME": self.folder / "another state"})
+
+        os.write(pipe, text)
+        os.close(pipe)
+
+        _, err = holding.communicate(timeout=harness.TIMEOUT)
+        self.assertEqual(holding.returncode, REFUSED, err)
+        self.assertIn(b"forgotten meanwhile", err)
 
     def test_holds_end_by_themselves_and_by_the_snapshot_s_name(self):
         for until, code in (("2020-01-01", USAGE), ("soon", USAGE),

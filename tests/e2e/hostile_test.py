@@ -101,6 +101,31 @@ class Crafted(harness.Case):
                 self.assertIn("more than its snapshot says", ran.err)
         self.cairn("stats", prefix=["prlimit", "--cpu=5", "--"])
 
+    def test_one_that_claims_to_come_from_the_future_stops_the_rules(self):
+        self.craft("an arrival in the future")
+        liar, = [s["id"] for s in self.snapshots()
+                 if s["series"] == "golden/files"]
+        series = ["--series", "golden/files"]
+        marks = self.objects("marks")
+
+        ran = self.cairn("backup", "--stdin", "--as", "x", *series, stdin=b"x")
+        self.assertIn("claims to have arrived in the future", ran.err)
+        self.assertIn(liar[:8], ran.err)
+        told = self.backup("--stdin", "--as", "x", *series, stdin=b"x")
+        self.assertIn("warnings", told)
+
+        for words in (series, ["--prune"], []):
+            ran = self.cairn("forget", "--keep-last", "1", *words,
+                             code=REFUSED)
+            self.assertIn(f"cairn forget {liar[:8]}", ran.err)
+        self.assertEqual(self.objects("marks"), marks)
+        for hold in self.cairn("hold", "list", "--json").value:
+            self.cairn("hold", "remove", hold["id"])
+        self.cairn("forget", liar)
+        self.cairn("forget", "--keep-last", "1", *series)
+        ran = self.cairn("backup", "--stdin", "--as", "x", *series, stdin=b"x")
+        self.assertNotIn("future", ran.err)
+
     def test_an_ambiguous_prefix_is_told_with_its_candidates(self):
         ordinary = make_golden.rand
         self.addCleanup(setattr, make_golden, "rand", ordinary)

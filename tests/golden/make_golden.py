@@ -311,8 +311,11 @@ class Golden:
     def snapshot(self, label, signer, root_row, series, time, complete=True,
                  sequence=0, previous=bytes(32), entries=0):
         own, salt = rand(f"session {label}", 16), rand(f"snapshot {label}", 32)
+        arrival = [time[0] + 5, 0]
+        if self.fault == "an arrival in the future" and label == "first":
+            arrival = [1 << 33, 0]  # in 2242
         header = cbor({
-            1: time, 2: [time[0] + 5, 0], 3: 0,
+            1: time, 2: arrival, 3: 0,
             4: derive(self.index_key, "cairn series tag",
                       series.encode())[:16],
             5: root_row[1], 6: root_row[2], 7: 4096, 8: complete, 9: sequence,
