@@ -54,8 +54,8 @@ class Output {
   void bytes(std::span<const std::byte> bytes);
   void flush();
 
-  // What comes now only reports on what is done: that it cannot be written earns
-  // a warning, or none where nobody reads it, and is no failure.
+  // What comes now only reports on what is done: that it cannot be written
+  // earns a warning, or none where nobody reads it, and is no failure.
   void allow_loss() noexcept { may_be_lost_ = true; }
 
   // Messages; one line each.
