@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/support/bytes.h"
 #include "tests/support/for_each_seed.h"
 #include "tests/support/sample_repository.h"
@@ -51,6 +53,24 @@ TEST(Compression, DifferencesComeBackWithTheirBaseAndNotWithAnother) {
     const Bytes other = random_bytes(random, base.size());
     EXPECT_FALSE(decompressor.decompress(frame, other, back) && back == plain);
   });
+}
+
+// Its bytes are taken as they are, and nobody looks for tables in them.
+TEST(Compression, ABaseMayBeginLikeADictionary) {
+  std::mt19937_64 random(1);
+  Compressor compressor(1);
+  Decompressor decompressor;
+  Bytes base = random_bytes(random, 60'000);
+  std::ranges::copy(bytes_of("\x37\xa4\x30\xec"), base.begin());
+  Bytes plain = base;
+  plain[30'000] ^= std::byte{1};
+  Bytes frame(plain.size());
+  frame.resize(compressor.compress_difference(plain, base, frame));
+  Bytes back(plain.size());
+
+  EXPECT_LT(frame.size(), 200U);
+  EXPECT_TRUE(decompressor.decompress(frame, base, back));
+  EXPECT_EQ(back, plain);
 }
 
 TEST(Compression, ADifferenceThatDidNotFitLeavesNothingBehind) {
