@@ -131,6 +131,7 @@ struct Assembler::State {
                                       .older_snapshot = {},
                                       .settled_state = event.settled_state,
                                       .era = reusable.era(),
+                                      .packs = {},
                                       .profile = event.entry.profile,
                                       .weave = event.entry.weave,
                                       .holes = event.entry.holes,

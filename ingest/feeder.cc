@@ -274,22 +274,27 @@ struct Feeder::State {
 
   // Whether the rows may be used again: their snapshot is valid, so that
   // collection keeps what lies below them, and nothing of it was lost.
-  [[nodiscard]] bool is_usable(const PathState& state) {
+  // Notes where they lie.
+  [[nodiscard]] bool is_usable(PathState& state) {
     if (!is_valid(state)) return false;
+    if (reusable.blobs.has_as_noted(state.era, state.packs)) return true;
+    state.packs = {};
     const auto below = reusable.blobs.has_lost_nothing_since(state.era)
                            ? repo::Enter::no
                            : repo::Enter::yes;
     return std::ranges::all_of(state.rows, [&](const repo::Link& row) {
-      return is_stored(row, below);
+      return is_stored(row, below, state.packs);
     });
   }
 
   // Whether the row is, and everything below it if that is asked.
-  [[nodiscard]] bool is_stored(const repo::Link& row, repo::Enter below) {
+  [[nodiscard]] bool is_stored(const repo::Link& row, repo::Enter below,
+                               repo::PackNotes& packs) {
     bool is_whole = true;
     const repo::GraphVisitor visitor{
         [&](const repo::Link& link) {
-          is_whole = is_whole && reusable.blobs.contains(link.kind, link.id);
+          is_whole =
+              is_whole && reusable.blobs.contains(link.kind, link.id, packs);
           return is_whole ? below : repo::Enter::no;
         },
         [&](const repo::Link& list) {

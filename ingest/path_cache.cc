@@ -11,7 +11,14 @@ namespace cairn::ingest {
 namespace {
 
 constexpr char kPathPrefix = 'f';
-constexpr std::size_t kKeyBytes = 16;
+// Of the folder and of the name in it: what a walk asks for in a row lies
+// together.
+constexpr std::size_t kDigestBytes = 8;
+
+void append_digest(std::string_view text, std::string& key) {
+  const auto digest = crypto::sha256(std::as_bytes(std::span(text)));
+  key.append(reinterpret_cast<const char*>(digest.data()), kDigestBytes);
+}
 
 std::string encode(const PathState& state) {
   repo::CborWriter out;
@@ -34,6 +41,8 @@ std::string encode(const PathState& state) {
   } else {
     out.null();
   }
+  out.array(state.packs.packs.size());
+  for (const auto pack : state.packs.packs) out.uint(pack);
   out.uint(static_cast<std::uint64_t>(state.profile));
   if (state.weave) {
     out.array(1 + state.weave->parts.size()).bytes(state.weave->digest);
@@ -67,6 +76,10 @@ PathState decode(std::string_view value) {
     state.settled_state = file;
   }
   if (!in.skip_null()) state.era = in.uint();
+  for (auto n = in.array(repo::PackNotes::kMost); n > 0; --n) {
+    state.packs.packs.push_back(
+        static_cast<std::uint32_t>(in.uint(~std::uint32_t{0})));
+  }
   state.profile = static_cast<repo::Profile>(
       in.uint(static_cast<std::uint64_t>(repo::Profile::page)));
   if (!in.skip_null()) {
@@ -91,12 +104,10 @@ PathCache::PathCache(repo::IndexStore& store, std::string_view series)
     : store_(store), series_(series) {}
 
 std::string PathCache::key_of(std::string_view path) const {
-  std::string text = series_;
-  text += '\0';
-  text += path;
-  const auto digest = crypto::sha256(std::as_bytes(std::span(text)));
+  const std::size_t name = path.rfind('/') + 1;
   std::string key(1, kPathPrefix);
-  key.append(reinterpret_cast<const char*>(digest.data()), kKeyBytes);
+  append_digest(series_ + '\0' + std::string(path.substr(0, name)), key);
+  append_digest(path.substr(name), key);
   return key;
 }
 

@@ -16,6 +16,7 @@
 #include "repo/ids.h"
 #include "repo/index_store.h"
 #include "repo/node.h"
+#include "repo/reusable_blobs.h"
 
 namespace cairn::ingest {
 
@@ -32,6 +33,8 @@ struct PathState {
   // When everything below the rows was last seen to be there. Nothing: it has
   // to be looked at.
   std::optional<repo::BlobIndex::Era> era;
+  // Where the rows were found then.
+  repo::PackNotes packs;
   repo::Profile profile = repo::Profile::cdc;
   std::optional<repo::Weave> weave;
   std::vector<repo::Extent> holes;

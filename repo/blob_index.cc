@@ -672,6 +672,10 @@ std::uint64_t BlobIndex::count(BlobKind kind) const {
   return count + seen.size();
 }
 
+bool BlobIndex::is_lasting(std::uint32_t number) noexcept {
+  return number < kFirstOwnNumber;
+}
+
 PackInfo BlobIndex::pack(std::uint32_t number) const {
   auto found = find_pack(number);
   if (!found) throw NotFound("a pack that is no longer indexed");

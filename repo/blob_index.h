@@ -109,6 +109,10 @@ class BlobIndex {
   // How many different blobs of that kind lie in packs that exist.
   [[nodiscard]] std::uint64_t count(BlobKind kind) const;
 
+  // True for a number that means the same pack to other processes, too, and to
+  // later ones while the era lasts; false for that of a pack given to add().
+  [[nodiscard]] static bool is_lasting(std::uint32_t number) noexcept;
+
   // By number; valid until refresh(). Nothing, or NotFound: no pack has it any
   // more.
   [[nodiscard]] PackInfo pack(std::uint32_t number) const;

@@ -9,6 +9,18 @@
 
 namespace cairn::repo {
 
+void PackNotes::add(std::uint32_t pack) {
+  if (are_too_many) return;
+  const auto place = std::ranges::lower_bound(packs, pack);
+  if (place != packs.end() && *place == pack) return;
+  if (packs.size() == kMost || !BlobIndex::is_lasting(pack)) {
+    are_too_many = true;
+    packs.clear();
+  } else {
+    packs.insert(place, pack);
+  }
+}
+
 ReusableBlobs::ReusableBlobs(const Storage& storage, const Keyring& keyring,
                              BlobIndex& index)
     : storage_(storage), keyring_(keyring), index_(index), era_(index.era()) {
@@ -46,6 +58,23 @@ std::vector<BlobCopy> ReusableBlobs::chain_of(BlobKind kind, const BlobId& id) {
 
 bool ReusableBlobs::contains(BlobKind kind, const BlobId& id) {
   return !chain_of(kind, id).empty();
+}
+
+bool ReusableBlobs::contains(BlobKind kind, const BlobId& id,
+                             PackNotes& notes) {
+  const auto chain = chain_of(kind, id);
+  for (const BlobCopy& copy : chain) notes.add(copy.pack);
+  return !chain.empty();
+}
+
+bool ReusableBlobs::has_as_noted(std::optional<BlobIndex::Era> era,
+                                 const PackNotes& notes) {
+  // The index may have been made anew since this run began.
+  return !notes.packs.empty() && has_lost_nothing_since(era) &&
+         index_.era() == era_ &&
+         std::ranges::all_of(notes.packs, [&](std::uint32_t pack) {
+           return is_confirmed(pack);
+         });
 }
 
 bool ReusableBlobs::has_lost_nothing_since(

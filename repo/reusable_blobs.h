@@ -22,6 +22,18 @@
 
 namespace cairn::repo {
 
+// A few packs by their numbers. More than that are not worth noting, nor are
+// those whose numbers will not last.
+struct PackNotes {
+  static constexpr std::size_t kMost = 16;
+
+  std::vector<std::uint32_t> packs;  // ascending
+  bool are_too_many = false;         // then none are there
+
+  void add(std::uint32_t pack);
+  bool operator==(const PackNotes&) const = default;
+};
+
 // For one run, which lists the packs when it begins, and reads the directory of
 // each pack that it uses anything of, once.
 //
@@ -38,6 +50,16 @@ class ReusableBlobs {
   // stored anew.
   [[nodiscard]] std::vector<BlobCopy> chain_of(BlobKind kind, const BlobId& id);
   [[nodiscard]] bool contains(BlobKind kind, const BlobId& id);
+
+  // The same, and notes the packs in which it lies with what it leans on.
+  [[nodiscard]] bool contains(BlobKind kind, const BlobId& id,
+                              PackNotes& notes);
+
+  // True if what was noted in that era can be used without being looked up
+  // again: no pack went since, and the noted ones are confirmed. False says
+  // nothing: it has to be looked up.
+  [[nodiscard]] bool has_as_noted(std::optional<BlobIndex::Era> era,
+                                  const PackNotes& notes);
 
   // To be noted down with what this run finds whole or makes.
   [[nodiscard]] std::optional<BlobIndex::Era> era() const noexcept {
