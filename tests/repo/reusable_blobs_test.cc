@@ -81,5 +81,85 @@ TEST(ReusableBlobs, AreReadOfEachDirectoryOnce) {
   EXPECT_TRUE(blobs.contains(BlobKind::content, two.links[1].id));
 }
 
+// What a run before noted of the two chunks.
+struct Noted {
+  explicit Noted(TwoChunks& two) {
+    auto repository = two.test.open();
+    ReusableBlobs blobs(two.test.disk(), repository.keyring(),
+                        repository.index());
+    EXPECT_TRUE(blobs.contains(BlobKind::content, two.links[0].id, notes));
+    EXPECT_TRUE(blobs.contains(BlobKind::content, two.links[1].id, notes));
+    era = blobs.era();
+  }
+
+  [[nodiscard]] bool holds(TwoChunks& two) const {
+    auto repository = two.test.open();
+    return ReusableBlobs(two.test.disk(), repository.keyring(),
+                         repository.index())
+        .has_as_noted(era, notes);
+  }
+
+  PackNotes notes;
+  std::optional<BlobIndex::Era> era;
+};
+
+TEST(PackNotes, HoldWhileNothingChanged) {
+  TwoChunks two;
+  const Noted noted(two);
+
+  EXPECT_EQ(noted.notes.packs.size(), 1U);
+  EXPECT_TRUE(noted.holds(two));
+}
+
+TEST(PackNotes, DoNotHoldInAnotherEraOrWithoutAny) {
+  TwoChunks two;
+  Noted noted(two);
+
+  Noted other = noted;
+  other.era = *noted.era + 1;
+  EXPECT_FALSE(other.holds(two));
+  other.era.reset();
+  EXPECT_FALSE(other.holds(two));
+  noted.notes = {};
+  EXPECT_FALSE(noted.holds(two));
+}
+
+TEST(PackNotes, DoNotHoldOfAPackWhoseDirectoryIsDamaged) {
+  TwoChunks two;
+  const Noted noted(two);
+  auto repository = two.test.open();
+  for (const auto& pack : list_packs(two.test.disk())) {
+    const auto directory =
+        read_pack_directory(two.test.disk(), repository.keyring(), pack.id);
+    two.test.disk().flip_bit(pack_name(pack.id),
+                             directory.directory_offset + 20, 0);
+  }
+
+  EXPECT_FALSE(noted.holds(two));
+}
+
+TEST(PackNotes, DoNotHoldOfAPackThatIsGone) {
+  TwoChunks two;
+  const Noted noted(two);
+  for (const auto& pack : list_packs(two.test.disk())) {
+    two.test.disk().remove(pack_name(pack.id));
+  }
+
+  EXPECT_FALSE(noted.holds(two));
+}
+
+TEST(PackNotes, AreFew) {
+  PackNotes notes;
+  for (std::uint32_t i = 0; i < PackNotes::kMost; ++i) {
+    notes.add(2 * i);
+    notes.add(2 * i);
+  }
+  EXPECT_EQ(notes.packs.size(), PackNotes::kMost);
+  notes.add(1);
+  EXPECT_TRUE(notes.packs.empty());
+  notes.add(2);
+  EXPECT_TRUE(notes.packs.empty());
+}
+
 }  // namespace
 }  // namespace cairn::repo
