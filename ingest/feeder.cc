@@ -254,7 +254,7 @@ struct Feeder::State {
     need_batch();
     const auto place =
         std::span(batch->buffer).subspan(batch->used, cut.bytes.size());
-    std::ranges::copy(cut.bytes, place.begin());
+    std::memcpy(place.data(), cut.bytes.data(), place.size());
     batch->used += place.size();
     cut_end = batch->used;
     push_chunk(place, cut.part, cut.known, before);

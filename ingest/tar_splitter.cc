@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -154,9 +155,8 @@ void TarSplitter::split(std::span<const std::byte> bytes, const Take& take) {
       piece.member_size = std::exchange(member_size_, 0);
       piece.ends_member = left_ == 0;
     } else if (state_ == State::header) {
-      std::ranges::copy(
-          piece.bytes,
-          header_.end() - static_cast<std::ptrdiff_t>(left_ + size));
+      std::memcpy(header_.data() + kTarBlockBytes - left_ - size,
+                  piece.bytes.data(), size);
     } else if (state_ == State::extension &&
                extension_.size() + size <= kMaxExtensionBytes) {
       extension_ += text_of(piece.bytes);
