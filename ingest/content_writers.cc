@@ -1,13 +1,13 @@
 #include "ingest/content_writers.h"
 
-#include <algorithm>
-#include <array>
 #include <atomic>
 #include <cassert>
+#include <cstring>
 #include <optional>
 #include <utility>
 
 #include "ingest/hole_map.h"
+#include "ingest/stream_output.h"
 #include "repo/error.h"
 #include "repo/weave.h"
 
@@ -43,6 +43,7 @@ struct ContentWriters::UnfinishedFile {
         has_old(target->has_old()),
         holes(entry),
         weave(entry.weave),
+        size(entry.size),
         rows(r.begin(), r.end()),
         path(std::move(p)),
         weight(weight_of(entry)) {}
@@ -51,6 +52,7 @@ struct ContentWriters::UnfinishedFile {
   const bool has_old;
   HoleMap holes;
   const std::optional<repo::Weave> weave;  // then one part is all of it
+  const std::uint64_t size;
   std::vector<repo::Link> rows;
   std::string path;
   std::uint64_t weight;
@@ -123,11 +125,12 @@ class ContentWriters::Worker {
     std::uint64_t size = 0;
     bool is_in_old = file.has_old;
     if (is_in_old) {
-      put_together(file, stop, [&](std::span<const std::byte> block) {
-        present_.resize(block.size());
-        is_in_old = file.target->read_old(size, present_) == block.size() &&
-                    std::ranges::equal(block, present_);
-        size += block.size();
+      put_together(file, stop, [&](std::span<const std::byte> bytes) {
+        present_.resize(bytes.size());
+        is_in_old =
+            file.target->read_old(size, present_) == bytes.size() &&
+            std::memcmp(bytes.data(), present_.data(), bytes.size()) == 0;
+        size += bytes.size();
         return is_in_old ? repo::Visit::go_on : repo::Visit::stop;
       });
     }
@@ -135,9 +138,9 @@ class ContentWriters::Worker {
       all_.tally_.bytes_unchanged += size;
     } else {
       size = 0;
-      put_together(file, stop, [&](std::span<const std::byte> block) {
-        file.target->write(size, block);
-        size += block.size();
+      put_together(file, stop, [&](std::span<const std::byte> bytes) {
+        file.target->write(size, bytes);
+        size += bytes.size();
         return repo::Visit::go_on;
       });
       all_.tally_.bytes_written += size;
@@ -145,47 +148,15 @@ class ContentWriters::Worker {
     all_.progress_.bytes_done += size;
   }
 
-  // Gives the bytes of a weave block by block. Throws CorruptionError if they
-  // are not, in the end, what was taken apart once.
-  template <typename Give>
   void put_together(const UnfinishedFile& file, const std::stop_token& stop,
-                    Give give) {
-    constexpr std::size_t kBlockBytes = std::size_t{1} << 20;
-    repo::PieceCursor pieces(blobs_, file.weave, file.rows);
-    struct Current {
-      std::optional<repo::BlobId> id;
-      repo::PlainBlob plain;
-    };
-    std::array<Current, repo::kMaxWeaveParts> current;
-    std::vector<std::byte> block;
-    repo::WeaveDigester digester;
-    const auto give_block = [&] {
-      digester.add(block);
-      const auto next = give(block);
-      block.clear();
-      return next;
-    };
-    while (const auto piece =
-               all_.second_look_.read([&] { return pieces.next(); })) {
-      if (stop.stop_requested()) return;
-      auto& [id, plain] = current[piece->part];
-      if (id != piece->chunk.id) {
-        plain = read_chunk(piece->chunk);
-        id = piece->chunk.id;
-      }
-      const auto bytes = std::span<const std::byte>(*plain).subspan(
-          static_cast<std::size_t>(piece->from),
-          static_cast<std::size_t>(piece->size));
-      block.insert(block.end(), bytes.begin(), bytes.end());
-      if (block.size() >= kBlockBytes && give_block() == repo::Visit::stop) {
-        return;
-      }
-    }
-    if (!block.empty() && give_block() == repo::Visit::stop) return;
-    if (digester.finish() != file.weave->digest) {
-      throw repo::CorruptionError(
-          "its parts do not give the stream that was backed up");
-    }
+                    const ByteSink& sink) {
+    repo::TreeEntry stream;
+    stream.entry.type = repo::EntryType::stream;
+    stream.entry.size = file.size;
+    stream.entry.weave = file.weave;
+    stream.rows = file.rows;
+    repo::Progress of_the_stream;
+    (void)write_stream(all_.repository_, stream, sink, of_the_stream, stop);
   }
 
   repo::PlainBlob read_chunk(const repo::StreamCursor::Place& chunk) {
