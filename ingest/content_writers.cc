@@ -120,10 +120,11 @@ class ContentWriters::Worker {
     all_.progress_.bytes_done += chunk.length;
   }
 
-  // Goes through it twice if an old file differs.
+  // Goes through it twice if an old file of the same length differs.
   void write_weave(UnfinishedFile& file, const std::stop_token& stop) {
     std::uint64_t size = 0;
-    bool is_in_old = file.has_old;
+    // One of another length is replaced already, even if it begins so.
+    bool is_in_old = file.has_old && !file.target->is_replaced();
     if (is_in_old) {
       put_together(file, stop, [&](std::span<const std::byte> bytes) {
         present_.resize(bytes.size());

@@ -149,6 +149,15 @@ TEST_F(BackupWeaves, FilesAreRestoredVerifiedAndLeftAloneWhereUnchanged) {
   report = restore_all();
   EXPECT_EQ(report.bytes_written, bytes.size());
   EXPECT_EQ(content(), bytes);
+
+  // All of the archive is in this one, and it is not the archive.
+  std::ofstream(target / "out" / source.path().relative_path() / "a.tar",
+                std::ios::binary | std::ios::app)
+      << "more";
+  report = restore_all();
+  EXPECT_TRUE(report.failures.empty());
+  EXPECT_EQ(report.bytes_written, bytes.size());
+  EXPECT_EQ(content(), bytes);
 }
 
 }  // namespace
