@@ -188,6 +188,11 @@ class PrimaryWriter : public IndexStore::Writer {
       return std::string_view(change->first);
     });
     const std::string path = database_.GetName() + "/" + kTableName;
+    // One that a killed writer left may be a table of the database by now: it
+    // is taken in by a second name, and only then loses the first.
+    std::error_code error;
+    fs::remove(path, error);
+    if (error) throw IoError(path + ": " + error.message());
     rocksdb::SstFileWriter table(rocksdb::EnvOptions(), database_.GetOptions());
     must(table.Open(path), "begin a table");
     for (const auto* const change : sorted) {

@@ -400,6 +400,33 @@ TEST(IndexStore, AKilledWriterLeavesWhatWasWrittenBefore) {
   }
 }
 
+TEST(IndexStore, AWriterKilledWhileATableIsTakenInLeavesTheDatabaseWhole) {
+  TempFolder folder;
+  Map expected;
+  {
+    IndexStore store(folder.path());
+    for (int i = 0; i < 3; ++i) {
+      const std::string key = "key " + std::to_string(i);
+      expected[key] = std::string(100'000, static_cast<char>('a' + i));
+      put(store, key, expected[key]);
+    }
+  }
+  const fs::path database = database_in(folder.path());
+  fs::path table;
+  for (const auto& file : fs::directory_iterator(database)) {
+    if (file.path().extension() == ".sst") table = file.path();
+  }
+  // The table has its new name, and the old one was not taken away yet.
+  fs::create_hard_link(table, database / "next-table");
+
+  IndexStore store(folder.path());
+  put(store, "another", "value");
+
+  expected["another"] = "value";
+  EXPECT_TRUE(contents(store) == expected);
+  EXPECT_EQ(database_in(folder.path()), database);
+}
+
 TEST(IndexStore, ReadersOfOneProcessGoOnDuringAWrite) {
   TempFolder folder;
   IndexStore store(folder.path());
