@@ -313,6 +313,18 @@ struct IndexStore::State {
     change(writer);
     writer.finish();
     must(primary->Close(), "close");
+    remove_empty_logs(primary->GetName());
+  }
+
+  // Each opening begins a log, and nothing is ever written to it; RocksDB
+  // removes logs only when it has written out what was in them.
+  static void remove_empty_logs(const fs::path& database) {
+    std::error_code ignored;
+    for (const auto& file : fs::directory_iterator(database, ignored)) {
+      if (file.path().extension() == ".log" && fs::is_empty(file, ignored)) {
+        fs::remove(file, ignored);
+      }
+    }
   }
 
   // Under the lock.

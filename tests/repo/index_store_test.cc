@@ -427,6 +427,20 @@ TEST(IndexStore, AWriterKilledWhileATableIsTakenInLeavesTheDatabaseWhole) {
   EXPECT_EQ(database_in(folder.path()), database);
 }
 
+TEST(IndexStore, KeepsNoLogOfWhatIsInTables) {
+  TempFolder folder;
+  for (int i = 0; i < 20; ++i) {
+    IndexStore store(folder.path());
+    put(store, "key " + std::to_string(i), "value");
+  }
+  int logs = 0;
+  for (const auto& file : fs::directory_iterator(database_in(folder.path()))) {
+    if (file.path().extension() == ".log") ++logs;
+  }
+  EXPECT_LE(logs, 1);
+  EXPECT_EQ(contents(IndexStore(folder.path())).size(), 20u);
+}
+
 TEST(IndexStore, ReadersOfOneProcessGoOnDuringAWrite) {
   TempFolder folder;
   IndexStore store(folder.path());
