@@ -123,6 +123,10 @@ class ContentWriters::Worker {
   // Goes through it twice if an old file of the same length differs.
   void write_weave(UnfinishedFile& file, const std::stop_token& stop) {
     std::uint64_t size = 0;
+    const auto passed = [&](std::span<const std::byte> block) {
+      size += block.size();
+      all_.progress_.bytes_done += block.size();
+    };
     // One of another length is replaced already, even if it begins so.
     bool is_in_old = file.has_old && !file.target->is_replaced();
     if (is_in_old) {
@@ -131,22 +135,21 @@ class ContentWriters::Worker {
         is_in_old =
             file.target->read_old(size, present_) == bytes.size() &&
             std::memcmp(bytes.data(), present_.data(), bytes.size()) == 0;
-        size += bytes.size();
+        passed(bytes);
         return is_in_old ? repo::Visit::go_on : repo::Visit::stop;
       });
     }
     if (is_in_old) {
       all_.tally_.bytes_unchanged += size;
     } else {
-      size = 0;
+      all_.progress_.bytes_done -= std::exchange(size, 0);
       put_together(file, stop, [&](std::span<const std::byte> bytes) {
         file.target->write(size, bytes);
-        size += bytes.size();
+        passed(bytes);
         return repo::Visit::go_on;
       });
       all_.tally_.bytes_written += size;
     }
-    all_.progress_.bytes_done += size;
   }
 
   void put_together(const UnfinishedFile& file, const std::stop_token& stop,

@@ -120,10 +120,12 @@ TEST_F(BackupWeaves, FilesAreRestoredVerifiedAndLeftAloneWhereUnchanged) {
     options.target = target / "out";
     options.overwrite = Overwrite::if_changed;
     options.read_back = ReadBack::yes;
-    return restore(
+    const auto restored = restore(
         repository,
         repository.snapshots(file_now()).snapshots.back().snapshot.header.root,
         options, progress, {});
+    EXPECT_EQ(progress.bytes_done, bytes.size());
+    return restored;
   };
   const auto content = [&] {
     std::ifstream in(target / "out" / source.path().relative_path() / "a.tar",
