@@ -14,7 +14,7 @@ constexpr std::size_t kNonceBytes = 12;
 
 // With valid arguments only lack of memory makes these calls fail.
 void must(int answer) {
-  if (answer != 1) throw std::runtime_error("openssl: GMAC failed");
+  if (answer != 1) throw std::runtime_error("openssl: Poly1305 failed");
 }
 
 const unsigned char* raw(const std::byte* bytes) {
@@ -34,7 +34,7 @@ struct Recogniser::State {
 
 Recogniser::Recogniser(const Secret& key) : state_(std::make_unique<State>()) {
   if (!state_->context) throw std::bad_alloc();
-  must(EVP_EncryptInit_ex(state_->context.get(), EVP_aes_256_gcm(), nullptr,
+  must(EVP_EncryptInit_ex(state_->context.get(), EVP_chacha20_poly1305(), nullptr,
                           raw(key.bytes().data()), nullptr));
 }
 
@@ -58,7 +58,7 @@ RecognitionMac Recogniser::mac_of(std::span<const std::byte> name,
   }
   must(EVP_EncryptFinal_ex(context, nullptr, &size));
   RecognitionMac mac;
-  must(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_GET_TAG,
+  must(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG,
                            static_cast<int>(mac.size()), mac.data()));
   return mac;
 }

@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 // The last byte is the version.
 constexpr std::array<std::byte, 8> kMagic = {
     std::byte{'c'}, std::byte{'a'}, std::byte{'i'}, std::byte{'r'},
-    std::byte{'n'}, std::byte{'k'}, std::byte{'s'}, std::byte{1}};
+    std::byte{'n'}, std::byte{'k'}, std::byte{'s'}, std::byte{2}};
 
 constexpr std::size_t kRecordBytes =
     4 + 4 + crypto::kRecognitionMacBytes + repo::BlobId::kBytes;
