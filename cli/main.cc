@@ -1,4 +1,5 @@
 // The program: which commands there are, and what its end says.
+#include <malloc.h>
 #include <signal.h>
 #include <sys/stat.h>
 
@@ -170,6 +171,15 @@ ExitCode run_and_report(std::span<const std::string> words, Context& context) {
 }
 
 }  // namespace
+
+// Of its own accord glibc gives each thread an arena, and what one has freed no
+// other can use: a first backup of 4 GB took 131 MiB so, and with two arenas,
+// which is as fast, 92.
+void share_arenas() {
+  constexpr int kArenas = 2;
+  (void)::mallopt(M_ARENA_MAX, kArenas);
+}
+
 }  // namespace cairn::cli
 
 int main(int argc, char** argv) {
@@ -180,6 +190,7 @@ int main(int argc, char** argv) {
   cli::ignore_broken_pipes();
   // Ignored by who started us, it would hide how the programs we run end.
   ::signal(SIGCHLD, SIG_DFL);
+  cli::share_arenas();
   try {
     cli::Context context;
     const std::vector<std::string> words(argv + (argc > 0 ? 1 : 0),
