@@ -18,6 +18,10 @@ constexpr Field kSize{124, 12};
 constexpr Field kChecksum{148, 8};
 constexpr std::size_t kTypeOffset = 156;
 constexpr Field kMagic{257, 5};
+// In GNU tar's headers of sparse members: whether a block with more of the map
+// follows; and in such a block, whether another does.
+constexpr std::size_t kSparseGoesOn = 482;
+constexpr std::size_t kSparseMapGoesOn = 504;
 
 // Records beyond this are passed on unread: a name may be long, a size is not.
 constexpr std::size_t kMaxExtensionBytes = std::size_t{64} << 10;
@@ -153,8 +157,7 @@ void TarSplitter::split(std::span<const std::byte> bytes, const Take& take) {
     if (state_ == State::content) {
       piece.kind = Kind::content;
       piece.member_size = std::exchange(member_size_, 0);
-      piece.ends_member = left_ == 0;
-    } else if (state_ == State::header) {
+    } else if (state_ == State::header || state_ == State::sparse_map) {
       std::memcpy(header_.data() + kTarBlockBytes - left_ - size,
                   piece.bytes.data(), size);
     } else if (state_ == State::extension &&
@@ -174,6 +177,11 @@ void TarSplitter::pass_on(Piece& piece) {
       read_header();
       if (state_ == State::unknown) piece.kind = Kind::content;
       return;
+    case State::sparse_map:
+      if (header_[kSparseMapGoesOn] != std::byte{}) {
+        return enter(State::sparse_map, kTarBlockBytes);
+      }
+      return begin_content();
     case State::extension:
       if (const auto size = size_among(extension_)) size_of_next_ = size;
       extension_.clear();
@@ -199,13 +207,19 @@ void TarSplitter::read_header() {
     size = std::exchange(size_of_next_, std::nullopt).value_or(size);
   }
   if (size > kMaxMember) return enter(State::unknown, 0);
-  if (!has_content(type) || size == 0) {
-    return enter(State::header, kTarBlockBytes);
-  }
+  if (!has_content(type)) size = 0;
   padding_ = padding_after(size);
-  if (is_extension(type)) return enter(State::extension, size);
+  if (is_extension(type) && size > 0) return enter(State::extension, size);
   member_size_ = size;
-  enter(State::content, size);
+  if (type == 'S' && header_[kSparseGoesOn] != std::byte{}) {
+    return enter(State::sparse_map, kTarBlockBytes);
+  }
+  begin_content();
+}
+
+void TarSplitter::begin_content() {
+  if (member_size_ == 0) return enter(State::header, kTarBlockBytes);
+  enter(State::content, member_size_);
 }
 
 }  // namespace cairn::ingest

@@ -33,8 +33,6 @@ class TarSplitter {
     std::span<const std::byte> bytes;  // of what split() was given; not empty
     // Of the member whose content begins with this piece; else 0.
     std::uint64_t member_size = 0;
-    // True if a member's content ends with this piece.
-    bool ends_member = false;
   };
   using Take = std::function<void(const Piece&)>;
 
@@ -43,11 +41,19 @@ class TarSplitter {
 
  private:
   // What the next bytes are.
-  enum class State { header, extension, content, padding, unknown };
+  enum class State {
+    header,
+    sparse_map,  // more of a sparse member's (GNU tar)
+    extension,
+    content,
+    padding,
+    unknown,
+  };
 
   void enter(State state, std::uint64_t size);
   void pass_on(Piece& piece);
   void read_header();
+  void begin_content();
 
   State state_ = State::header;
   std::uint64_t left_ = kTarBlockBytes;  // bytes of it
