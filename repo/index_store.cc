@@ -37,6 +37,8 @@ constexpr std::size_t kWriteBufferBytes = std::size_t{8} << 20;
 // Of a writer; then they become a table.
 constexpr std::size_t kPendingBytes = std::size_t{16} << 20;
 constexpr double kFilterBitsPerKey = 10;
+// To make the filter of a table takes twice the table's own size.
+constexpr std::size_t kTableBytes = std::size_t{8} << 20;
 
 constexpr std::string_view kDatabasePrefix = "db-";
 constexpr const char* kTableName = "next-table";  // while it is being written
@@ -85,6 +87,7 @@ rocksdb::Options options() {
   options.paranoid_checks = true;
   options.write_buffer_size = kWriteBufferBytes;
   options.max_write_buffer_number = 2;
+  options.target_file_size_base = kTableBytes;
   options.max_background_jobs = 1;
   options.max_open_files = -1;  // a secondary has to hold its files
   // A store has few files; starting sixteen threads takes longer than to open
