@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 #include <system_error>
 #include <utility>
@@ -94,13 +95,21 @@ bool write_fully(int fd, std::span<const std::byte> bytes) {
   return true;
 }
 
-// Streams whose names never come back would leave their files for ever.
+// Streams whose names never come back would leave their files for ever, and so
+// would processes that were killed: theirs have a suffix, and nobody writes to
+// one for a day who still lives.
 void sweep(const fs::path& folder) {
   constexpr std::size_t kMaxFiles = 256;
+  constexpr std::chrono::hours kLongEnough{24};
   std::error_code error;
   std::vector<std::pair<fs::file_time_type, fs::path>> files;
   for (const auto& file : fs::directory_iterator(folder, error)) {
-    files.emplace_back(file.last_write_time(error), file.path());
+    const auto written = file.last_write_time(error);
+    if (!file.path().has_extension()) {
+      files.emplace_back(written, file.path());
+    } else if (fs::file_time_type::clock::now() - written > kLongEnough) {
+      fs::remove(file.path(), error);
+    }
   }
   if (files.size() <= kMaxFiles) return;
   std::ranges::sort(files);

@@ -382,8 +382,8 @@ struct IndexStore::State {
 
   [[noreturn]] void note_damage(const DamagedCache& e) const {
     std::ofstream(damage_note(generation)) << e.what() << "\n";
-    throw IoError(std::string(e.what()) +
-                  "; only a cache, the next command makes it anew");
+    throw DamagedIndexStore(std::string(e.what()) +
+                            "; only a cache, the next command makes it anew");
   }
 
   // Sees what was written since. Under the lock.

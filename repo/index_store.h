@@ -17,11 +17,19 @@
 #include <string>
 #include <string_view>
 
+#include "repo/error.h"
+
 namespace cairn::repo {
 
+// Of what is read: the next who opens the store finds an empty one.
+struct DamagedIndexStore : IoError {
+  using IoError::IoError;
+};
+
 // Threads        all members from many threads; write() and clear() take turns.
-// Failure        IoError, OutOfSpace, LockedError; never CorruptionError, since
-//                no data is lost with a cache.
+// Failure        IoError, OutOfSpace, LockedError; DamagedIndexStore from get()
+//                and for_each(). Never CorruptionError, since no data is lost
+//                with a cache.
 class IndexStore {
  public:
   // Creates the folder and the store where they are absent.

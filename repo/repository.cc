@@ -170,15 +170,26 @@ IndexStore& Repository::index_store() {
 
 BlobIndex& Repository::index() {
   if (!state_->index) {
-    state_->index.emplace(index_store());
-    state_->index->refresh(*state_->storage, state_->keyring);
-    if (!state_->index->unreadable().empty()) {
-      state_->index->search_packs(*state_->storage, state_->keyring);
+    try {
+      load_index();
+    } catch (const DamagedIndexStore&) {
+      // Nobody has read anything of it yet.
+      state_->index.reset();
+      state_->index_store.reset();
+      load_index();
     }
     const std::lock_guard lock(state_->mutex);
     state_->tell_of_index();
   }
   return *state_->index;
+}
+
+void Repository::load_index() {
+  state_->index.emplace(index_store());
+  state_->index->refresh(*state_->storage, state_->keyring);
+  if (!state_->index->unreadable().empty()) {
+    state_->index->search_packs(*state_->storage, state_->keyring);
+  }
 }
 
 bool Repository::search_further(const BlobId& id) {

@@ -108,6 +108,8 @@ class Repository {
   [[nodiscard]] SnapshotList snapshots(const Timestamp& now) const;
 
  private:
+  void load_index();
+
   struct State;
   explicit Repository(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;

@@ -1,6 +1,8 @@
 // A pack whose name is there is not a pack that is there.
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "repo/error.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
@@ -95,6 +97,25 @@ TEST_F(BackupOverDamagedPacks, TrustsNoneWhoseDirectoryCannotBeRead) {
               std::string::npos);
   }
   EXPECT_GE(warned * 2, harmed);
+}
+
+TEST_F(BackupOverDamagedPacks, ADamagedIndexCacheIsMadeAnewOnTheWay) {
+  for (const auto& item :
+       fs::recursive_directory_iterator(site_.cache_folder())) {
+    if (item.path().extension() != ".sst") continue;
+    std::fstream table(item.path(),
+                       std::ios::in | std::ios::out | std::ios::binary);
+    // Of the blocks with rows; the end, which opening reads, stays.
+    for (std::uintmax_t at = 0; at < item.file_size() / 2; at += 64) {
+      table.seekp(static_cast<std::streamoff>(at));
+      table.put('\x55');
+    }
+  }
+
+  const auto report = back_up();
+
+  EXPECT_TRUE(report.is_complete);
+  EXPECT_EQ(report.chunks_new, 0U);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <fstream>
 
 #include "chunker/chunker.h"
@@ -241,6 +242,21 @@ TEST_F(KnownStreamTest, AFolderThatCannotBeWrittenHarmsNothing) {
   nowhere.keep(nowhere.pass(bytes));
 
   EXPECT_EQ(nowhere.pass(bytes).recognised, 0U);
+}
+
+TEST_F(KnownStreamTest, WhatAKilledProcessLeftIsSweptAfterADay) {
+  std::mt19937_64 random(1);
+  fs::create_directories(file_.parent_path());
+  const auto left = file_.parent_path() / "0123.89ab";
+  const auto being_written = file_.parent_path() / "0123.cdef";
+  for (const auto& path : {left, being_written}) std::ofstream(path) << "x";
+  fs::last_write_time(
+      left, fs::file_time_type::clock::now() - std::chrono::hours(25));
+
+  stream_.keep(stream_.pass(random_bytes(random, 10'000)));
+
+  EXPECT_FALSE(fs::exists(left));
+  EXPECT_TRUE(fs::exists(being_written));
 }
 
 TEST_F(KnownStreamTest, OldFilesAreSweptWhenThereAreMany) {
