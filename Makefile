@@ -2,18 +2,17 @@
 # and its presets are there for everything else (README.md).
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test sanitize style bench compare clean
+.PHONY: help deps build demo test style bench compare clean
 
 help:
 	@echo 'make demo     install what building needs, build, and show a backup of'
 	@echo '              a folder, a tarball and a database, changed, verified and'
 	@echo '              restored'
-	@echo 'make test     install what tests need, build, and pass all tests'
+	@echo 'make test     install what tests need, build, and pass all tests, also'
+	@echo '              under the sanitizers: half an hour on two cores'
 	@echo
 	@echo 'make deps     install what building needs (Debian 12; root or sudo)'
 	@echo 'make build    deps, then build/release/bin/cairn'
-	@echo 'make the same, under thers first'
-	@echo 'make sanitize the same, under the sanitizers first'
 	@echo 'make style    check formatting and names'
 	@echo 'make bench    how fast the parts are'
 	@echo 'make compare  cairn, restic and borg over the same 5 GiB'
@@ -30,9 +29,6 @@ demo: build
 
 test:
 	@scripts/test.sh
-
-sanitize:
-	@CAIRN_SANITIZERS=1 scripts/test.sh
 
 style:
 	@scripts/check-style.sh
