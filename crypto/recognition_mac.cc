@@ -51,8 +51,9 @@ RecognitionMac Recogniser::mac_of(std::span<const std::byte> name,
   int size = 0;
   must(
       EVP_EncryptInit_ex(context, nullptr, nullptr, nullptr, raw(name.data())));
-  // What of the name is not in the nonce counts as the first of the bytes.
-  for (const auto part : {name.subspan(kNonceBytes), bytes}) {
+  // What of the name is not in the nonce counts as the last of the bytes. In
+  // front it would move all others off the grid of 16, and halve the speed.
+  for (const auto part : {bytes, name.subspan(kNonceBytes)}) {
     must(EVP_EncryptUpdate(context, nullptr, &size, raw(part.data()),
                            static_cast<int>(part.size())));
   }

@@ -26,8 +26,8 @@ TEST(Recogniser, GivesTheTagOfChaCha20Poly1305WithoutPlaintext) {
     };
     constexpr std::size_t kNonceBytes =
         crypto_aead_chacha20poly1305_ietf_NPUBBYTES;
-    Bytes associated(name.begin() + kNonceBytes, name.end());
-    associated.insert(associated.end(), bytes.begin(), bytes.end());
+    Bytes associated = bytes;
+    associated.insert(associated.end(), name.begin() + kNonceBytes, name.end());
 
     std::array<unsigned char, kRecognitionMacBytes> expected{};
     ASSERT_EQ(crypto_aead_chacha20poly1305_ietf_encrypt(
