@@ -30,9 +30,9 @@
 namespace cairn::testing_support {
 namespace {
 
-// What comes between an unfinished file and its lock.
+// What comes between an unfinished file and its lock, in this thread.
 std::function<void()>& before_locking() {
-  static std::function<void()> told;
+  thread_local std::function<void()> told;
   return told;
 }
 
