@@ -15,7 +15,7 @@ help:
 	@echo 'make build    deps, then build/release/bin/cairn'
 	@echo 'make style    check formatting and names'
 	@echo 'make bench    how fast the parts are'
-	@echo 'make compare  cairn, restic and borg over the same 5 GiB'
+	@echo 'make compare  cairn, restic and borg over the same 10 GiB'
 	@echo 'make clean    remove build/'
 
 deps:
