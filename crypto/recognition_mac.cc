@@ -34,8 +34,8 @@ struct Recogniser::State {
 
 Recogniser::Recogniser(const Secret& key) : state_(std::make_unique<State>()) {
   if (!state_->context) throw std::bad_alloc();
-  must(EVP_EncryptInit_ex(state_->context.get(), EVP_chacha20_poly1305(), nullptr,
-                          raw(key.bytes().data()), nullptr));
+  must(EVP_EncryptInit_ex(state_->context.get(), EVP_chacha20_poly1305(),
+                          nullptr, raw(key.bytes().data()), nullptr));
 }
 
 Recogniser::~Recogniser() = default;

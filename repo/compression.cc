@@ -136,9 +136,9 @@ bool Decompressor::decompress(std::span<const std::byte> frame,
     size = ZSTD_decompressDCtx(context, out.data(), out.size(), frame.data(),
                                frame.size());
   } else {
-    size = ZSTD_decompress_usingDict(context, out.data(), out.size(),
-                                     frame.data(), frame.size(), base.data(),
-                                     base.size());
+    size =
+        ZSTD_decompress_usingDict(context, out.data(), out.size(), frame.data(),
+                                  frame.size(), base.data(), base.size());
   }
   return !ZSTD_isError(size) && size == out.size();
 }
