@@ -17,7 +17,6 @@
 #include <fstream>
 #include <shared_mutex>
 #include <thread>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -25,6 +24,7 @@
 #include "crypto/random.h"
 #include "repo/error.h"
 #include "repo/own_folder.h"
+#include "repo/pending_changes.h"
 
 namespace cairn::repo {
 namespace {
@@ -143,9 +143,8 @@ class PrimaryWriter : public IndexStore::Writer {
   explicit PrimaryWriter(rocksdb::DB& database) : database_(database) {}
 
   std::optional<std::string> get(std::string_view key) override {
-    if (const auto change = changes_.find(std::string(key));
-        change != changes_.end()) {
-      return change->second;
+    if (const auto* const change = changes_.find(key)) {
+      return std::optional<std::string>(change->value);
     }
     std::string value;
     const auto status = database_.Get({}, slice(key), &value);
@@ -155,7 +154,7 @@ class PrimaryWriter : public IndexStore::Writer {
   }
 
   void put(std::string_view key, std::string_view value) override {
-    change(key, std::string(value));
+    change(key, value);
   }
 
   void remove(std::string_view key) override { change(key, std::nullopt); }
@@ -171,25 +170,14 @@ class PrimaryWriter : public IndexStore::Writer {
   void finish() { write_changes(); }
 
  private:
-  // The value that a key gets; nothing: it is removed.
-  using Changes = std::unordered_map<std::string, std::optional<std::string>>;
-
-  void change(std::string_view key, std::optional<std::string> value) {
-    bytes_ += sizeof(Changes::value_type) + key.size();
-    if (value) bytes_ += value->size();
-    changes_.insert_or_assign(std::string(key), std::move(value));
-    if (bytes_ >= kPendingBytes) write_changes();
+  void change(std::string_view key, std::optional<std::string_view> value) {
+    changes_.add(key, value);
+    if (changes_.bytes() >= kPendingBytes) write_changes();
   }
 
   // Durable once it answers.
   void write_changes() {
     if (changes_.empty()) return;
-    std::vector<const Changes::value_type*> sorted;
-    sorted.reserve(changes_.size());
-    for (const auto& change : changes_) sorted.push_back(&change);
-    std::ranges::sort(sorted, {}, [](const auto* change) {
-      return std::string_view(change->first);
-    });
     const std::string path = database_.GetName() + "/" + kTableName;
     // One that a killed writer left may be a table of the database by now: it
     // is taken in by a second name, and only then loses the first.
@@ -198,8 +186,7 @@ class PrimaryWriter : public IndexStore::Writer {
     if (error) throw IoError(path + ": " + error.message());
     rocksdb::SstFileWriter table(rocksdb::EnvOptions(), database_.GetOptions());
     must(table.Open(path), "begin a table");
-    for (const auto* const change : sorted) {
-      const auto& [key, value] = *change;
+    for (const auto& [key, value] : changes_.sort()) {
       must(value ? table.Put(slice(key), slice(*value))
                  : table.Delete(slice(key)),
            "write a table");
@@ -210,12 +197,10 @@ class PrimaryWriter : public IndexStore::Writer {
     how.write_global_seqno = false;
     must(database_.IngestExternalFile({path}, how), "take in a table");
     changes_.clear();
-    bytes_ = 0;
   }
 
   rocksdb::DB& database_;
-  Changes changes_;
-  std::size_t bytes_ = 0;  // of changes_, about
+  PendingChanges changes_;
 };
 
 }  // namespace
