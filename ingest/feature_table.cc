@@ -155,31 +155,29 @@ std::vector<LineageNumber> FeatureTable::find(
     LineageNumber number;
     std::uint32_t shared;
   };
-  // The first few that all name the same lineage leave little doubt, and
-  // looking up costs as much as hashing a kibibyte.
-  constexpr std::size_t kEnough = 4;
   std::vector<Tally> tallies;
   if (!is_there_) return {};
-  for (std::size_t i = 0; i < features.size(); ++i) {
+  for (const auto feature : features) {
     std::optional<std::string> value;
     try {
-      value = store_.get(key_of(kFeature, features[i], kFeatureBytes));
+      value = store_.get(key_of(kFeature, feature, kFeatureBytes));
     } catch (const repo::Error&) {
       return {};
     }
-    if (value) {
-      const auto number = static_cast<LineageNumber>(number_in(*value));
-      const auto known = std::ranges::find(tallies, number, &Tally::number);
-      if (known == tallies.end()) {
-        tallies.push_back({number, 1});
-      } else {
-        ++known->shared;
-      }
+    if (!value) continue;
+    const auto number = static_cast<LineageNumber>(number_in(*value));
+    const auto known = std::ranges::find(tallies, number, &Tally::number);
+    if (known != tallies.end()) {
+      ++known->shared;
+      continue;
     }
-    if (i + 1 == kEnough && tallies.size() == 1 &&
-        tallies.front().shared == kEnough) {
-      break;
+    // Looking up costs as much as hashing a kibibyte, and the first one that is
+    // met is mostly the one.
+    if (tallies.size() < kMaxSimilar) {
+      const auto descent = descent_from(number);
+      if (descent && is_next_state(*descent, features)) return {number};
     }
+    tallies.push_back({number, 1});
   }
   std::ranges::sort(tallies, [](const Tally& a, const Tally& b) {
     return std::pair(a.shared, a.number) > std::pair(b.shared, b.number);

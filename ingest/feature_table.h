@@ -74,8 +74,8 @@ class FeatureTable {
   [[nodiscard]] bool is_there() const noexcept { return is_there_; }
 
   // The lineages that share most of the features, in this order, and of equals
-  // the newest first: kMaxSimilar at most, and only one when the first features
-  // leave little doubt.
+  // the newest first: kMaxSimilar at most, and only one when it is found that
+  // these are its next state.
   static constexpr std::size_t kMaxSimilar = 3;
   [[nodiscard]] std::vector<LineageNumber> find(
       std::span<const std::uint64_t> features) const;
