@@ -42,17 +42,25 @@ ReusableBlobs::ReusableBlobs(const Storage& storage, const Keyring& keyring,
 
 std::vector<BlobCopy> ReusableBlobs::chain_of(BlobKind kind, const BlobId& id) {
   while (true) {
-    std::vector<BlobCopy> chain;
-    try {
-      chain = repo::chain_of(index_, kind, id);
-    } catch (const Error&) {
-      has_lost_packs_ = true;
-      return {};  // the cache fails, which is no reason to fail with it
-    }
+    const auto chain = look_up(kind, id);
     const bool is_whole = std::ranges::all_of(
         chain, [&](const BlobCopy& copy) { return is_confirmed(copy.pack); });
     if (is_whole) return chain;
     // The pack counts as absent now, or its number is another one.
+  }
+}
+
+std::vector<BlobCopy> ReusableBlobs::look_up(BlobKind kind, const BlobId& id) {
+  {
+    std::shared_lock lock(mutex_);
+    auto chain = rows_.chain_of(kind, id);
+    if (!chain.empty()) return chain;
+  }
+  try {
+    return repo::chain_of(index_, kind, id);
+  } catch (const Error&) {
+    has_lost_packs_ = true;
+    return {};  // the cache fails, which is no reason to fail with it
   }
 }
 
@@ -89,17 +97,23 @@ std::vector<std::string> ReusableBlobs::damage() const {
 
 bool ReusableBlobs::is_confirmed(std::uint32_t pack) {
   const auto id = index_.pack_id(pack);
-  if (!id) return false;
+  const auto is_known = [&] {
+    const auto found = confirmed_.find(pack);
+    return id && found != confirmed_.end() && found->second == *id;
+  };
   {
     std::shared_lock lock(mutex_);
-    if (confirmed_.contains(*id)) return true;
+    if (is_known()) return true;
   }
   std::unique_lock lock(mutex_);
-  if (confirmed_.contains(*id)) return true;
+  if (is_known()) return true;
+  // What had this number before has it no more.
+  confirmed_.erase(pack);
+  rows_.forget(pack);
   const auto known = index_.find_pack(pack);
-  if (!known || known->id != *id) return false;
+  if (!id || !known || known->id != *id) return false;
   try {
-    look_at(*known);
+    rows_.add(pack, read_directory(*known));
   } catch (const StorageUnreachable&) {
     throw;
   } catch (const Error& e) {
@@ -109,16 +123,17 @@ bool ReusableBlobs::is_confirmed(std::uint32_t pack) {
     damage_.emplace_back(e.what());
     return false;
   }
-  confirmed_.insert(*id);
+  confirmed_.insert_or_assign(pack, *id);
   return true;
 }
 
-void ReusableBlobs::look_at(const PackInfo& pack) const {
-  const auto found = read_pack_directory(storage_, keyring_, pack.id).pack;
+Directory ReusableBlobs::read_directory(const PackInfo& pack) const {
+  auto found = read_pack_directory(storage_, keyring_, pack.id).pack;
   if (found.size != pack.size || digest_of(found.directory) != pack.directory) {
     throw CorruptionError(pack_name(pack.id) +
                           ": its directory is not what the index says");
   }
+  return std::move(found.directory);
 }
 
 }  // namespace cairn::repo

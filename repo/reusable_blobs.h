@@ -12,11 +12,12 @@
 #include <optional>
 #include <shared_mutex>
 #include <string>
-#include <unordered_set>
+#include <unordered_map>
 #include <vector>
 
 #include "repo/base_chain.h"
 #include "repo/blob_index.h"
+#include "repo/confirmed_rows.h"
 #include "repo/keyring.h"
 #include "repo/storage.h"
 
@@ -75,7 +76,8 @@ class ReusableBlobs {
 
  private:
   [[nodiscard]] bool is_confirmed(std::uint32_t pack);
-  void look_at(const PackInfo& pack) const;
+  [[nodiscard]] Directory read_directory(const PackInfo& pack) const;
+  [[nodiscard]] std::vector<BlobCopy> look_up(BlobKind kind, const BlobId& id);
 
   const Storage& storage_;
   const Keyring& keyring_;
@@ -83,7 +85,8 @@ class ReusableBlobs {
   std::optional<BlobIndex::Era> era_;
   std::atomic<bool> has_lost_packs_ = false;
   mutable std::shared_mutex mutex_;  // guards everything below
-  std::unordered_set<PackId, IdHash> confirmed_;
+  std::unordered_map<std::uint32_t, PackId> confirmed_;  // by their numbers
+  ConfirmedRows rows_;                                   // of those
   std::vector<std::string> damage_;
 };
 
