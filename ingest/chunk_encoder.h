@@ -65,6 +65,16 @@ class ChunkEncoder {
   // Loads them one after another, as they are asked for.
   class Bases;
 
+  // A chunk of the stream that was stored whole, for those that follow it.
+  struct Neighbour {
+    repo::BlobId id;
+    std::span<const std::byte> plain;  // in the batch's buffer
+    unsigned part = 0;
+    unsigned leaning = 0;  // how many lean on it
+  };
+  // Nothing: no such base.
+  [[nodiscard]] std::optional<repo::Base> base_before(const Chunk& chunk) const;
+
   void encode(Chunk& chunk);
   void encode_new(Chunk& chunk);
 
@@ -84,6 +94,7 @@ class ChunkEncoder {
   // order of the stream that began them, so that its later states mostly find
   // them so, and look up no features.
   std::optional<LineageNumber> expected_;
+  std::optional<Neighbour> neighbour_;
   std::array<LoadedBase, 1 + FeatureTable::kMaxSimilar> loaded_;  // are reused
   ClaimedBlobs& claimed_;
   ChunkCounts& counts_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -28,45 +29,61 @@ const Base* BlobEncoder::smallest_difference(std::span<const std::byte> plain,
   while (difference_size_ > plain.size() / kSmallShare) {
     const Base* const base = next_base();
     if (base == nullptr) break;
-    assert(base->depth < kMaxDepth);
-    if (base->max_stored <= crypto::kTagBytes) continue;
-    // It has to be smaller than what there is; the room that it gets says so.
-    attempt_.resize(std::min<std::size_t>(base->max_stored - crypto::kTagBytes,
-                                          difference_size_ - 1));
-    const std::size_t size =
-        to_base_.compress_difference(plain, base->plain, attempt_);
-    if (size == 0) continue;
-    std::swap(difference_, attempt_);
-    difference_size_ = size;
-    smallest = base;
+    if (has_smaller_difference(plain, *base)) smallest = base;
   }
   return smallest;
 }
 
+bool BlobEncoder::has_smaller_difference(std::span<const std::byte> plain,
+                                         const Base& base) {
+  assert(base.depth < kMaxDepth);
+  if (base.max_stored <= crypto::kTagBytes) return false;
+  // It has to be smaller than what there is; the room that it gets says so.
+  attempt_.resize(std::min<std::size_t>(base.max_stored - crypto::kTagBytes,
+                                        difference_size_ - 1));
+  const std::size_t size =
+      to_base_.compress_difference(plain, base.plain, attempt_);
+  if (size == 0) return false;
+  std::swap(difference_, attempt_);
+  difference_size_ = size;
+  return true;
+}
+
 std::span<const std::byte> BlobEncoder::compress(
-    BlobRow& row, std::span<const std::byte> plain, const Base* base) {
+    BlobRow& row, std::span<const std::byte> plain, const Base*& base,
+    const Base* before) {
   // A difference to something that is not much alike is hardly smaller than
   // the blob by itself, and makes every reader decode two.
   constexpr std::size_t kCloseShare = 16;
   constexpr double kWorthADepth = 0.8;
-  const bool is_close =
-      base != nullptr && difference_size_ <= plain.size() / kCloseShare;
-  std::size_t alone = 0;
-  if (!is_close) {
-    packed_.resize(plain.size() - 1);  // it has to save at least one byte
+  std::optional<std::size_t> alone;  // bytes; 0: it does not save one
+  const auto compress_alone = [&] {
+    packed_.resize(plain.size() - 1);
     alone = plain_.compress(plain, packed_);
+  };
+  if (base != nullptr && difference_size_ > plain.size() / kCloseShare) {
+    compress_alone();
+    const std::size_t rest = *alone != 0 ? *alone : plain.size();
+    if (static_cast<double>(difference_size_) >=
+        kWorthADepth * static_cast<double>(rest)) {
+      base = nullptr;
+      difference_size_ = rest;
+    }
   }
-  const auto alone_or_raw =
-      static_cast<double>(alone != 0 ? alone : plain.size());
-  if (is_close || (base != nullptr && static_cast<double>(difference_size_) <
-                                          kWorthADepth * alone_or_raw)) {
+  if (base == nullptr && before != nullptr &&
+      has_smaller_difference(plain, *before)) {
+    base = before;
+  }
+  if (base != nullptr) {
     row.codec = Codec::difference;
     row.base = base->id;
     row.depth = base->depth + 1;
     return std::span(difference_).first(difference_size_);
   }
-  row.codec = alone != 0 ? Codec::zstd : Codec::raw;
-  return alone != 0 ? std::span<const std::byte>(packed_).first(alone) : plain;
+  if (!alone) compress_alone();
+  row.codec = *alone != 0 ? Codec::zstd : Codec::raw;
+  return *alone != 0 ? std::span<const std::byte>(packed_).first(*alone)
+                     : plain;
 }
 
 EncodedBlob BlobEncoder::encode(BlobKind kind, const BlobId& id,
@@ -76,7 +93,7 @@ EncodedBlob BlobEncoder::encode(BlobKind kind, const BlobId& id,
 
 EncodedBlob BlobEncoder::encode(BlobKind kind, const BlobId& id,
                                 std::span<const std::byte> plain,
-                                const NextBase& next_base) {
+                                const NextBase& next_base, const Base* before) {
   assert(!plain.empty() && plain.size() <= kMaxBlobBytes);
   EncodedBlob blob;
   blob.row.kind = kind;
@@ -84,8 +101,9 @@ EncodedBlob BlobEncoder::encode(BlobKind kind, const BlobId& id,
   blob.row.plain_size = static_cast<std::uint32_t>(plain.size());
   blob.row.counter = keys_.next_counter();
 
-  const Base* const base = smallest_difference(plain, next_base);
-  const std::span<const std::byte> packed = compress(blob.row, plain, base);
+  const Base* base = smallest_difference(plain, next_base);
+  const std::span<const std::byte> packed =
+      compress(blob.row, plain, base, before);
 
   const KeyClass key_class = class_of(kind);
   blob.row.stored_size =

@@ -62,13 +62,15 @@ class BlobEncoder {
 
   // Stores `plain`, whose id is `id`, in the smallest way: as it is,
   // compressed, or as a difference to one of the bases, where that is small
-  // enough.
+  // enough. If none is, `before` will do for whatever it saves: a blob that
+  // readers decode anyhow, just before this one.
   //
   // Requires: plain.size() in 1..kMaxBlobBytes; of each base depth < kMaxDepth.
   // Throws CorruptionError when the result does not read back.
   [[nodiscard]] EncodedBlob encode(BlobKind kind, const BlobId& id,
                                    std::span<const std::byte> plain,
-                                   const NextBase& next_base);
+                                   const NextBase& next_base,
+                                   const Base* before = nullptr);
   [[nodiscard]] EncodedBlob encode(BlobKind kind, const BlobId& id,
                                    std::span<const std::byte> plain);
 
@@ -77,10 +79,14 @@ class BlobEncoder {
   // difference_[0, difference_size_). Null: none is small enough.
   [[nodiscard]] const Base* smallest_difference(
       std::span<const std::byte> plain, const NextBase& next_base);
+  [[nodiscard]] bool has_smaller_difference(std::span<const std::byte> plain,
+                                            const Base& base);
 
-  // Sets codec, base and depth. The result points into `plain` or a buffer.
+  // Sets the codec and chooses the base, null for none. The result points into
+  // `plain` or a buffer.
   [[nodiscard]] std::span<const std::byte> compress(
-      BlobRow& row, std::span<const std::byte> plain, const Base* base);
+      BlobRow& row, std::span<const std::byte> plain, const Base*& base,
+      const Base* before);
   void require_reads_back(const EncodedBlob& blob,
                           std::span<const std::byte> associated_data,
                           std::span<const std::byte> plain, const Base* base);

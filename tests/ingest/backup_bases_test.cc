@@ -137,6 +137,51 @@ TEST(BackupBases, ChainsStayShortAndSmall) {
   EXPECT_LE(deepest, 12U);
 }
 
+// Prose that no earlier state had. Its words are few, so that it compresses
+// well by itself, and a little better behind more of it.
+TEST(BackupBases, WhatResemblesNothingLeansOnWhatIsBeforeIt) {
+  BackupSite site(ChunkSizing::as_by_default);
+  std::mt19937_64 random(7);
+  std::vector<std::string> words;
+  for (int i = 0; i < 2'000; ++i) {
+    words.push_back(std::to_string(random() % 100'000'000) + "-" +
+                    std::to_string(random() % 100'000) + " ");
+  }
+  const auto prose = [&] {
+    std::string text;
+    while (text.size() < 2'000'000) text += words[random() % words.size()];
+    return text;
+  };
+  const auto first = back_up_to(site, "host/db", bytes_of(prose()));
+  EXPECT_EQ(first.differences, 0U);
+  std::string text = prose();
+
+  const auto report = back_up_to(site, "host/db", bytes_of(text));
+
+  // Three in four, less where a batch begins.
+  EXPECT_GE(report.differences * 2, report.chunks_new);
+  EXPECT_LE(report.differences * 4, report.chunks_new * 3);
+  EXPECT_LT(report.bytes_stored, first.bytes_stored);
+  auto repository = site.open();
+  for (const auto& id : chunks_of(site, "host/db")) {
+    EXPECT_LE(
+        repo::chain_of(repository.index(), repo::BlobKind::content, id).size(),
+        2U);
+  }
+  EXPECT_EQ(read_all_snapshots(site).back().tree.at(kName).content,
+            bytes_of(text));
+  EXPECT_TRUE(damage_in(site).empty());
+
+  // From then on it is like any other state.
+  for (std::size_t at = 0; at < text.size(); at += 20'000) text[at] = '#';
+  const auto later = back_up_to(site, "host/db", bytes_of(text));
+  EXPECT_GT(later.differences * 10, later.chunks_new * 8);
+  EXPECT_LT(later.bytes_stored, report.bytes_stored / 3);
+  EXPECT_EQ(read_all_snapshots(site).back().tree.at(kName).content,
+            bytes_of(text));
+  EXPECT_TRUE(damage_in(site).empty());
+}
+
 // The key is random, and with it where the cuts are. Where a changed row moves
 // one, a difference holds what its base does not: a twentieth of the whole each
 // time, and of a few hundred runs one with more than a third in all.

@@ -116,6 +116,74 @@ TEST(BlobCodec, ADifferenceAboveWhatIsAllowedIsNotUsed) {
   EXPECT_EQ(encoded(blob.row.stored_size - 1).row.codec, Codec::raw);
 }
 
+// Halves of two texts whose words are the same: a tenth smaller as a
+// difference.
+TEST(BlobCodec, TheBlobBeforeWillDoForTheLittleThatItSaves) {
+  std::mt19937_64 random(1);
+  SampleRepository sample;
+  BlobEncoder encoder(sample.keyring, sample.keys, {});
+  std::vector<Bytes> words;
+  for (int i = 0; i < 300; ++i) words.push_back(random_bytes(random, 24));
+  const auto text = [&] {
+    Bytes bytes;
+    while (bytes.size() < 30'000) {
+      const Bytes& word = words[random() % words.size()];
+      bytes.insert(bytes.end(), word.begin(), word.end());
+    }
+    return bytes;
+  };
+  const Bytes first = text();
+  const Bytes plain = text();
+  const Base first_as_base{sample.id_of(first), 0, first};
+  const auto encoded = [&](const NextBase& bases, const Base* before) {
+    return encoder.encode(BlobKind::content, sample.id_of(plain), plain, bases,
+                          before);
+  };
+  const auto no_base = [] { return nullptr; };
+  const auto alone = encoded(no_base, nullptr);
+
+  const auto blob = encoded(no_base, &first_as_base);
+
+  EXPECT_EQ(blob.row.codec, Codec::difference);
+  EXPECT_EQ(blob.row.base, first_as_base.id);
+  EXPECT_LT(blob.row.stored_size, alone.row.stored_size);
+  EXPECT_EQ(decode(sample, blob, first), plain);
+
+  Base in_narrow_room = first_as_base;
+  in_narrow_room.max_stored = blob.row.stored_size - 1;
+  EXPECT_EQ(encoded(no_base, &in_narrow_room).row.codec, Codec::zstd);
+
+  const Bytes nearly = slightly_changed(plain, random);
+  const std::optional<Base> better = Base{sample.id_of(nearly), 0, nearly};
+  EXPECT_EQ(encoded(testing_support::one_base(better), &first_as_base).row.base,
+            better->id);
+}
+
+// Its difference is small enough to be tried, and too large to be worth it.
+TEST(BlobCodec, TheBlobBeforeIsTakenAfterABaseThatIsNotWorthIt) {
+  std::mt19937_64 random(1);
+  SampleRepository sample;
+  BlobEncoder encoder(sample.keyring, sample.keys, {});
+  const Bytes plain = random_bytes(random, 60'000);
+  Bytes tenth = random_bytes(random, 60'000);
+  std::ranges::copy(std::span(plain).first(6'000), tenth.begin());
+  Bytes fifth = random_bytes(random, 60'000);
+  std::ranges::copy(std::span(plain).last(9'000), fifth.begin());
+  const std::optional<Base> elsewhere = Base{sample.id_of(tenth), 0, tenth};
+  const Base before{sample.id_of(fifth), 0, fifth};
+
+  const auto blob =
+      encoder.encode(BlobKind::content, sample.id_of(plain), plain,
+                     testing_support::one_base(elsewhere), &before);
+
+  EXPECT_EQ(blob.row.base, before.id);
+  EXPECT_EQ(decode(sample, blob, fifth), plain);
+  const auto without =
+      encoder.encode(BlobKind::content, sample.id_of(plain), plain,
+                     testing_support::one_base(elsewhere));
+  EXPECT_EQ(without.row.codec, Codec::raw);
+}
+
 TEST(BlobCodec, TheBaseWithTheSmallestDifferenceIsTaken) {
   std::mt19937_64 random(1);
   SampleRepository sample;
