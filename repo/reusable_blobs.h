@@ -17,7 +17,7 @@
 
 #include "repo/base_chain.h"
 #include "repo/blob_index.h"
-#include "repo/confirmed_rows.h"
+#include "repo/directory_cache.h"
 #include "repo/keyring.h"
 #include "repo/storage.h"
 
@@ -86,7 +86,7 @@ class ReusableBlobs {
   std::atomic<bool> has_lost_packs_ = false;
   mutable std::shared_mutex mutex_;  // guards everything below
   std::unordered_map<std::uint32_t, PackId> confirmed_;  // by their numbers
-  ConfirmedRows rows_;                                   // of those
+  DirectoryCache rows_;                                  // of those
   std::vector<std::string> damage_;
 };
 

@@ -1,6 +1,6 @@
-// The rows of packs whose directories a run has read already. Neighbours in a
-// stream lie in one pack, and so do the bases of neighbours: who has found one
-// will ask for the next, and the index takes some five microseconds an answer.
+// The rows of some packs, in memory. Neighbours in a stream lie in one pack,
+// and so do the bases of neighbours: who has found one will ask for the next,
+// and the index takes some five microseconds an answer.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@ namespace cairn::repo {
 // Keeps as many packs as fit, and forgets the ones that came first.
 //
 // Threads        const members from many threads, while nobody adds.
-class ConfirmedRows {
+class DirectoryCache {
  public:
   // Some 10 MiB.
   static constexpr std::size_t kMostRows = std::size_t{1} << 16;
@@ -26,9 +26,11 @@ class ConfirmedRows {
   void add(std::uint32_t number, Directory directory);
   void forget(std::uint32_t number);
 
-  // As repo::chain_of(), of rows that are here. Empty: ask the index.
+  // As repo::chain_of() and repo::chain_below(), of rows that are here. Empty:
+  // ask the index.
   [[nodiscard]] std::vector<BlobCopy> chain_of(BlobKind kind,
                                                const BlobId& id) const;
+  [[nodiscard]] std::vector<BlobCopy> chain_below(const BlobRow& row) const;
 
  private:
   struct Pack {

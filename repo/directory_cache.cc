@@ -1,4 +1,4 @@
-#include "repo/confirmed_rows.h"
+#include "repo/directory_cache.h"
 
 #include <utility>
 
@@ -6,7 +6,7 @@
 
 namespace cairn::repo {
 
-void ConfirmedRows::add(std::uint32_t number, Directory directory) {
+void DirectoryCache::add(std::uint32_t number, Directory directory) {
   if (directory.rows.size() > kMostRows) return;
   while (row_count_ + directory.rows.size() > kMostRows) {
     forget_rows(0);
@@ -27,21 +27,28 @@ void ConfirmedRows::add(std::uint32_t number, Directory directory) {
   }
 }
 
-void ConfirmedRows::forget(std::uint32_t number) {
+void DirectoryCache::forget(std::uint32_t number) {
   for (std::size_t i = 0; i < packs_.size(); ++i) {
     if (packs_[i].number == number) forget_rows(i);
   }
 }
 
-std::vector<BlobCopy> ConfirmedRows::chain_of(BlobKind kind,
-                                              const BlobId& id) const {
+std::vector<BlobCopy> DirectoryCache::chain_of(BlobKind kind,
+                                               const BlobId& id) const {
   std::vector<BlobCopy> chain;
   if (!append(kind, id, kMaxDepth + 1, chain)) chain.clear();
   return chain;
 }
 
-bool ConfirmedRows::append(BlobKind kind, const BlobId& id, std::uint32_t below,
-                           std::vector<BlobCopy>& chain) const {
+std::vector<BlobCopy> DirectoryCache::chain_below(const BlobRow& row) const {
+  std::vector<BlobCopy> chain;
+  if (row.base && !append(row.kind, *row.base, row.depth, chain)) chain.clear();
+  return chain;
+}
+
+bool DirectoryCache::append(BlobKind kind, const BlobId& id,
+                            std::uint32_t below,
+                            std::vector<BlobCopy>& chain) const {
   const auto found = places_.find(id.prefix());
   if (found == places_.end()) return false;
   const Pack& pack = packs_[found->second.pack - forgotten_];
@@ -53,7 +60,7 @@ bool ConfirmedRows::append(BlobKind kind, const BlobId& id, std::uint32_t below,
 
 // What is left keeps the place of the pack: those of the others are counted
 // from it.
-void ConfirmedRows::forget_rows(std::size_t i) {
+void DirectoryCache::forget_rows(std::size_t i) {
   for (const auto& row : packs_[i].rows) {
     const auto found = places_.find(row.id.prefix());
     if (found != places_.end() && found->second.pack == forgotten_ + i) {

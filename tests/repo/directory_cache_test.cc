@@ -1,4 +1,4 @@
-#include "repo/confirmed_rows.h"
+#include "repo/directory_cache.h"
 
 #include <gtest/gtest.h>
 
@@ -39,8 +39,8 @@ Directory directory_of(std::vector<BlobRow> rows) {
   return {{}, std::move(rows)};
 }
 
-TEST(ConfirmedRows, FollowChainsFromPackToPack) {
-  ConfirmedRows rows;
+TEST(DirectoryCache, FollowChainsFromPackToPack) {
+  DirectoryCache rows;
   rows.add(3, directory_of({row_of(9), row_of(1)}));
   rows.add(5, directory_of({row_of(2, 1, 1), row_of(3, 2, 2)}));
 
@@ -53,18 +53,22 @@ TEST(ConfirmedRows, FollowChainsFromPackToPack) {
   EXPECT_EQ(chain[2].pack, 3u);
   EXPECT_EQ(chain[2].row, row_of(1));
   EXPECT_EQ(chain[2].offset, kPackHeadBytes + row_of(9).stored_size);
+
+  EXPECT_EQ(rows.chain_below(row_of(3, 2, 2)).size(), 2u);
+  EXPECT_EQ(rows.chain_below(row_of(4, 3, 2)).size(), 0u);  // not below it
+  EXPECT_EQ(rows.chain_below(row_of(1)).size(), 0u);
 }
 
-TEST(ConfirmedRows, GiveNoChainThatTheyHaveInPart) {
-  ConfirmedRows rows;
+TEST(DirectoryCache, GiveNoChainThatTheyHaveInPart) {
+  DirectoryCache rows;
   rows.add(5, directory_of({row_of(2, 1, 1), row_of(3, 2, 2)}));
 
   EXPECT_TRUE(rows.chain_of(BlobKind::content, id_of(3)).empty());
   EXPECT_TRUE(rows.chain_of(BlobKind::content, id_of(1)).empty());
 }
 
-TEST(ConfirmedRows, LeanOnSmallerDepthsAloneAndOnTheirOwnKind) {
-  ConfirmedRows rows;
+TEST(DirectoryCache, LeanOnSmallerDepthsAloneAndOnTheirOwnKind) {
+  DirectoryCache rows;
   rows.add(1, directory_of({row_of(1, 2, 1), row_of(2, 1, 1), row_of(3)}));
 
   EXPECT_TRUE(rows.chain_of(BlobKind::content, id_of(1)).empty());
@@ -72,8 +76,8 @@ TEST(ConfirmedRows, LeanOnSmallerDepthsAloneAndOnTheirOwnKind) {
   EXPECT_FALSE(rows.chain_of(BlobKind::content, id_of(3)).empty());
 }
 
-TEST(ConfirmedRows, ForgetAPackWhoseNumberAnotherHas) {
-  ConfirmedRows rows;
+TEST(DirectoryCache, ForgetAPackWhoseNumberAnotherHas) {
+  DirectoryCache rows;
   rows.add(0, directory_of({row_of(1)}));
   rows.forget(0);
   EXPECT_TRUE(rows.chain_of(BlobKind::content, id_of(1)).empty());
@@ -86,9 +90,9 @@ TEST(ConfirmedRows, ForgetAPackWhoseNumberAnotherHas) {
 
 // Many packs come and are forgotten, by themselves and for lack of room; what
 // is found is always of the pack that has it.
-TEST(ConfirmedRows, FindWhatIsThereWhileOthersAreForgotten) {
+TEST(DirectoryCache, FindWhatIsThereWhileOthersAreForgotten) {
   for_each_seed(5, [](auto& random) {
-    ConfirmedRows rows;
+    DirectoryCache rows;
     std::map<std::uint64_t, std::uint32_t> newest;  // blob -> pack
     for (std::uint32_t pack = 0; pack < 60; ++pack) {
       std::vector<BlobRow> some;
@@ -109,8 +113,8 @@ TEST(ConfirmedRows, FindWhatIsThereWhileOthersAreForgotten) {
       ++found;
       EXPECT_EQ(chain.front().row.id, id_of(n));
     }
-    EXPECT_GT(found, ConfirmedRows::kMostRows / 4);
-    EXPECT_LE(found, ConfirmedRows::kMostRows);
+    EXPECT_GT(found, DirectoryCache::kMostRows / 4);
+    EXPECT_LE(found, DirectoryCache::kMostRows);
   });
 }
 
