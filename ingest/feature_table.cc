@@ -1,6 +1,7 @@
 #include "ingest/feature_table.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "repo/error.h"
@@ -115,11 +116,16 @@ SeriesState decode_state(std::string_view value) {
   return fields.is_whole() ? state : SeriesState{};
 }
 
-// The state that state n leans on.
+// The state that state n leans on: itself an ancestor of n - 1, since no others
+// are remembered.
 std::uint32_t base_of(std::uint32_t n) {
-  std::uint32_t power = 1;
-  while (n % (4 * power) == 0) power *= 4;
-  return n - power;
+  constexpr std::array<std::uint32_t, 7> kStepsBack = {0, 1, 1, 1, 3, 1, 1};
+  if (const auto step = kStepsBack[n % kStepsBack.size()]; step != 0) {
+    return n - step;
+  }
+  std::uint32_t stride = kStepsBack.size();
+  while (n % (4 * stride) == 0) stride *= 4;
+  return n - stride;
 }
 
 bool has(const std::vector<std::uint64_t>& features, std::uint64_t feature) {

@@ -7,13 +7,21 @@
 //
 // A lineage is a chunk with all that came of it, state by state. Leaning each
 // state on the one before would give the smallest differences and chains
-// without end. So states are counted, and state n leans on n less the largest
-// power of four that divides it, as skip-deltas of version control do:
+// without end. So states are counted. Of seven in a row, each leans on the one
+// before it but the fifth:
 //
-//   0 <- 1 <- 2 <- 3     4 <- 5 <- 6 <- 7     8 ..     16 ..
-//   ^--------------------'                    |        |
-//                        ^--------------------'        |
-//   ^--------------------------------------------------'
+//   0 <- 1 <- 2 <- 3
+//        ^
+//        4 <- 5 <- 6
+//
+// and their first ones, 0, 7, 14 .., are skip-deltas of base four: state 7k
+// leans on 7 (k less the largest power of four that divides k).
+//
+//   0 <- 7 <- 14 <- 21     28 <- 35 ..     112 ..
+//   ^----------------------'               |
+//   ^--------------------------------------'
+//
+// So state 60 is some four decodings away (docs/decisions/0012).
 //
 // A table holds chunks of one series only, and bases are looked for nowhere
 // else, so that no series learns from the sizes of another one's differences.
