@@ -3,11 +3,10 @@
 // that the tests can compare every kernel with a slow, obvious one.
 #pragma once
 
-#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <span>
 
 namespace cairn::chunker {
@@ -32,10 +31,20 @@ inline constexpr std::size_t kCandidateWindowBytes = 32;
 // What a kernel works on at once: its tables stay in the first-level cache.
 inline constexpr std::size_t kTileBytes = 2048;
 
-// marks[i] is 1 when the 32 bytes that end with the tile's byte i make a
-// candidate, else 0. Entries without 32 bytes, and those past the tile's last
-// byte, mean nothing.
-using CandidateMarks = std::array<std::uint8_t, kTileBytes>;
+// A bit for each byte of a tile: set when the 32 bytes that end with it make a
+// candidate. Those of bytes without 32, and those past the tile's last byte,
+// mean nothing.
+struct CandidateMarks {
+  static constexpr std::size_t kWordBits = 64;
+  std::array<std::uint64_t, kTileBytes / kWordBits> words;
+
+  [[nodiscard]] bool at(std::size_t i) const noexcept {
+    return (words[i / kWordBits] >> (i % kWordBits) & 1) != 0;
+  }
+  void set(std::size_t i) noexcept {
+    words[i / kWordBits] |= std::uint64_t{1} << (i % kWordBits);
+  }
+};
 
 struct CandidateKernel {
   const char* name;
@@ -46,38 +55,20 @@ struct CandidateKernel {
 };
 
 // Calls visit(i) for each mark that is set in [from, end), ascending, until it
-// answers true; answers whether it did. Marks are few: whole cache lines of
-// them are passed over at once.
-//
-// Requires: from a multiple of 8; end <= kTileBytes.
+// answers true; answers whether it did. Requires: end <= kTileBytes.
 template <typename Visit>
 bool any_mark(const CandidateMarks& marks, std::size_t from, std::size_t end,
               Visit visit) {
-  constexpr std::size_t kWord = 8;
-  constexpr std::size_t kLine = 64;
-  const auto word_at = [&](std::size_t i) {
-    std::uint64_t word;
-    std::memcpy(&word, &marks[i], sizeof word);
-    return word;
-  };
-  const auto line_is_empty = [&](std::size_t i) {
-    std::uint64_t all = 0;
-    for (std::size_t k = 0; k < kLine; k += kWord) all |= word_at(i + k);
-    return all == 0;
-  };
-  std::size_t i = from;
-  while (i < end) {
-    if (i % kLine == 0 && line_is_empty(i)) {
-      i += kLine;
-      continue;
-    }
-    if (word_at(i) != 0) {
-      const std::size_t word_end = std::min(i + kWord, end);
-      for (std::size_t k = i; k < word_end; ++k) {
-        if (marks[k] != 0 && visit(k)) return true;
+  constexpr std::size_t kBits = CandidateMarks::kWordBits;
+  for (std::size_t begin = from / kBits * kBits; begin < end; begin += kBits) {
+    std::uint64_t word = marks.words[begin / kBits];
+    if (begin < from) word &= ~std::uint64_t{0} << (from - begin);
+    if (end - begin < kBits) word &= ~(~std::uint64_t{0} << (end - begin));
+    for (; word != 0; word &= word - 1) {
+      if (visit(begin + static_cast<std::size_t>(std::countr_zero(word)))) {
+        return true;
       }
     }
-    i += kWord;
   }
   return false;
 }

@@ -45,11 +45,10 @@ std::size_t end_of_repetition(std::span<const std::byte> bytes,
   return i;
 }
 
-// The first entry of a tile's marks that is used: behind a whole window, and at
-// the start of a word of eight.
+// The first of a tile's marks that is used: behind a whole window.
 constexpr std::size_t kFirstMark = 32;
-static_assert(kFirstMark >= kCandidateWindowBytes - 1 && kFirstMark % 8 == 0);
-static_assert(kFirstMark < kWindowBytes && kTileBytes % 8 == 0);
+static_assert(kFirstMark >= kCandidateWindowBytes - 1);
+static_assert(kFirstMark < kWindowBytes);
 
 }  // namespace
 
@@ -178,8 +177,8 @@ std::size_t ContentDefinedCutter::first_cut(
   CandidateMarks marks;
 
   // Before each position lies its window, since min is no smaller. A tile
-  // begins 33 bytes before its first position, so that the mark of that one,
-  // which stands at the byte before the position, is the first of a word.
+  // begins 33 bytes before its first position; the mark of a position is that
+  // of the byte before it.
   std::size_t position = state_->sizes.min;
   while (position < chunk.size()) {
     const std::size_t tile_begin = position - kFirstMark - 1;
