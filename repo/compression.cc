@@ -6,6 +6,7 @@
 #include <array>
 #include <cassert>
 #include <cstdint>
+#include <cstring>
 #include <new>
 
 namespace cairn::repo {
@@ -14,10 +15,20 @@ namespace {
 // FORMAT.md section 12: readers refuse larger windows.
 constexpr int kMaxWindowLog = 24;
 
-// At this level zstd gives inputs of a chunk's size a table of 2^15 places. The
-// double is faster, and never larger (docs/decisions/0014).
-constexpr int kLevelOfWholeChunks = 2;
-constexpr int kHashLog = 16;
+// At these levels zstd looks places up in one table, of 2^14 or 2^15 for inputs
+// of a chunk's size. With 2^17 what earlier chunks left in it is less in the
+// way; and what is written for people has longer matches than what is written
+// for machines (docs/decisions/0014).
+constexpr bool has_one_table(int level) { return level == 1 || level == 2; }
+constexpr int kHashLog = 17;
+constexpr int kMinMatchOfText = 7;
+constexpr int kMinMatchOfLevel = 0;
+
+bool looks_like_text(std::span<const std::byte> plain) {
+  constexpr std::size_t kLookedAt = 1024;
+  return std::memchr(plain.data(), 0, std::min(kLookedAt, plain.size())) ==
+         nullptr;
+}
 
 void must(std::size_t result) {
   assert(!ZSTD_isError(result));
@@ -31,14 +42,16 @@ struct Compressor::State {
     void operator()(ZSTD_CCtx* c) const { ZSTD_freeCCtx(c); }
   };
   std::unique_ptr<ZSTD_CCtx, Free> context;
+  int level;
 };
 
 Compressor::Compressor(int level) : state_(std::make_unique<State>()) {
   state_->context.reset(ZSTD_createCCtx());
   if (!state_->context) throw std::bad_alloc();
+  state_->level = level;
   auto* const context = state_->context.get();
   must(ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level));
-  if (level == kLevelOfWholeChunks) {
+  if (has_one_table(level)) {
     must(ZSTD_CCtx_setParameter(context, ZSTD_c_hashLog, kHashLog));
   }
   // The plain size stands in the directory, and the seal is the checksum.
@@ -53,12 +66,17 @@ Compressor& Compressor::operator=(Compressor&&) noexcept = default;
 
 std::size_t Compressor::compress(std::span<const std::byte> plain,
                                  std::span<std::byte> out) {
-  const std::size_t size =
-      ZSTD_compress2(state_->context.get(), out.data(), out.size(),
-                     plain.data(), plain.size());
+  auto* const context = state_->context.get();
+  if (has_one_table(state_->level)) {
+    must(ZSTD_CCtx_setParameter(
+        context, ZSTD_c_minMatch,
+        looks_like_text(plain) ? kMinMatchOfText : kMinMatchOfLevel));
+  }
+  const std::size_t size = ZSTD_compress2(context, out.data(), out.size(),
+                                          plain.data(), plain.size());
   if (!ZSTD_isError(size)) return size;
   // It did not fit. Without this the context would wait for the rest.
-  must(ZSTD_CCtx_reset(state_->context.get(), ZSTD_reset_session_only));
+  must(ZSTD_CCtx_reset(context, ZSTD_reset_session_only));
   return 0;
 }
 
