@@ -197,8 +197,33 @@ std::vector<LineageNumber> FeatureTable::find(
 }
 
 std::optional<Lineage> FeatureTable::lineage(LineageNumber number) const {
-  const auto value = store_.get(key_of(kLineage, number, kNumberBytes));
+  auto value = on_shelf(number);
+  if (!value) value = store_.get(key_of(kLineage, number, kNumberBytes));
   return value ? decode_lineage(*value) : std::nullopt;
+}
+
+std::optional<std::string> FeatureTable::on_shelf(LineageNumber number) const {
+  constexpr LineageNumber kOnAShelf = 256;
+  constexpr std::size_t kMostShelves = 8;
+  constexpr unsigned kOften = 4;
+  const LineageNumber first = number / kOnAShelf * kOnAShelf;
+  const std::lock_guard lock(shelves_mutex_);
+  auto shelf = std::ranges::find(shelves_, first, &Shelf::first);
+  if (shelf == shelves_.end()) {
+    if (shelves_.size() == kMostShelves) shelves_.pop_back();
+    shelf = shelves_.insert(shelves_.begin(), Shelf{first, 0, {}});
+  }
+  if (++shelf->asked == kOften) {
+    shelf->records.resize(kOnAShelf);
+    store_.for_each(key_of(kLineage, first / kOnAShelf, kNumberBytes - 1),
+                    [&](std::string_view key, std::string_view record) {
+                      shelf->records[static_cast<unsigned char>(key.back())] =
+                          record;
+                      return repo::IndexStore::Next::go_on;
+                    });
+  }
+  if (shelf->records.empty()) return std::nullopt;
+  return shelf->records[number - first];
 }
 
 std::optional<Descent> FeatureTable::descent_from(LineageNumber number) const {

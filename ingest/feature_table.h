@@ -31,7 +31,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -121,9 +123,19 @@ class FeatureTable {
     Lineage lineage;
     std::vector<std::uint64_t> new_features;
   };
+  // The records of lineages whose numbers are alike but for the last byte. A
+  // stream that goes on as it did asks for one after another; to read all of
+  // them at once costs as much as to look up thirty.
+  struct Shelf {
+    LineageNumber first = 0;
+    unsigned asked = 0;
+    std::vector<std::string> records;  // by number; empty: there is none
+  };
   [[nodiscard]] std::string key_of(char kind, std::uint64_t value,
                                    std::size_t bytes) const;
   [[nodiscard]] std::optional<Lineage> lineage(LineageNumber number) const;
+  // Nothing: ask the store. Empty: there is no such record.
+  [[nodiscard]] std::optional<std::string> on_shelf(LineageNumber number) const;
 
   repo::IndexStore& store_;
   std::string prefix_;  // of the series, behind the kind
@@ -131,6 +143,8 @@ class FeatureTable {
   std::vector<Pending> pending_;
   std::size_t pending_bytes_ = 0;
   std::unordered_set<LineageNumber> continued_;  // in this run
+  mutable std::mutex shelves_mutex_;
+  mutable std::deque<Shelf> shelves_;  // guarded; the latest in front
 };
 
 }  // namespace cairn::ingest

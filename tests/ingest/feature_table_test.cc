@@ -226,6 +226,26 @@ TEST_F(FeatureTableTest, WhereAStateIsMissingTheNextOlderOneIsLeanedOn) {
   EXPECT_EQ(leans_on({10, 20}), oldest);
 }
 
+// Asked for often enough, neighbours come together; who asks sees no
+// difference.
+TEST_F(FeatureTableTest, EachLineageIsItselfInWhateverOrderTheyAreAskedFor) {
+  std::vector<repo::BlobId> ids;
+  for (std::uint64_t i = 0; i < 3'000; ++i) ids.push_back(remember({i}));
+  flush();
+  std::vector<LineageNumber> order(ids.size() + 300);  // some are not there
+  std::iota(order.begin(), order.end(), 0U);
+  for (int round = 0; round < 2; ++round) {
+    const FeatureTable run(store_, kSeries);
+    for (const auto number : order) {
+      const auto descent = run.descent_from(number);
+      ASSERT_EQ(descent.has_value(), number < ids.size()) << number;
+      if (!descent) continue;
+      EXPECT_EQ(descent->bases.front().id, ids[number]);
+    }
+    std::ranges::shuffle(order, random_);
+  }
+}
+
 TEST_F(FeatureTableTest, DamagedValuesResembleNothing) {
   remember({10, 20});
   flush();
