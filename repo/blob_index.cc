@@ -1,7 +1,6 @@
 #include "repo/blob_index.h"
 
 #include <algorithm>
-#include <array>
 #include <cassert>
 #include <chrono>
 #include <functional>
@@ -13,391 +12,22 @@
 #include <shared_mutex>
 #include <unordered_map>
 
-#include "crypto/random.h"
 #include "repo/cbor.h"
 #include "repo/error.h"
+#include "repo/index_importer.h"
 #include "repo/pack_format.h"
-#include "repo/pack_reader.h"
-#include "repo/wire.h"
 
 namespace cairn::repo {
+
+using namespace index_cache;
+
 namespace {
 
-// Keys of the store, by their first letter:
-//   b <first 16 bytes of the id>   copies of that blob
-//   p <number>                     a pack
-//   P <pack id>                    its number
-//   i <index id>                   the numbers of its packs
-//   d <pack id>                    its number, as no index object names it: it
-//                                  came by its own directory
-//   l                              there if a blob was missed that one of
-//                                  those has
-//   g                              how many packs went since rows were swept
-//   n                              the next number
-//   e                              the era
-constexpr char kBlob = 'b';
-constexpr char kPack = 'p';
-constexpr char kPackNumber = 'P';
-constexpr char kIndex = 'i';
-constexpr char kUnindexed = 'd';
-constexpr std::string_view kIncomplete = "l";
-constexpr std::string_view kGoneCount = "g";
-constexpr std::string_view kNextNumber = "n";
-constexpr std::string_view kEra = "e";
-constexpr std::size_t kIdPrefixBytes = 16;
 constexpr std::chrono::minutes kPatience{2};
 
 // Packs that this process published but no index object names yet get numbers
 // from here upwards.
 constexpr std::uint32_t kFirstOwnNumber = 0x80000000;
-
-std::string_view as_text(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-std::span<const std::byte> as_bytes(std::string_view text) {
-  return std::as_bytes(std::span(text));
-}
-
-std::string key_of(char kind, std::span<const std::byte> bytes) {
-  std::string key(1, kind);
-  key += as_text(bytes);
-  return key;
-}
-
-std::string blob_key(const BlobId& id) {
-  return key_of(kBlob, std::span(id.bytes).first(kIdPrefixBytes));
-}
-
-template <typename AnId>
-AnId id_in(std::string_view key) {
-  AnId id;
-  std::ranges::copy(as_bytes(key.substr(1)), id.bytes.begin());
-  return id;
-}
-
-std::string pack_key(std::uint32_t number) {
-  std::string key(1, kPack);
-  for (int shift = 24; shift >= 0; shift -= 8) {
-    key += static_cast<char>(number >> shift);
-  }
-  return key;
-}
-
-std::uint32_t number_in(std::string_view pack_key) {
-  std::uint32_t number = 0;
-  for (const char c : pack_key.substr(1)) {
-    number = number << 8 | static_cast<unsigned char>(c);
-  }
-  return number;
-}
-
-void write(CborWriter& out, const BlobCopy& copy) {
-  const BlobRow& row = copy.row;
-  out.uint(copy.pack).uint(copy.offset);
-  out.uint(static_cast<std::uint64_t>(row.kind));
-  out.uint(static_cast<std::uint64_t>(row.codec));
-  out.bytes(row.id.bytes).uint(row.plain_size).uint(row.stored_size);
-  out.uint(row.key).uint(row.counter);
-  if (row.base) {
-    out.bytes(row.base->bytes);
-  } else {
-    out.null();
-  }
-  out.uint(row.depth);
-}
-
-BlobCopy read_copy(CborReader& in) {
-  BlobCopy copy;
-  BlobRow& row = copy.row;
-  copy.pack = static_cast<std::uint32_t>(in.uint());
-  copy.offset = in.uint();
-  row.kind = static_cast<BlobKind>(in.uint());
-  row.codec = static_cast<Codec>(in.uint());
-  row.id.bytes = in.fixed<BlobId::kBytes>();
-  row.plain_size = static_cast<std::uint32_t>(in.uint());
-  row.stored_size = static_cast<std::uint32_t>(in.uint());
-  row.key = static_cast<std::uint32_t>(in.uint());
-  row.counter = in.uint();
-  if (!in.skip_null()) row.base = BlobId{in.fixed<BlobId::kBytes>()};
-  row.depth = static_cast<std::uint32_t>(in.uint());
-  return copy;
-}
-
-PackInfo info_of(const IndexedPack& pack) {
-  return {pack.id, pack.size, digest_of(pack.directory), pack.directory.keys};
-}
-
-std::string encode(const PackInfo& pack) {
-  CborWriter out;
-  out.bytes(pack.id.bytes).uint(pack.size).bytes(pack.directory);
-  out.array(pack.keys.size());
-  for (const auto& key : pack.keys) {
-    out.uint(static_cast<std::uint64_t>(key.key_class));
-    out.uint(key.generation).bytes(key.wrapped);
-  }
-  return std::string(as_text(out.view()));
-}
-
-PackInfo decode_pack(std::string_view value) {
-  CborReader in(as_bytes(value), "index cache");
-  PackInfo pack;
-  pack.id.bytes = in.fixed<PackId::kBytes>();
-  pack.size = in.uint();
-  pack.directory = in.fixed<crypto::kDigestBytes>();
-  pack.keys.resize(in.array(value.size()));
-  for (auto& key : pack.keys) {
-    key.key_class = static_cast<KeyClass>(in.uint());
-    key.generation = static_cast<std::uint32_t>(in.uint());
-    key.wrapped = in.fixed<crypto::kWrappedBytes>();
-  }
-  return pack;
-}
-
-template <typename Visit>
-void for_each_copy(std::string_view value, Visit visit) {
-  CborReader in(as_bytes(value), "index cache");
-  while (in.left() > 0) visit(read_copy(in));
-}
-
-std::vector<std::uint32_t> decode_numbers(std::string_view value) {
-  CborReader in(as_bytes(value), "index cache");
-  std::vector<std::uint32_t> numbers;
-  while (in.left() > 0) {
-    numbers.push_back(static_cast<std::uint32_t>(in.uint()));
-  }
-  return numbers;
-}
-
-std::string encode_numbers(const std::vector<std::uint32_t>& numbers) {
-  CborWriter out;
-  for (const auto number : numbers) out.uint(number);
-  return std::string(as_text(out.view()));
-}
-
-void begin_era(IndexStore::Writer& writer) {
-  const auto bytes = crypto::random_array<sizeof(BlobIndex::Era)>();
-  CborWriter out;
-  out.uint(wire::get_u64(bytes));
-  writer.put(kEra, as_text(out.view()));
-}
-
-// Adds index objects to the store, one after another.
-class Importer {
- public:
-  explicit Importer(IndexStore::Writer& store) : store_(store) {
-    if (const auto next = store_.get(kNextNumber)) {
-      next_number_ = decode_numbers(*next).at(0);
-    }
-  }
-
-  void add(const IndexId& id, const IndexObject& object) {
-    std::vector<std::uint32_t> numbers;
-    for (const auto& pack : object.packs) {
-      numbers.push_back(add(pack));
-      const auto unindexed = key_of(kUnindexed, pack.id.bytes);
-      if (store_.get(unindexed)) store_.remove(unindexed);
-    }
-    // Last: an import that a crash cuts short is done again.
-    store_.put(key_of(kIndex, id.bytes), encode_numbers(numbers));
-  }
-
-  // A pack that no index object names.
-  void add_unindexed(const IndexedPack& pack) {
-    const auto key = key_of(kPackNumber, pack.id.bytes);
-    if (store_.get(key)) return;  // another process was quicker
-    store_.put(key_of(kUnindexed, pack.id.bytes), encode_numbers({add(pack)}));
-  }
-
- private:
-  std::uint32_t add(const IndexedPack& pack) {
-    const std::string number_key = key_of(kPackNumber, pack.id.bytes);
-    if (const auto known = store_.get(number_key)) {
-      return decode_numbers(*known).at(0);
-    }
-    const std::uint32_t number = next_number_++;
-    // First: rows that a crash leaves behind must never come to name the pack
-    // that is imported next.
-    store_.put(kNextNumber, encode_numbers({next_number_}));
-    std::uint64_t offset = kPackHeadBytes;
-    std::map<std::string, std::string> values;
-    for (const auto& row : pack.directory.rows) {
-      CborWriter out;
-      write(out, BlobCopy{number, offset, row});
-      offset += row.stored_size;
-      values[blob_key(row.id)] += as_text(out.view());
-    }
-    for (auto& [key, value] : values) {
-      if (const auto before = store_.get(key)) value += *before;
-    }
-    for (const auto& [key, value] : values) store_.put(key, value);
-    store_.put(pack_key(number), encode(info_of(pack)));
-    store_.put(number_key, encode_numbers({number}));
-    return number;
-  }
-
-  IndexStore::Writer& store_;
-  std::uint32_t next_number_ = 0;
-};
-
-// The numbers of the packs that came by their own directories and still exist;
-// forgets the others.
-std::set<std::uint32_t> unindexed_packs(IndexStore::Writer& writer,
-                                        const Storage& storage) {
-  std::vector<std::pair<PackId, std::uint32_t>> known;
-  writer.for_each(std::string_view(&kUnindexed, 1),
-                  [&](std::string_view key, std::string_view value) {
-                    known.emplace_back(id_in<PackId>(key),
-                                       decode_numbers(value).at(0));
-                    return IndexStore::Next::go_on;
-                  });
-  std::set<std::uint32_t> numbers;
-  if (known.empty()) return numbers;
-  const auto existing = list_packs(storage);
-  for (const auto& [id, number] : known) {
-    if (std::ranges::binary_search(existing, id, {}, &StoredPack::id)) {
-      numbers.insert(number);
-    } else {
-      writer.remove(key_of(kUnindexed, id.bytes));
-    }
-  }
-  return numbers;
-}
-
-void sweep_rows(IndexStore::Writer& writer,
-                const std::set<std::uint32_t>& staying) {
-  writer.for_each(std::string_view(&kBlob, 1),
-                  [&](std::string_view key, std::string_view value) {
-                    CborWriter out;
-                    bool has_gone = false;
-                    for_each_copy(value, [&](const BlobCopy& copy) {
-                      if (staying.contains(copy.pack)) {
-                        write(out, copy);
-                      } else {
-                        has_gone = true;
-                      }
-                    });
-                    if (has_gone && out.view().empty()) {
-                      writer.remove(key);
-                    } else if (has_gone) {
-                      writer.put(key, as_text(out.view()));
-                    }
-                    return IndexStore::Next::go_on;
-                  });
-}
-
-// Sweeps the rows of packs that went once they are more than the others, so
-// that the store takes at most twice the room it needs.
-void sweep_rows_if_many(IndexStore::Writer& writer,
-                        const std::set<std::uint32_t>& staying,
-                        std::size_t newly_gone) {
-  const auto before = writer.get(kGoneCount);
-  std::size_t gone = (before ? decode_numbers(*before).at(0) : 0) + newly_gone;
-  if (gone > staying.size()) {
-    sweep_rows(writer, staying);
-    gone = 0;
-  }
-  writer.put(kGoneCount, encode_numbers({static_cast<std::uint32_t>(gone)}));
-}
-
-// Forgets index objects that are gone, and the packs that no other one names:
-// theirs, and those of an import that a crash cut short.
-void drop_vanished(IndexStore::Writer& writer, const Storage& storage,
-                   const std::vector<IndexId>& present) {
-  std::vector<std::string> vanished;
-  std::set<std::uint32_t> staying = unindexed_packs(writer, storage);
-  writer.for_each(std::string_view(&kIndex, 1), [&](std::string_view key,
-                                                    std::string_view value) {
-    if (!std::ranges::binary_search(present, id_in<IndexId>(key))) {
-      vanished.emplace_back(key);
-      return IndexStore::Next::go_on;
-    }
-    for (const auto number : decode_numbers(value)) staying.insert(number);
-    return IndexStore::Next::go_on;
-  });
-  std::vector<std::pair<std::string, PackId>> unnamed;
-  writer.for_each(std::string_view(&kPack, 1),
-                  [&](std::string_view key, std::string_view value) {
-                    if (!staying.contains(number_in(key))) {
-                      unnamed.emplace_back(key, decode_pack(value).id);
-                    }
-                    return IndexStore::Next::go_on;
-                  });
-  // First: who sees a pack gone must not see the era go on.
-  if (!unnamed.empty() || !writer.get(kEra)) begin_era(writer);
-  for (const auto& [key, id] : unnamed) {
-    // Rows that name this pack may stay behind and are passed over: a number is
-    // never given twice.
-    writer.remove(key_of(kPackNumber, id.bytes));
-    writer.remove(key);
-  }
-  if (!unnamed.empty()) sweep_rows_if_many(writer, staying, unnamed.size());
-  // Last: a removal that a crash cuts short is done again.
-  for (const auto& key : vanished) writer.remove(key);
-}
-
-using Unreadable = std::map<IndexId, std::string>;
-
-// Adds to `unreadable`, and passes over what is in it.
-void import_all(IndexStore::Writer& writer, const Storage& storage,
-                const Keyring& keyring, const std::vector<IndexId>& present,
-                Unreadable& unreadable) {
-  drop_vanished(writer, storage, present);
-  Importer importer(writer);
-  for (const auto& id : present) {
-    if (unreadable.contains(id) || writer.get(key_of(kIndex, id.bytes))) {
-      continue;
-    }
-    try {
-      importer.add(id, read_index(storage, keyring, id));
-    } catch (const NotFound&) {
-      continue;  // merged away since it was listed
-    } catch (const CorruptionError& e) {
-      unreadable.emplace(id, e.what());
-    } catch (const UnsupportedFormat& e) {
-      unreadable.emplace(id, e.what());
-    }
-  }
-  bool has_unindexed = false;
-  writer.for_each(std::string_view(&kUnindexed, 1),
-                  [&](std::string_view, std::string_view) {
-                    has_unindexed = true;
-                    return IndexStore::Next::stop;
-                  });
-  if (!has_unindexed && writer.get(kIncomplete)) writer.remove(kIncomplete);
-}
-
-void import_unindexed(IndexStore::Writer& writer, const Storage& storage,
-                      const Keyring& keyring,
-                      const std::vector<StoredPack>& packs) {
-  Importer importer(writer);
-  for (const auto& pack : packs) {
-    try {
-      importer.add_unindexed(
-          read_pack_directory(storage, keyring, pack.id).pack);
-    } catch (const NotFound&) {
-      continue;  // a prune removed it since it was listed
-    } catch (const CorruptionError&) {
-      continue;  // what it has stays missing
-    } catch (const UnsupportedFormat&) {
-      continue;
-    }
-  }
-}
-
-bool is_in_unindexed(IndexStore::Writer& writer, const BlobId& id) {
-  bool is_there = false;
-  const auto value = writer.get(blob_key(id));
-  if (!value) return false;
-  for_each_copy(*value, [&](const BlobCopy& copy) {
-    if (copy.row.id != id) return;
-    const auto pack = writer.get(pack_key(copy.pack));
-    is_there =
-        is_there ||
-        (pack && writer.get(key_of(kUnindexed, decode_pack(*pack).id.bytes)));
-  });
-  return is_there;
-}
 
 }  // namespace
 
@@ -429,7 +59,7 @@ struct BlobIndex::State {
   std::uint64_t generation = 0;  // of the store, that packs were loaded from
   std::uint32_t next_own_number = kFirstOwnNumber;
   std::unordered_multimap<std::uint64_t, BlobCopy> own;  // by id prefix
-  Unreadable unreadable;
+  UnreadableIndexes unreadable;
   bool is_incomplete = false;
   bool has_searched_all = false;
 
@@ -524,7 +154,7 @@ BlobIndex::~BlobIndex() = default;
 void BlobIndex::refresh(const Storage& storage, const Keyring& keyring) {
   const std::lock_guard turn(state_->turn);
   const std::vector<IndexId> present = list_indexes(storage);
-  Unreadable unreadable = state_->unreadable;
+  UnreadableIndexes unreadable = state_->unreadable;
   std::erase_if(unreadable, [&](const auto& entry) {
     return !std::ranges::binary_search(present, entry.first);
   });
@@ -542,7 +172,7 @@ void BlobIndex::refresh(const Storage& storage, const Keyring& keyring) {
     // What is known is looked up again inside: another process may have been
     // quicker.
     state_->write([&](IndexStore::Writer& writer) {
-      import_all(writer, storage, keyring, present, unreadable);
+      import_indexes(writer, storage, keyring, present, unreadable);
     });
   }
   std::unique_lock lock(state_->mutex);
@@ -560,9 +190,9 @@ std::vector<UnreadableIndex> BlobIndex::unreadable() const {
 
 void BlobIndex::bring_in(IndexStore::Writer& writer, const Storage& storage,
                          const Keyring& keyring) const {
-  Unreadable unreadable;
+  UnreadableIndexes unreadable;
   for (auto& [id, why] : this->unreadable()) unreadable.emplace(id, why);
-  import_all(writer, storage, keyring, list_indexes(storage), unreadable);
+  import_indexes(writer, storage, keyring, list_indexes(storage), unreadable);
 }
 
 void BlobIndex::search_packs(const Storage& storage, const Keyring& keyring,

@@ -14,8 +14,8 @@
 #include <string>
 #include <vector>
 
-#include "crypto/digest.h"
 #include "repo/blob.h"
+#include "repo/index_cache.h"
 #include "repo/index_object.h"
 #include "repo/index_store.h"
 #include "repo/keyring.h"
@@ -23,20 +23,6 @@
 #include "repo/storage.h"
 
 namespace cairn::repo {
-
-// One place where a blob lies.
-struct BlobCopy {
-  std::uint32_t pack = 0;    // number of the pack in this index
-  std::uint64_t offset = 0;  // from the start of the pack
-  BlobRow row;
-};
-
-struct PackInfo {
-  PackId id;
-  std::uint64_t size = 0;      // bytes
-  crypto::Digest directory{};  // SHA-256 of its encoding
-  std::vector<WrappedKey> keys;
-};
 
 // An index object that was passed over, since it cannot be read.
 struct UnreadableIndex {
