@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <exception>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -24,13 +25,17 @@ struct BlobReader::State {
   RawBytes base_of_chain;
   RawBytes last_base;
   std::optional<BlobId> last_base_id;  // nothing: that holds none
+  bool is_last_base_true = false;      // it was compared with its id
   PlainBlob searched_base;  // what base_of() answered last, else null
   // Of bases. Only after something went wrong: it costs as much as decoding.
   VerifyId verify_bases = VerifyId::no;
+  // Copies that were of no use to the read that goes on, by where they lie:
+  // each costs its chain once, however many lean on one another.
+  std::set<std::pair<std::uint32_t, std::uint64_t>> useless;
 
   std::vector<BlobCopy> copies_of(BlobKind kind, const BlobId& id,
                                   std::uint32_t max_depth);
-  std::span<const std::byte> base_of(const BlobRow& row);
+  std::span<const std::byte> base_of(const BlobRow& row, VerifyId verify);
   bool read_last_base(const BlobRow& row);
   PlainBlob search_base(const BlobRow& row);
   PlainBlob read_copy(const BlobCopy& copy, VerifyId verify);
@@ -45,6 +50,10 @@ struct BlobReader::State {
                    std::span<const std::byte> base, VerifyId verify);
   PlainBlob read_first(const BlobId& id, const std::vector<BlobCopy>& copies,
                        VerifyId verify);
+  // Runs `read`, which compares what it gives with its id; if that is not what
+  // it should be, once more with bases that are compared too.
+  template <typename Read>
+  PlainBlob read_verified(bool has_base, const Read& read);
 };
 
 std::vector<BlobCopy> BlobReader::State::copies_of(BlobKind kind,
@@ -63,10 +72,16 @@ std::vector<BlobCopy> BlobReader::State::copies_of(BlobKind kind,
 }
 
 // Empty without one; valid until the next call.
-std::span<const std::byte> BlobReader::State::base_of(const BlobRow& row) {
+std::span<const std::byte> BlobReader::State::base_of(const BlobRow& row,
+                                                      VerifyId verify) {
   if (!row.base) return {};
-  if (verify_bases == VerifyId::no) {
-    if (last_base_id == row.base || read_last_base(row)) return last_base;
+  if (verify_bases == VerifyId::no &&
+      (last_base_id == row.base || read_last_base(row))) {
+    if (verify != VerifyId::with_base || is_last_base_true) return last_base;
+    is_last_base_true = keyring.id_of(row.kind, last_base) == *row.base;
+    if (is_last_base_true) return last_base;
+    throw CorruptionError("blob " + row.base->brief() +
+                          ": its bytes are not what its id names");
   }
   searched_base = search_base(row);
   return *searched_base;
@@ -75,6 +90,7 @@ std::span<const std::byte> BlobReader::State::base_of(const BlobRow& row) {
 // False: its copies have to be tried one after another.
 bool BlobReader::State::read_last_base(const BlobRow& row) {
   last_base_id.reset();
+  is_last_base_true = false;
   try {
     const auto chain = chain_below(index, row);
     if (chain.empty()) return false;
@@ -102,19 +118,25 @@ PlainBlob BlobReader::State::read_first(const BlobId& id,
                                         VerifyId verify) {
   std::exception_ptr first_failure;
   for (const BlobCopy& copy : copies) {
+    const std::pair place(copy.pack, copy.offset);
+    if (useless.contains(place)) continue;
     try {
       return read_copy(copy, verify);
     } catch (const Error&) {
       // Whatever it is, a bad disk under one pack say: another may be sound.
       if (!first_failure) first_failure = std::current_exception();
+      useless.insert(place);
     }
   }
   if (first_failure) std::rethrow_exception(first_failure);
+  if (!copies.empty()) {
+    throw CorruptionError("blob " + id.brief() + ": no copy of it is whole");
+  }
   throw NotFound("blob " + id.brief() + ": is missing");
 }
 
 PlainBlob BlobReader::State::read_copy(const BlobCopy& copy, VerifyId verify) {
-  const auto base = base_of(copy.row);
+  const auto base = base_of(copy.row, verify);
   const WrappedKey key = get_stored(copy);
   return decode(copy.row, key, stored, base, verify);
 }
@@ -163,11 +185,31 @@ PlainBlob BlobReader::State::decode(const BlobRow& row, const WrappedKey& key,
                                     VerifyId verify) {
   auto plain = std::make_shared<RawBytes>(row.plain_size);
   decode_into(*plain, row, key, bytes, base);
-  if (verify == VerifyId::yes && keyring.id_of(row.kind, *plain) != row.id) {
+  if (verify != VerifyId::no && keyring.id_of(row.kind, *plain) != row.id) {
     throw CorruptionError("blob " + row.id.brief() +
                           ": its bytes are not what its id names");
   }
   return plain;
+}
+
+template <typename Read>
+PlainBlob BlobReader::State::read_verified(bool has_base, const Read& read) {
+  useless.clear();
+  try {
+    return read();
+  } catch (const CorruptionError&) {
+    if (!has_base) throw;
+  }
+  // Perhaps a base is not what its id names, written so by somebody with a
+  // write key, and another copy of it is.
+  verify_bases = VerifyId::yes;
+  last_base_id.reset();
+  useless.clear();
+  const struct Restore {
+    State& state;
+    ~Restore() { state.verify_bases = VerifyId::no; }
+  } restore{*this};
+  return read();
 }
 
 BlobReader::BlobReader(const Storage& storage, const Keyring& keyring,
@@ -183,34 +225,29 @@ BlobReader::BlobReader(const Storage& storage, const Keyring& keyring,
                        {},
                        {},
                        {},
+                       false,
                        {},
-                       VerifyId::no}) {}
+                       VerifyId::no,
+                       {}}) {}
 
 BlobReader::~BlobReader() = default;
 BlobReader::BlobReader(BlobReader&&) noexcept = default;
 
 PlainBlob BlobReader::read(BlobKind kind, const BlobId& id) {
   const auto copies = state_->copies_of(kind, id, kMaxDepth);
-  try {
-    return state_->read_first(id, copies, VerifyId::yes);
-  } catch (const CorruptionError&) {
-    const bool has_base = std::ranges::any_of(
-        copies, [](const BlobCopy& copy) { return copy.row.base.has_value(); });
-    if (!has_base) throw;
-  }
-  // Perhaps a base is not what its id names, written so by somebody with a
-  // write key, and another copy of it is.
-  state_->verify_bases = VerifyId::yes;
-  state_->last_base_id.reset();
-  const struct Restore {
-    State& state;
-    ~Restore() { state.verify_bases = VerifyId::no; }
-  } restore{*state_};
-  return state_->read_first(id, copies, VerifyId::yes);
+  const bool has_base = std::ranges::any_of(
+      copies, [](const BlobCopy& copy) { return copy.row.base.has_value(); });
+  return state_->read_verified(
+      has_base, [&] { return state_->read_first(id, copies, VerifyId::yes); });
 }
 
 PlainBlob BlobReader::read_copy(const BlobCopy& copy, VerifyId verify) {
-  return state_->read_copy(copy, verify);
+  const auto read = [&] { return state_->read_copy(copy, verify); };
+  if (verify == VerifyId::no) {
+    state_->useless.clear();
+    return read();
+  }
+  return state_->read_verified(copy.row.base.has_value(), read);
 }
 
 void BlobReader::read_chain(std::span<const BlobCopy> chain, RawBytes& plain) {
@@ -221,7 +258,15 @@ void BlobReader::read_chain(std::span<const BlobCopy> chain, RawBytes& plain) {
 PlainBlob BlobReader::decode(const BlobRow& row, const WrappedKey& key,
                              std::span<const std::byte> stored,
                              VerifyId verify) {
-  return state_->decode(row, key, stored, state_->base_of(row), verify);
+  const auto read = [&] {
+    return state_->decode(row, key, stored, state_->base_of(row, verify),
+                          verify);
+  };
+  if (verify == VerifyId::no) {
+    state_->useless.clear();
+    return read();
+  }
+  return state_->read_verified(row.base.has_value(), read);
 }
 
 }  // namespace cairn::repo

@@ -24,7 +24,12 @@ using PlainBlob = std::shared_ptr<const RawBytes>;
 
 // Whether what was decoded is compared with its id. The seal already binds the
 // id to the bytes; only a wrong writer or a wrong base can be found this way.
-enum class VerifyId { yes, no };
+// If it is, and was a difference, the bases are compared too, and other copies
+// of them tried: a write key may have stored a false one.
+//
+// with_base      the base of a difference is compared too, so that the blob is
+//                what its id names whichever copy of its base is left one day.
+enum class VerifyId { no, yes, with_base };
 
 // What to do when the index knows no copy of a blob. True: it may know one now.
 // Called by many threads.

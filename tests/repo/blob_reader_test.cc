@@ -8,6 +8,7 @@
 #include "repo/error.h"
 #include "repo/pack_format.h"
 #include "tests/support/faulty_storage.h"
+#include "tests/support/one_base.h"
 #include "tests/support/sample_repository.h"
 #include "tests/support/temp_folder.h"
 
@@ -97,6 +98,51 @@ TEST_F(BlobReaderTest, ALoopOfBasesEnds) {
       {sample.encode(one, BlobKind::content, Base{sample.id_of(two), 0, two}),
        sample.encode(two, BlobKind::content, Base{sample.id_of(one), 0, one})});
   EXPECT_THROW((void)reader().read(BlobKind::content, sample.id_of(one)),
+               CorruptionError);
+}
+
+// A row at hand, as check has it, and one copy.
+TEST_F(BlobReaderTest, AFalseCopyOfABaseDoesNotHurtWhatLeansOnAGoodOne) {
+  const Bytes root = random_bytes(random, 20'000);
+  const Bytes base = slightly_changed(root, random);
+  const Bytes plain = slightly_changed(base, random);
+  publish(
+      {sample.encode(root), sample.encode(base, BlobKind::content,
+                                          Base{sample.id_of(root), 0, root})});
+  const auto blob = sample.encode(plain, BlobKind::content,
+                                  Base{sample.id_of(base), 1, base});
+  publish({blob});
+  publish({lie(base, slightly_changed(base, random))});  // shallower
+  publish({lie(base, random_bytes(random, 20'000))});
+  BlobReader blobs = reader();
+  const auto copy = index.find(sample.id_of(plain)).at(0);
+
+  EXPECT_EQ(*blobs.read(BlobKind::content, sample.id_of(plain)), plain);
+  EXPECT_EQ(*blobs.read_copy(copy, VerifyId::yes), plain);
+  EXPECT_EQ(*blobs.decode(blob.row, sample.keys.wrapped(KeyClass::content),
+                          blob.stored, VerifyId::yes),
+            plain);
+}
+
+// At each depth two false copies, which lean on false ones as well: to try all
+// ways through them would never end.
+TEST_F(BlobReaderTest, ManyFalseCopiesCostOneTryEach) {
+  Bytes base = random_bytes(random, 20'000);
+  publish({lie(base, random_bytes(random, 20'000))});
+  for (unsigned depth = 1; depth <= kMaxDepth; ++depth) {
+    const Bytes plain = slightly_changed(base, random);
+    for (int i = 0; i < 2; ++i) {
+      const Bytes wrong = slightly_changed(base, random);
+      const std::optional<Base> given =
+          Base{sample.id_of(base), depth - 1, base};
+      BlobEncoder encoder(sample.keyring, sample.keys, {});
+      publish({encoder.encode(BlobKind::content, sample.id_of(plain), wrong,
+                              testing_support::one_base(given))});
+    }
+    base = plain;
+  }
+
+  EXPECT_THROW((void)reader().read(BlobKind::content, sample.id_of(base)),
                CorruptionError);
 }
 
