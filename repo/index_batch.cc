@@ -25,6 +25,12 @@ void IndexBatch::finish() {
   pending_rows_ = 0;
 }
 
+void IndexBatch::begin(const Assurance& assurance) {
+  if (assurance == pending_.assurance) return;
+  finish();
+  pending_.assurance = assurance;
+}
+
 void IndexBatch::discard() {
   for (const auto& id : published_) storage_.remove(index_name(id));
   published_.clear();

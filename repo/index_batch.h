@@ -18,6 +18,10 @@ class IndexBatch {
   void add(IndexedPack pack);
   void finish();
 
+  // finish(); the packs added from now on have that assurance. Until then:
+  // none.
+  void begin(const Assurance& assurance);
+
   // Takes back what was published and forgets what was not.
   void discard();
 

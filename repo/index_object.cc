@@ -26,7 +26,47 @@ crypto::Secret key_of(const Generation& generation,
                         head.subspan(kPrologueBytes));
 }
 
+void write(CborWriter& out, const Assurance& assurance) {
+  if (assurance.reach == Assurance::Reach::everyone) {
+    out.null();
+  } else {
+    out.bytes(assurance.role_key);
+  }
+}
+
+Assurance read_assurance(CborReader& in) {
+  if (in.skip_null()) return Assurance::for_everyone();
+  return Assurance::for_key(in.fixed<crypto::kVerifyKeyBytes>());
+}
+
+// Of what this signer says, what counts.
+Assurance granted(const Assurance& said, const SignerChain& signer) {
+  const bool counts = may_vouch_for_all(signer.role) ||
+                      said == Assurance::for_key(signer.role_key);
+  return counts ? said : Assurance{};
+}
+
 }  // namespace
+
+Assurance Assurance::for_everyone() { return {Reach::everyone, {}}; }
+
+Assurance Assurance::for_key(const crypto::VerifyKey& role_key) {
+  return {Reach::one_key, role_key};
+}
+
+Assurance Assurance::by(const Keyring& keyring) {
+  return may_vouch_for_all(keyring.role()) ? for_everyone()
+                                           : for_key(keyring.role_key());
+}
+
+bool Assurance::covers(const crypto::VerifyKey& reader) const noexcept {
+  return reach == Reach::everyone ||
+         (reach == Reach::one_key && role_key == reader);
+}
+
+bool may_vouch_for_all(Role role) noexcept {
+  return role == Role::owner || role == Role::maintain;
+}
 
 std::string index_name(const IndexId& id) {
   return std::string(kFolder) + id.hex();
@@ -34,13 +74,15 @@ std::string index_name(const IndexId& id) {
 
 std::vector<std::byte> encode(const IndexObject& object) {
   CborWriter out;
-  out.map(2).key(1).bytes(object.session.bytes);
+  const bool is_assured = object.assurance.reach != Assurance::Reach::nobody;
+  out.map(is_assured ? 3 : 2).key(1).bytes(object.session.bytes);
   out.key(2).array(object.packs.size());
   for (const auto& pack : object.packs) {
     // The directory's two fields stand in the pack's own record.
     out.array(3).bytes(pack.id.bytes).uint(pack.size);
     write(out, pack.directory);
   }
+  if (is_assured) write(out.key(3), object.assurance);
   return std::move(out).take();
 }
 
@@ -65,6 +107,9 @@ IndexObject decode_index(std::span<const std::byte> body,
           pack.directory = read_directory(in, pack.size);
           object.packs.push_back(std::move(pack));
         }
+        break;
+      case 3:
+        object.assurance = read_assurance(in);
         break;
       default:
         in.unknown_key(*key);
@@ -132,7 +177,9 @@ IndexObject read_index(const Storage& storage, const Keyring& keyring,
                                     signature, Authority::indexer)) {
     throw CorruptionError(name + ": " + std::string(*fault));
   }
-  return decode_index(body, name);
+  IndexObject object = decode_index(body, name);
+  object.assurance = granted(object.assurance, chain);
+  return object;
 }
 
 std::vector<IndexId> list_indexes(const Storage& storage) {

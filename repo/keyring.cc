@@ -189,6 +189,9 @@ const Generation* Keyring::find(std::uint32_t generation) const noexcept {
 const crypto::Secret& Keyring::signing_seed() const noexcept {
   return state_->signing_seed;
 }
+crypto::VerifyKey Keyring::role_key() const {
+  return crypto::verify_key_of(state_->signing_seed);
+}
 const std::optional<crypto::Signature>& Keyring::role_certificate()
     const noexcept {
   return state_->role_certificate;

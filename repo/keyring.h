@@ -85,6 +85,8 @@ class Keyring {
   [[nodiscard]] const Generation& oldest() const noexcept;
 
   [[nodiscard]] const crypto::Secret& signing_seed() const noexcept;
+  // What names this role key to others.
+  [[nodiscard]] crypto::VerifyKey role_key() const;
   [[nodiscard]] const std::optional<crypto::Signature>& role_certificate()
       const noexcept;
 

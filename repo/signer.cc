@@ -64,7 +64,7 @@ Signer::Signer(const crypto::Secret& host_seed, const Keyring& keyring)
     : host_seed_(host_seed.clone()) {
   chain_.host_key = crypto::verify_key_of(host_seed_);
   chain_.role = keyring.role();
-  chain_.role_key = crypto::verify_key_of(keyring.signing_seed());
+  chain_.role_key = keyring.role_key();
   chain_.role_certificate = keyring.role_certificate();
   const Statement certifies{
       kHostLabel, keyring.repository(), {chain_.host_key}};

@@ -205,7 +205,8 @@ SESSION = {1: TIME, 2: tstr, 3: bstr(32), 4: bstr(32), 5: uint(), 6: uint(),
            7: uint(), 8: uint(1), 9: uint()}
 MARK = {1: uint(2), 2: bstr(16), 3: TIME, 4: tstr, 5: Optional(TIME)}
 DIRECTORY = [Each(KEY), Each(lambda v: type(v) is list)]
-INDEX = {1: bstr(16), 2: Each([bstr(32), uint(), DIRECTORY])}
+INDEX = {1: bstr(16), 2: Each([bstr(32), uint(), DIRECTORY]),
+         3: Optional(lambda v: v is None or bstr(32)(v))}
 LINK = [uint(2), bstr(32), uint()]
 ENTRY = {1: bstr(1, 255), 2: uint(STREAM), 3: uint(0o7777), 4: uint(2**32 - 1),
          5: uint(2**32 - 1), 6: Optional(tstr), 7: Optional(tstr), 8: TIME,

@@ -55,8 +55,8 @@ def seeds():
     directory = bytes.fromhex(vectors("directory.txt")["cbor"])
     yield "directory", [directory, cbor([[], []])]
     yield "index_body", [
-        cbor({1: id16, 2: []}),
-        cbor({1: id16, 2: [[id32, 1 << 20, [[], []]]]}),
+        cbor({1: id16, 2: [], 3: None}),
+        cbor({1: id16, 2: [[id32, 1 << 20, [[], []]]], 3: id32}),
         cbor({1: id16})[:-17] + b"\xa2\x01" + cbor(id16) + b"\x02\x81\x83" +
         cbor(id32) + cbor(99999) + directory]
     header = {1: time, 2: [-1, 0], 3: 0, 4: id16, 5: id32, 6: 1000, 7: 500,

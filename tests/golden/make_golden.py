@@ -364,7 +364,7 @@ class Golden:
     def index(self, label, packs):
         salt = rand(f"index {label}", 32)
         front = prologue("x", 1) + salt
-        body = cbor({1: rand(f"session {label}", 16), 2: packs})
+        body = cbor({1: rand(f"session {label}", 16), 2: packs, 3: None})
         if self.fault == "index that lies":
             body = body.replace(cbor(packs[0][1]), cbor(packs[0][1] + 1), 1)
         plain = cbor([body, self.owner.record,
@@ -628,6 +628,10 @@ def vectors():
 
     body = {1: bytes(range(16)), 2: [[bytes(range(160, 192)), 16531,
                                       [keys, rows]]]}
+    files["index_body.txt"] = hex_lines(
+        for_everyone=cbor({**body, 3: None}),
+        for_one_key=cbor({**body, 3: bytes(range(32))}), for_nobody=cbor(body))
+    body[3] = None
     made = build(None, small=True).plain
     files["objects.txt"] = (
         "# The plain CBOR of objects of the repository, and of an index object "

@@ -258,6 +258,23 @@ TEST(Golden, StreamsHaveTheListedXxh3) {
   }
 }
 
+TEST(Golden, IndexObjectsSayForWhomTheirPacksAreVerified) {
+  const Vector vector = golden_vectors("index_body.txt").front();
+  const auto said = [&](const std::string& name) {
+    const Bytes listed = vector.bytes(name);
+    const auto object = decode_index(listed, name);
+    const auto encoded = encode(object);
+    EXPECT_TRUE(std::ranges::equal(encoded, listed)) << name;
+    return object.assurance;
+  };
+  crypto::VerifyKey key;
+  for (std::size_t i = 0; i < key.size(); ++i) key[i] = std::byte(i);
+
+  EXPECT_EQ(said("for_everyone"), Assurance::for_everyone());
+  EXPECT_EQ(said("for_one_key"), Assurance::for_key(key));
+  EXPECT_EQ(said("for_nobody"), Assurance{});
+}
+
 TEST(Golden, ObjectsHaveTheListedSpelling) {
   const Vector vector = golden_vectors("objects.txt").front();
   const auto expect_kept = [&](const std::string& name, auto decode) {
@@ -499,6 +516,7 @@ TEST_F(GoldenRepository, TheIndexSaysWhatTheDirectoriesSay) {
   ASSERT_EQ(ids.size(), 1U);
   const IndexObject object = read_index(disk, keyring, ids[0]);
   ASSERT_EQ(object.packs.size(), 2U);
+  EXPECT_EQ(object.assurance, Assurance::for_everyone());
   for (const auto& pack : object.packs) {
     EXPECT_EQ(read_pack_directory(disk, keyring, pack.id).pack, pack);
   }

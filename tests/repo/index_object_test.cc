@@ -33,6 +33,12 @@ IndexObject random_object(std::mt19937_64& random) {
     }
     object.packs.push_back(pack);
   }
+  if (random() % 3 == 0) object.assurance = Assurance::for_everyone();
+  if (random() % 3 == 0) {
+    crypto::VerifyKey key;
+    for (auto& byte : key) byte = static_cast<std::byte>(random());
+    object.assurance = Assurance::for_key(key);
+  }
   return object;
 }
 
@@ -45,6 +51,7 @@ TEST(IndexObject, ComesBackAsItWas) {
     const auto read = read_index(sample.storage, sample.keyring, id);
     EXPECT_EQ(read.session, object.session);
     EXPECT_EQ(read.packs, object.packs);
+    EXPECT_EQ(read.assurance, object.assurance);
     EXPECT_EQ(list_indexes(sample.storage), std::vector<IndexId>{id});
   });
 }
@@ -109,6 +116,45 @@ TEST(IndexObject, EveryFlippedBitIsNoticedUnderANewNameToo) {
     (void)forged.create(index_name(name), changed);
     EXPECT_THROW((void)read_index(forged, sample.keyring, name), Error);
   }
+}
+
+TEST(IndexObject, AWriteKeyVouchesForItselfAlone) {
+  const auto said_by = [](Role role, const auto& say) {
+    SampleRepository sample;
+    const Keyring keyring = sample.keyring.for_role(role);
+    const Signer signer(crypto::Secret::random(), keyring);
+    const Assurance said = say(keyring);
+    const auto id =
+        publish_index(sample.storage, keyring, signer, {{}, {}, said});
+    return read_index(sample.storage, sample.keyring, id).assurance == said;
+  };
+  const auto everyone = [](const Keyring&) {
+    return Assurance::for_everyone();
+  };
+  const auto another = [](const Keyring&) {
+    return Assurance::for_key(Keyring::create().role_key());
+  };
+  const auto itself = [](const Keyring& keyring) {
+    return Assurance::for_key(keyring.role_key());
+  };
+
+  EXPECT_FALSE(said_by(Role::write, everyone));
+  EXPECT_FALSE(said_by(Role::write, another));
+  EXPECT_TRUE(said_by(Role::write, itself));
+  for (const Role role : {Role::owner, Role::maintain}) {
+    EXPECT_TRUE(said_by(role, everyone));
+    EXPECT_TRUE(said_by(role, another));
+  }
+}
+
+TEST(IndexObject, VouchesForNobodyUnlessItSaysSo) {
+  SampleRepository sample;
+  const auto id =
+      publish_index(sample.storage, sample.keyring, sample.signer, {});
+  const auto read = read_index(sample.storage, sample.keyring, id);
+
+  EXPECT_FALSE(read.assurance.covers(sample.keyring.role_key()));
+  EXPECT_TRUE(Assurance::for_everyone().covers(sample.keyring.role_key()));
 }
 
 TEST(IndexObject, EveryRoleThatWorksMaySignOneAndNoOther) {

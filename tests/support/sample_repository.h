@@ -51,8 +51,9 @@ struct SampleRepository {
   }
 
   repo::IndexId store_index(std::vector<repo::IndexedPack> packs) {
-    return repo::publish_index(storage, keyring, signer,
-                               {repo::SessionId{}, std::move(packs)});
+    return repo::publish_index(
+        storage, keyring, signer,
+        {repo::SessionId{}, std::move(packs), repo::Assurance::by(keyring)});
   }
 };
 
