@@ -98,7 +98,7 @@ BENCHMARK(unknown);
 
 // Rows of this session that no index object names yet.
 void in_memory(benchmark::State& state) {
-  repo::BlobIndex index(Filled::instance().store());
+  repo::BlobIndex index(Filled::instance().store(), repo::Keyring::create());
   std::mt19937_64 random(4);
   repo::IndexedPack pack;
   for (int i = 0; i < 50'000; ++i) {

@@ -85,7 +85,8 @@ History read_history(const repo::Repository& repository,
 }
 
 // The index, with what the previous state needs even where no index object
-// names it any more.
+// names it any more. Nobody vouches for such packs, so that it is only learned
+// from, and a warning given.
 repo::BlobIndex& index_of(repo::Repository& repository,
                           const History& history) {
   if (history.previous != nullptr) {

@@ -23,6 +23,8 @@ PackPublisher::PackPublisher(repo::Repository& repository,
       progress_(progress),
       packs_(kPacksOnTheirWay) {
   pending_.session = session;
+  // The encoder read back each blob that comes here.
+  pending_.assurance = repo::Assurance::by(repository.keyring());
 }
 
 void PackPublisher::give(repo::PackWriter pack, std::stop_token stop) {

@@ -15,10 +15,12 @@
 namespace cairn::repo {
 
 // The blob's own copy first, a plain one last; each is the base of the one
-// before and of strictly smaller depth. The shallowest that there is. Empty:
-// the index knows no copy of that kind that can be decoded.
+// before and of strictly smaller depth. The first that there is, in the order
+// of BlobIndex::find(). Empty: the index knows no copy of that kind that can be
+// decoded.
 [[nodiscard]] std::vector<BlobCopy> chain_of(const BlobIndex& index,
-                                             BlobKind kind, const BlobId& id);
+                                             BlobKind kind, const BlobId& id,
+                                             Trust trust = Trust::anything);
 
 // What the row leans on: the same of its base, for its depth. Empty also if it
 // leans on nothing.

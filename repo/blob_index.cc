@@ -35,10 +35,12 @@ struct BlobIndex::State {
   struct Pack {
     PackInfo info;
     bool is_named = true;  // by an index object, or published by this process
+    bool is_vouched = false;
     bool exists = true;
   };
 
-  explicit State(IndexStore& s) : store(s) {}
+  State(IndexStore& s, const Keyring& keyring)
+      : store(s), role_key(keyring.role_key()) {}
 
   // Brings the store up to date with what `change` does to it.
   void write(const std::function<void(IndexStore::Writer&)>& change) const {
@@ -51,6 +53,7 @@ struct BlobIndex::State {
   }
 
   IndexStore& store;
+  const crypto::VerifyKey role_key;
   std::mutex turn;  // of refresh() and search_packs(); taken before `mutex`
   mutable std::shared_mutex mutex;  // guards everything below
   std::unordered_map<std::uint32_t, Pack> packs;
@@ -70,6 +73,19 @@ struct BlobIndex::State {
     store.for_each(std::string_view(&kPack, 1),
                    [&](std::string_view key, std::string_view value) {
                      packs[number_in(key)] = {decode_pack(value)};
+                     return IndexStore::Next::go_on;
+                   });
+    store.for_each(std::string_view(&kIndex, 1),
+                   [&](std::string_view, std::string_view value) {
+                     const NamedPacks named = decode_named(value);
+                     if (!named.assurance.covers(role_key)) {
+                       return IndexStore::Next::go_on;
+                     }
+                     for (const auto number : named.numbers) {
+                       const auto found = packs.find(number);
+                       if (found == packs.end()) continue;
+                       found->second.is_vouched = true;
+                     }
                      return IndexStore::Next::go_on;
                    });
     era.reset();
@@ -97,7 +113,7 @@ struct BlobIndex::State {
   void drop_own_rows_now_in_store() {
     std::set<PackId> in_store;
     for (const auto& [number, pack] : packs) {
-      if (number < kFirstOwnNumber && pack.is_named) {
+      if (number < kFirstOwnNumber && pack.is_named && pack.is_vouched) {
         in_store.insert(pack.info.id);
       }
     }
@@ -131,9 +147,11 @@ struct BlobIndex::State {
     }
   }
 
-  [[nodiscard]] bool is_usable(std::uint32_t number) const {
+  // Nothing: it has to be passed over.
+  [[nodiscard]] const Pack* find_usable(std::uint32_t number) const {
     const auto found = packs.find(number);
-    return found != packs.end() && is_usable(found->second);
+    if (found == packs.end() || !is_usable(found->second)) return nullptr;
+    return &found->second;
   }
 
   // What a session left that was cut short does not count while the index is
@@ -144,8 +162,8 @@ struct BlobIndex::State {
   }
 };
 
-BlobIndex::BlobIndex(IndexStore& store)
-    : state_(std::make_unique<State>(store)) {
+BlobIndex::BlobIndex(IndexStore& store, const Keyring& keyring)
+    : state_(std::make_unique<State>(store, keyring)) {
   state_->load_packs();
 }
 
@@ -245,14 +263,15 @@ std::optional<BlobIndex::Era> BlobIndex::era() const {
 
 bool BlobIndex::misses_packs() const {
   std::shared_lock lock(state_->mutex);
-  return std::ranges::any_of(
-      state_->packs, [](const auto& entry) { return !entry.second.exists; });
+  return std::ranges::any_of(state_->packs, [](const auto& entry) {
+    return entry.second.is_vouched && !entry.second.exists;
+  });
 }
 
 void BlobIndex::add(const IndexedPack& pack) {
   std::unique_lock lock(state_->mutex);
   const std::uint32_t number = state_->next_own_number++;
-  state_->packs[number] = {info_of(pack)};
+  state_->packs[number] = {.info = info_of(pack), .is_vouched = true};
   if (auto& existing = state_->existing) {
     const StoredPack stored{pack.id, pack.size};
     existing->insert(std::ranges::upper_bound(*existing, stored), stored);
@@ -268,15 +287,18 @@ std::vector<BlobCopy> BlobIndex::find(const BlobId& id) const {
   std::vector<BlobCopy> copies;
   const auto [value, lock] = state_->look_up(blob_key(id));
   const auto keep = [&](BlobCopy copy) {
-    if (copy.row.id == id && state_->is_usable(copy.pack)) {
-      copies.push_back(std::move(copy));
-    }
+    if (copy.row.id != id) return;
+    const State::Pack* const pack = state_->find_usable(copy.pack);
+    if (pack == nullptr) return;
+    copy.is_vouched = pack->is_vouched;
+    copies.push_back(std::move(copy));
   };
   if (value) for_each_copy(*value, keep);
   const auto [begin, end] = state_->own.equal_range(id.prefix());
   for (auto at = begin; at != end; ++at) keep(at->second);
-  std::ranges::stable_sort(copies, {},
-                           [](const BlobCopy& copy) { return copy.row.depth; });
+  std::ranges::stable_sort(copies, {}, [](const BlobCopy& copy) {
+    return std::pair(!copy.is_vouched, copy.row.depth);
+  });
   return copies;
 }
 
@@ -287,7 +309,7 @@ std::uint64_t BlobIndex::count(BlobKind kind) const {
   std::uint64_t count = 0;
   std::set<BlobId> seen;  // of those that share a key or are not in the store
   const auto look_at = [&](const BlobCopy& copy) {
-    if (copy.row.kind == kind && state_->is_usable(copy.pack)) {
+    if (copy.row.kind == kind && state_->find_usable(copy.pack)) {
       seen.insert(copy.row.id);
     }
   };
@@ -319,21 +341,27 @@ std::optional<PackInfo> BlobIndex::find_pack(std::uint32_t number) const {
   return found->second.info;
 }
 
-std::optional<PackId> BlobIndex::pack_id(std::uint32_t number) const {
+std::optional<PackId> BlobIndex::vouched_pack(std::uint32_t number) const {
   std::shared_lock lock(state_->mutex);
   const auto found = state_->packs.find(number);
-  if (found == state_->packs.end()) return std::nullopt;
+  if (found == state_->packs.end() || !found->second.is_vouched) {
+    return std::nullopt;
+  }
   return found->second.info.id;
 }
 
-std::vector<PackInfo> BlobIndex::packs() const {
+std::vector<PackInfo> BlobIndex::packs(Trust trust) const {
   std::shared_lock lock(state_->mutex);
-  std::map<PackId, PackInfo> packs;  // one that is known twice counts once
+  // One that is known twice counts once.
+  std::map<PackId, const State::Pack*> packs;
   for (const auto& [number, pack] : state_->packs) {
-    if (state_->is_usable(pack)) packs.emplace(pack.info.id, pack.info);
+    const bool is_asked = trust == Trust::anything || pack.is_vouched;
+    if (!is_asked || !state_->is_usable(pack)) continue;
+    const auto [place, is_new] = packs.emplace(pack.info.id, &pack);
+    if (!is_new && pack.is_vouched) place->second = &pack;
   }
   std::vector<PackInfo> out;
-  for (auto& [id, info] : packs) out.push_back(std::move(info));
+  for (const auto& [id, pack] : packs) out.push_back(pack->info);
   return out;
 }
 

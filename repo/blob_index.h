@@ -30,13 +30,16 @@ struct UnreadableIndex {
   std::string why;  // with its name
 };
 
+enum class Trust { anything, vouched_for };
+
 // Threads        find() and pack() from many threads, also during add(),
 //                refresh() and search_packs(), of which the last two take
 //                turns; the others one thread at a time.
 class BlobIndex {
  public:
-  // Borrows the store.
-  explicit BlobIndex(IndexStore& store);
+  // Borrows the store. What is vouched for is so for who holds the keyring's
+  // role key; others may share the store.
+  BlobIndex(IndexStore& store, const Keyring& keyring);
   ~BlobIndex();
 
   // Brings in the index objects that are not known yet, drops what only those
@@ -80,13 +83,17 @@ class BlobIndex {
   using Era = std::uint64_t;
   [[nodiscard]] std::optional<Era> era() const;
 
-  // True if some pack counts as absent.
+  // True if some pack that is vouched for counts as absent.
   [[nodiscard]] bool misses_packs() const;
 
-  // A pack that this process just published. Kept in memory.
+  // A pack that this process just published, having read its blobs back. Kept
+  // in memory.
   void add(const IndexedPack& pack);
 
-  // Every copy in a pack that exists; the ones of smaller depth first.
+  // Every copy in a pack that exists. First those that are vouched for: an
+  // index object whose assurance covers this role key says so, or this process
+  // published the pack. Of these and of the others, the ones of smaller depth
+  // come first.
   [[nodiscard]] std::vector<BlobCopy> find(const BlobId& id) const;
 
   // True if find() would give any.
@@ -103,10 +110,13 @@ class BlobIndex {
   // more.
   [[nodiscard]] PackInfo pack(std::uint32_t number) const;
   [[nodiscard]] std::optional<PackInfo> find_pack(std::uint32_t number) const;
-  [[nodiscard]] std::optional<PackId> pack_id(std::uint32_t number) const;
+  // Nothing also if it is not vouched for.
+  [[nodiscard]] std::optional<PackId> vouched_pack(std::uint32_t number) const;
 
-  // All packs known, in no particular order.
-  [[nodiscard]] std::vector<PackInfo> packs() const;
+  // All packs known, in no particular order, each as it is vouched for, if it
+  // is; or only those.
+  [[nodiscard]] std::vector<PackInfo> packs(
+      Trust trust = Trust::anything) const;
 
   // Forgets everything, in memory and in the store.
   void clear();

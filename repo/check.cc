@@ -223,7 +223,7 @@ void Check::compare_indexes() {
 
 void Check::open_index(IndexStore& store) {
   graph_.reset();
-  index_.emplace(store);
+  index_.emplace(store, keyring_);
   // Which ones are damaged is known already.
   index_->refresh(storage_, keyring_);
   if (std::ranges::count(facts_.is_indexed, false) > 0) {

@@ -13,6 +13,18 @@ namespace {
 
 constexpr std::size_t kIdPrefixBytes = 16;
 
+void write(CborWriter& out, const std::vector<std::uint32_t>& numbers) {
+  for (const auto number : numbers) out.uint(number);
+}
+
+std::vector<std::uint32_t> read_numbers(CborReader& in) {
+  std::vector<std::uint32_t> numbers;
+  while (in.left() > 0) {
+    numbers.push_back(static_cast<std::uint32_t>(in.uint()));
+  }
+  return numbers;
+}
+
 }  // namespace
 
 std::string key_of(char kind, std::span<const std::byte> bytes) {
@@ -101,17 +113,30 @@ PackInfo decode_pack(std::string_view value) {
 
 std::vector<std::uint32_t> decode_numbers(std::string_view value) {
   CborReader in(as_bytes(value), "index cache");
-  std::vector<std::uint32_t> numbers;
-  while (in.left() > 0) {
-    numbers.push_back(static_cast<std::uint32_t>(in.uint()));
-  }
-  return numbers;
+  return read_numbers(in);
 }
 
 std::string encode_numbers(const std::vector<std::uint32_t>& numbers) {
   CborWriter out;
-  for (const auto number : numbers) out.uint(number);
+  write(out, numbers);
   return std::string(as_text(out.view()));
+}
+
+std::string encode(const NamedPacks& named) {
+  CborWriter out;
+  out.uint(static_cast<std::uint64_t>(named.assurance.reach));
+  out.bytes(named.assurance.role_key);
+  write(out, named.numbers);
+  return std::string(as_text(out.view()));
+}
+
+NamedPacks decode_named(std::string_view value) {
+  CborReader in(as_bytes(value), "index cache");
+  NamedPacks named;
+  named.assurance.reach = static_cast<Assurance::Reach>(in.uint());
+  named.assurance.role_key = in.fixed<crypto::kVerifyKeyBytes>();
+  named.numbers = read_numbers(in);
+  return named;
 }
 
 }  // namespace index_cache

@@ -13,6 +13,7 @@
 #include "repo/blob.h"
 #include "repo/cbor.h"
 #include "repo/ids.h"
+#include "repo/index_object.h"
 
 namespace cairn::repo {
 
@@ -21,6 +22,7 @@ struct BlobCopy {
   std::uint32_t pack = 0;    // number of the pack in this index
   std::uint64_t offset = 0;  // from the start of the pack
   BlobRow row;
+  bool is_vouched = false;  // BlobIndex says when
 };
 
 struct PackInfo {
@@ -28,6 +30,8 @@ struct PackInfo {
   std::uint64_t size = 0;      // bytes
   crypto::Digest directory{};  // SHA-256 of its encoding
   std::vector<WrappedKey> keys;
+
+  bool operator==(const PackInfo&) const = default;
 };
 
 [[nodiscard]] PackInfo info_of(const IndexedPack& pack);
@@ -36,9 +40,11 @@ namespace index_cache {
 
 // Keys of the store, by their first letter:
 //   b <first 16 bytes of the id>   copies of that blob
-//   p <number>                     a pack
-//   P <pack id>                    its number
-//   i <index id>                   the numbers of its packs
+//   p <number>                     a pack, as an index object describes it
+//   P <pack id>                    its number; several where index objects
+//                                  describe it in several ways, of which one is
+//                                  true
+//   i <index id>                   its assurance, and the numbers of its packs
 //   d <pack id>                    its number, as no index object names it: it
 //                                  came by its own directory
 //   l                              there if a blob was missed that one of
@@ -93,6 +99,14 @@ void for_each_copy(std::string_view value, Visit visit) {
 [[nodiscard]] std::string encode_numbers(
     const std::vector<std::uint32_t>& numbers);
 [[nodiscard]] std::vector<std::uint32_t> decode_numbers(std::string_view value);
+
+// Of an index object, what it says and for whom.
+struct NamedPacks {
+  Assurance assurance;
+  std::vector<std::uint32_t> numbers;
+};
+[[nodiscard]] std::string encode(const NamedPacks& named);
+[[nodiscard]] NamedPacks decode_named(std::string_view value);
 
 }  // namespace index_cache
 }  // namespace cairn::repo

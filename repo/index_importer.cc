@@ -36,14 +36,18 @@ class Importer {
   }
 
   void add(const IndexId& id, const IndexObject& object) {
-    std::vector<std::uint32_t> numbers;
+    NamedPacks named{object.assurance, {}};
     for (const auto& pack : object.packs) {
-      numbers.push_back(add(pack));
+      named.numbers.push_back(add(pack));
       const auto unindexed = key_of(kUnindexed, pack.id.bytes);
-      if (store_.get(unindexed)) store_.remove(unindexed);
+      const auto own_number = store_.get(unindexed);
+      if (own_number &&
+          decode_numbers(*own_number).at(0) == named.numbers.back()) {
+        store_.remove(unindexed);
+      }
     }
     // Last: an import that a crash cuts short is done again.
-    store_.put(key_of(kIndex, id.bytes), encode_numbers(numbers));
+    store_.put(key_of(kIndex, id.bytes), encode(named));
   }
 
   // A pack that no index object names.
@@ -54,12 +58,21 @@ class Importer {
   }
 
  private:
+  // What is said of the pack keeps a number of its own, so that a false word
+  // never stands in for a true one.
   std::uint32_t add(const IndexedPack& pack) {
     const std::string number_key = key_of(kPackNumber, pack.id.bytes);
+    const PackInfo info = info_of(pack);
+    std::vector<std::uint32_t> numbers;
     if (const auto known = store_.get(number_key)) {
-      return decode_numbers(*known).at(0);
+      numbers = decode_numbers(*known);
+    }
+    for (const auto number : numbers) {
+      const auto said = store_.get(pack_key(number));
+      if (said && decode_pack(*said) == info) return number;
     }
     const std::uint32_t number = next_number_++;
+    numbers.push_back(number);
     // First: rows that a crash leaves behind must never come to name the pack
     // that is imported next.
     store_.put(kNextNumber, encode_numbers({next_number_}));
@@ -75,8 +88,8 @@ class Importer {
       if (const auto before = store_.get(key)) value += *before;
     }
     for (const auto& [key, value] : values) store_.put(key, value);
-    store_.put(pack_key(number), encode(info_of(pack)));
-    store_.put(number_key, encode_numbers({number}));
+    store_.put(pack_key(number), encode(info));
+    store_.put(number_key, encode_numbers(numbers));
     return number;
   }
 
@@ -144,6 +157,20 @@ void sweep_rows_if_many(IndexStore::Writer& writer,
   writer.put(kGoneCount, encode_numbers({static_cast<std::uint32_t>(gone)}));
 }
 
+void forget_number(IndexStore::Writer& writer, const PackId& id,
+                   std::uint32_t number) {
+  const std::string key = key_of(kPackNumber, id.bytes);
+  const auto value = writer.get(key);
+  if (!value) return;
+  auto numbers = decode_numbers(*value);
+  std::erase(numbers, number);
+  if (numbers.empty()) {
+    writer.remove(key);
+  } else {
+    writer.put(key, encode_numbers(numbers));
+  }
+}
+
 // Forgets index objects that are gone, and the packs that no other one names:
 // theirs, and those of an import that a crash cut short.
 void drop_vanished(IndexStore::Writer& writer, const Storage& storage,
@@ -156,7 +183,9 @@ void drop_vanished(IndexStore::Writer& writer, const Storage& storage,
       vanished.emplace_back(key);
       return IndexStore::Next::go_on;
     }
-    for (const auto number : decode_numbers(value)) staying.insert(number);
+    for (const auto number : decode_named(value).numbers) {
+      staying.insert(number);
+    }
     return IndexStore::Next::go_on;
   });
   std::vector<std::pair<std::string, PackId>> unnamed;
@@ -172,7 +201,7 @@ void drop_vanished(IndexStore::Writer& writer, const Storage& storage,
   for (const auto& [key, id] : unnamed) {
     // Rows that name this pack may stay behind and are passed over: a number is
     // never given twice.
-    writer.remove(key_of(kPackNumber, id.bytes));
+    forget_number(writer, id, number_in(key));
     writer.remove(key);
   }
   if (!unnamed.empty()) sweep_rows_if_many(writer, staying, unnamed.size());

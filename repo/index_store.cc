@@ -40,7 +40,10 @@ constexpr double kFilterBitsPerKey = 10;
 // To make the filter of a table takes twice the table's own size.
 constexpr std::size_t kTableBytes = std::size_t{8} << 20;
 
-constexpr std::string_view kDatabasePrefix = "db-";
+// The version of what lies in a database is part of its name: nobody reads
+// another version's.
+constexpr std::string_view kDatabasePrefix = "db2-";
+constexpr std::string_view kOlderDatabasePrefix = "db-";
 constexpr const char* kTableName = "next-table";  // while it is being written
 // Where a secondary keeps its log.
 constexpr std::string_view kReaderPrefix = "reader-";
@@ -208,10 +211,10 @@ class PrimaryWriter : public IndexStore::Writer {
 // Layout of the folder:
 //   lock         whoever holds it exclusively writes; shared, opens for reading
 //   current      the name of the database that counts, replaced by rename
-//   db-<hex>/    a database; each one made has a name of its own, so that none
+//   db2-<hex>/   a database; each one made has a name of its own, so that none
 //                is ever mistaken for another that was there before. Who reads
 //                it holds a shared lock of the folder.
-//   db-<hex>.damaged    that it has to be made anew
+//   db2-<hex>.damaged   that it has to be made anew
 //   reader-<hex>/       RocksDB's notes about a reader, who has it locked
 //   check-<hex>/        the index of a check, who has it locked
 struct IndexStore::State {
@@ -351,8 +354,9 @@ struct IndexStore::State {
     std::error_code ignored;
     for (const auto& item : fs::directory_iterator(folder, ignored)) {
       const std::string name = item.path().filename().string();
-      if (!name.starts_with(kDatabasePrefix) || name == counts ||
-          !item.is_directory(ignored)) {
+      const bool is_database = name.starts_with(kDatabasePrefix) ||
+                               name.starts_with(kOlderDatabasePrefix);
+      if (!is_database || name == counts || !item.is_directory(ignored)) {
         continue;
       }
       const int fd =

@@ -41,7 +41,7 @@ class Planner {
         progress_(progress),
         as_if_forgotten_(as_if_forgotten),
         folder_(repository.cache_folder()),
-        index_(repository.index_store()),
+        index_(repository.index_store(), keyring_),
         survey_(folder_) {}
 
   PrunePlan plan(const PruneOptions& options) {

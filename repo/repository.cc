@@ -185,7 +185,7 @@ BlobIndex& Repository::index() {
 }
 
 void Repository::load_index() {
-  state_->index.emplace(index_store());
+  state_->index.emplace(index_store(), state_->keyring);
   state_->index->refresh(*state_->storage, state_->keyring);
   if (!state_->index->unreadable().empty()) {
     state_->index->search_packs(*state_->storage, state_->keyring);

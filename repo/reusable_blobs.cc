@@ -6,6 +6,7 @@
 #include "repo/error.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
+#include "repo/wire.h"
 
 namespace cairn::repo {
 
@@ -21,11 +22,26 @@ void PackNotes::add(std::uint32_t pack) {
   }
 }
 
+namespace {
+
+std::optional<BlobIndex::Era> era_for(
+    const Keyring& keyring, const std::optional<BlobIndex::Era>& era) {
+  if (!era) return std::nullopt;
+  const auto key = keyring.role_key();
+  return *era ^ wire::get_u64(std::span(key).first<sizeof(BlobIndex::Era)>());
+}
+
+}  // namespace
+
 ReusableBlobs::ReusableBlobs(const Storage& storage, const Keyring& keyring,
                              BlobIndex& index)
-    : storage_(storage), keyring_(keyring), index_(index), era_(index.era()) {
+    : storage_(storage),
+      keyring_(keyring),
+      index_(index),
+      index_era_(index.era()),
+      era_(era_for(keyring, index_era_)) {
   const auto listed = list_packs(storage);
-  for (const auto& pack : index.packs()) {
+  for (const auto& pack : index.packs(Trust::vouched_for)) {
     const auto found =
         std::ranges::lower_bound(listed, pack.id, {}, &StoredPack::id);
     // One that is gone may have been pruned: no damage.
@@ -57,7 +73,7 @@ std::vector<BlobCopy> ReusableBlobs::look_up(BlobKind kind, const BlobId& id) {
     if (!chain.empty()) return chain;
   }
   try {
-    return repo::chain_of(index_, kind, id);
+    return repo::chain_of(index_, kind, id, Trust::vouched_for);
   } catch (const Error&) {
     has_lost_packs_ = true;
     return {};  // the cache fails, which is no reason to fail with it
@@ -79,7 +95,7 @@ bool ReusableBlobs::has_as_noted(std::optional<BlobIndex::Era> era,
                                  const PackNotes& notes) {
   // The index may have been made anew since this run began.
   return !notes.packs.empty() && has_lost_nothing_since(era) &&
-         index_.era() == era_ &&
+         index_.era() == index_era_ &&
          std::ranges::all_of(notes.packs, [&](std::uint32_t pack) {
            return is_confirmed(pack);
          });
@@ -96,7 +112,7 @@ std::vector<std::string> ReusableBlobs::damage() const {
 }
 
 bool ReusableBlobs::is_confirmed(std::uint32_t pack) {
-  const auto id = index_.pack_id(pack);
+  const auto id = index_.vouched_pack(pack);
   const auto is_known = [&] {
     const auto found = confirmed_.find(pack);
     return id && found != confirmed_.end() && found->second == *id;
@@ -107,7 +123,7 @@ bool ReusableBlobs::is_confirmed(std::uint32_t pack) {
   }
   std::unique_lock lock(mutex_);
   if (is_known()) return true;
-  // What had this number before has it no more.
+  // What had this number before has it no more, or is vouched for no more.
   confirmed_.erase(pack);
   rows_.forget(pack);
   const auto known = index_.find_pack(pack);

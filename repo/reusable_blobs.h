@@ -3,8 +3,12 @@
 // A snapshot says "0 of 64 chunks new" and is believed. So what it takes as
 // stored was seen to be there, with everything it leans on:
 //
-//   index --> copies --> their packs: listed, as large as the index says, and
-//                        with the directory that the index says
+//   index --> copies --> their packs: vouched for, listed, as large as the
+//                        index says, and with the directory that the index says
+//
+// Packs that another write key stored are vouched for once a reading role has
+// verified them (FORMAT.md, 6.7): until then they count as not there, which is
+// no damage.
 #pragma once
 
 #include <atomic>
@@ -62,7 +66,9 @@ class ReusableBlobs {
   [[nodiscard]] bool has_as_noted(std::optional<BlobIndex::Era> era,
                                   const PackNotes& notes);
 
-  // To be noted down with what this run finds whole or makes.
+  // To be noted down with what this run finds whole or makes. Another one for
+  // each role key: what is whole for one may rest on packs that nobody vouches
+  // for to another.
   [[nodiscard]] std::optional<BlobIndex::Era> era() const noexcept {
     return era_;
   }
@@ -82,7 +88,8 @@ class ReusableBlobs {
   const Storage& storage_;
   const Keyring& keyring_;
   BlobIndex& index_;
-  std::optional<BlobIndex::Era> era_;
+  const std::optional<BlobIndex::Era> index_era_;
+  const std::optional<BlobIndex::Era> era_;
   std::atomic<bool> has_lost_packs_ = false;
   mutable std::shared_mutex mutex_;  // guards everything below
   std::unordered_map<std::uint32_t, PackId> confirmed_;  // by their numbers

@@ -86,7 +86,7 @@ TEST(BlobIndex, SaysWhatAMapWouldUnderRandomChanges) {
     std::map<PackId, IndexedPack> known;      // as of the last refresh()
     std::optional<std::set<PackId>> existing;
     std::optional<IndexStore> store(folder.path());
-    std::optional<BlobIndex> index(*store);
+    std::optional<BlobIndex> index(std::in_place, *store, sample.keyring);
 
     const auto some_packs = [&] {
       std::vector<IndexedPack> packs;
@@ -140,7 +140,7 @@ TEST(BlobIndex, SaysWhatAMapWouldUnderRandomChanges) {
             index.reset();
             store.reset();
             store.emplace(folder.path());
-            index.emplace(*store);
+            index.emplace(*store, sample.keyring);
             existing.reset();
           }
           break;
@@ -189,7 +189,7 @@ TEST(BlobIndex, AnImportThatWasCutShortLeavesNoRowsToAnotherPack) {
   TempFolder folder;
   SampleRepository sample;
   IndexStore store(folder.path());
-  BlobIndex index(store);
+  BlobIndex index(store, sample.keyring);
   std::vector<BlobId> many;
   for (int i = 0; i < 30'000; ++i) many.push_back(random_id<BlobId>(random));
   const auto first = sample.store_index({made_up_pack(random, many)});
@@ -218,7 +218,7 @@ TEST(BlobIndex, PassesOverAnIndexObjectThatIsDamaged) {
   TempFolder folder;
   SampleRepository sample;
   IndexStore store(folder.path());
-  BlobIndex index(store);
+  BlobIndex index(store, sample.keyring);
   const auto lost = random_id<BlobId>(random);
   const auto kept = random_id<BlobId>(random);
   const auto damaged = sample.store_index({made_up_pack(random, {lost})});
@@ -254,7 +254,7 @@ class BlobIndexOfPacks : public ::testing::Test {
   TempFolder folder;
   SampleRepository sample;
   IndexStore store{folder.path()};
-  BlobIndex index{store};
+  BlobIndex index{store, sample.keyring};
 };
 
 TEST_F(BlobIndexOfPacks, FindsInThePacksWhatNoIndexObjectNames) {
@@ -274,7 +274,7 @@ TEST_F(BlobIndexOfPacks, FindsInThePacksWhatNoIndexObjectNames) {
   EXPECT_FALSE(index.contains(blob_of(damaged)));
   EXPECT_TRUE(index.is_incomplete());
   // It is in the store: another process need not search.
-  const BlobIndex other(store);
+  const BlobIndex other(store, sample.keyring);
   EXPECT_TRUE(other.contains(blob_of(lost)));
   EXPECT_TRUE(other.is_incomplete());
 }
@@ -315,14 +315,14 @@ TEST_F(BlobIndexOfPacks, ASearchThatIsNotForABlobCallsNothingIncomplete) {
 TEST_F(BlobIndexOfPacks, WhatASessionLeftBehindCountsOnlyOnceItIsMissed) {
   const auto pack = store_pack();
   index.search_packs(sample.storage, sample.keyring);
-  BlobIndex other(store);
+  BlobIndex other(store, sample.keyring);
   EXPECT_FALSE(other.contains(blob_of(pack)));
   EXPECT_TRUE(other.packs().empty());
   other.add(pack);  // it is this process that writes it
   other.refresh(sample.storage, sample.keyring);
   EXPECT_EQ(other.find(blob_of(pack)).size(), 1U);
 
-  BlobIndex third(store);
+  BlobIndex third(store, sample.keyring);
   third.search_packs(sample.storage, sample.keyring, random_id<BlobId>(random));
   EXPECT_FALSE(third.contains(blob_of(pack)));
   third.search_packs(sample.storage, sample.keyring, blob_of(pack));
@@ -331,17 +331,126 @@ TEST_F(BlobIndexOfPacks, WhatASessionLeftBehindCountsOnlyOnceItIsMissed) {
   EXPECT_TRUE(third.is_incomplete());
 }
 
+// Two hosts with a write key each, the owner, and one cache.
+class SharedBlobIndex : public BlobIndexOfPacks {
+ protected:
+  struct Host {
+    explicit Host(const Keyring& owner)
+        : keyring(owner.for_role(Role::write)),
+          signer(crypto::Secret::random(), keyring) {}
+    Keyring keyring;
+    Signer signer;
+  };
+
+  IndexId name(const Host& host, const IndexedPack& pack) {
+    return publish_index(sample.storage, host.keyring, host.signer,
+                         {{}, {pack}, Assurance::by(host.keyring)});
+  }
+
+  // To whom of the owner, A and B the blob is vouched for, as letters.
+  std::string vouched(const BlobId& id) {
+    std::string who;
+    for (const auto& [letter, keyring] : {std::pair('o', &sample.keyring),
+                                          {'a', &a.keyring},
+                                          {'b', &b.keyring}}) {
+      BlobIndex one(store, *keyring);
+      one.refresh(sample.storage, *keyring);
+      const auto copies = one.find(id);
+      if (std::ranges::any_of(copies, &BlobCopy::is_vouched)) who += letter;
+      EXPECT_FALSE(copies.empty());
+    }
+    return who;
+  }
+
+  // The same pack with its two rows taken for one another.
+  static IndexedPack belied(IndexedPack pack) {
+    std::swap(pack.directory.rows.at(0), pack.directory.rows.at(1));
+    return pack;
+  }
+
+  IndexedPack store_two_blobs() {
+    return sample.store(
+        {sample.encode(testing_support::random_bytes(random, 1000)),
+         sample.encode(testing_support::random_bytes(random, 1000))});
+  }
+
+  Host a{sample.keyring};
+  Host b{sample.keyring};
+};
+
+TEST_F(SharedBlobIndex, WhatAWriteKeyStoredIsVouchedForToThatKeyAlone) {
+  const auto of_owner = store_pack();
+  const auto of_a = store_pack();
+  const auto of_nobody = store_pack();
+  (void)sample.store_index({of_owner});
+  (void)name(a, of_a);
+  (void)publish_index(sample.storage, sample.keyring, sample.signer,
+                      {{}, {of_nobody}});
+
+  EXPECT_EQ(vouched(blob_of(of_owner)), "oab");
+  EXPECT_EQ(vouched(blob_of(of_a)), "a");
+  EXPECT_EQ(vouched(blob_of(of_nobody)), "");
+}
+
+TEST_F(SharedBlobIndex, IsVouchedForAsLongAsAnObjectIsThereThatSaysSo) {
+  const auto pack = store_pack();
+  (void)name(a, pack);
+  EXPECT_EQ(vouched(blob_of(pack)), "a");
+  const auto by_owner = sample.store_index({pack});
+  EXPECT_EQ(vouched(blob_of(pack)), "oab");
+
+  sample.storage.remove(index_name(by_owner));
+
+  EXPECT_EQ(vouched(blob_of(pack)), "a");
+}
+
+TEST_F(SharedBlobIndex, AFalseWordOfAnotherKeyChangesNothing) {
+  for (const bool lie_is_first : {true, false}) {
+    const auto pack = store_two_blobs();
+    if (lie_is_first) (void)name(b, belied(pack));
+    index.refresh(sample.storage, sample.keyring);
+    (void)name(a, pack);
+    index.refresh(sample.storage, sample.keyring);
+    if (!lie_is_first) (void)name(b, belied(pack));
+
+    BlobIndex of_a(store, a.keyring);
+    of_a.refresh(sample.storage, a.keyring);
+
+    EXPECT_EQ(vouched(blob_of(pack)), "ab");
+    const auto first = of_a.find(blob_of(pack)).at(0);
+    EXPECT_TRUE(first.is_vouched);
+    EXPECT_EQ(first.offset, kPackHeadBytes);
+    EXPECT_EQ(of_a.find_pack(first.pack)->directory, digest_of(pack.directory));
+  }
+}
+
+TEST_F(SharedBlobIndex, APackThatOnlyAnotherKeyNamesIsNotMissed) {
+  auto pack = store_pack();
+  (void)name(a, pack);
+  pack.size += 1;
+  (void)name(b, pack);
+  BlobIndex of_a(store, a.keyring);
+  of_a.refresh(sample.storage, a.keyring);
+
+  of_a.restrict_to(list_packs(sample.storage));
+
+  EXPECT_FALSE(of_a.misses_packs());
+  EXPECT_EQ(of_a.find(blob_of(pack)).size(), 1U);
+  of_a.count_as_absent(pack.id);
+  EXPECT_TRUE(of_a.misses_packs());
+}
+
 TEST(BlobIndex, FollowsWhatAnotherProcessImported) {
   std::mt19937_64 random(1);
   TempFolder folder;
   SampleRepository sample;
   IndexStore store(folder.path());
-  BlobIndex index(store);
+  BlobIndex index(store, sample.keyring);
   const auto id = random_id<BlobId>(random);
   (void)sample.store_index({made_up_pack(random, {id})});
   {
     IndexStore other_store(folder.path());
-    BlobIndex other(other_store);
+    BlobIndex other(other_store, sample.keyring);
     other.refresh(sample.storage, sample.keyring);
   }
   index.refresh(sample.storage, sample.keyring);
@@ -353,7 +462,7 @@ TEST(BlobIndex, ClearForgetsEverythingAndRefreshBringsItBack) {
   TempFolder folder;
   SampleRepository sample;
   IndexStore store(folder.path());
-  BlobIndex index(store);
+  BlobIndex index(store, sample.keyring);
   const auto id = random_id<BlobId>(random);
   (void)sample.store_index({made_up_pack(random, {id})});
   index.refresh(sample.storage, sample.keyring);
@@ -370,7 +479,7 @@ TEST(BlobIndex, ForgetsTheRowsOfPacksThatWentOnceTheyAreMostOfAll) {
   TempFolder folder;
   SampleRepository sample;
   IndexStore store(folder.path());
-  BlobIndex index(store);
+  BlobIndex index(store, sample.keyring);
   const auto rows = [&] {
     std::size_t count = 0;
     store.for_each("b", [&](std::string_view, std::string_view) {
@@ -408,7 +517,7 @@ TEST(BlobIndex, BlobsThatShareAPrefixAreKeptApart) {
   TempFolder folder;
   SampleRepository sample;
   IndexStore store(folder.path());
-  BlobIndex index(store);
+  BlobIndex index(store, sample.keyring);
   auto one = random_id<BlobId>(random);
   auto two = one;
   two.bytes[31] ^= std::byte{1};
@@ -426,7 +535,7 @@ TEST(BlobIndex, IsSearchedByManyThreadsWhileItGrows) {
   TempFolder folder;
   SampleRepository sample;
   IndexStore store(folder.path());
-  BlobIndex index(store);
+  BlobIndex index(store, sample.keyring);
   const auto id = random_id<BlobId>(random);
   index.add(made_up_pack(random, {id}));
   std::atomic<bool> is_done = false;

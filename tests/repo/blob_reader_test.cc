@@ -49,7 +49,7 @@ class BlobReaderTest : public ::testing::Test {
   TempFolder folder;
   SampleRepository sample;
   IndexStore store{folder.path()};
-  BlobIndex index{store};
+  BlobIndex index{store, sample.keyring};
   SessionKeyCache cached_keys{sample.keyring};
   std::vector<IndexedPack> packs;
 };

@@ -658,7 +658,7 @@ TEST(Check, LeavesNothingInTheCacheFolder) {
       left.insert(name.substr(0, name.find('-')));
     }
   }
-  EXPECT_EQ(left, (std::set<std::string>{"current", "db", "lock"}));
+  EXPECT_EQ(left, (std::set<std::string>{"current", "db2", "lock"}));
 }
 
 // A prune that found nothing to remove, but many small index objects.

@@ -326,7 +326,7 @@ TEST(IndexStore, ManyProcessesMayOpenWriteAndClearItAtOnce) {
   put(store, "last", "value");
   std::size_t databases = 0;
   for (const auto& item : fs::directory_iterator(folder.path())) {
-    databases += item.path().filename().string().starts_with("db-") ? 1 : 0;
+    databases += item.path().filename().string().starts_with("db2-") ? 1 : 0;
   }
   EXPECT_EQ(databases, 1U);
 }

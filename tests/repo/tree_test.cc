@@ -71,7 +71,7 @@ class Tree : public ::testing::Test {
   TempFolder folder;
   SampleRepository sample;
   IndexStore index_store{folder.path()};
-  BlobIndex index{index_store};
+  BlobIndex index{index_store, sample.keyring};
   SessionKeyCache keys{sample.keyring};
   BlobReader blobs{sample.storage, sample.keyring, index, keys};
   TreeReader reader{blobs};

@@ -105,8 +105,8 @@ BackupSite::BackupSite(ChunkSizing sizing) : keyring_(repo::Keyring::create()) {
   disk_.replace(repo::kSecondConfigName, encode(config));
 }
 
-repo::Repository BackupSite::open_with(repo::Storage& storage, repo::Role role,
-                                       const fs::path& cache) {
+repo::Repository BackupSite::open_for(repo::Storage& storage, repo::Role role,
+                                      const fs::path& cache) {
   return repo::Repository::open(std::make_unique<FaultyStorage>(storage),
                                 [&](const repo::Storage&, const repo::Config&) {
                                   return keyring_.for_role(role);
@@ -114,19 +114,37 @@ repo::Repository BackupSite::open_with(repo::Storage& storage, repo::Role role,
                                 {cache, folder_ / "state"});
 }
 
+crypto::Secret BackupSite::add_key(repo::Role role) {
+  auto key = crypto::Secret::random();
+  (void)repo::add_key_file_slot(disk_, keyring_.for_role(role), key, "another",
+                                {1, 0});
+  return key;
+}
+
+repo::Repository BackupSite::open_with(const crypto::Secret& key) {
+  return repo::Repository::open(
+      std::make_unique<FaultyStorage>(disk_),
+      [&](const repo::Storage& stored, repo::Config config) {
+        // The small sizes are the test's, and not in the slots.
+        repo::set_cut_sizes(config, keyring_.cut_sizes());
+        return repo::open_with_key_file(stored, config, key);
+      },
+      {cache_folder(), folder_ / "state"});
+}
+
 repo::Repository BackupSite::open() { return open_through(disk_); }
 
 repo::Repository BackupSite::open_through(repo::Storage& storage) {
-  return open_with(storage, repo::Role::owner, cache_folder());
+  return open_for(storage, repo::Role::owner, cache_folder());
 }
 
 repo::Repository BackupSite::open_as(repo::Role role) {
-  return open_with(disk_, role, cache_folder());
+  return open_for(disk_, role, cache_folder());
 }
 
 repo::Repository BackupSite::open_elsewhere() {
   const auto cache = folder_ / ("elsewhere-" + std::to_string(elsewhere_++));
-  return open_with(disk_, repo::Role::owner, cache);
+  return open_for(disk_, repo::Role::owner, cache);
 }
 
 void BackupSite::keep() {

@@ -47,6 +47,10 @@ class BackupSite {
   [[nodiscard]] repo::Repository open_as(repo::Role role);
   [[nodiscard]] repo::Repository open_elsewhere();
 
+  // New keys of that role, that a key file opens, as often as wanted.
+  [[nodiscard]] crypto::Secret add_key(repo::Role role);
+  [[nodiscard]] repo::Repository open_with(const crypto::Secret& key);
+
   // Requires for all of these: nobody has it open.
   void lose_cache();
   // Repository and machine as they were when they were kept, to try many things
@@ -57,9 +61,9 @@ class BackupSite {
   [[nodiscard]] std::filesystem::path state_folder() const;
 
  private:
-  [[nodiscard]] repo::Repository open_with(repo::Storage& storage,
-                                           repo::Role role,
-                                           const std::filesystem::path& cache);
+  [[nodiscard]] repo::Repository open_for(repo::Storage& storage,
+                                          repo::Role role,
+                                          const std::filesystem::path& cache);
 
   MemoryStorage disk_;
   MemoryStorage kept_disk_;

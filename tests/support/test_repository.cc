@@ -60,6 +60,22 @@ repo::Repository TestRepository::open_as(repo::Role role) {
                                 {cache_folder(), folder_ / "state"});
 }
 
+crypto::Secret TestRepository::add_key(repo::Role role) {
+  auto key = crypto::Secret::random();
+  repo::add_key_file_slot(disk_, keyring_.for_role(role), key, "another",
+                          at_hour(0));
+  return key;
+}
+
+repo::Repository TestRepository::open_with(const crypto::Secret& key) {
+  return repo::Repository::open(
+      std::make_unique<FaultyStorage>(disk_),
+      [&](const repo::Storage& stored, const repo::Config& config) {
+        return repo::open_with_key_file(stored, config, key);
+      },
+      {cache_folder(), folder_ / "state"});
+}
+
 std::filesystem::path TestRepository::cache_folder() const {
   return folder_ / ("cache-" + std::to_string(machine_));
 }
@@ -91,6 +107,9 @@ struct StateWriter::State {
         keys(r.keyring()),
         encoder(r.keyring(), keys, {}),
         blobs(r.blobs()),
+        indexed{.session = {},
+                .packs = {},
+                .assurance = repo::Assurance::by(r.keyring())},
         tree([this](repo::BlobKind kind, std::span<const std::byte> plain) {
           return store(kind, plain, std::nullopt);
         }) {
@@ -107,12 +126,13 @@ struct StateWriter::State {
                      const std::optional<repo::BlobId>& base_id) {
     const auto id = repository.keyring().id_of(kind, plain);
     if (mine.contains(id)) return id;
-    if (options.reuse == Reuse::what_is_stored &&
-        repo::is_decodable(repository.index(), kind, id)) {
+    if (options.reuse == Reuse::what_is_stored && is_reusable(kind, id)) {
       return id;
     }
     std::optional<Stored> base;
-    if (base_id) base = load(kind, *base_id);
+    if (base_id && (mine.contains(*base_id) || is_reusable(kind, *base_id))) {
+      base = load(kind, *base_id);
+    }
     std::optional<repo::Base> given;
     if (base && base->depth < repo::kMaxDepth) {
       given = repo::Base{*base_id, base->depth, base->plain};
@@ -126,6 +146,12 @@ struct StateWriter::State {
     if (pack->size_if_finished() >= options.pack_bytes) finish(pack);
     mine[id] = {blob.row.depth, {plain.begin(), plain.end()}};
     return id;
+  }
+
+  [[nodiscard]] bool is_reusable(repo::BlobKind kind, const repo::BlobId& id) {
+    return !repo::chain_of(repository.index(), kind, id,
+                           repo::Trust::vouched_for)
+                .empty();
   }
 
   Stored load(repo::BlobKind kind, const repo::BlobId& id) {
@@ -270,6 +296,23 @@ repo::SessionId StateWriter::commit(const repo::Timestamp& time) {
 
 const repo::SessionId& StateWriter::session() const {
   return state_->session.id();
+}
+
+repo::IndexedPack store_false_copy(repo::Repository& repository,
+                                   repo::BlobKind kind, const repo::BlobId& id,
+                                   std::span<const std::byte> lie) {
+  repo::SessionKeys keys(repository.keyring());
+  repo::BlobEncoder encoder(repository.keyring(), keys, {});
+  const auto blob = encoder.encode(kind, id, lie);
+  repo::PackWriter writer(repository.storage(), repository.keyring().newest());
+  writer.add(blob.row, keys.wrapped(repo::class_of(kind)), blob.stored);
+  auto pack = std::move(writer).finish();
+  for (const auto& assurance : {repo::Assurance::for_everyone(),
+                                repo::Assurance::by(repository.keyring())}) {
+    (void)repo::publish_index(repository.storage(), repository.keyring(),
+                              repository.signer(), {{}, {pack}, assurance});
+  }
+  return pack;
 }
 
 namespace {

@@ -42,8 +42,12 @@ class TestRepository {
   [[nodiscard]] repo::Repository open_through(
       std::unique_ptr<repo::Storage> storage);
 
-  // The same with another role's keys.
+  // The same with another role's keys, new ones each time.
   [[nodiscard]] repo::Repository open_as(repo::Role role);
+
+  // New keys of that role, that a key file opens, as often as wanted.
+  [[nodiscard]] crypto::Secret add_key(repo::Role role);
+  [[nodiscard]] repo::Repository open_with(const crypto::Secret& key);
 
   // Another machine, or this one after its cache was deleted.
   void forget_cache();
@@ -111,6 +115,12 @@ class StateWriter {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// What somebody with a write key can do: a pack that is well sealed and has
+// `lie` as the blob `id`, and an index object that calls it verified.
+repo::IndexedPack store_false_copy(repo::Repository& repository,
+                                   repo::BlobKind kind, const repo::BlobId& id,
+                                   std::span<const std::byte> lie);
 
 // Paths with their contents; folders lie between slashes.
 using Files = std::map<std::string, Bytes>;
