@@ -30,6 +30,7 @@ void print_plan(const repo::PrunePlan& plan, PruneReport report,
                             .set("kept", json_of(plan.kept))
                             .set("removed", json_of(plan.removed))
                             .set("repacked", json_of(plan.repacked))
+                            .set("unverified", json_of(plan.unverified))
                             .set("bytes_rewritten", plan.bytes_rewritten)
                             .set("bytes_used", plan.bytes_used)
                             .set("bytes_unused", plan.bytes_unused)
@@ -45,6 +46,12 @@ void print_plan(const repo::PrunePlan& plan, PruneReport report,
   context.output.line("repack    " + packs_text(plan.repacked) + ", moving " +
                       size_text(plan.bytes_rewritten));
   context.output.line("frees     about " + size_text(plan.bytes_freed()));
+  if (plan.unverified.packs > 0) {
+    context.output.line(
+        "verify    " + packs_text(plan.unverified) +
+        " wait for `cairn check --level data`, since a write key stored them: "
+        "until then no other key shares them, and they are not repacked");
+  }
 }
 
 void print_outcome(const repo::PruneOutcome& outcome, PruneReport report,

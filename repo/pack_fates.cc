@@ -58,6 +58,15 @@ class Decision {
     return base - 1;
   }
 
+  // What has to be there if the row is.
+  template <typename Visit>
+  void for_each_lean(RowNumber row, Visit visit) const {
+    if (const auto base = base_of(row)) visit(*base);
+    if (facts_.with.empty()) return;
+    const auto with = facts_.with.find(row);
+    if (with != facts_.with.end()) visit(with->second);
+  }
+
   [[nodiscard]] bool is_dead(std::size_t pack) const {
     return needed_bytes_[pack] == 0;
   }
@@ -67,9 +76,13 @@ class Decision {
 
   // The row, and what it leans on.
   void need(RowNumber row) {
-    for (std::optional<RowNumber> at = row; at && needed_.mark(*at);
-         at = base_of(*at)) {
-      needed_bytes_[survey_.pack_of(*at)] += survey_.stored_size(*at);
+    std::vector<RowNumber> left{row};
+    while (!left.empty()) {
+      const RowNumber at = left.back();
+      left.pop_back();
+      if (!needed_.mark(at)) continue;
+      needed_bytes_[survey_.pack_of(at)] += survey_.stored_size(at);
+      for_each_lean(at, [&](RowNumber on) { left.push_back(on); });
     }
   }
 
@@ -86,7 +99,7 @@ class Decision {
       std::vector<std::size_t> small;
       for (std::size_t i = 0; i < packs().size(); ++i) {
         if (packs()[i].holds_content == content && !is_dead(i) &&
-            packs()[i].size < kSmallPackBytes) {
+            packs()[i].is_verified && packs()[i].size < kSmallPackBytes) {
           small.push_back(i);
         }
       }
@@ -105,11 +118,16 @@ class Decision {
       double waste;      // share of it
     };
     std::vector<Candidate> candidates;
+    std::vector<std::size_t> kept;
     double used = 0;
     double unused = 0;
     for (std::size_t i = 0; i < packs().size(); ++i) {
       if (is_dead(i)) continue;
       used += static_cast<double>(needed_bytes_[i]);
+      if (!packs()[i].is_verified) {
+        if (!is_kept_[i]) kept.push_back(i);
+        continue;  // what is unused in it nobody can do without
+      }
       unused += static_cast<double>(unused_bytes(i));
       if (is_kept_[i]) continue;
       candidates.push_back({i, facts_.has_unsound[i], is_to_merge_[i],
@@ -123,7 +141,6 @@ class Decision {
     const double allowed = options_.max_unused * used;
     std::uint64_t budget =
         options_.budget.value_or(std::numeric_limits<std::uint64_t>::max());
-    std::vector<std::size_t> kept;
     for (const auto& [pack, is_unsound, is_to_merge, waste] : candidates) {
       const bool is_worth_it = is_to_merge || (waste > 0 && unused > allowed);
       if (is_unsound || (is_worth_it && needed_bytes_[pack] <= budget)) {
@@ -174,13 +191,17 @@ class Decision {
           is_taken_(decision.is_kept_) {
       for (std::size_t i = 0; i < leans_on_.size(); ++i) {
         // A kept pack leans on nothing that goes: that would be needed.
-        if (is_taken_[i] || !decision.packs()[i].has_differences) continue;
+        if (is_taken_[i]) continue;
+        if (!decision.packs()[i].has_differences &&
+            decision.facts_.with.empty()) {
+          continue;
+        }
         auto& bases = leans_on_[i];
         decision.for_each_row(i, [&](RowNumber row) {
-          const auto base = decision.base_of(row);
-          if (!base) return;
-          const std::size_t pack = decision.survey_.pack_of(*base);
-          if (pack != i && !is_taken_[pack]) bases.push_back(pack);
+          decision.for_each_lean(row, [&](RowNumber on) {
+            const std::size_t pack = decision.survey_.pack_of(on);
+            if (pack != i && !is_taken_[pack]) bases.push_back(pack);
+          });
         });
         std::ranges::sort(bases);
         // Not std::ranges::unique: clang 14 cannot compile libstdc++'s.
@@ -246,6 +267,12 @@ RowFacts::RowFacts(const PackSurvey& survey,
       base(folder),
       has_unsound(survey.packs().size()) {
   base.grow_to(survey.row_count());
+}
+
+void RowFacts::lean_on_all(RowNumber row, std::span<const RowNumber> bases) {
+  // The deepest first: whoever may lean on that one may lean on the others.
+  base[row] = bases.back() + 1;
+  for (std::size_t i = 1; i < bases.size(); ++i) with[bases[i]] = bases[i - 1];
 }
 
 PackFates decide_fates(const PackSurvey& survey, const RowFacts& facts,

@@ -6,12 +6,18 @@
 // counting every row in them, live or dead: a later backup may reuse a row that
 // is dead today. So to keep a pack may make rows of others needed, and the
 // decision is a fixed point.
+//
+// A third keeps what write keys stored apart from what was verified: a pack
+// that is not verified is never repacked, or false bytes would come into packs
+// that everyone relies on. It stays as it is while anything in it is needed.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "repo/mark_set.h"
@@ -35,8 +41,15 @@ struct PruneOptions {
 struct RowFacts {
   RowFacts(const PackSurvey& survey, const std::filesystem::path& folder);
 
-  MarkSet live;                   // chosen copies of what snapshots reach
-  ScratchArray<RowNumber> base;   // chosen copy of its base, plus one; 0: none
+  // Makes the row lean on all of these copies of its base, by ascending depth,
+  // of which none is verified.
+  void lean_on_all(RowNumber row, std::span<const RowNumber> bases);
+
+  MarkSet live;                  // chosen copies of what snapshots reach
+  ScratchArray<RowNumber> base;  // chosen copy of its base, plus one; 0: none
+  // Of a copy that is needed as a base, one that is needed with it. Only where
+  // none is verified, and several could be meant: few, so in memory.
+  std::unordered_map<RowNumber, RowNumber> with;
   std::vector<bool> has_unsound;  // by pack: rows whose base is missing
 };
 

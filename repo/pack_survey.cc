@@ -113,12 +113,18 @@ std::vector<ConfirmedCopy> ConfirmedCopies::find(BlobKind kind,
   return confirmed;
 }
 
-std::vector<ConfirmedCopy> ConfirmedCopies::find_shallowest(BlobKind kind,
-                                                            const BlobId& id) {
+std::vector<ConfirmedCopy> ConfirmedCopies::find_sound(BlobKind kind,
+                                                       const BlobId& id) {
   auto copies = find(kind, id);
   std::erase_if(copies, [&](const ConfirmedCopy& copy) {
     return !is_sound(copy.copy.row, copy.row);
   });
+  return copies;
+}
+
+std::vector<ConfirmedCopy> ConfirmedCopies::find_shallowest(BlobKind kind,
+                                                            const BlobId& id) {
+  auto copies = find_sound(kind, id);
   if (!copies.empty()) {
     const auto depth = copies.front().copy.row.depth;
     std::erase_if(copies, [&](const ConfirmedCopy& copy) {

@@ -34,6 +34,9 @@ struct SurveyedPack {
   std::uint64_t blob_bytes = 0;  // stored sizes of all rows
   bool holds_content = false;    // or links and names
   bool has_differences = false;
+  // Everyone may rely on its blobs being what their ids name. Of others nobody
+  // who does not read them can tell.
+  bool is_verified = false;
 };
 
 // Threads        const members from many threads.
@@ -44,6 +47,9 @@ class PackSurvey {
 
   // Requires: the ids ascend from call to call.
   void add(const IndexedPack& pack);
+
+  // The one at that place.
+  void set_verified(std::size_t pack) { packs_[pack].is_verified = true; }
 
   [[nodiscard]] std::span<const SurveyedPack> packs() const noexcept {
     return packs_;
@@ -100,8 +106,12 @@ class ConfirmedCopies {
   [[nodiscard]] std::vector<ConfirmedCopy> find(BlobKind kind,
                                                 const BlobId& id);
 
-  // Of those the sound ones of the smallest depth there is: whatever leans on
-  // the blob can lean on any of them.
+  // Of those the sound ones.
+  [[nodiscard]] std::vector<ConfirmedCopy> find_sound(BlobKind kind,
+                                                      const BlobId& id);
+
+  // Of those the ones of the smallest depth there is: whatever leans on the
+  // blob can lean on any of them.
   [[nodiscard]] std::vector<ConfirmedCopy> find_shallowest(BlobKind kind,
                                                            const BlobId& id);
 

@@ -1,6 +1,7 @@
 #include "repo/prune.h"
 
 #include <algorithm>
+#include <cassert>
 #include <string>
 #include <utility>
 #include <vector>
@@ -75,8 +76,11 @@ class Prune {
 
   void repack() {
     try {
+      // All that moves was verified.
+      index_.begin(Assurance::for_everyone());
       for (const auto& pack : plan_.packs) {
         if (pack.verdict.fate != PackFate::repack) continue;
+        assert(pack.is_verified);
         step("moving blobs");
         repacker_.move(pack.id, pack.verdict.moved);
       }
@@ -116,8 +120,12 @@ class Prune {
     }
     const IndexChange change = plan_index_change(plan_.indexes, remaining);
     step("writing the index");
-    for (const auto& id : change.uncovered) {
-      index_.add(read_pack_directory(storage_, repository_.keyring(), id).pack);
+    for (const auto& [assurance, packs] : change.to_name) {
+      index_.begin(assurance);
+      for (const auto& id : packs) {
+        index_.add(
+            read_pack_directory(storage_, repository_.keyring(), id).pack);
+      }
     }
     index_.finish();
     outcome_.indexes_written = index_.published().size();

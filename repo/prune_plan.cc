@@ -74,7 +74,17 @@ class Planner {
   void mark_reachable();
   Enter reach(const Link& link);
   void settle_rows();
-  std::optional<ConfirmedCopy> choose(BlobKind kind, const BlobId& id);
+  void settle_base(std::size_t pack, RowNumber number, const BlobRow& row);
+
+  // Sound copies of a blob, of smaller depth than `below`: the shallowest of
+  // the verified ones, any of which serves; where there is none, all others.
+  struct Candidates {
+    std::vector<ConfirmedCopy> copies;  // by ascending depth
+    bool any_serves = false;
+  };
+  Candidates find_candidates(BlobKind kind, const BlobId& id,
+                             std::uint32_t below = kMaxDepth + 1);
+  [[nodiscard]] RowNumber choose(const Candidates& candidates) const;
   void take(PackFates fates);
 
   Repository& repository_;
@@ -94,9 +104,9 @@ class Planner {
   // Once the survey is complete.
   std::optional<ConfirmedCopies> copies_;
   std::optional<RowFacts> facts_;
-  // The shallowest copies of what snapshots reach. Those of a blob with several
-  // are contested: one is chosen when it is known how many bytes each pack has
-  // to keep anyway.
+  // Candidates of what snapshots reach. Those of a blob with several of which
+  // any serves are contested: one is chosen when it is known how many bytes
+  // each pack has to keep anyway.
   std::optional<MarkSet> reached_;
   std::optional<MarkSet> contested_;
   std::vector<bool> has_contested_;        // by pack
@@ -207,12 +217,16 @@ void Planner::read_indexes() {
     const IndexObject object = read_index(storage_, keyring_, id);
     PlannedIndex& planned = plan_.indexes.emplace_back();
     planned.id = id;
+    planned.assurance = object.assurance;
     for (const auto& pack : object.packs) {
       planned.packs.push_back(pack.id);
       planned.rows += pack.directory.rows.size();
       const auto place = survey_.find(pack.id);
       if (!place) continue;  // removed by a prune that came no further
       is_named[*place] = true;
+      if (object.assurance == Assurance::for_everyone()) {
+        survey_.set_verified(*place);
+      }
       if (survey_.packs()[*place].directory != digest_of(pack.directory)) {
         throw CorruptionError(index_name(id) + ": differs from pack " +
                               pack.id.brief() +
@@ -259,33 +273,50 @@ void Planner::mark_reachable() {
 
 // Throws NotFound when no copy can be relied on.
 Enter Planner::reach(const Link& link) {
-  const auto copies = copies_->find_shallowest(link.kind, link.id);
+  const auto [copies, any_serves] = find_candidates(link.kind, link.id);
   if (copies.empty()) {
     throw NotFound("blob " + link.id.brief() +
                    ", which it needs, is missing or leans on one that is");
   }
   if (!reached_->mark(copies.front().row)) return Enter::no;
-  if (copies.size() == 1) {
-    lone_bytes_[copies.front().pack] += copies.front().copy.row.stored_size;
-    return Enter::yes;
-  }
+  const bool is_contested = any_serves && copies.size() > 1;
   for (const auto& copy : copies) {
     reached_->mark(copy.row);
-    contested_->mark(copy.row);
-    has_contested_[copy.pack] = true;
+    if (is_contested) {
+      contested_->mark(copy.row);
+      has_contested_[copy.pack] = true;
+    } else {
+      lone_bytes_[copy.pack] += copy.copy.row.stored_size;
+    }
   }
   return Enter::yes;
 }
 
-// The same answer whenever it is asked: of the shallowest copies the one in the
-// pack that has most to keep anyway.
-std::optional<ConfirmedCopy> Planner::choose(BlobKind kind, const BlobId& id) {
-  auto copies = copies_->find_shallowest(kind, id);
-  if (copies.empty()) return std::nullopt;
-  const auto best = std::ranges::max_element(
-      copies, {},
-      [&](const ConfirmedCopy& copy) { return lone_bytes_[copy.pack]; });
-  return std::move(*best);
+Planner::Candidates Planner::find_candidates(BlobKind kind, const BlobId& id,
+                                             std::uint32_t below) {
+  auto copies = copies_->find_sound(kind, id);
+  std::erase_if(copies, [&](const ConfirmedCopy& copy) {
+    return copy.copy.row.depth >= below;
+  });
+  std::vector<ConfirmedCopy> verified;
+  for (const auto& copy : copies) {
+    if (survey_.packs()[copy.pack].is_verified &&
+        (verified.empty() ||
+         copy.copy.row.depth == verified.front().copy.row.depth)) {
+      verified.push_back(copy);
+    }
+  }
+  if (verified.empty()) return {std::move(copies), false};
+  return {std::move(verified), true};
+}
+
+// The same answer whenever it is asked: the one in the pack that has most to
+// keep anyway.
+RowNumber Planner::choose(const Candidates& candidates) const {
+  return std::ranges::max_element(
+             candidates.copies, {},
+             [&](const ConfirmedCopy& copy) { return lone_bytes_[copy.pack]; })
+      ->row;
 }
 
 // Second pass over the directories: of several copies one stays live, and
@@ -306,21 +337,28 @@ void Planner::settle_rows() {
     const auto directory =
         read_pack_directory(storage_, keyring_, pack.id).pack.directory;
     for (const auto& row : directory.rows) {
-      if (row.base) {
-        const auto base = choose(row.kind, *row.base);
-        if (base && base->copy.row.depth < row.depth) {
-          facts_->base[number] = base->row + 1;
-        } else {
-          facts_->has_unsound[i] = true;
-        }
-      }
+      if (row.base) settle_base(i, number, row);
       if (reached_->is_marked(number) &&
           (!contested_->is_marked(number) ||
-           choose(row.kind, row.id)->row == number)) {
+           choose(find_candidates(row.kind, row.id)) == number)) {
         facts_->live.mark(number);
       }
       ++number;
     }
+  }
+}
+
+void Planner::settle_base(std::size_t pack, RowNumber number,
+                          const BlobRow& row) {
+  const auto bases = find_candidates(row.kind, *row.base, row.depth);
+  if (bases.copies.empty()) {
+    facts_->has_unsound[pack] = true;
+  } else if (bases.any_serves) {
+    facts_->base[number] = choose(bases) + 1;
+  } else {
+    std::vector<RowNumber> rows;
+    for (const auto& copy : bases.copies) rows.push_back(copy.row);
+    facts_->lean_on_all(number, rows);
   }
 }
 
@@ -340,8 +378,13 @@ void Planner::take(PackFates fates) {
     if (verdict.fate == PackFate::keep) {
       plan_.bytes_unused += packs[i].blob_bytes - verdict.needed_bytes;
     }
+    if (verdict.fate == PackFate::keep && !packs[i].is_verified) {
+      ++plan_.unverified.packs;
+      plan_.unverified.bytes += packs[i].size;
+    }
     plan_.packs.push_back({packs[i].id, packs[i].size, packs[i].blob_bytes,
-                           packs[i].holds_content, std::move(verdict)});
+                           packs[i].holds_content, packs[i].is_verified,
+                           std::move(verdict)});
   }
   plan_.removal_order = std::move(fates.removal_order);
   plan_.last_order = std::move(fates.last_order);
@@ -361,24 +404,24 @@ PrunePlan plan_prune(Repository& repository, const PruneOptions& options,
       .plan(options);
 }
 
-IndexChange plan_index_change(std::span<const PlannedIndex> indexes,
-                              const std::vector<PackId>& remaining) {
-  std::vector<const PlannedIndex*> largest_first;
-  for (const auto& index : indexes) largest_first.push_back(&index);
-  std::ranges::stable_sort(largest_first, [](const auto* a, const auto* b) {
-    return a->rows > b->rows;
+namespace {
+
+// Of index objects with one assurance, which go on naming packs of `due`, which
+// are all that they are to name; the others are added to the change.
+void cover(std::vector<const PlannedIndex*> indexes, const Assurance& assurance,
+           const std::set<PackId>& due, IndexChange& change) {
+  std::ranges::stable_sort(indexes, [](const auto* a, const auto* b) {
+    return a->rows > b->rows;  // the largest first
   });
   const auto is_small = [](const PlannedIndex* index) {
     return index->rows < kSmallIndexRows;
   };
-  const bool merge_small = std::ranges::count_if(largest_first, is_small) >=
+  const bool merge_small = std::ranges::count_if(indexes, is_small) >=
                            static_cast<std::ptrdiff_t>(kManySmallIndexes);
-
-  IndexChange change;
   std::set<PackId> covered;
-  for (const PlannedIndex* index : largest_first) {
+  for (const PlannedIndex* index : indexes) {
     const bool serves = std::ranges::all_of(index->packs, [&](const auto& id) {
-      return std::ranges::binary_search(remaining, id) && !covered.contains(id);
+      return due.contains(id) && !covered.contains(id);
     });
     if (!serves || index->packs.empty() || (merge_small && is_small(index))) {
       change.removed.push_back(index->id);
@@ -386,8 +429,43 @@ IndexChange plan_index_change(std::span<const PlannedIndex> indexes,
       covered.insert(index->packs.begin(), index->packs.end());
     }
   }
-  std::ranges::copy_if(remaining, std::back_inserter(change.uncovered),
-                       [&](const PackId& id) { return !covered.contains(id); });
+  IndexChange::ToName& to_name = change.to_name.emplace_back();
+  to_name.assurance = assurance;
+  std::ranges::set_difference(due, covered, std::back_inserter(to_name.packs));
+  if (to_name.packs.empty()) change.to_name.pop_back();
+}
+
+}  // namespace
+
+IndexChange plan_index_change(std::span<const PlannedIndex> indexes,
+                              const std::vector<PackId>& remaining) {
+  struct Group {
+    std::vector<const PlannedIndex*> indexes;
+    std::set<PackId> due;
+  };
+  std::map<Assurance, Group> groups;
+  for (const auto& index : indexes) {
+    Group& group = groups[index.assurance];
+    group.indexes.push_back(&index);
+    for (const auto& id : index.packs) {
+      if (std::ranges::binary_search(remaining, id)) group.due.insert(id);
+    }
+  }
+  const std::set<PackId> verified = groups[Assurance::for_everyone()].due;
+  std::set<PackId>& unassured = groups[Assurance{}].due;
+  unassured = {remaining.begin(), remaining.end()};
+  for (auto& [assurance, group] : groups) {
+    if (assurance == Assurance{}) continue;
+    if (assurance != Assurance::for_everyone()) {
+      std::erase_if(group.due,
+                    [&](const auto& id) { return verified.contains(id); });
+    }
+    for (const auto& id : group.due) unassured.erase(id);
+  }
+  IndexChange change;
+  for (const auto& [assurance, group] : groups) {
+    cover(group.indexes, assurance, group.due, change);
+  }
   return change;
 }
 

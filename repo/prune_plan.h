@@ -4,7 +4,11 @@
 //
 //   snapshots, marks --> roots --walk--> live rows --+
 //   packs --> survey of all directories -------------+--> fates of the packs
-//   index objects --> compared with the survey
+//   index objects --> compared with the survey: which packs are verified
+//
+// Of a blob's copies a verified one stays. Where there is none, all stay: a
+// write key may have stored false ones, and who deletes need not be able to
+// read them.
 //
 // Whoever deletes must have read everything first: a snapshot, a mark, a node,
 // a directory or an index object that cannot be read throws CorruptionError (or
@@ -29,6 +33,7 @@ struct PlannedPack {
   std::uint64_t size = 0;        // bytes of the pack
   std::uint64_t blob_bytes = 0;  // of them, blobs
   bool holds_content = false;
+  bool is_verified = false;
   PackVerdict verdict;
 };
 
@@ -36,6 +41,7 @@ struct PlannedPack {
 struct PlannedIndex {
   IndexId id;
   std::uint64_t rows = 0;
+  Assurance assurance = {};
   std::vector<PackId> packs;
 };
 
@@ -60,6 +66,7 @@ struct PrunePlan {
   PackSum kept;
   PackSum removed;
   PackSum repacked;
+  PackSum unverified;                 // of those kept
   std::uint64_t bytes_rewritten = 0;  // blobs that move
   std::uint64_t bytes_used = 0;       // blobs needed afterwards
   std::uint64_t bytes_unused = 0;     // blobs kept that nothing needs
@@ -75,11 +82,16 @@ struct PrunePlan {
     std::span<const SessionId> as_if_forgotten = {});
 
 // Which index objects serve no more once just the `remaining` packs are left,
-// and which of those packs then have none. Small ones are merged once they are
-// many.
+// and which packs new ones have to name. Small ones are merged once they are
+// many. No pack gains or loses an assurance, but for one that is verified for
+// everyone: that need not be said for single keys too.
 struct IndexChange {
+  struct ToName {
+    Assurance assurance;
+    std::vector<PackId> packs;
+  };
   std::vector<IndexId> removed;
-  std::vector<PackId> uncovered;
+  std::vector<ToName> to_name;
 };
 [[nodiscard]] IndexChange plan_index_change(
     std::span<const PlannedIndex> indexes,

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <sstream>
 #include <string>
 
 #include "tests/support/temp_folder.h"
@@ -15,7 +16,7 @@ using testing_support::TempFolder;
 constexpr std::uint32_t kRowBytes = 1000;
 
 // A blob in a pack: its name, whether a snapshot needs it, and what it leans
-// on.
+// on; or all copies that this could be, where none is verified.
 struct Row {
   std::string name;
   bool is_live = false;
@@ -47,7 +48,8 @@ void PrintTo(const Fates& fates, std::ostream* out) {
 
 Fates decide(const Packs& packs, const PruneOptions& options,
              const std::string& unsound = {},
-             std::uint64_t pack_bytes = 100'000'000) {
+             std::uint64_t pack_bytes = 100'000'000,
+             const std::string& unverified = {}) {
   TempFolder folder;
   PackSurvey survey(folder.path());
   for (const auto& [letter, rows] : packs) {
@@ -63,6 +65,9 @@ Fates decide(const Packs& packs, const PruneOptions& options,
       pack.directory.rows.push_back(blob);
     }
     survey.add(pack);
+    if (unverified.find(letter) == std::string::npos) {
+      survey.set_verified(survey.packs().size() - 1);
+    }
   }
   std::map<std::string, RowNumber> numbers;
   std::size_t place = 0;
@@ -77,7 +82,11 @@ Fates decide(const Packs& packs, const PruneOptions& options,
     for (const auto& row : rows) {
       const RowNumber number = numbers.at(row.name);
       if (row.is_live) facts.live.mark(number);
-      if (!row.base.empty()) facts.base[number] = numbers.at(row.base) + 1;
+      std::vector<RowNumber> bases;
+      std::istringstream names(row.base);
+      for (std::string name; names >> name;) bases.push_back(numbers.at(name));
+      if (bases.size() == 1) facts.base[number] = bases.front() + 1;
+      if (bases.size() > 1) facts.lean_on_all(number, bases);
     }
     facts.has_unsound[place++] = unsound.find(letter) != std::string::npos;
     letters += letter;
@@ -236,6 +245,43 @@ TEST(PackFates, RepackAPackWithRowsThatNobodyCouldReadBeyondTheBudget) {
                    .last_order = "a"}));
   EXPECT_EQ(decide(packs, {.max_unused = 0, .budget = kRowBytes}, "a").repacked,
             "a");
+}
+
+TEST(PackFates, KeepAPackThatNobodyHasVerifiedWhileAnythingInItIsNeeded) {
+  const Packs packs{
+      {'a', {{"1", true}, {"2"}}}, {'b', {{"3", true}, {"4"}}}, {'c', {{"5"}}}};
+
+  EXPECT_EQ(decide(packs, kNothingWasted, "a", 100'000'000, "ac"),
+            (Fates{.kept = "a",
+                   .repacked = "b",
+                   .first = "c",
+                   .last = "",
+                   .order = "c",
+                   .last_order = "b"}));
+}
+
+// Row 1 leans on one of 2 and 3, of which nobody knows which is false. What
+// leans on the shallower one does not need the deeper.
+TEST(PackFates, KeepAllThatABaseCouldBe) {
+  const Packs packs{{'a', {{"1", true, "2 3"}}},
+                    {'b', {{"2"}}},
+                    {'c', {{"3"}}},
+                    {'d', {{"4", false, "2 3"}}}};
+  EXPECT_EQ(decide(packs, kNothingWasted, "", 100'000'000, "bc").kept, "abc");
+
+  Packs shallow = packs;
+  shallow['a'] = {{"1", true, "2"}};
+  EXPECT_EQ(decide(shallow, kNothingWasted, "", 100'000'000, "bc").kept, "ab");
+
+  Packs dead = packs;
+  dead['a'] = {{"1", false, "2 3"}};
+  const auto order = decide(dead, kNothingWasted, "", 100'000'000, "bc").order;
+  EXPECT_EQ(order.size(), 4U);
+  for (const char who : {'a', 'd'}) {
+    for (const char base : {'b', 'c'}) {
+      EXPECT_LT(order.find(who), order.find(base));
+    }
+  }
 }
 
 TEST(PackFates, MergeSmallPacksOnceTheyAreMany) {
