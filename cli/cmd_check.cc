@@ -128,6 +128,7 @@ void print_summary(const repo::CheckReport& report, double seconds,
                             .set("findings_left_out", left_out(report))
                             .set("packs", report.packs)
                             .set("packs_read", report.packs_read)
+                            .set("packs_verified", report.packs_verified)
                             .set("index_objects", report.index_objects)
                             .set("snapshots", report.snapshots)
                             .set("blobs", report.blobs)
@@ -148,6 +149,13 @@ void print_summary(const repo::CheckReport& report, double seconds,
             counted(report.snapshots, "snapshot") + "; read " +
             size_text(report.bytes_read) + " in " + duration_text(seconds);
   context.output.line(looked);
+  if (report.packs_verified > 0) {
+    context.output.line(counted(report.packs_verified, "pack") +
+                        " that write keys had stored " +
+                        (report.packs_verified == 1 ? "is" : "are") +
+                        " verified; everyone may share what lies in " +
+                        (report.packs_verified == 1 ? "it" : "them") + " now");
+  }
   if (report.count(garbage) > 0) {
     context.output.line(
         "of no use and of no harm: " + counted(report.count(garbage), "thing") +
@@ -182,7 +190,8 @@ ExitCode run(const Options& options, Context& context) {
       .level = level,
       .subset = options.subset.value_or(repo::PackSubset{}),
       .now = context.now(),
-      .threads = std::clamp(std::thread::hardware_concurrency(), 1U, 8U)};
+      .threads = std::clamp(std::thread::hardware_concurrency(), 1U, 8U),
+      .vouch = context.options.is_dry_run ? repo::Vouch::no : repo::Vouch::yes};
   const auto began = std::chrono::steady_clock::now();
   repo::Progress progress;
   const auto shown = [&](const auto& work) {
@@ -234,7 +243,11 @@ Command check_command() {
           "snapshot to every blob it needs; data reads and decodes every byte, "
           "or those of a subset of the packs. --no-key reads every byte "
           "without "
-          "any key, at level index those of the small objects. Nothing is "
+          "any key, at level index those of the small objects. Packs that "
+          "write "
+          "keys stored, and in which level data finds every byte as it should "
+          "be, are noted as verified, so that others share them (not with "
+          "--dry-run). Nothing else is "
           "changed, and backups may go on. Ends with 4 "
           "when "
           "there is damage; leftovers of interrupted runs are none.",

@@ -11,10 +11,12 @@
 #include <string>
 #include <utility>
 
+#include "crypto/random.h"
 #include "repo/check_graph.h"
 #include "repo/check_objects.h"
 #include "repo/check_packs.h"
 #include "repo/damage_trace.h"
+#include "repo/index_batch.h"
 #include "repo/index_object.h"
 #include "repo/look_at.h"
 #include "repo/own_folder.h"
@@ -63,6 +65,7 @@ class Check {
     // Only the graph tells what a disagreement means: garbage, or damage.
     if (options_.level != CheckLevel::index || !agree) look_at_structure();
     if (options_.level == CheckLevel::data) look_at_data();
+    look_at_unverified();
     if (findings_.has(Severity::damage)) trace_damage();
     if (findings_.has("damaged-pack")) {
       findings_.add(Severity::note, "advice", "packs",
@@ -97,6 +100,8 @@ class Check {
   void walk_graph_with(IndexStore& store);
   void look_at_data();
   void add_bad_blobs(const std::vector<BadBlob>& bad_blobs);
+  void look_at_unverified();
+  void vouch_for(std::span<const SoundPack> packs);
   void trace_damage();
 
   Repository& repository_;
@@ -114,6 +119,8 @@ class Check {
   std::vector<StoredPack> packs_;  // those that exist, by id
   std::set<PackId> missing_;       // named by an index object
   std::set<PackId> indexed_;
+  std::set<PackId> unverified_;   // for everyone
+  std::vector<SoundPack> sound_;  // of the packs that level data read
 
   // From level structure on.
   PackFacts facts_;
@@ -137,15 +144,20 @@ void Check::look_at_objects() {
 bool Check::look_at_indexes() {
   step("reading the index");
   std::map<PackId, std::uint64_t> sizes;  // as index objects have them
+  std::set<PackId> verified;
   listed_indexes_ = list_indexes(storage_);
   for (const auto& id : listed_indexes_) {
     step("reading the index");
     const std::string name = index_name(id);
     look_at(findings_, "damaged-index", name, [&] {
       report_.bytes_read += storage_.size(name).value_or(0);
-      for (const auto& pack : read_index(storage_, keyring_, id).packs) {
+      const IndexObject object = read_index(storage_, keyring_, id);
+      for (const auto& pack : object.packs) {
         sizes[pack.id] = pack.size;
         indexed_.insert(pack.id);
+        if (object.assurance == Assurance::for_everyone()) {
+          verified.insert(pack.id);
+        }
       }
       indexes_.push_back(id);
       ++report_.index_objects;
@@ -158,6 +170,7 @@ bool Check::look_at_indexes() {
   report_.packs = packs_.size();
   bool all_named = true;
   for (const auto& pack : packs_) {
+    if (!verified.contains(pack.id)) unverified_.insert(pack.id);
     const auto named = sizes.find(pack.id);
     if (named == sizes.end()) {
       all_named = false;
@@ -293,12 +306,70 @@ void Check::look_at_data() {
                   "this key cannot open contents: of them only the packs' "
                   "SHA-256 was compared");
   }
-  const auto result =
-      check_packs(repository_, *index_, packs, facts_.unreadable,
+  auto result =
+      check_packs(repository_, *index_, packs, facts_.unreadable, unverified_,
                   options_.threads, findings_, stop_, progress_);
   report_.packs_read = result.packs;
   report_.bytes_read += result.bytes;
   add_bad_blobs(result.bad_blobs);
+  sound_ = std::move(result.sound);
+}
+
+void Check::look_at_unverified() {
+  std::erase_if(sound_, [&](const SoundPack& pack) {
+    return !unverified_.contains(pack.id);
+  });
+  const bool may_vouch =
+      options_.vouch == Vouch::yes && keyring_.role() == Role::owner;
+  if (may_vouch && !sound_.empty()) vouch_for(sound_);
+  // Of those that no index object names, the graph tells.
+  std::erase_if(unverified_,
+                [&](const PackId& id) { return !indexed_.contains(id); });
+  if (!unverified_.empty()) {
+    findings_.add(Severity::note, "unverified-packs", "packs",
+                  std::to_string(unverified_.size()) +
+                      " of them no key that reads has verified, so that not "
+                      "every key uses what lies in them; an owner's `cairn "
+                      "check --level data` verifies them");
+  }
+}
+
+// The storage may be full or not to be written to, and a prune may be at work.
+void Check::vouch_for(std::span<const SoundPack> packs) {
+  try {
+    IndexBatch batch(repository_.storage(), keyring_, repository_.signer(),
+                     SessionId{crypto::random_array<SessionId::kBytes>()});
+    std::vector<PackId> named;
+    try {
+      batch.begin(Assurance::for_everyone());
+      for (const SoundPack& pack : packs) {
+        if (!storage_.size(pack_name(pack.id))) continue;  // pruned since
+        auto found = read_pack_directory(storage_, keyring_, pack.id).pack;
+        if (digest_of(found.directory) != pack.directory) {
+          throw CorruptionError(pack_name(pack.id) + ": has changed");
+        }
+        batch.add(std::move(found));
+        named.push_back(pack.id);
+      }
+      batch.finish();
+      for (const PackId& id : named) {
+        if (!storage_.size(pack_name(id))) {
+          throw NotFound(pack_name(id) + ": was removed");
+        }
+      }
+    } catch (const Error&) {
+      batch.discard();
+      throw;
+    }
+    for (const PackId& id : named) unverified_.erase(id);
+    report_.packs_verified = named.size();
+  } catch (const Error& e) {
+    findings_.add(Severity::note, "unverified-packs", "index",
+                  std::to_string(packs.size()) +
+                      " packs were found to be sound, and could not be named "
+                      "as verified: " +
+                      e.what());
+  }
 }
 
 void Check::add_bad_blobs(const std::vector<BadBlob>& bad_blobs) {

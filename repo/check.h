@@ -5,9 +5,14 @@
 //               node by node; every blob and every base has a copy
 //   data        every byte of every pack; every blob decoded
 //
-// What a level claims includes the levels before it. Nothing is written and
-// nothing is locked: backups go on meanwhile, and when a prune removes packs
-// that are being looked at, damage is looked for again before it is reported.
+// What a level claims includes the levels before it. Nothing is locked: backups
+// go on meanwhile, and when a prune removes packs that are being looked at,
+// damage is looked for again before it is reported.
+//
+// Nothing is written, but for one thing, if it is asked for: packs that nobody
+// had verified (FORMAT.md, 6.7), and in which level data found every blob to be
+// what its id names, are named in index objects as verified for everyone. Only
+// an owner's key can tell, and may say so.
 //
 // Damage never throws. What does: Cancelled, StorageUnreachable, and trouble of
 // this machine, such as a cache folder that cannot be written.
@@ -27,11 +32,16 @@ namespace cairn::repo {
 
 enum class CheckLevel { index, structure, data };
 
+// Whether to name packs as verified. As far as possible: what stands against it
+// is a note.
+enum class Vouch { no, yes };
+
 struct CheckOptions {
   CheckLevel level = CheckLevel::structure;
   PackSubset subset = {};  // which packs level data reads whole
   Timestamp now;           // what lies later is flagged
   unsigned threads = 2;    // that read packs
+  Vouch vouch = Vouch::no;
 };
 
 [[nodiscard]] CheckReport check(Repository& repository,

@@ -118,8 +118,11 @@ void GraphCheck::reach_copies(const Link& link,
                        "`cairn repair index` does",
                        link.id);
   }
+  // Of the copies one may be false, and another whole.
   const bool has_length = link.kind == BlobKind::links ||
-                          copies.front().copy.row.plain_size == link.length;
+                          std::ranges::any_of(copies, [&](const auto& copy) {
+                            return copy.copy.row.plain_size == link.length;
+                          });
   if (!has_length) {
     findings_.add_blob(Severity::damage, "damaged-node", name_of(link),
                        "is not as long as the node says that names it",

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -65,6 +66,7 @@ struct Shared {
   Repository& repository;
   const BlobIndex& index;
   const std::set<PackId>& unreadable;
+  const std::set<PackId>& unverified;
   FindingList& findings;
   Progress* progress;
   std::mutex mutex;  // guards result
@@ -84,6 +86,7 @@ class PackCheck {
   void check(const StoredPack& pack) {
     const std::string name = pack_name(pack.id);
     bad_blobs_.clear();
+    sound_.reset();
     look_at(shared_.findings, "damaged-pack", name, [&] {
       if (shared_.unreadable.contains(pack.id)) {
         check_pack_bytes(storage_, pack, shared_.progress);
@@ -94,6 +97,7 @@ class PackCheck {
     std::lock_guard lock(shared_.mutex);
     ++shared_.result.packs;
     shared_.result.bytes += pack.size;
+    if (sound_) shared_.result.sound.push_back(*sound_);
     auto& all = shared_.result.bad_blobs;
     for (auto& bad : bad_blobs_) {
       if (all.size() < kMaxBadBlobs) all.push_back(std::move(bad));
@@ -127,6 +131,9 @@ class PackCheck {
                                  ? "; no blob in it is hurt"
                                  : ""));
     }
+    if (were_all_opened && bad_blobs_.empty()) {
+      sound_ = SoundPack{pack.id, digest_of(directory)};
+    }
   }
 
   void check_blob(const PackId& pack, const Directory& directory,
@@ -134,7 +141,10 @@ class PackCheck {
                   std::span<const std::byte> stored) {
     const std::string name = "blob " + row.id.brief();
     auto trouble = trouble_of("damaged-blob", name, IfGone::it_is_damage, [&] {
-      (void)blobs_.decode(row, directory.keys[row.key], stored, VerifyId::yes);
+      (void)blobs_.decode(row, directory.keys[row.key], stored,
+                          shared_.unverified.contains(pack)
+                              ? VerifyId::with_base
+                              : VerifyId::yes);
     });
     if (trouble && bad_blobs_.size() < kMaxBadBlobs) {
       bad_blobs_.push_back({pack, offset, row, std::move(trouble->reason)});
@@ -146,6 +156,7 @@ class PackCheck {
   const Keyring& keyring_;
   BlobReader blobs_;
   std::vector<BadBlob> bad_blobs_;  // of the pack being read
+  std::optional<SoundPack> sound_;  // that pack, if it is
 };
 
 }  // namespace
@@ -153,9 +164,11 @@ class PackCheck {
 PackCheckResult check_packs(Repository& repository, const BlobIndex& index,
                             std::span<const StoredPack> packs,
                             const std::set<PackId>& unreadable,
+                            const std::set<PackId>& unverified,
                             unsigned threads, FindingList& findings,
                             const std::stop_token& stop, Progress* progress) {
-  Shared shared{repository, index, unreadable, findings, progress, {}, {}};
+  Shared shared{repository, index,    unreadable, unverified,
+                findings,   progress, {},         {}};
   parallel_for(packs.size(), threads, stop, [&] {
     auto worker = std::make_shared<PackCheck>(shared);
     return [&, worker](std::size_t i) {

@@ -26,8 +26,15 @@ struct BadBlob {
   std::string reason;
 };
 
+// A pack in which every blob was opened, decoded and is what its id names.
+struct SoundPack {
+  PackId id;
+  crypto::Digest directory{};  // that the blobs were found by
+};
+
 struct PackCheckResult {
   std::vector<BadBlob> bad_blobs;  // no more than a hundred thousand
+  std::vector<SoundPack> sound;
   std::uint64_t packs = 0;
   std::uint64_t bytes = 0;
 };
@@ -35,12 +42,13 @@ struct PackCheckResult {
 // Reads the packs on `threads` threads, in windows, so that memory does not
 // grow with their size. Packs in `unreadable` are known to have no directory.
 // Differences are decoded with their bases, which `index` finds; those that
-// neighbours share are decoded once.
+// neighbours share are decoded once. In packs in `unverified` the bases are
+// compared with their ids too: a pack is not sound that needs a false one.
 [[nodiscard]] PackCheckResult check_packs(
     Repository& repository, const BlobIndex& index,
     std::span<const StoredPack> packs, const std::set<PackId>& unreadable,
-    unsigned threads, FindingList& findings, const std::stop_token& stop,
-    Progress* progress);
+    const std::set<PackId>& unverified, unsigned threads, FindingList& findings,
+    const std::stop_token& stop, Progress* progress);
 
 // The bytes of one against its name, and its prologue.
 void check_pack_bytes(const Storage& storage, const StoredPack& pack,

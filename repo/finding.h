@@ -42,6 +42,8 @@ struct CheckReport {
   std::array<std::uint64_t, 4> found{};  // by severity; also those left out
   std::uint64_t packs = 0;
   std::uint64_t packs_read = 0;  // whole
+  // That write keys had stored, and that this check has verified.
+  std::uint64_t packs_verified = 0;
   std::uint64_t index_objects = 0;
   std::uint64_t snapshots = 0;  // valid ones
   std::uint64_t blobs = 0;      // rows of directories
