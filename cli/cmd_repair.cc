@@ -38,6 +38,13 @@ ExitCode run(Context& context) {
         "check` says which snapshots need them, `cairn prune` removes those "
         "that none needs");
   }
+  if (repair.packs_unverified > 0) {
+    context.output.note(
+        counted(repair.packs_unverified, "pack") +
+        " no index object calls verified for everyone: backups by other keys "
+        "store anew what lies there, until `cairn check --level data` has read "
+        "it");
+  }
   if (context.output.is_json()) {
     Json damage = Json::array();
     for (const auto& text : repair.damage) damage.add(text);
@@ -48,6 +55,7 @@ ExitCode run(Context& context) {
             .set("indexes_written", repair.indexes_written)
             .set("indexes_removed", repair.indexes_removed)
             .set("packs_from_old_index", repair.packs_from_old_index)
+            .set("packs_unverified", repair.packs_unverified)
             .set("rows_without_base", repair.rows_without_base)
             .set("damage", std::move(damage)));
   } else {

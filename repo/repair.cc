@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -9,6 +11,7 @@
 #include "repo/base_chain.h"
 #include "repo/error.h"
 #include "repo/index_batch.h"
+#include "repo/pack_format.h"
 #include "repo/pack_reader.h"
 
 namespace cairn::repo {
@@ -21,20 +24,36 @@ class Repair {
   Repair(Repository& repository, std::stop_token stop, Progress* progress)
       : repository_(repository),
         storage_(repository.storage()),
+        keyring_(repository.keyring()),
         stop_(std::move(stop)),
         progress_(progress),
-        batch_(storage_, repository.keyring(), repository.signer(),
+        batch_(storage_, keyring_, repository.signer(),
                SessionId{crypto::random_array<SessionId::kBytes>()}) {}
 
   IndexRepair run() {
     // Index objects before packs: what an old one names was there when the
     // packs are listed, or is gone for good.
     const auto old = list_indexes(storage_);
-    index_packs();
-    for (const auto& id : old) take_from(id);
+    for (const auto& id : old) hear(id);
+    for (const auto& pack : list_packs(storage_)) left_.insert(pack.id);
+    if (progress_ != nullptr) progress_->items_total = left_.size();
+
+    // What everyone may rely on needs no other assurance.
+    index_packs(Assurance::for_everyone());
+    for (const auto& pack : done_) left_.erase(pack);
+    repair_.packs_unverified = left_.size();
+    for (const auto& [assurance, said] : said_) {
+      if (assurance.reach == Assurance::Reach::one_key) index_packs(assurance);
+    }
+    for (const auto& pack : done_) left_.erase(pack);
+    index_the_rest();
+    if (!unreadable_.empty()) {
+      for (const auto& id : old) take_from(id);
+    }
     batch_.finish();
     repair_.indexes_written = batch_.published().size();
-    for (const auto& id : superseded_) {
+    for (const auto& [id, assurance] : superseded_) {
+      if (!may_give(assurance) && !liars_.contains(id)) continue;
       storage_.remove(index_name(id));
       ++repair_.indexes_removed;
     }
@@ -42,7 +61,7 @@ class Repair {
         IndexStore::Written::others_are_writing) {
       throw LockedError("index cache: another process is writing to it");
     }
-    repository_.index().refresh(storage_, repository_.keyring());
+    repository_.index().refresh(storage_, keyring_);
     look_for_bases();
     mend_config(storage_, repository_.config());
     take_reserve(storage_);
@@ -50,39 +69,25 @@ class Repair {
   }
 
  private:
-  void index_packs() {
-    const auto packs = list_packs(storage_);
-    if (progress_ != nullptr) progress_->items_total = packs.size();
-    for (const auto& pack : packs) {
-      if (stop_.stop_requested()) throw Cancelled("repair: interrupted");
-      try {
-        auto indexed =
-            read_pack_directory(storage_, repository_.keyring(), pack.id).pack;
-        if (std::ranges::any_of(indexed.directory.rows, has_base)) {
-          with_differences_.push_back(pack.id);
-        }
-        add(std::move(indexed));
-      } catch (const NotFound&) {
-        continue;  // a prune removed it since it was listed
-      } catch (const CorruptionError& e) {
-        repair_.damage.emplace_back(e.what());
-        unreadable_.insert(pack.id);
-      } catch (const UnsupportedFormat& e) {
-        repair_.damage.emplace_back(e.what());
-        unreadable_.insert(pack.id);
-      }
-      if (progress_ != nullptr) ++progress_->items_done;
-    }
+  // What index objects of one assurance say of a pack.
+  struct Word {
+    crypto::Digest directory;
+    IndexId by;
+  };
+  using Words = std::multimap<PackId, Word>;
+
+  [[nodiscard]] bool may_give(const Assurance& assurance) const {
+    return assurance == Assurance{} || may_vouch_for_all(keyring_.role()) ||
+           assurance == Assurance::by(keyring_);
   }
 
-  // A pack whose directory is damaged may have blobs that are not.
-  void take_from(const IndexId& old) {
+  void hear(const IndexId& old) {
+    Assurance assurance;
     try {
-      for (auto& pack :
-           read_index(storage_, repository_.keyring(), old).packs) {
-        if (unreadable_.erase(pack.id) == 0) continue;
-        ++repair_.packs_from_old_index;
-        add(std::move(pack));
+      const IndexObject object = read_index(storage_, keyring_, old);
+      assurance = object.assurance;
+      for (const auto& pack : object.packs) {
+        said_[assurance].emplace(pack.id, Word{digest_of(pack.directory), old});
       }
     } catch (const NotFound&) {
       return;
@@ -92,7 +97,78 @@ class Repair {
       repair_.damage.emplace_back(e.what());
       return;  // a newer program's, and no business of ours
     }
-    superseded_.push_back(old);
+    superseded_.emplace_back(old, assurance);
+  }
+
+  // Those of the packs left that have that assurance.
+  void index_packs(const Assurance& assurance) {
+    const auto said = said_.find(assurance);
+    if (said == said_.end()) return;
+    batch_.begin(assurance);
+    for (auto at = said->second.begin(); at != said->second.end();) {
+      const auto [first, end] = said->second.equal_range(at->first);
+      at = end;
+      if (!left_.contains(first->first)) continue;
+      const auto pack = read(first->first);
+      if (!pack) continue;
+      bool is_true = false;
+      for (auto word = first; word != end; ++word) {
+        if (word->second.directory == digest_of(pack->directory)) {
+          is_true = true;
+        } else {
+          liars_.insert(word->second.by);
+        }
+      }
+      if (!is_true) continue;
+      done_.insert(pack->id);
+      if (may_give(assurance)) add(*pack);
+    }
+  }
+
+  void index_the_rest() {
+    batch_.begin({});
+    for (const auto& id : left_) {
+      if (const auto pack = read(id)) add(*pack);
+    }
+  }
+
+  // Nothing: it has no directory that can be read, or is gone.
+  std::optional<IndexedPack> read(const PackId& id) {
+    if (stop_.stop_requested()) throw Cancelled("repair: interrupted");
+    if (unreadable_.contains(id)) return std::nullopt;
+    try {
+      auto pack = read_pack_directory(storage_, keyring_, id).pack;
+      if (std::ranges::any_of(pack.directory.rows, has_base)) {
+        with_differences_.insert(id);
+      }
+      return pack;
+    } catch (const NotFound&) {
+      // A prune removed it since it was listed.
+    } catch (const CorruptionError& e) {
+      repair_.damage.emplace_back(e.what());
+      unreadable_.insert(id);
+    } catch (const UnsupportedFormat& e) {
+      repair_.damage.emplace_back(e.what());
+      unreadable_.insert(id);
+    }
+    return std::nullopt;
+  }
+
+  // A pack whose directory is damaged may have blobs that are not.
+  void take_from(const IndexId& old) {
+    try {
+      IndexObject object = read_index(storage_, keyring_, old);
+      if (!may_give(object.assurance)) return;
+      for (auto& pack : object.packs) {
+        if (!unreadable_.contains(pack.id)) continue;
+        if (!taken_.emplace(pack.id, object.assurance).second) continue;
+        ++repair_.packs_from_old_index;
+        batch_.begin(object.assurance);
+        add(std::move(pack));
+      }
+    } catch (const Error&) {
+      return;  // hear() has told of it
+    }
   }
 
   static bool has_base(const BlobRow& row) { return row.base.has_value(); }
@@ -116,19 +192,29 @@ class Repair {
   }
 
   void add(IndexedPack pack) {
-    ++repair_.packs;
-    repair_.rows += pack.directory.rows.size();
+    if (named_.insert(pack.id).second) {
+      ++repair_.packs;
+      repair_.rows += pack.directory.rows.size();
+      if (progress_ != nullptr) ++progress_->items_done;
+    }
     batch_.add(std::move(pack));
   }
 
   Repository& repository_;
   Storage& storage_;
+  const Keyring& keyring_;
   std::stop_token stop_;
   Progress* progress_;
   IndexBatch batch_;
+  std::map<Assurance, Words> said_;
+  std::set<PackId> left_;  // that have no assurance yet
+  std::set<PackId> done_;  // that have some
+  std::set<PackId> named_;
   std::set<PackId> unreadable_;
-  std::vector<PackId> with_differences_;
-  std::vector<IndexId> superseded_;
+  std::set<std::pair<PackId, Assurance>> taken_;
+  std::set<PackId> with_differences_;
+  std::vector<std::pair<IndexId, Assurance>> superseded_;
+  std::set<IndexId> liars_;
   IndexRepair repair_;
 };
 

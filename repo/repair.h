@@ -25,6 +25,7 @@ struct IndexRepair {
   std::uint64_t rows = 0;
   std::size_t indexes_written = 0;
   std::size_t indexes_removed = 0;
+  std::uint64_t packs_unverified = 0;  // not verified for everyone
   // Packs whose directory cannot be read, each with what is wrong. If an old
   // index object knew what lies in one, the new ones know it too.
   std::vector<std::string> damage;
@@ -39,6 +40,12 @@ struct IndexRepair {
 // them are in. Writes a damaged config copy or reserve anew too. Needs nothing
 // but the packs. Any number of others may be at
 // work: what they publish meanwhile, they index themselves.
+//
+// A pack keeps each assurance that an old index object gives it which can be
+// read and says of it what its directory says; without one it has none, and
+// counts as unverified until `check` at level data has read it. Index objects
+// whose assurance this role may not give stay, unless they say of a pack what
+// its directory does not say.
 IndexRepair repair_index(Repository& repository, std::stop_token stop,
                          Progress* progress);
 

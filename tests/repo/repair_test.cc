@@ -52,6 +52,8 @@ struct TwoSnapshots {
         check(repository, {.level = CheckLevel::data, .now = at_hour(9)}, {},
               nullptr);
     for (const auto& finding : report.findings) {
+      // What nobody says any more has to be found out again.
+      if (finding.code == "unverified-packs") continue;
       ADD_FAILURE() << finding.code << " " << finding.object << ": "
                     << finding.message;
     }
