@@ -426,16 +426,25 @@ class Index(DamageCase):
             for path in [self.repo, *self.repo.rglob("*")]:
                 path.chmod(0o700 if path.is_dir() else 0o600)
 
-    def test_a_backup_reuses_what_a_lost_index_named(self):
-        for lose in (lambda: self.damage_index(1), self.remove_index):
-            lose()
-            with self.subTest(left=len(self.paths_of("index"))):
-                ran = self.cairn("--json", "backup", "--stdin", "--as",
-                                 "stream 2", stdin=self.data["stream 2"])
-                self.assertEqual(ran.lines[-1]["chunks_new"], 0)
-                self.assertIn("cairn repair index", ran.err)
-        self.cairn("repair", "index")
+    def back_up_again(self):
+        return self.cairn("--json", "backup", "--stdin", "--as", "stream 2",
+                          stdin=self.data["stream 2"])
+
+    def test_a_backup_reuses_what_a_lost_index_named_once_it_is_verified(self):
+        self.damage_index(*range(len(self.paths_of("index"))))
+        ran = self.back_up_again()
+        self.assertGreater(ran.lines[-1]["chunks_new"], 0)
+        self.assertIn("cairn repair index", ran.err)
+        self.assertEqual(self.back_up_again().lines[-1]["chunks_new"], 0)
+
+        self.remove_index()
+        self.assertIn("cairn check --level data",
+                      self.cairn("repair", "index").err)
         self.assert_sound()
+
+        ran = self.back_up_again()
+        self.assertEqual(ran.lines[-1]["chunks_new"], 0)
+        self.assertNotIn("repair", ran.err)
         self.assertNotIn("repair", self.cairn("cat", "latest:stream 2").err)
 
     def test_a_damaged_index_is_repaired_too(self):
