@@ -230,13 +230,15 @@ void import_indexes(IndexStore::Writer& writer, const Storage& storage,
       unreadable.emplace(id, e.what());
     }
   }
+  // Asked first: to look through what was written costs a table of its own.
+  if (!writer.get(kIncomplete)) return;
   bool has_unindexed = false;
   writer.for_each(std::string_view(&kUnindexed, 1),
                   [&](std::string_view, std::string_view) {
                     has_unindexed = true;
                     return IndexStore::Next::stop;
                   });
-  if (!has_unindexed && writer.get(kIncomplete)) writer.remove(kIncomplete);
+  if (!has_unindexed) writer.remove(kIncomplete);
 }
 
 void import_unindexed(IndexStore::Writer& writer, const Storage& storage,
