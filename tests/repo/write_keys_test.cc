@@ -103,13 +103,13 @@ struct Site {
       const auto pack =
           read_pack_directory(disk, repository.keyring(), stored.id).pack;
       std::string& who = packs[stored.id];
-      for (const auto& [letter, key] : readers) {
+      for (const auto& reader : readers) {
         const bool is_vouched =
             std::ranges::any_of(objects, [&](const IndexObject& object) {
-              return object.assurance.covers(key) &&
+              return object.assurance.covers(reader.second) &&
                      std::ranges::count(object.packs, pack) > 0;
             });
-        if (is_vouched) who += letter;
+        if (is_vouched) who += reader.first;
       }
     }
     return packs;
@@ -160,7 +160,7 @@ struct Site {
       {'b', b().keyring().role_key()}};
 };
 
-SessionId write(Repository repository, const Files& files, int hour,
+SessionId write(Repository repository, const Files& files, std::int64_t hour,
                 const FilesOptions& options = {}) {
   return write_snapshot(repository, files, at_hour(hour), options);
 }
@@ -436,7 +436,7 @@ TEST(Prune, MovesNothingOutOfPacksThatNobodyHasVerified) {
 // Those of each key are merged apart, by whoever prunes.
 TEST(Prune, MergesIndexObjectsAndKeepsForWhomTheyCount) {
   Site site;
-  for (int i = 0; i < 10; ++i) {
+  for (unsigned i = 0; i < 10; ++i) {
     (void)write(site.a(), {{"f", noise(10 + i, 4'000)}}, i);
     (void)write(site.b(), {{"f", noise(30 + i, 4'000)}}, i);
     (void)write(site.owner(), {{"f", noise(50 + i, 4'000)}}, i);
