@@ -46,7 +46,7 @@ Stats gather(repo::Repository& repository, const repo::SnapshotList& list,
   }
   if (!list.snapshots.empty()) {
     const auto& newest = list.snapshots.back().snapshot;
-    (void)repository.search_further(newest.header.root);
+    (void)repository.index_for(newest.header.root);
   }
   stats.chunks = repository.index().count(repo::BlobKind::content);
   return stats;

@@ -89,10 +89,9 @@ History read_history(const repo::Repository& repository,
 // from, and a warning given.
 repo::BlobIndex& index_of(repo::Repository& repository,
                           const History& history) {
-  if (history.previous != nullptr) {
-    (void)repository.search_further(history.previous->header.root);
-  }
-  return repository.index();
+  return history.previous == nullptr
+             ? repository.index()
+             : repository.index_for(history.previous->header.root);
 }
 
 // One run, from registered to committed.

@@ -117,6 +117,7 @@ struct Repository::State {
         std::string(kAdvice));
   }
 
+  // Once at most. True: the index has it now. From many threads.
   bool search_further(const BlobId& id) {
     const std::lock_guard lock(mutex);
     if (index->contains(id)) return true;  // another thread was quicker
@@ -173,15 +174,19 @@ BlobIndex& Repository::index() {
     try {
       load_index();
     } catch (const DamagedIndexStore&) {
-      // Nobody has read anything of it yet.
-      state_->index.reset();
-      state_->index_store.reset();
-      load_index();
+      load_index_anew();
     }
     const std::lock_guard lock(state_->mutex);
     state_->tell_of_index();
   }
   return *state_->index;
+}
+
+// The next who opens a damaged store finds an empty one.
+void Repository::load_index_anew() {
+  state_->index.reset();
+  state_->index_store.reset();
+  load_index();
 }
 
 void Repository::load_index() {
@@ -192,9 +197,15 @@ void Repository::load_index() {
   }
 }
 
-bool Repository::search_further(const BlobId& id) {
+BlobIndex& Repository::index_for(const BlobId& needed) {
   (void)index();
-  return state_->search_further(id);
+  try {
+    (void)state_->search_further(needed);
+  } catch (const DamagedIndexStore&) {
+    load_index_anew();
+    (void)state_->search_further(needed);
+  }
+  return *state_->index;
 }
 
 void Repository::set_warn(Warn warn) { state_->warn = std::move(warn); }

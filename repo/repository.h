@@ -91,10 +91,11 @@ class Repository {
   [[nodiscard]] IndexStore& index_store();
   [[nodiscard]] BlobIndex& index();
 
-  // For a blob that index() lacks, though a snapshot needs it: the index may
-  // have changed, or lack packs. Reads the directories of those once at most.
-  // True: index() has it now. From many threads.
-  bool search_further(const BlobId& id);
+  // The same for who will need this blob, of a snapshot: where index() lacks
+  // it, the index may have changed, or lack packs, whose directories are then
+  // read. For the beginning: a damaged cache is made anew, and what was got
+  // from index() before is valid no more.
+  BlobIndex& index_for(const BlobId& needed);
 
   // Gets whatever a person should know though nothing failed: that the index is
   // damaged or incomplete. From any thread, each thing once.
@@ -109,6 +110,7 @@ class Repository {
 
  private:
   void load_index();
+  void load_index_anew();
 
   struct State;
   explicit Repository(std::unique_ptr<State> state);
