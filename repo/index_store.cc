@@ -42,6 +42,10 @@ constexpr std::size_t kTableBytes = std::size_t{8} << 20;
 
 // The version of what lies in a database is part of its name: nobody reads
 // another version's.
+constexpr int kManyTables = 8;
+constexpr std::uint64_t kFirstLevelBytes = std::uint64_t{32} << 20;
+constexpr int kLevels = 4;
+
 constexpr std::string_view kDatabasePrefix = "db2-";
 constexpr std::string_view kOlderDatabasePrefix = "db-";
 constexpr const char* kTableName = "next-table";  // while it is being written
@@ -91,6 +95,11 @@ rocksdb::Options options() {
   options.write_buffer_size = kWriteBufferBytes;
   options.max_write_buffer_number = 2;
   options.target_file_size_base = kTableBytes;
+  // Each run adds a table whose keys lie all over the others'; so to merge new
+  // ones writes the whole next level anew, which is kept small for that.
+  options.level0_file_num_compaction_trigger = kManyTables;
+  options.max_bytes_for_level_base = kFirstLevelBytes;
+  options.num_levels = kLevels;
   options.max_background_jobs = 1;
   options.max_open_files = -1;  // a secondary has to hold its files
   // A store has few files; starting sixteen threads takes longer than to open
@@ -303,8 +312,30 @@ struct IndexStore::State {
     PrimaryWriter writer(*primary);
     change(writer);
     writer.finish();
+    let_merge(*primary);
     must(primary->Close(), "close");
     remove_empty_logs(primary->GetName());
+  }
+
+  // RocksDB merges tables once they are many, beside what else goes on; to close
+  // it then would break that off, run by run, and in the end a lookup asked
+  // dozens of them.
+  static void let_merge(rocksdb::DB& primary) {
+    constexpr std::chrono::seconds kPatience{30};
+    constexpr std::chrono::milliseconds kPause{2};
+    const auto until = std::chrono::steady_clock::now() + kPatience;
+    const auto is_merging = [&] {
+      std::uint64_t pending = 0;
+      std::uint64_t running = 0;
+      (void)primary.GetIntProperty(rocksdb::DB::Properties::kCompactionPending,
+                                   &pending);
+      (void)primary.GetIntProperty(
+          rocksdb::DB::Properties::kNumRunningCompactions, &running);
+      return pending + running > 0;
+    };
+    while (is_merging() && std::chrono::steady_clock::now() < until) {
+      std::this_thread::sleep_for(kPause);
+    }
   }
 
   // Each opening begins a log, and nothing is ever written to it; RocksDB
