@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <mutex>
 #include <new>
 
 #include "crypto/digest.h"
@@ -14,19 +15,56 @@
 #include "crypto/sodium_door.h"
 
 namespace cairn::crypto {
+namespace {
+
+// Places that secrets had, wiped. To lock another one costs ten system calls,
+// and a key for each of a hundred records is needed for a moment.
+class FreePlaces {
+ public:
+  // Null: there is none.
+  void* take() noexcept {
+    const std::lock_guard lock(mutex_);
+    return count_ == 0 ? nullptr : places_[--count_];
+  }
+
+  // False: there are enough.
+  bool keep(void* place) noexcept {
+    const std::lock_guard lock(mutex_);
+    if (count_ == places_.size()) return false;
+    places_[count_++] = place;
+    return true;
+  }
+
+  // For the whole life of the process: secrets may outlive what is static.
+  static FreePlaces& all() {
+    static auto* const places = new FreePlaces;
+    return *places;
+  }
+
+ private:
+  std::mutex mutex_;  // guards what follows
+  std::array<void*, 8> places_{};
+  std::size_t count_ = 0;
+};
+
+}  // namespace
 
 // Lies between guard pages, locked into memory as far as the system's limit
-// (RLIMIT_MEMLOCK) allows; sodium_free() wipes it.
+// (RLIMIT_MEMLOCK) allows, and is wiped at its end.
 struct Secret::Locked {
   std::array<std::byte, kSecretBytes> bytes;
 
   static void* operator new(std::size_t size) {
     make_sodium_ready();
-    void* place = sodium_malloc(size);
+    void* place = FreePlaces::all().take();
+    if (place == nullptr) place = sodium_malloc(size);
     if (place == nullptr) throw std::bad_alloc();
     return place;
   }
-  static void operator delete(void* place) noexcept { sodium_free(place); }
+  static void operator delete(void* place) noexcept {
+    sodium_memzero(place, sizeof(Locked));
+    if (!FreePlaces::all().keep(place)) sodium_free(place);
+  }
 };
 
 Secret::Secret() : locked_(std::make_unique<Locked>()) {}
