@@ -5,12 +5,15 @@
 #include <exception>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
 #include "repo/base_chain.h"
 #include "repo/blob_codec.h"
+#include "repo/directory_cache.h"
 #include "repo/error.h"
 #include "repo/pack_format.h"
+#include "repo/pack_reader.h"
 
 namespace cairn::repo {
 
@@ -29,12 +32,17 @@ struct BlobReader::State {
   PlainBlob searched_base;  // what base_of() answered last, else null
   // Of bases. Only after something went wrong: it costs as much as decoding.
   VerifyId verify_bases = VerifyId::no;
+  DirectoryCache directories;
+  std::unordered_map<std::uint32_t, unsigned> asked;  // by pack
   // Copies that were of no use to the read that goes on, by where they lie:
   // each costs its chain once, however many lean on one another.
   std::set<std::pair<std::uint32_t, std::uint64_t>> useless;
 
   std::vector<BlobCopy> copies_of(BlobKind kind, const BlobId& id,
                                   std::uint32_t max_depth);
+  // The chain of the row's base. Empty: the index knows none.
+  std::vector<BlobCopy> chain_of_base(const BlobRow& row);
+  void note(const BlobCopy& copy);
   std::span<const std::byte> base_of(const BlobRow& row, VerifyId verify);
   bool read_last_base(const BlobRow& row);
   PlainBlob search_base(const BlobRow& row);
@@ -87,12 +95,34 @@ std::span<const std::byte> BlobReader::State::base_of(const BlobRow& row,
   return *searched_base;
 }
 
+std::vector<BlobCopy> BlobReader::State::chain_of_base(const BlobRow& row) {
+  auto chain = directories.chain_below(row);
+  if (!chain.empty()) return chain;
+  chain = chain_below(index, row);
+  for (const BlobCopy& copy : chain) note(copy);
+  return chain;
+}
+
+// A pack that is asked for so often will be asked for more, and to read its
+// directory costs as much as to look up a tenth of its rows.
+void BlobReader::State::note(const BlobCopy& copy) {
+  constexpr unsigned kOften = 64;
+  if (++asked[copy.pack] != kOften) return;
+  try {
+    const PackId id = index.pack(copy.pack).id;
+    directories.add(copy.pack,
+                    read_pack_directory(storage, keyring, id).pack.directory);
+  } catch (const Error&) {
+    return;  // what the index knows will do
+  }
+}
+
 // False: its copies have to be tried one after another.
 bool BlobReader::State::read_last_base(const BlobRow& row) {
   last_base_id.reset();
   is_last_base_true = false;
   try {
-    const auto chain = chain_below(index, row);
+    const auto chain = chain_of_base(row);
     if (chain.empty()) return false;
     read_chain(chain, last_base);
   } catch (const Error&) {
@@ -228,6 +258,8 @@ BlobReader::BlobReader(const Storage& storage, const Keyring& keyring,
                        false,
                        {},
                        VerifyId::no,
+                       {},
+                       {},
                        {}}) {}
 
 BlobReader::~BlobReader() = default;
