@@ -124,13 +124,13 @@ void mark_anywhere(const CandidateRule& rule, std::span<const std::byte> tile,
   }
   constexpr std::size_t kByteBits = 8;
   for (std::size_t i = 0; i < halves.count; i += CandidateMarks::kWordBits) {
-    std::uint64_t word = 0;
+    std::uint32_t word = 0;
     for (std::size_t k = 0; k < CandidateMarks::kWordBits; k += kByteBits) {
       // Gathers the lowest bits of eight bytes in the highest byte.
       constexpr std::uint64_t kGather = 0x0102040810204080;
       const std::uint64_t eight =
           load_le64(reinterpret_cast<const std::byte*>(&is_candidate[i + k]));
-      word |= eight * kGather >> 56 << k;
+      word |= static_cast<std::uint32_t>(eight * kGather >> 56) << k;
     }
     marks.words[i / CandidateMarks::kWordBits] = word;
   }
@@ -182,9 +182,8 @@ void mark_anywhere(const CandidateRule& rule, std::span<const std::byte> tile,
   const __m256i last = _mm256_set1_epi16(
       static_cast<std::int16_t>(static_cast<std::uint16_t>(rule.limit - 1)));
   for (std::size_t i = 0; i < halves.count; i += CandidateMarks::kWordBits) {
-    const std::uint64_t low = marks_with_avx2(halves, factor, last, i);
-    const std::uint64_t high = marks_with_avx2(halves, factor, last, i + 32);
-    marks.words[i / CandidateMarks::kWordBits] = low | high << 32;
+    marks.words[i / CandidateMarks::kWordBits] =
+        marks_with_avx2(halves, factor, last, i);
   }
 }
 
@@ -215,9 +214,8 @@ void mark_anywhere(const CandidateRule& rule, std::span<const std::byte> tile,
   const __m512i limit =
       _mm512_set1_epi16(static_cast<std::int16_t>(rule.limit));
   for (std::size_t i = 0; i < halves.count; i += CandidateMarks::kWordBits) {
-    const std::uint64_t low = marks_with_avx512(halves, factor, limit, i);
-    const std::uint64_t high = marks_with_avx512(halves, factor, limit, i + 32);
-    marks.words[i / CandidateMarks::kWordBits] = low | high << 32;
+    marks.words[i / CandidateMarks::kWordBits] =
+        marks_with_avx512(halves, factor, limit, i);
   }
 }
 

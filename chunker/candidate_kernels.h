@@ -35,14 +35,16 @@ inline constexpr std::size_t kTileBytes = 2048;
 // candidate. Those of bytes without 32, and those past the tile's last byte,
 // mean nothing.
 struct CandidateMarks {
-  static constexpr std::size_t kWordBits = 64;
-  std::array<std::uint64_t, kTileBytes / kWordBits> words;
+  // Words of 64 bits would be made of two masks of 32: g++ 12 keeps half of one
+  // when it runs out of registers, as it does under sanitizers.
+  static constexpr std::size_t kWordBits = 32;
+  std::array<std::uint32_t, kTileBytes / kWordBits> words;
 
   [[nodiscard]] bool at(std::size_t i) const noexcept {
     return (words[i / kWordBits] >> (i % kWordBits) & 1) != 0;
   }
   void set(std::size_t i) noexcept {
-    words[i / kWordBits] |= std::uint64_t{1} << (i % kWordBits);
+    words[i / kWordBits] |= std::uint32_t{1} << (i % kWordBits);
   }
 };
 
@@ -61,9 +63,9 @@ bool any_mark(const CandidateMarks& marks, std::size_t from, std::size_t end,
               Visit visit) {
   constexpr std::size_t kBits = CandidateMarks::kWordBits;
   for (std::size_t begin = from / kBits * kBits; begin < end; begin += kBits) {
-    std::uint64_t word = marks.words[begin / kBits];
-    if (begin < from) word &= ~std::uint64_t{0} << (from - begin);
-    if (end - begin < kBits) word &= ~(~std::uint64_t{0} << (end - begin));
+    std::uint32_t word = marks.words[begin / kBits];
+    if (begin < from) word &= ~std::uint32_t{0} << (from - begin);
+    if (end - begin < kBits) word &= ~(~std::uint32_t{0} << (end - begin));
     for (; word != 0; word &= word - 1) {
       if (visit(begin + static_cast<std::size_t>(std::countr_zero(word)))) {
         return true;
