@@ -36,8 +36,8 @@ ChunkEncoder::ChunkEncoder(repo::Repository& repository,
       claimed_(claimed),
       counts_(counts),
       progress_(progress),
-      can_read_content_(
-          repository.keyring().can_read(repo::KeyClass::content)) {}
+      can_read_content_(repository.keyring().can_read(repo::KeyClass::content)),
+      is_first_backup_(!table.is_there()) {}
 
 void ChunkEncoder::encode(Batch& batch) {
   expected_.reset();
@@ -156,7 +156,7 @@ void ChunkEncoder::encode_new(Chunk& chunk) {
 std::optional<repo::Base> ChunkEncoder::base_before(const Chunk& chunk) const {
   constexpr unsigned kMostLeaning = 3;
   // A first backup has better things to do, and more of them.
-  if (!table_.is_there() || chunk.features.empty() || !neighbour_ ||
+  if (is_first_backup_ || chunk.features.empty() || !neighbour_ ||
       neighbour_->part != chunk.part || neighbour_->leaning == kMostLeaning) {
     return std::nullopt;
   }

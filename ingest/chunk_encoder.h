@@ -100,6 +100,7 @@ class ChunkEncoder {
   ChunkCounts& counts_;
   repo::Progress& progress_;
   bool can_read_content_;
+  bool is_first_backup_;  // of the series, as far as is known
 };
 
 }  // namespace cairn::ingest

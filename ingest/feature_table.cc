@@ -24,6 +24,7 @@ constexpr char kSeries = 's';
 constexpr std::size_t kFeatureBytes = 6;
 constexpr std::uint64_t kFeatureMask = (std::uint64_t{1} << 48) - 1;
 constexpr std::size_t kNumberBytes = 4;
+constexpr std::uint32_t kNoNumber = 0xffffffff;  // no state comes after it
 constexpr std::size_t kSeriesBytes = 6;
 
 void append_big_endian(std::string& text, std::uint64_t value,
@@ -89,7 +90,7 @@ std::optional<Lineage> decode_lineage(std::string_view text) {
     LineageState state;
     state.number = static_cast<std::uint32_t>(fields.number(kNumberBytes));
     const auto id = fields.take(repo::BlobId::kBytes);
-    if (!fields.is_whole()) return std::nullopt;
+    if (!fields.is_whole() || state.number == kNoNumber) return std::nullopt;
     std::ranges::copy(std::as_bytes(std::span(id)), state.id.bytes.begin());
     lineage.states.push_back(state);
   }
@@ -289,6 +290,12 @@ void FeatureTable::flush(repo::IndexStore::Writer& writer) {
   SeriesState state;
   if (const auto value = writer.get(kSeries + prefix_)) {
     state = decode_state(*value);
+  } else if (is_there_) {
+    // The cache was made anew since: what this run stored is not all that the
+    // series has, and the table is learned anew only while it is not there.
+    pending_.clear();
+    pending_bytes_ = 0;
+    return;
   }
   for (const auto& pending : pending_) {
     const LineageNumber number =

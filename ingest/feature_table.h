@@ -29,6 +29,7 @@
 // the table is learned anew (learn_features.h).
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -139,7 +140,7 @@ class FeatureTable {
 
   repo::IndexStore& store_;
   std::string prefix_;  // of the series, behind the kind
-  bool is_there_ = false;
+  std::atomic<bool> is_there_ = false;
   std::vector<Pending> pending_;
   std::size_t pending_bytes_ = 0;
   std::unordered_set<LineageNumber> continued_;  // in this run

@@ -190,7 +190,7 @@ void BlobIndex::refresh(const Storage& storage, const Keyring& keyring) {
     // What is known is looked up again inside: another process may have been
     // quicker.
     state_->write([&](IndexStore::Writer& writer) {
-      import_indexes(writer, storage, keyring, present, unreadable);
+      import_indexes(writer, storage, keyring, unreadable);
     });
   }
   std::unique_lock lock(state_->mutex);
@@ -210,7 +210,7 @@ void BlobIndex::bring_in(IndexStore::Writer& writer, const Storage& storage,
                          const Keyring& keyring) const {
   UnreadableIndexes unreadable;
   for (auto& [id, why] : this->unreadable()) unreadable.emplace(id, why);
-  import_indexes(writer, storage, keyring, list_indexes(storage), unreadable);
+  import_indexes(writer, storage, keyring, unreadable);
 }
 
 void BlobIndex::search_packs(const Storage& storage, const Keyring& keyring,
@@ -219,7 +219,10 @@ void BlobIndex::search_packs(const Storage& storage, const Keyring& keyring,
   std::set<PackId> known;
   {
     std::shared_lock lock(state_->mutex);
-    for (const auto& [number, pack] : state_->packs) known.insert(pack.info.id);
+    // A word that does not count may be false.
+    for (const auto& [number, pack] : state_->packs) {
+      if (pack.is_vouched || !pack.is_named) known.insert(pack.info.id);
+    }
   }
   auto packs = list_packs(storage);
   std::erase_if(

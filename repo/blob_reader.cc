@@ -227,7 +227,11 @@ PlainBlob BlobReader::State::read_verified(bool has_base, const Read& read) {
   useless.clear();
   try {
     return read();
-  } catch (const CorruptionError&) {
+  } catch (const StorageUnreachable&) {
+    throw;
+  } catch (const WrongKey&) {
+    throw;
+  } catch (const Error&) {
     if (!has_base) throw;
   }
   // Perhaps a base is not what its id names, written so by somebody with a

@@ -19,8 +19,8 @@ namespace cairn::repo {
 // Threads        const members from many threads, while nobody adds.
 class DirectoryCache {
  public:
-  // Some 10 MiB.
-  static constexpr std::size_t kMostRows = std::size_t{1} << 16;
+  // Some 5 MiB; a check has one for each of its threads.
+  static constexpr std::size_t kMostRows = std::size_t{1} << 15;
 
   // A pack with a number that no other one here has.
   void add(std::uint32_t number, Directory directory);

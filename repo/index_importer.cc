@@ -50,11 +50,12 @@ class Importer {
     store_.put(key_of(kIndex, id.bytes), encode(named));
   }
 
-  // A pack that no index object names.
+  // A pack that no index object names, or none as it is.
   void add_unindexed(const IndexedPack& pack) {
-    const auto key = key_of(kPackNumber, pack.id.bytes);
-    if (store_.get(key)) return;  // another process was quicker
-    store_.put(key_of(kUnindexed, pack.id.bytes), encode_numbers({add(pack)}));
+    const std::uint32_t next = next_number_;
+    const std::uint32_t number = add(pack);
+    if (number != next) return;  // it is known as it is
+    store_.put(key_of(kUnindexed, pack.id.bytes), encode_numbers({number}));
   }
 
  private:
@@ -209,11 +210,11 @@ void drop_vanished(IndexStore::Writer& writer, const Storage& storage,
   for (const auto& key : vanished) writer.remove(key);
 }
 
-}  // namespace
+enum class Listing { is_complete, has_changed };
 
-void import_indexes(IndexStore::Writer& writer, const Storage& storage,
-                    const Keyring& keyring, const std::vector<IndexId>& present,
-                    UnreadableIndexes& unreadable) {
+Listing import_listed(IndexStore::Writer& writer, const Storage& storage,
+                      const Keyring& keyring, UnreadableIndexes& unreadable) {
+  const std::vector<IndexId> present = list_indexes(storage);
   drop_vanished(writer, storage, present);
   Importer importer(writer);
   for (const auto& id : present) {
@@ -223,12 +224,23 @@ void import_indexes(IndexStore::Writer& writer, const Storage& storage,
     try {
       importer.add(id, read_index(storage, keyring, id));
     } catch (const NotFound&) {
-      continue;  // merged away since it was listed
+      return Listing::has_changed;
     } catch (const CorruptionError& e) {
       unreadable.emplace(id, e.what());
     } catch (const UnsupportedFormat& e) {
       unreadable.emplace(id, e.what());
     }
+  }
+  return Listing::is_complete;
+}
+
+}  // namespace
+
+void import_indexes(IndexStore::Writer& writer, const Storage& storage,
+                    const Keyring& keyring, UnreadableIndexes& unreadable) {
+  // What replaced one that is gone may not be in the same list.
+  while (import_listed(writer, storage, keyring, unreadable) ==
+         Listing::has_changed) {
   }
   // Asked first: to look through what was written costs a table of its own.
   if (!writer.get(kIncomplete)) return;

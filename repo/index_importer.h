@@ -17,12 +17,11 @@ namespace cairn::repo {
 // Index objects that cannot be read, each with why.
 using UnreadableIndexes = std::map<IndexId, std::string>;
 
-// Of the index objects that are `present`, sorted, those that are not known
-// yet; forgets the others, and packs that nothing names any more. Adds to
-// `unreadable`, and passes over what is in it.
+// The index objects that are there and not known yet; forgets those that are
+// gone, and packs that nothing names any more. Adds to `unreadable`, and passes
+// over what is in it.
 void import_indexes(IndexStore::Writer& writer, const Storage& storage,
-                    const Keyring& keyring, const std::vector<IndexId>& present,
-                    UnreadableIndexes& unreadable);
+                    const Keyring& keyring, UnreadableIndexes& unreadable);
 
 // Packs that no index object names, by their own directories.
 void import_unindexed(IndexStore::Writer& writer, const Storage& storage,

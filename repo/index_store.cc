@@ -101,6 +101,9 @@ rocksdb::Options options() {
   options.max_bytes_for_level_base = kFirstLevelBytes;
   options.num_levels = kLevels;
   options.max_background_jobs = 1;
+  // What failed for want of room would be tried again until an assertion of
+  // RocksDB's ends the process.
+  options.max_bgerror_resume_count = 0;
   options.max_open_files = -1;  // a secondary has to hold its files
   // A store has few files; starting sixteen threads takes longer than to open
   // them, and their sizes and statistics are of no use here.
@@ -317,9 +320,9 @@ struct IndexStore::State {
     remove_empty_logs(primary->GetName());
   }
 
-  // RocksDB merges tables once they are many, beside what else goes on; to close
-  // it then would break that off, run by run, and in the end a lookup asked
-  // dozens of them.
+  // RocksDB merges tables once they are many, beside what else goes on; to
+  // close it then would break that off, run by run, and in the end a lookup
+  // asked dozens of them.
   static void let_merge(rocksdb::DB& primary) {
     constexpr std::chrono::seconds kPatience{30};
     constexpr std::chrono::milliseconds kPause{2};
@@ -331,7 +334,11 @@ struct IndexStore::State {
                                    &pending);
       (void)primary.GetIntProperty(
           rocksdb::DB::Properties::kNumRunningCompactions, &running);
-      return pending + running > 0;
+      // One that failed, on a full disk say, stays pending.
+      std::uint64_t errors = 0;
+      (void)primary.GetIntProperty(rocksdb::DB::Properties::kBackgroundErrors,
+                                   &errors);
+      return errors == 0 && pending + running > 0;
     };
     while (is_merging() && std::chrono::steady_clock::now() < until) {
       std::this_thread::sleep_for(kPause);

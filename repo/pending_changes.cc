@@ -21,7 +21,7 @@ void PendingChanges::add(std::string_view key,
 }
 
 const PendingChanges::Change* PendingChanges::find(std::string_view key) const {
-  if (changes_.empty()) return nullptr;
+  if (slots_.empty()) return nullptr;
   const std::uint32_t slot = slots_[slot_of(key)];
   return slot == 0 ? nullptr : &changes_[slot - 1];
 }

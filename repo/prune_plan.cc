@@ -71,6 +71,7 @@ class Planner {
                     const std::set<SessionId>& slots_that_stay);
   void survey_packs();
   void read_indexes();
+  bool read_listed_indexes(std::vector<bool>& is_named);  // by pack
   void mark_reachable();
   Enter reach(const Link& link);
   void settle_rows();
@@ -211,10 +212,33 @@ void Planner::survey_packs() {
 }
 
 void Planner::read_indexes() {
-  std::vector<bool> is_named(survey_.packs().size());
+  std::vector<bool> is_named;
+  while (!read_listed_indexes(is_named)) {
+  }
+  index_.refresh(storage_, keyring_);
+  std::vector<StoredPack> existing;
+  for (const auto& pack : survey_.packs()) {
+    existing.push_back({pack.id, pack.size});
+  }
+  index_.restrict_to(existing);
+  // An index object that was lost must lose nothing.
+  if (std::ranges::count(is_named, false) > 0) {
+    index_.search_packs(storage_, keyring_);
+  }
+}
+
+// False: one was replaced meanwhile, and what did that may not be in the list.
+bool Planner::read_listed_indexes(std::vector<bool>& is_named) {
+  plan_.indexes.clear();
+  is_named.assign(survey_.packs().size(), false);
   for (const auto& id : list_indexes(storage_)) {
     stop_if_asked(stop_);
-    const IndexObject object = read_index(storage_, keyring_, id);
+    IndexObject object;
+    try {
+      object = read_index(storage_, keyring_, id);
+    } catch (const NotFound&) {
+      return false;
+    }
     PlannedIndex& planned = plan_.indexes.emplace_back();
     planned.id = id;
     planned.assurance = object.assurance;
@@ -234,16 +258,7 @@ void Planner::read_indexes() {
       }
     }
   }
-  index_.refresh(storage_, keyring_);
-  std::vector<StoredPack> existing;
-  for (const auto& pack : survey_.packs()) {
-    existing.push_back({pack.id, pack.size});
-  }
-  index_.restrict_to(existing);
-  // An index object that was lost must lose nothing.
-  if (std::ranges::count(is_named, false) > 0) {
-    index_.search_packs(storage_, keyring_);
-  }
+  return true;
 }
 
 void Planner::mark_reachable() {

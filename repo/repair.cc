@@ -52,8 +52,7 @@ class Repair {
     }
     batch_.finish();
     repair_.indexes_written = batch_.published().size();
-    for (const auto& [id, assurance] : superseded_) {
-      if (!may_give(assurance) && !liars_.contains(id)) continue;
+    for (const auto& id : superseded_) {
       storage_.remove(index_name(id));
       ++repair_.indexes_removed;
     }
@@ -69,25 +68,14 @@ class Repair {
   }
 
  private:
-  // What index objects of one assurance say of a pack.
-  struct Word {
-    crypto::Digest directory;
-    IndexId by;
-  };
-  using Words = std::multimap<PackId, Word>;
-
-  [[nodiscard]] bool may_give(const Assurance& assurance) const {
-    return assurance == Assurance{} || may_vouch_for_all(keyring_.role()) ||
-           assurance == Assurance::by(keyring_);
-  }
+  // The directories that index objects of one assurance give packs.
+  using Words = std::multimap<PackId, crypto::Digest>;
 
   void hear(const IndexId& old) {
-    Assurance assurance;
     try {
       const IndexObject object = read_index(storage_, keyring_, old);
-      assurance = object.assurance;
       for (const auto& pack : object.packs) {
-        said_[assurance].emplace(pack.id, Word{digest_of(pack.directory), old});
+        said_[object.assurance].emplace(pack.id, digest_of(pack.directory));
       }
     } catch (const NotFound&) {
       return;
@@ -97,7 +85,7 @@ class Repair {
       repair_.damage.emplace_back(e.what());
       return;  // a newer program's, and no business of ours
     }
-    superseded_.emplace_back(old, assurance);
+    superseded_.push_back(old);
   }
 
   // Those of the packs left that have that assurance.
@@ -111,17 +99,13 @@ class Repair {
       if (!left_.contains(first->first)) continue;
       const auto pack = read(first->first);
       if (!pack) continue;
-      bool is_true = false;
-      for (auto word = first; word != end; ++word) {
-        if (word->second.directory == digest_of(pack->directory)) {
-          is_true = true;
-        } else {
-          liars_.insert(word->second.by);
-        }
-      }
+      const auto directory = digest_of(pack->directory);
+      const bool is_true = std::any_of(first, end, [&](const auto& said_of_it) {
+        return said_of_it.second == directory;
+      });
       if (!is_true) continue;
       done_.insert(pack->id);
-      if (may_give(assurance)) add(*pack);
+      add(*pack);
     }
   }
 
@@ -158,7 +142,6 @@ class Repair {
   void take_from(const IndexId& old) {
     try {
       IndexObject object = read_index(storage_, keyring_, old);
-      if (!may_give(object.assurance)) return;
       for (auto& pack : object.packs) {
         if (!unreadable_.contains(pack.id)) continue;
         if (!taken_.emplace(pack.id, object.assurance).second) continue;
@@ -213,8 +196,7 @@ class Repair {
   std::set<PackId> unreadable_;
   std::set<std::pair<PackId, Assurance>> taken_;
   std::set<PackId> with_differences_;
-  std::vector<std::pair<IndexId, Assurance>> superseded_;
-  std::set<IndexId> liars_;
+  std::vector<IndexId> superseded_;
   IndexRepair repair_;
 };
 
@@ -222,6 +204,11 @@ class Repair {
 
 IndexRepair repair_index(Repository& repository, std::stop_token stop,
                          Progress* progress) {
+  const Role role = repository.keyring().role();
+  if (!may_vouch_for_all(role)) {
+    throw WrongKey("the " + std::string(name_of(role)) +
+                   " role may not say for whom packs are verified");
+  }
   return Repair(repository, std::move(stop), progress).run();
 }
 

@@ -43,9 +43,9 @@ struct IndexRepair {
 //
 // A pack keeps each assurance that an old index object gives it which can be
 // read and says of it what its directory says; without one it has none, and
-// counts as unverified until `check` at level data has read it. Index objects
-// whose assurance this role may not give stay, unless they say of a pack what
-// its directory does not say.
+// counts as unverified until `check` at level data has read it.
+//
+// Throws WrongKey for roles whose word does not count for others.
 IndexRepair repair_index(Repository& repository, std::stop_token stop,
                          Progress* progress);
 

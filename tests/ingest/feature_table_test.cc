@@ -226,6 +226,19 @@ TEST_F(FeatureTableTest, WhereAStateIsMissingTheNextOlderOneIsLeanedOn) {
   EXPECT_EQ(leans_on({10, 20}), oldest);
 }
 
+// Else the next run would take the few lineages of this one for all there are.
+TEST_F(FeatureTableTest, IsNotThereOnceItsStoreWasMadeAnewUnderARun) {
+  remember({10, 20});
+  flush();
+  FeatureTable run(store_, kSeries);
+  ASSERT_EQ(store_.clear(10s), repo::IndexStore::Written::yes);
+  run.remember(random_id<repo::BlobId>(random_), {}, Features{11, 21});
+
+  flush(store_, run);
+
+  EXPECT_FALSE(FeatureTable(store_, kSeries).is_there());
+}
+
 // Asked for often enough, neighbours come together; who asks sees no
 // difference.
 TEST_F(FeatureTableTest, EachLineageIsItselfInWhateverOrderTheyAreAskedFor) {

@@ -201,6 +201,46 @@ TEST_F(BlobReaderTest, ABaseThatIsNotWhatItsIdNamesIsPassedOver) {
   EXPECT_EQ(*blobs.read(BlobKind::content, sample.id_of(base)), base);
 }
 
+// As AFalseCopyOfABaseDoesNotHurtWhatLeansOnAGoodOne, and an index object names
+// besides a pack that is not there as the place of a shallower copy.
+TEST_F(BlobReaderTest, AFalseBaseBesideACopyThatIsGoneHurtsNobody) {
+  const Bytes root = random_bytes(random, 20'000);
+  const Bytes base = slightly_changed(root, random);
+  const Bytes plain = slightly_changed(base, random);
+  publish(
+      {sample.encode(root), sample.encode(base, BlobKind::content,
+                                          Base{sample.id_of(root), 0, root})});
+  const auto blob = sample.encode(plain, BlobKind::content,
+                                  Base{sample.id_of(base), 1, base});
+  publish({blob});
+  publish({lie(base, slightly_changed(base, random))});  // shallower
+  BlobReader blobs = reader();
+  EXPECT_EQ(*blobs.read(BlobKind::content, sample.id_of(plain)), plain);
+  publish({lie(plain, random_bytes(random, 20'000))});
+  sample.storage.remove(pack_name(packs.back().id));
+  EXPECT_EQ(*blobs.read(BlobKind::content, sample.id_of(plain)), plain);
+}
+
+TEST_F(BlobReaderTest, AFalseBaseBesideAnotherThatIsGoneHurtsNobody) {
+  const Bytes root = random_bytes(random, 20'000);
+  const Bytes base = slightly_changed(root, random);
+  const Bytes plain = slightly_changed(base, random);
+  publish(
+      {sample.encode(root), sample.encode(base, BlobKind::content,
+                                          Base{sample.id_of(root), 0, root})});
+  const auto blob = sample.encode(plain, BlobKind::content,
+                                  Base{sample.id_of(base), 1, base});
+  publish({blob});
+  publish({lie(root, slightly_changed(root, random))});  // false root
+  publish({lie(base, random_bytes(random, 20'000))});    // gone base
+  sample.storage.remove(pack_name(packs.back().id));
+  BlobReader blobs = reader();
+  EXPECT_EQ(*blobs.read(BlobKind::content, sample.id_of(plain)), plain);
+  const auto copy = index.find(sample.id_of(plain)).at(0);
+  EXPECT_EQ(*blobs.read_copy(copy, VerifyId::yes), plain);
+  EXPECT_EQ(*blobs.read_copy(copy, VerifyId::with_base), plain);
+}
+
 TEST_F(BlobReaderTest, AMissingBlobIsNotFoundAndAMissingBaseIsDamage) {
   const Bytes base = random_bytes(random, 20'000);
   const Bytes plain = slightly_changed(base, random);

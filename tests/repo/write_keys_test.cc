@@ -531,16 +531,15 @@ TEST(Prune, ChangesForWhomNoPackCountsWhicheverWriteThePowerCutHits) {
 }
 
 TEST(RepairIndex, KeepsForWhomPacksCount) {
-  for (const Role role : {Role::owner, Role::maintain, Role::write}) {
+  for (const Role role : {Role::owner, Role::maintain}) {
     SCOPED_TRACE(name_of(role));
     Site site;
     (void)write(site.owner(), {{"f", noise(1, 4'000)}}, 1);
     (void)write(site.a(), {{"f", noise(2, 4'000)}}, 2);
     (void)write(site.b(), {{"f", noise(3, 4'000)}}, 3);
     const auto before = site.vouched_packs();
-    auto repository = role == Role::owner   ? site.owner()
-                      : role == Role::write ? site.b()
-                                            : site.test.open_as(role);
+    auto repository =
+        role == Role::owner ? site.owner() : site.test.open_as(role);
 
     const auto repair = repair_index(repository, {}, nullptr);
 
@@ -591,6 +590,70 @@ TEST(RepairIndex, TakesAwayTheWordOfWhoLied) {
 
   EXPECT_NO_THROW((void)plan_prune(repository, {}, at_hour(9), {}, nullptr));
   EXPECT_EQ(site.reusable(noise(1, 4'096)), "b");
+}
+
+TEST(RepairIndex, IsNotForKeysWhoseWordCountsForThemselvesAlone) {
+  Site site;
+  (void)write(site.owner(), {{"f", noise(1, 4'000)}}, 1);
+  const auto before = site.vouched_packs();
+  auto repository = site.b();
+
+  EXPECT_THROW((void)repair_index(repository, {}, nullptr), WrongKey);
+
+  EXPECT_EQ(site.vouched_packs(), before);
+}
+
+TEST(Prune, SeesAllPacksBesideARepairOfTheIndex) {
+  Site site;
+  (void)write(site.owner(), {{"f", noise(1, 8'192)}}, 1);
+  (void)write(site.owner(), {{"g", noise(2, 8'192)}}, 2);
+  auto other_host = site.owner();
+  site.test.forget_cache();
+  std::map<std::string, int> reads;
+  bool done = false;
+  auto observed = std::make_unique<ObservedStorage>(site.test.disk());
+  observed->before_read = [&](std::string_view name) {
+    if (done || !name.starts_with("index/")) return;
+    if (++reads[std::string(name)] < 2) return;
+    done = true;
+    (void)repair_index(other_host, {}, nullptr);
+  };
+  auto repository = site.test.open_through(std::move(observed));
+  try {
+    (void)plan_prune(repository, {}, at_hour(9), {}, nullptr);
+  } catch (const Error& e) {
+    ADD_FAILURE() << e.what();
+  }
+  EXPECT_TRUE(done);
+}
+
+TEST(WriteKeys, CannotHideAPackWhoseIndexObjectIsLost) {
+  for (const bool lies : {false, true}) {
+    Site site;
+    (void)write(site.owner(), {{"f", noise(1, 8'192)}}, 1);
+    IndexObject object;
+    {
+      auto thief = site.a();
+      const auto ids = list_indexes(site.test.disk());
+      object = read_index(site.test.disk(), thief.keyring(), ids.front());
+      for (auto& pack : object.packs) {
+        for (auto& row : pack.directory.rows) row.id.bytes[0] ^= std::byte{1};
+      }
+      object.assurance = {};
+      if (lies) {
+        (void)publish_index(site.test.disk(), thief.keyring(), thief.signer(),
+                            object);
+      }
+      // Bad luck: the true one cannot be read any more.
+      site.test.disk().flip_bit(index_name(ids.front()), 100, 1);
+    }
+    try {
+      EXPECT_EQ(site.read_all().size(), 1U) << lies;
+      EXPECT_EQ(site.read_all().begin()->second.size(), 1U) << lies;
+    } catch (const Error& e) {
+      ADD_FAILURE() << lies << " " << e.what();
+    }
+  }
 }
 
 TEST(Check, VerifiesPacksOnlyWhenItIsAskedTo) {
