@@ -232,7 +232,7 @@ class PrimaryWriter : public IndexStore::Writer {
 struct IndexStore::State {
   fs::path folder;
   std::optional<OwnFolder> reader;
-  std::unique_ptr<rocksdb::DB> secondary;
+  std::unique_ptr<rocksdb::DB> secondary;  // null: there was no database yet
   std::string generation;           // which database it reads
   std::optional<FolderLock> hold;   // of that
   std::uint64_t generations = 0;    // that were read so far
@@ -475,10 +475,13 @@ IndexStore::IndexStore(fs::path folder) : state_(std::make_unique<State>()) {
   try {
     const auto lock = state_->lock(LOCK_SH, kPatience);
     must_have(lock);
+    // To make a store costs as much as to back up three megabytes; whoever has
+    // something to write makes it.
+    if (!fs::exists(state_->current_file())) return;
     state_->open_secondary();
     return;
   } catch (const IoError&) {
-    // Absent or damaged.
+    // Damaged.
   }
   const auto lock = state_->lock(LOCK_EX, kPatience);
   must_have(lock);
@@ -500,6 +503,7 @@ IndexStore::~IndexStore() { state_->secondary.reset(); }
 std::optional<std::string> IndexStore::get(std::string_view key) const {
   std::string value;
   std::shared_lock lock(state_->mutex);
+  if (!state_->secondary) return std::nullopt;
   const auto status = state_->secondary->Get({}, slice(key), &value);
   if (status.IsNotFound()) return std::nullopt;
   try {
@@ -515,6 +519,7 @@ void IndexStore::for_each(
     const std::function<Next(std::string_view, std::string_view)>& visit)
     const {
   std::shared_lock lock(state_->mutex);
+  if (!state_->secondary) return;
   try {
     for_each_in(*state_->secondary, prefix, visit);
   } catch (const DamagedCache& e) {
