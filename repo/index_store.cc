@@ -233,10 +233,10 @@ struct IndexStore::State {
   fs::path folder;
   std::optional<OwnFolder> reader;
   std::unique_ptr<rocksdb::DB> secondary;  // null: there was no database yet
-  std::string generation;           // which database it reads
-  std::optional<FolderLock> hold;   // of that
-  std::uint64_t generations = 0;    // that were read so far
-  mutable std::shared_mutex mutex;  // guards the four above
+  std::string generation;                  // which database it reads
+  std::optional<FolderLock> hold;          // of that
+  std::uint64_t generations = 0;           // that were read so far
+  mutable std::shared_mutex mutex;         // guards the four above
 
   [[nodiscard]] fs::path current_file() const { return folder / "current"; }
   [[nodiscard]] fs::path damage_note(const std::string& name) const {

@@ -32,8 +32,8 @@ struct DamagedIndexStore : IoError {
 //                with a cache.
 class IndexStore {
  public:
-  // Creates the folder where it is absent. A store that is absent is empty until
-  // somebody writes.
+  // Creates the folder where it is absent. A store that is absent is empty
+  // until somebody writes.
   explicit IndexStore(std::filesystem::path folder);
   ~IndexStore();
 
