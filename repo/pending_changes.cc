@@ -1,6 +1,7 @@
 #include "repo/pending_changes.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <functional>
 
@@ -56,7 +57,7 @@ std::size_t PendingChanges::slot_of(std::string_view key) const {
 
 void PendingChanges::grow() {
   constexpr std::size_t kLeast = 64;
-  slots_.assign(std::max(kLeast, 2 * slots_.size()), 0);
+  slots_.assign(std::max(kLeast, std::bit_ceil(4 * changes_.size())), 0);
   for (std::size_t i = 0; i < changes_.size(); ++i) {
     slots_[slot_of(changes_[i].key)] = static_cast<std::uint32_t>(i + 1);
   }

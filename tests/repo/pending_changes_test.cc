@@ -68,6 +68,21 @@ TEST(PendingChanges, KnowsWhatItTakes) {
   EXPECT_LT(changes.bytes(), 100u);
 }
 
+// Whose table could not be written, and who goes on all the same.
+TEST(PendingChanges, TakesMoreAfterTheyWerePutInOrder) {
+  PendingChanges changes;
+  for (int i = 0; i < 1000; ++i) changes.add(std::to_string(i), "old");
+  (void)changes.sort();
+
+  changes.add("7", "new");
+  changes.add("more", "new");
+
+  const Map map = contents(changes);
+  EXPECT_EQ(map.size(), 1001u);
+  EXPECT_EQ(map.at("7"), "new");
+  EXPECT_EQ(map.at("8"), "old");
+}
+
 TEST(PendingChanges, TellsEmptyValuesFromRemovals) {
   PendingChanges changes;
   changes.add("", "");
