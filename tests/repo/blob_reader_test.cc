@@ -41,6 +41,28 @@ class BlobReaderTest : public ::testing::Test {
     return encoder.encode(BlobKind::content, sample.id_of(named), plain);
   }
 
+  // plain, a difference to base, a difference to root; plain in a pack of its
+  // own.
+  struct Chain {
+    Bytes root;
+    Bytes base;
+    Bytes plain;
+    EncodedBlob blob;  // of plain
+  };
+  Chain publish_chain() {
+    Chain chain;
+    chain.root = random_bytes(random, 20'000);
+    chain.base = slightly_changed(chain.root, random);
+    chain.plain = slightly_changed(chain.base, random);
+    publish({sample.encode(chain.root),
+             sample.encode(chain.base, BlobKind::content,
+                           Base{sample.id_of(chain.root), 0, chain.root})});
+    chain.blob = sample.encode(chain.plain, BlobKind::content,
+                               Base{sample.id_of(chain.base), 1, chain.base});
+    publish({chain.blob});
+    return chain;
+  }
+
   void damage(const IndexedPack& pack) {
     sample.storage.flip_bit(pack_name(pack.id), kPackHeadBytes + 3, 1);
   }
@@ -103,15 +125,7 @@ TEST_F(BlobReaderTest, ALoopOfBasesEnds) {
 
 // A row at hand, as check has it, and one copy.
 TEST_F(BlobReaderTest, AFalseCopyOfABaseDoesNotHurtWhatLeansOnAGoodOne) {
-  const Bytes root = random_bytes(random, 20'000);
-  const Bytes base = slightly_changed(root, random);
-  const Bytes plain = slightly_changed(base, random);
-  publish(
-      {sample.encode(root), sample.encode(base, BlobKind::content,
-                                          Base{sample.id_of(root), 0, root})});
-  const auto blob = sample.encode(plain, BlobKind::content,
-                                  Base{sample.id_of(base), 1, base});
-  publish({blob});
+  const auto [root, base, plain, blob] = publish_chain();
   publish({lie(base, slightly_changed(base, random))});  // shallower
   publish({lie(base, random_bytes(random, 20'000))});
   BlobReader blobs = reader();
@@ -204,15 +218,7 @@ TEST_F(BlobReaderTest, ABaseThatIsNotWhatItsIdNamesIsPassedOver) {
 // As AFalseCopyOfABaseDoesNotHurtWhatLeansOnAGoodOne, and an index object names
 // besides a pack that is not there as the place of a shallower copy.
 TEST_F(BlobReaderTest, AFalseBaseBesideACopyThatIsGoneHurtsNobody) {
-  const Bytes root = random_bytes(random, 20'000);
-  const Bytes base = slightly_changed(root, random);
-  const Bytes plain = slightly_changed(base, random);
-  publish(
-      {sample.encode(root), sample.encode(base, BlobKind::content,
-                                          Base{sample.id_of(root), 0, root})});
-  const auto blob = sample.encode(plain, BlobKind::content,
-                                  Base{sample.id_of(base), 1, base});
-  publish({blob});
+  const auto [root, base, plain, blob] = publish_chain();
   publish({lie(base, slightly_changed(base, random))});  // shallower
   BlobReader blobs = reader();
   EXPECT_EQ(*blobs.read(BlobKind::content, sample.id_of(plain)), plain);
@@ -222,15 +228,7 @@ TEST_F(BlobReaderTest, AFalseBaseBesideACopyThatIsGoneHurtsNobody) {
 }
 
 TEST_F(BlobReaderTest, AFalseBaseBesideAnotherThatIsGoneHurtsNobody) {
-  const Bytes root = random_bytes(random, 20'000);
-  const Bytes base = slightly_changed(root, random);
-  const Bytes plain = slightly_changed(base, random);
-  publish(
-      {sample.encode(root), sample.encode(base, BlobKind::content,
-                                          Base{sample.id_of(root), 0, root})});
-  const auto blob = sample.encode(plain, BlobKind::content,
-                                  Base{sample.id_of(base), 1, base});
-  publish({blob});
+  const auto [root, base, plain, blob] = publish_chain();
   publish({lie(root, slightly_changed(root, random))});  // false root
   publish({lie(base, random_bytes(random, 20'000))});    // gone base
   sample.storage.remove(pack_name(packs.back().id));
