@@ -3,10 +3,17 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
+#include <algorithm>
+#include <array>
 #include <cassert>
+#include <concepts>
+#include <cstdint>
 #include <new>
 #include <stdexcept>
 #include <utility>
+#include <vector>
+
+#include "crypto/sha256_lanes.h"
 
 namespace cairn::crypto {
 namespace {
@@ -62,6 +69,40 @@ Digest finish(EVP_MD_CTX* context) {
   return digest;
 }
 
+Sha256Words after_blocks(const Sha256Words& state,
+                         std::span<const std::byte> blocks) {
+  Sha256Lane lane{state, blocks};
+  add_blocks(std::span(&lane, 1), blocks.size() / kSha256BlockBytes);
+  return lane.state;
+}
+
+std::byte* put_big_endian(std::byte* out, std::unsigned_integral auto value) {
+  for (std::size_t shift = 8 * sizeof(value); shift > 0; shift -= 8) {
+    *out++ = static_cast<std::byte>(value >> (shift - 8));
+  }
+  return out;
+}
+
+// The digest of a text of `text_bytes` of which `state` has all but the `rest`,
+// less than a block (FIPS 180-4, 5.1.1).
+Digest padded(const Sha256Words& state, std::span<const std::byte> rest,
+              std::uint64_t text_bytes) {
+  assert(rest.size() < kSha256BlockBytes);
+  std::array<std::byte, 2 * kSha256BlockBytes> buffer{};
+  *std::ranges::copy(rest, buffer.begin()).out = std::byte{0x80};
+  const std::size_t size =
+      rest.size() + 1 + sizeof text_bytes <= kSha256BlockBytes
+          ? kSha256BlockBytes
+          : 2 * kSha256BlockBytes;
+  put_big_endian(buffer.data() + size - sizeof text_bytes, 8 * text_bytes);
+
+  const auto words = after_blocks(state, std::span(buffer).first(size)).words;
+  Digest digest;
+  std::byte* out = digest.data();
+  for (const std::uint32_t word : words) out = put_big_endian(out, word);
+  return digest;
+}
+
 }  // namespace
 
 Digest sha256(std::span<const std::byte> bytes) {
@@ -98,22 +139,31 @@ Digest Sha256::finish() && {
 struct Hmac::State {
   Context inner = new_context();
   Context outer = new_context();
+  // The same for the lanes, where there are any.
+  Sha256Words inner_words;
+  Sha256Words outer_words;
+
+  ~State() {
+    wipe(std::as_writable_bytes(std::span(inner_words.words)));
+    wipe(std::as_writable_bytes(std::span(outer_words.words)));
+  }
 };
 
 Hmac::Hmac(const Secret& key) : state_(std::make_unique<State>()) {
-  constexpr std::size_t kBlockBytes = 64;
-  static_assert(kSecretBytes <= kBlockBytes);  // a longer key would be hashed
+  static_assert(kSecretBytes <= kSha256BlockBytes);  // longer: would be hashed
 
-  const auto start_with_key = [&key](EVP_MD_CTX* context, std::byte constant) {
-    std::array<std::byte, kBlockBytes> block;
+  const auto start_with_key = [&key](EVP_MD_CTX* context, Sha256Words& words,
+                                     std::byte constant) {
+    std::array<std::byte, kSha256BlockBytes> block;
     block.fill(constant);
     for (std::size_t i = 0; i < kSecretBytes; ++i) block[i] ^= key.bytes()[i];
     start(context);
     add_to(context, block);
+    if (has_sha256_lanes()) words = after_blocks(words, block);
     wipe(block);
   };
-  start_with_key(state_->inner.get(), std::byte{0x36});
-  start_with_key(state_->outer.get(), std::byte{0x5c});
+  start_with_key(state_->inner.get(), state_->inner_words, std::byte{0x36});
+  start_with_key(state_->outer.get(), state_->outer_words, std::byte{0x5c});
 }
 Hmac::~Hmac() = default;
 Hmac::Hmac(Hmac&&) noexcept = default;
@@ -132,6 +182,58 @@ Digest Hmac::of(std::span<const std::byte> prefix,
   must(EVP_MD_CTX_copy_ex(context, state_->outer.get()));
   add_to(context, inner);
   return finish(context);
+}
+
+std::vector<Digest> Hmac::of_each(
+    std::span<const std::byte> prefix,
+    std::span<const std::span<const std::byte>> messages) const {
+  assert(state_ != nullptr && prefix.size() < kSha256BlockBytes);
+  std::vector<Digest> digests(messages.size());
+  std::array<Sha256Lane, kSha256Lanes> lanes;
+  std::array<std::size_t, kSha256Lanes> message_of;  // that is in the lane
+  std::size_t used = 0;
+
+  const auto run_to_end_of_shortest = [&] {
+    const auto active = std::span(lanes).first(used);
+    const auto shortest = std::ranges::min_element(
+        active, {}, [](const Sha256Lane& lane) { return lane.blocks.size(); });
+    add_blocks(active, shortest->blocks.size() / kSha256BlockBytes);
+
+    auto& number =
+        message_of[static_cast<std::size_t>(shortest - active.begin())];
+    const std::span<const std::byte> message = messages[number];
+    const std::size_t text = prefix.size() + message.size();
+    const Digest inner =
+        padded(shortest->state, message.last(text % kSha256BlockBytes),
+               kSha256BlockBytes + text);
+    digests[number] =
+        padded(state_->outer_words, inner, kSha256BlockBytes + inner.size());
+    --used;
+    *shortest = lanes[used];
+    number = message_of[used];
+  };
+
+  // The first block begins with the prefix, the last ones end with the padding;
+  // those between are read where they are.
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const auto& message = messages[i];
+    const std::size_t room = kSha256BlockBytes - prefix.size();
+    if (!has_sha256_lanes() || message.size() < room) {
+      digests[i] = of(prefix, message);
+      continue;
+    }
+    std::array<std::byte, kSha256BlockBytes> first;
+    std::ranges::copy(message.first(room),
+                      std::ranges::copy(prefix, first.begin()).out);
+    const auto blocks = message.subspan(room);
+    lanes[used] = {
+        after_blocks(state_->inner_words, first),
+        blocks.first(blocks.size() / kSha256BlockBytes * kSha256BlockBytes)};
+    message_of[used] = i;
+    if (++used == kSha256Lanes) run_to_end_of_shortest();
+  }
+  while (used > 0) run_to_end_of_shortest();
+  return digests;
 }
 
 bool equal_in_constant_time(std::span<const std::byte> a,

@@ -1,5 +1,6 @@
 // SHA-256, which names whole objects, and HMAC-SHA-256, which names content.
-// Both go through OpenSSL, which uses the SHA instructions where there are any.
+// Both go through OpenSSL, which uses the SHA instructions where there are any;
+// only many messages at once have a way of their own.
 #pragma once
 
 #include <array>
@@ -8,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "crypto/secret.h"
 
@@ -49,6 +51,13 @@ class Hmac {
   // Of `prefix` followed by `bytes`; either may be empty.
   [[nodiscard]] Digest of(std::span<const std::byte> prefix,
                           std::span<const std::byte> bytes) const;
+
+  // Of `prefix` followed by each of the messages, in their order: the same as
+  // one by one, and where there are SHA instructions much faster.
+  // Requires: prefix.size() < 64.
+  [[nodiscard]] std::vector<Digest> of_each(
+      std::span<const std::byte> prefix,
+      std::span<const std::span<const std::byte>> messages) const;
 
  private:
   struct State;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "ingest/cutter_key.h"
 #include "ingest/known_stream.h"
@@ -40,6 +41,7 @@ ChunkEncoder::ChunkEncoder(repo::Repository& repository,
       is_first_backup_(!table.is_there()) {}
 
 void ChunkEncoder::encode(Batch& batch) {
+  name_chunks(batch);
   expected_.reset();
   neighbour_.reset();
   for (auto& event : batch.events) {
@@ -51,13 +53,23 @@ void ChunkEncoder::encode(Batch& batch) {
   }
 }
 
+void ChunkEncoder::name_chunks(Batch& batch) {
+  std::vector<Chunk*> unknown;
+  std::vector<std::span<const std::byte>> plains;
+  for (auto& event : batch.events) {
+    auto* const chunk = std::get_if<Chunk>(&event);
+    if (chunk == nullptr || chunk->mac) continue;
+    unknown.push_back(chunk);
+    plains.push_back(chunk->plain);
+  }
+  const auto ids = keyring_.ids_of(repo::BlobKind::content, plains);
+  for (std::size_t i = 0; i < unknown.size(); ++i) unknown[i]->id = ids[i];
+}
+
 void ChunkEncoder::encode(Chunk& chunk) {
   ++counts_.chunks;
-  if (!chunk.mac) {
-    chunk.id = keyring_.id_of(repo::BlobKind::content, chunk.plain);
-    if (chunk.stream) {
-      chunk.mac = recogniser_.mac_of(chunk.id.bytes, chunk.plain);
-    }
+  if (chunk.stream && !chunk.mac) {
+    chunk.mac = recogniser_.mac_of(chunk.id.bytes, chunk.plain);
   }
   if (reusable_.contains(repo::BlobKind::content, chunk.id) ||
       !claimed_.claim(chunk.id)) {

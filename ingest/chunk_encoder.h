@@ -75,6 +75,7 @@ class ChunkEncoder {
   // Nothing: no such base.
   [[nodiscard]] std::optional<repo::Base> base_before(const Chunk& chunk) const;
 
+  void name_chunks(Batch& batch);
   void encode(Chunk& chunk);
   void encode_new(Chunk& chunk);
 

@@ -170,6 +170,17 @@ BlobId Keyring::id_of(BlobKind kind, std::span<const std::byte> plain) const {
   return {state_->ids.of(prefix, plain)};
 }
 
+std::vector<BlobId> Keyring::ids_of(
+    BlobKind kind, std::span<const std::span<const std::byte>> plains) const {
+  const std::array<std::byte, 1> prefix = {static_cast<std::byte>(kind)};
+  std::vector<BlobId> ids;
+  ids.reserve(plains.size());
+  for (const auto& digest : state_->ids.of_each(prefix, plains)) {
+    ids.push_back({digest});
+  }
+  return ids;
+}
+
 const crypto::Secret& Keyring::cutter_key() const noexcept {
   return state_->cutter_key;
 }

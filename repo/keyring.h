@@ -73,6 +73,9 @@ class Keyring {
   // The id of a blob with these plain bytes.
   [[nodiscard]] BlobId id_of(BlobKind kind,
                              std::span<const std::byte> plain) const;
+  // Those of many blobs of a kind, which takes less time than one by one.
+  [[nodiscard]] std::vector<BlobId> ids_of(
+      BlobKind kind, std::span<const std::span<const std::byte>> plains) const;
 
   [[nodiscard]] const crypto::Secret& cutter_key() const noexcept;
 

@@ -85,6 +85,46 @@ TEST(Digest, HmacReadsPrefixAndBytesAsOneText) {
   });
 }
 
+TEST(Digest, HmacsOfManyAreThoseOfEach) {
+  for_each_seed(200, [](auto& random) {
+    const Hmac hmac(Secret::from_bytes(random_bytes(random, kSecretBytes)));
+    const Bytes prefix = random_bytes(random, random() % 64);
+    const Bytes input = random_bytes(random, 20'000);
+    std::vector<std::span<const std::byte>> messages(random() % 12);
+    for (auto& message : messages) {
+      // Many about as long as a block or two, where the padding changes shape.
+      const std::size_t size = random() % (random() % 2 == 0 ? 200 : 20'000);
+      const std::size_t from = random() % (input.size() - size);
+      message = std::span(input).subspan(from, size);
+    }
+
+    const auto digests = hmac.of_each(prefix, messages);
+
+    ASSERT_EQ(digests.size(), messages.size());
+    for (std::size_t i = 0; i < messages.size(); ++i) {
+      EXPECT_EQ(digests[i], hmac.of(prefix, messages[i])) << i;
+    }
+  });
+}
+
+TEST(Digest, HmacsOfManyPadEveryLengthRight) {
+  const Hmac hmac(zero_padded(bytes_of("Jefe")));
+  const Bytes input(400, std::byte{0xdd});
+  for (std::size_t prefix = 0; prefix < 64; prefix += 21) {
+    std::vector<std::span<const std::byte>> messages;
+    for (std::size_t size = 0; size <= input.size(); ++size) {
+      messages.push_back(std::span(input).first(size));
+    }
+    const auto head = std::span(input).first(prefix);
+
+    const auto digests = hmac.of_each(head, messages);
+
+    for (std::size_t size = 0; size < messages.size(); ++size) {
+      EXPECT_EQ(digests[size], hmac.of(head, messages[size])) << size;
+    }
+  }
+}
+
 TEST(Digest, OneHmacServesManyThreads) {
   std::mt19937_64 random(1);
   const Hmac hmac(Secret::from_bytes(random_bytes(random, kSecretBytes)));
