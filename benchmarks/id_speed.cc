@@ -4,6 +4,9 @@
 // before, recognising one of data that is as it was.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <numeric>
+#include <random>
 #include <span>
 #include <vector>
 
@@ -44,6 +47,38 @@ void hmac_sha256_of_32(benchmark::State& state) {
                           state.range(0));
 }
 BENCHMARK(hmac_sha256_of_32)->Arg(4 << 10)->Arg(64 << 10);
+
+// A batch as the cutter makes it: of lengths so different that some lanes run
+// empty before others. The argument says how many chunks are of the greatest
+// length; the others share what they leave of 2 MiB.
+void hmac_sha256_of_a_batch(benchmark::State& state) {
+  constexpr std::size_t kBatchBytes = 2 << 20;
+  constexpr std::size_t kMaxBytes = 256 << 10;
+  const auto longest = static_cast<std::size_t>(state.range(0));
+  std::mt19937_64 random(1);
+  std::vector<std::size_t> sizes(32 - longest);
+  for (auto& size : sizes) size = (16 << 10) + random() % (144 << 10);
+  const auto sum = std::accumulate(sizes.begin(), sizes.end(), std::size_t{0});
+  for (auto& size : sizes) {
+    size = size * (kBatchBytes - longest * kMaxBytes) / sum;
+  }
+  sizes.insert(sizes.end(), longest, kMaxBytes);
+  std::ranges::shuffle(sizes, random);
+
+  const crypto::Hmac hmac(crypto::Secret::random());
+  const std::vector<std::byte> kind(1);
+  const std::vector<std::byte> bytes(kBatchBytes);
+  std::vector<std::span<const std::byte>> chunks;
+  auto rest = std::span(bytes);
+  for (const std::size_t size : sizes) {
+    chunks.push_back(rest.first(size));
+    rest = rest.subspan(size);
+  }
+  for (auto _ : state) benchmark::DoNotOptimize(hmac.of_each(kind, chunks));
+  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) *
+                          static_cast<std::int64_t>(kBatchBytes));
+}
+BENCHMARK(hmac_sha256_of_a_batch)->Arg(0)->Arg(1)->Arg(3);
 
 void sha256(benchmark::State& state) {
   const std::vector<std::byte> chunk(static_cast<std::size_t>(state.range(0)));

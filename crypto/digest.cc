@@ -8,7 +8,9 @@
 #include <cassert>
 #include <concepts>
 #include <cstdint>
+#include <functional>
 #include <new>
+#include <numeric>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -103,6 +105,16 @@ Digest padded(const Sha256Words& state, std::span<const std::byte> rest,
   return digest;
 }
 
+std::vector<std::size_t> longest_first(
+    std::span<const std::span<const std::byte>> messages) {
+  std::vector<std::size_t> order(messages.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::sort(order, std::greater{}, [messages](std::size_t number) {
+    return messages[number].size();
+  });
+  return order;
+}
+
 }  // namespace
 
 Digest sha256(std::span<const std::byte> bytes) {
@@ -159,7 +171,7 @@ Hmac::Hmac(const Secret& key) : state_(std::make_unique<State>()) {
     for (std::size_t i = 0; i < kSecretBytes; ++i) block[i] ^= key.bytes()[i];
     start(context);
     add_to(context, block);
-    if (has_sha256_lanes()) words = after_blocks(words, block);
+    if (sha256_lanes() > 0) words = after_blocks(words, block);
     wipe(block);
   };
   start_with_key(state_->inner.get(), state_->inner_words, std::byte{0x36});
@@ -189,8 +201,8 @@ std::vector<Digest> Hmac::of_each(
     std::span<const std::span<const std::byte>> messages) const {
   assert(state_ != nullptr && prefix.size() < kSha256BlockBytes);
   std::vector<Digest> digests(messages.size());
-  std::array<Sha256Lane, kSha256Lanes> lanes;
-  std::array<std::size_t, kSha256Lanes> message_of;  // that is in the lane
+  std::array<Sha256Lane, kMaxSha256Lanes> lanes;
+  std::array<std::size_t, kMaxSha256Lanes> message_of;  // that is in the lane
   std::size_t used = 0;
 
   const auto run_to_end_of_shortest = [&] {
@@ -213,12 +225,13 @@ std::vector<Digest> Hmac::of_each(
     number = message_of[used];
   };
 
-  // The first block begins with the prefix, the last ones end with the padding;
-  // those between are read where they are.
-  for (std::size_t i = 0; i < messages.size(); ++i) {
+  // The longest first, so that the lanes come to their end together. The first
+  // block begins with the prefix, the last ones end with the padding; those
+  // between are read where they are.
+  for (const std::size_t i : longest_first(messages)) {
     const auto& message = messages[i];
     const std::size_t room = kSha256BlockBytes - prefix.size();
-    if (!has_sha256_lanes() || message.size() < room) {
+    if (sha256_lanes() == 0 || message.size() < room) {
       digests[i] = of(prefix, message);
       continue;
     }
@@ -230,7 +243,7 @@ std::vector<Digest> Hmac::of_each(
         after_blocks(state_->inner_words, first),
         blocks.first(blocks.size() / kSha256BlockBytes * kSha256BlockBytes)};
     message_of[used] = i;
-    if (++used == kSha256Lanes) run_to_end_of_shortest();
+    if (++used == sha256_lanes()) run_to_end_of_shortest();
   }
   while (used > 0) run_to_end_of_shortest();
   return digests;

@@ -1,6 +1,10 @@
 #include "crypto/sha256_lanes.h"
 
 #include <cassert>
+#include <vector>
+
+#include "crypto/sha256_avx512.h"
+#include "crypto/sha256_round_constants.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -11,20 +15,6 @@ namespace cairn::crypto {
 
 #if defined(__x86_64__)
 namespace {
-
-// FIPS 180-4, 4.2.2.
-alignas(16) constexpr std::array<std::uint32_t, 64> kRoundConstants = {
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1,
-    0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3,
-    0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786,
-    0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
-    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147,
-    0x06ca6351, 0x14292967, 0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13,
-    0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85, 0xa2bfe8a1, 0xa81a664b,
-    0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
-    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a,
-    0x5b9cca4f, 0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208,
-    0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
 // The SHA instructions keep the state as two registers, {a, b, e, f} and
 // {c, d, g, h}, and make two rounds from two words of the schedule at a time
@@ -66,7 +56,7 @@ template <std::size_t kLanes>
 #pragma GCC unroll 16
     for (std::size_t step = 0; step < 16; ++step) {  // of four rounds
       const __m128i constants = _mm_load_si128(
-          reinterpret_cast<const __m128i*>(&kRoundConstants[4 * step]));
+          reinterpret_cast<const __m128i*>(&kSha256RoundConstants[4 * step]));
 #pragma GCC unroll 4
       for (std::size_t i = 0; i < kLanes; ++i) {
         auto& w = schedule[i];
@@ -107,24 +97,10 @@ template <std::size_t kLanes>
   }
 }
 
-}  // namespace
+constexpr std::size_t kShaLanes = 4;  // which gain little over three
 
-// g++ 12 cannot be asked for "sha" by __builtin_cpu_supports.
-bool has_sha256_lanes() noexcept {
-  static const bool answer = [] {
-    constexpr unsigned kShaBit = 1U << 29;
-    unsigned a = 0;
-    unsigned b = 0;
-    unsigned c = 0;
-    unsigned d = 0;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & kShaBit) != 0 &&
-           __builtin_cpu_supports("avx") != 0;
-  }();
-  return answer;
-}
-
-void add_blocks(std::span<Sha256Lane> lanes, std::size_t count) noexcept {
-  assert(has_sha256_lanes());
+void add_blocks_with_sha(std::span<Sha256Lane> lanes,
+                         std::size_t count) noexcept {
   switch (lanes.size()) {
     case 1:
       return add_blocks_of(lanes.first<1>(), count);
@@ -133,16 +109,64 @@ void add_blocks(std::span<Sha256Lane> lanes, std::size_t count) noexcept {
     case 3:
       return add_blocks_of(lanes.first<3>(), count);
     default:
-      assert(lanes.size() == kSha256Lanes);
-      return add_blocks_of(lanes.first<kSha256Lanes>(), count);
+      assert(lanes.size() == kShaLanes);
+      return add_blocks_of(lanes.first<kShaLanes>(), count);
   }
 }
 
+// g++ 12 cannot be asked for "sha" by __builtin_cpu_supports.
+bool has_sha() {
+  constexpr unsigned kShaBit = 1U << 29;
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & kShaBit) != 0 &&
+         __builtin_cpu_supports("avx") != 0;
+}
+
+std::vector<Sha256Kernel> kernels_of_this_machine() {
+  if (!has_sha()) return {};
+  std::vector<Sha256Kernel> kernels = {{"sha", kShaLanes, add_blocks_with_sha}};
+  if (has_avx512_for_sha256()) {
+    kernels.push_back({"avx512", kSha256Avx512Lanes, add_blocks_with_avx512});
+  }
+  return kernels;
+}
+
+}  // namespace
+
 #else
+namespace {
 
-bool has_sha256_lanes() noexcept { return false; }
-void add_blocks(std::span<Sha256Lane>, std::size_t) noexcept { assert(false); }
+std::vector<Sha256Kernel> kernels_of_this_machine() { return {}; }
 
+}  // namespace
 #endif
+
+std::span<const Sha256Kernel> sha256_kernels() noexcept {
+  static const std::vector<Sha256Kernel> kernels = kernels_of_this_machine();
+  return kernels;
+}
+
+std::size_t sha256_lanes() noexcept {
+  static const std::size_t answer =
+      sha256_kernels().empty() ? 0 : sha256_kernels().back().lanes;
+  return answer;
+}
+
+void add_blocks(std::span<Sha256Lane> lanes, std::size_t count) noexcept {
+  assert(!lanes.empty() && lanes.size() <= sha256_lanes());
+  // Sixteen lanes take the same time however many are in use: half of them is
+  // no faster than two times four.
+  const auto& few = sha256_kernels().front();
+  if (lanes.size() <= few.lanes) return few.add_blocks(lanes, count);
+  if (lanes.size() > 2 * few.lanes) {
+    return sha256_kernels().back().add_blocks(lanes, count);
+  }
+  const std::size_t half = lanes.size() / 2;
+  few.add_blocks(lanes.first(half), count);
+  few.add_blocks(lanes.subspan(half), count);
+}
 
 }  // namespace cairn::crypto

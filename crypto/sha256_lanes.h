@@ -1,7 +1,9 @@
 // Whole blocks of several SHA-256 computations side by side. One alone spends
 // more than half of its time waiting for the answer of the last SHA
-// instruction; four fill each other's gaps (docs/decisions/0021). Internal to
-// crypto/; here so that the tests can compare it with OpenSSL.
+// instruction; four fill each other's gaps, and sixteen fill the registers of
+// AVX-512, which has no such instruction and is nearly twice as fast even so
+// (docs/decisions/0021). Internal to crypto/; here so that the tests can
+// compare it with OpenSSL.
 #pragma once
 
 #include <array>
@@ -25,13 +27,24 @@ struct Sha256Lane {
   std::span<const std::byte> blocks;  // whole ones, still to be added
 };
 
-inline constexpr std::size_t kSha256Lanes = 4;
+inline constexpr std::size_t kMaxSha256Lanes = 16;
 
-// True if this machine has the instructions for what follows.
-[[nodiscard]] bool has_sha256_lanes() noexcept;
+// How many lanes add_blocks() takes on this machine: none where it lacks the
+// instructions for what follows, else up to kMaxSha256Lanes.
+[[nodiscard]] std::size_t sha256_lanes() noexcept;
 
 // Adds so many blocks of each lane to its state and takes them off its front.
-// Requires: has_sha256_lanes(), 1 to kSha256Lanes lanes, each with that many.
+// The more lanes, the more bytes in the same time.
+// Requires: 1 to sha256_lanes() lanes, each with that many blocks.
 void add_blocks(std::span<Sha256Lane> lanes, std::size_t count) noexcept;
+
+// What add_blocks() chooses from, for tests: each does the same for up to
+// `lanes` lanes. Only those that this machine can run, the widest last.
+struct Sha256Kernel {
+  const char* name;
+  std::size_t lanes;
+  void (*add_blocks)(std::span<Sha256Lane> lanes, std::size_t count) noexcept;
+};
+[[nodiscard]] std::span<const Sha256Kernel> sha256_kernels() noexcept;
 
 }  // namespace cairn::crypto

@@ -90,7 +90,7 @@ TEST(Digest, HmacsOfManyAreThoseOfEach) {
     const Hmac hmac(Secret::from_bytes(random_bytes(random, kSecretBytes)));
     const Bytes prefix = random_bytes(random, random() % 64);
     const Bytes input = random_bytes(random, 20'000);
-    std::vector<std::span<const std::byte>> messages(random() % 12);
+    std::vector<std::span<const std::byte>> messages(random() % 50);
     for (auto& message : messages) {
       // Many about as long as a block or two, where the padding changes shape.
       const std::size_t size = random() % (random() % 2 == 0 ? 200 : 20'000);

@@ -18,21 +18,31 @@ using testing_support::Bytes;
 using testing_support::for_each_seed;
 using testing_support::random_bytes;
 
-class Sha256Lanes : public testing::Test {
- protected:
-  void SetUp() override {
-    if (!has_sha256_lanes()) GTEST_SKIP() << "no SHA instructions here";
-  }
-};
-
-Sha256Words after(const Sha256Words& state, std::span<const std::byte> blocks) {
-  std::array<Sha256Lane, 1> lane = {{{state, blocks}}};
-  add_blocks(lane, blocks.size() / kSha256BlockBytes);
-  EXPECT_TRUE(lane[0].blocks.empty());
-  return lane[0].state;
+// What a test is made with: a kernel of this machine, or what chooses from
+// them.
+std::vector<Sha256Kernel> all_ways() {
+  std::vector<Sha256Kernel> ways(sha256_kernels().begin(),
+                                 sha256_kernels().end());
+  if (sha256_lanes() > 0) ways.push_back({"any", sha256_lanes(), add_blocks});
+  return ways;
 }
 
-TEST_F(Sha256Lanes, GiveTheAnswerOfFips180) {
+class Sha256Lanes : public testing::TestWithParam<Sha256Kernel> {
+ protected:
+  static Sha256Words after(const Sha256Words& state,
+                           std::span<const std::byte> blocks) {
+    std::array<Sha256Lane, 1> lane = {{{state, blocks}}};
+    GetParam().add_blocks(lane, blocks.size() / kSha256BlockBytes);
+    EXPECT_TRUE(lane[0].blocks.empty());
+    return lane[0].state;
+  }
+};
+// No machine without the instructions has anything to test.
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Sha256Lanes);
+INSTANTIATE_TEST_SUITE_P(Kernels, Sha256Lanes, testing::ValuesIn(all_ways()),
+                         [](const auto& way) { return way.param.name; });
+
+TEST_P(Sha256Lanes, GiveTheAnswerOfFips180) {
   // "abc", padded by hand.
   std::array<std::byte, kSha256BlockBytes> block{};
   std::memcpy(block.data(), "abc\x80", 4);
@@ -45,10 +55,10 @@ TEST_F(Sha256Lanes, GiveTheAnswerOfFips180) {
                        0xb00361a3, 0x96177a9c, 0xb410ff61, 0xf20015ad}));
 }
 
-TEST_F(Sha256Lanes, DoNotKnowOfEachOther) {
+TEST_P(Sha256Lanes, DoNotKnowOfEachOther) {
   for_each_seed(300, [](auto& random) {
     const Bytes input = random_bytes(random, 64 * 64);
-    std::vector<Sha256Lane> lanes(1 + random() % kSha256Lanes);
+    std::vector<Sha256Lane> lanes(1 + random() % GetParam().lanes);
     const std::size_t count = random() % 20;
     std::vector<Sha256Words> expected;
     for (auto& lane : lanes) {
@@ -66,7 +76,7 @@ TEST_F(Sha256Lanes, DoNotKnowOfEachOther) {
     }
     const auto before = lanes;
 
-    add_blocks(lanes, count);
+    GetParam().add_blocks(lanes, count);
 
     for (std::size_t i = 0; i < lanes.size(); ++i) {
       EXPECT_EQ(lanes[i].state.words, expected[i].words) << i;
@@ -76,27 +86,68 @@ TEST_F(Sha256Lanes, DoNotKnowOfEachOther) {
   });
 }
 
-TEST_F(Sha256Lanes, HashAsOpenSslDoes) {
+Bytes padded(Bytes text) {
+  const std::uint64_t bits = 8 * text.size();
+  text.push_back(std::byte{0x80});
+  text.resize((text.size() + 8 + 63) / 64 * 64);
+  for (std::size_t i = 0; i < 8; ++i) {
+    text[text.size() - 1 - i] = static_cast<std::byte>(bits >> (8 * i));
+  }
+  return text;
+}
+
+Digest digest_of(const Sha256Words& state) {
+  Digest digest;
+  for (std::size_t i = 0; i < digest.size(); ++i) {
+    digest[i] =
+        static_cast<std::byte>(state.words[i / 4] >> (24 - 8 * (i % 4)));
+  }
+  return digest;
+}
+
+// Each lane goes to the end of its own text, in steps, so that most of what is
+// compared began from a state that is as good as random.
+TEST_P(Sha256Lanes, HashAsOpenSslDoes) {
   for_each_seed(200, [](auto& random) {
-    Bytes text = random_bytes(random, 64 * (random() % 40));
-    const std::uint64_t bits = 8 * text.size();
-    const Digest expected = sha256(text);
-    text.push_back(std::byte{0x80});
-    text.resize((text.size() + 63) / 64 * 64);
-    for (std::size_t i = 0; i < 8; ++i) {
-      text[text.size() - 1 - i] = static_cast<std::byte>(bits >> (8 * i));
+    const std::size_t texts = 1 + random() % GetParam().lanes;
+    std::vector<Digest> expected(texts);
+    std::vector<Bytes> blocks(texts);
+    std::vector<Sha256Lane> lanes(texts);
+    std::vector<std::size_t> text_of(texts);  // that is in the lane
+    for (std::size_t i = 0; i < texts; ++i) {
+      const Bytes text = random_bytes(random, random() % 3'000);
+      expected[i] = sha256(text);
+      blocks[i] = padded(text);
+      const std::size_t size = blocks[i].size();
+      const std::size_t from = random() % 64;  // at no particular address
+      blocks[i].insert(blocks[i].begin(), from, std::byte{0xff});
+      lanes[i].blocks = std::span(blocks[i]).last(size);
+      text_of[i] = i;
     }
 
-    const auto words = after({}, text).words;
-
-    Bytes digest;
-    for (const std::uint32_t word : words) {
-      for (const unsigned shift : {24U, 16U, 8U, 0U}) {
-        digest.push_back(static_cast<std::byte>(word >> shift));
-      }
+    while (!lanes.empty()) {
+      const auto shortest = std::ranges::min_element(
+          lanes, {}, [](const auto& lane) { return lane.blocks.size(); });
+      const std::size_t left = shortest->blocks.size() / kSha256BlockBytes;
+      GetParam().add_blocks(lanes, left == 0 ? 0 : 1 + random() % left);
+      if (!shortest->blocks.empty()) continue;
+      const auto number = shortest - lanes.begin();
+      EXPECT_EQ(digest_of(shortest->state),
+                expected[text_of[static_cast<std::size_t>(number)]]);
+      lanes.erase(shortest);
+      text_of.erase(text_of.begin() + number);
     }
-    EXPECT_TRUE(std::ranges::equal(digest, expected));
   });
+}
+
+TEST(Sha256LanesOfThisMachine, AreThoseOfTheWidestKernel) {
+  std::size_t widest = 0;
+  for (const auto& kernel : sha256_kernels()) {
+    EXPECT_GT(kernel.lanes, widest) << kernel.name;
+    widest = kernel.lanes;
+  }
+  EXPECT_EQ(sha256_lanes(), widest);
+  EXPECT_LE(widest, kMaxSha256Lanes);
 }
 
 }  // namespace
