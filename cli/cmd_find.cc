@@ -105,7 +105,7 @@ class Search {
 ExitCode run(const Options& options, Context& context) {
   auto repository = context.open_to_read();
   SnapshotSelector selector(context, repository, options.series);
-  Candidates searched;
+  std::vector<const repo::ValidSnapshot*> searched;
   for (const auto& text : options.snapshots) {
     searched.push_back(&selector.select(text).snapshot);
   }
@@ -116,7 +116,7 @@ ExitCode run(const Options& options, Context& context) {
   Search search(options.pattern, context, blobs);
   for (const auto* const valid : searched) search.look_in(valid->snapshot);
   if (!search.has_found()) context.output.note("nothing matches");
-  const bool is_whole = selector.list().damage.empty() ||
+  const bool is_whole = selector.damage().empty() ||
                         (!options.snapshots.empty() && !selector.is_in_doubt());
   return is_whole ? ExitCode::ok : ExitCode::damage;
 }

@@ -56,10 +56,10 @@ void require_sense(const Options& options) {
 
 // Without all of them, a rule may count wrongly, and the one that remains of a
 // series may be unreadable.
-void require_undamaged(const repo::SnapshotList& list) {
-  if (list.damage.empty()) return;
+void require_undamaged(const std::vector<std::string>& damage) {
+  if (damage.empty()) return;
   throw repo::CorruptionError(
-      "nothing was forgotten, because of " + list.damage.front() +
+      "nothing was forgotten, because of " + damage.front() +
       "; 'cairn forget' with the whole id gives a snapshot up that cannot be "
       "read");
 }
@@ -301,9 +301,9 @@ ExitCode run(const Options& options, Context& context) {
     return give_up(unreadable, repository, context);
   }
   SnapshotSelector selector(context, repository, options.series);
-  require_undamaged(selector.list());
+  const auto snapshots = selector.of_series();
+  require_undamaged(selector.damage());
 
-  const Candidates snapshots = selector.of_series();
   const bool is_by_name = !options.snapshots.empty();
   if (!is_by_name) require_past_arrivals(snapshots, context.now());
   const auto decisions = is_by_name

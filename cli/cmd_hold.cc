@@ -121,8 +121,8 @@ ExitCode list(Context& context) {
 std::vector<repo::StoredMark> find_holds(const std::string& which,
                                          SnapshotSelector& selector) {
   std::vector<repo::StoredMark> matches;
-  for (const auto& [snapshot, holds] : selector.list().snapshots) {
-    for (const auto& hold : holds) {
+  for (const auto* const valid : selector.all()) {
+    for (const auto& hold : valid->holds) {
       if (which.size() >= 4 && hold.id.hex().starts_with(which)) {
         matches.push_back(hold);
       }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <set>
-#include <vector>
 
 #include "cli/context.h"
 #include "cli/nearest.h"
@@ -30,12 +29,13 @@ void declare_series(Flags& flags, std::optional<std::string>& series) {
 Series::Series(std::string_view given, const repo::Keyring& keyring)
     : name_(whole_series(given)), tag_(repo::series_tag(keyring, name_)) {}
 
-void Series::warn_if_unknown(const repo::SnapshotList& list,
-                             Output& output) const {
+void Series::warn_that_unknown(
+    const std::vector<const repo::ValidSnapshot*>& snapshots,
+    Output& output) const {
   std::set<std::string> known;
-  for (const auto& [snapshot, marks] : list.snapshots) {
-    if (this->holds(snapshot)) return;
-    if (snapshot.record) known.insert(snapshot.record->series);
+  for (const auto* const valid : snapshots) {
+    const auto& record = valid->snapshot.record;
+    if (record) known.insert(record->series);
   }
   std::string text = "no snapshot is of series " + name_;
   const std::vector<std::string> names(known.begin(), known.end());
@@ -57,7 +57,12 @@ std::optional<Series> series_of(const std::optional<std::string>& given,
                                 Output& output) {
   if (!given) return std::nullopt;
   Series series(*given, keyring);
-  series.warn_if_unknown(list, output);
+  std::vector<const repo::ValidSnapshot*> snapshots;
+  for (const auto& valid : list.snapshots) {
+    if (series.holds(valid.snapshot)) return series;
+    snapshots.push_back(&valid);
+  }
+  series.warn_that_unknown(snapshots, output);
   return series;
 }
 

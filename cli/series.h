@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "cli/command_line.h"
 #include "cli/output.h"
@@ -26,18 +27,23 @@ class Series {
   Series(std::string_view given, const repo::Keyring& keyring);
 
   [[nodiscard]] bool holds(const repo::Snapshot& snapshot) const {
-    return snapshot.header.series_tag == tag_;
+    return holds(snapshot.header);
+  }
+  [[nodiscard]] bool holds(const repo::SnapshotHeader& header) const {
+    return header.series_tag == tag_;
   }
 
-  // Warns when no snapshot is of it: the name was probably mistyped.
-  void warn_if_unknown(const repo::SnapshotList& list, Output& output) const;
+  // That none of all the snapshots is of it: the name was probably mistyped.
+  void warn_that_unknown(
+      const std::vector<const repo::ValidSnapshot*>& snapshots,
+      Output& output) const;
 
  private:
   std::string name_;
   repo::SeriesTag tag_;
 };
 
-// Nothing: none was given. Warns as above.
+// Nothing: none was given. Warns when no snapshot is of it.
 [[nodiscard]] std::optional<Series> series_of(
     const std::optional<std::string>& given, const repo::Keyring& keyring,
     const repo::SnapshotList& list, Output& output);

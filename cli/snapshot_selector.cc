@@ -28,38 +28,109 @@ bool is_within(std::string_view inner, std::string_view outer) {
          (inner.starts_with(outer) && inner[outer.size()] == '/');
 }
 
-std::string listing(const Candidates& candidates) {
+// Whether what a slot says of itself lets it be one that is looked for.
+using Possible = std::function<bool(const repo::SnapshotClaim& claim)>;
+
+// The snapshots that a name may mean, newest first. One is verified when it is
+// reached, unless its slot says itself that it is none of them.
+class Candidates {
+ public:
+  // Borrows the first three.
+  Candidates(repo::SnapshotHistory& history, const SnapshotName& name,
+             const std::optional<Series>& series, Possible possible)
+      : history_(history),
+        series_(series),
+        possible_(std::move(possible)),
+        // Who names an id or a series may mean WAL.
+        wants_wal_(series ||
+                   std::holds_alternative<SnapshotName::IdPrefix>(name.which)) {
+  }
+
+  // Null: there are no more.
+  [[nodiscard]] const repo::ValidSnapshot* next() {
+    while (at_ < history_.claims().size()) {
+      const std::size_t i = at_++;
+      const auto& claim = history_.claims()[i];
+      if (series_ && !series_->holds(claim.header)) continue;
+      if (!possible_(claim)) continue;
+      const auto* const valid = history_.find_valid(i);
+      if (!valid || (!wants_wal_ && is_of_wal(valid->snapshot))) continue;
+      return valid;
+    }
+    return nullptr;
+  }
+
+ private:
+  repo::SnapshotHistory& history_;
+  const std::optional<Series>& series_;
+  Possible possible_;
+  bool wants_wal_;
+  std::size_t at_ = 0;  // in the claims
+};
+
+using Snapshots = std::vector<const repo::ValidSnapshot*>;
+
+Snapshots rest_of(Candidates candidates) {
+  Snapshots all;
+  while (const auto* const valid = candidates.next()) all.push_back(valid);
+  return all;
+}
+
+// Where a name is looked up. Borrows all of them.
+struct Place {
+  repo::SnapshotHistory& history;
+  const SnapshotName& name;
+  const std::optional<Series>& series;
+
+  [[nodiscard]] Candidates candidates(Possible possible) const {
+    return {history, name, series, std::move(possible)};
+  }
+
+  // What is counted back from the newest.
+  [[nodiscard]] Candidates counted() const {
+    const auto* const at = std::get_if<SnapshotName::AtOrBefore>(&name.which);
+    return candidates([at](const repo::SnapshotClaim& claim) {
+      return !at || !(at->time < claim.header.time);
+    });
+  }
+
+  [[nodiscard]] Snapshots all() const {
+    return rest_of(candidates([](const auto&) { return true; }));
+  }
+};
+
+std::string listing(const Snapshots& snapshots) {
   std::string text;
-  for (std::size_t i = 0; i < std::min(candidates.size(), kMaxListed); ++i) {
-    const auto& snapshot = candidates[i]->snapshot;
+  for (std::size_t i = 0; i < std::min(snapshots.size(), kMaxListed); ++i) {
+    const auto& snapshot = snapshots[i]->snapshot;
     text += (text.empty() ? "" : ", ") + snapshot.id.brief() + " (" +
             rfc3339(snapshot.header.time) +
             (snapshot.record ? " " + snapshot.record->series + ")" : ")");
   }
-  if (candidates.size() > kMaxListed) {
-    text += " and " + std::to_string(candidates.size() - kMaxListed) + " more";
+  if (snapshots.size() > kMaxListed) {
+    text += " and " + std::to_string(snapshots.size() - kMaxListed) + " more";
   }
   return text;
 }
 
-[[noreturn]] void fail_unknown(const std::string& what,
-                               const Candidates& candidates) {
-  const Candidates newest(candidates.rbegin(), candidates.rend());
+[[noreturn]] void fail_unknown(const std::string& what, const Place& place) {
+  const Snapshots newest = place.all();
   throw repo::NotFound(what + (newest.empty()
                                    ? "; there are no snapshots to look in"
                                    : "; there are " + listing(newest)));
 }
 
-const repo::ValidSnapshot& find_by_id(const Candidates& candidates,
+const repo::ValidSnapshot& find_by_id(const Place& place,
                                       const std::string& digits) {
-  Candidates matches;
-  for (const auto* const valid : candidates) {
-    if (valid->snapshot.id.hex().starts_with(digits)) matches.push_back(valid);
-  }
+  Snapshots matches =
+      rest_of(place.candidates([&](const repo::SnapshotClaim& claim) {
+        return claim.id.hex().starts_with(digits);
+      }));
   if (matches.empty()) {
-    fail_unknown("no snapshot's id begins with " + digits, candidates);
+    fail_unknown("no snapshot's id begins with " + digits, place);
   }
   if (matches.size() > 1) {
+    std::ranges::reverse(matches);
     throw repo::NotFound("several snapshots' ids begin with " + digits + ": " +
                          listing(matches));
   }
@@ -68,19 +139,6 @@ const repo::ValidSnapshot& find_by_id(const Candidates& candidates,
 
 std::string_view path_in(const SnapshotName& name) {
   return name.path ? without_slashes(*name.path) : std::string_view();
-}
-
-// What is counted back from the newest: newest first.
-Candidates newest_first(const Candidates& candidates,
-                        const SnapshotName& name) {
-  Candidates kept(candidates.rbegin(), candidates.rend());
-  if (const auto* const at =
-          std::get_if<SnapshotName::AtOrBefore>(&name.which)) {
-    std::erase_if(kept, [&](const auto* valid) {
-      return at->time < valid->snapshot.header.time;
-    });
-  }
-  return kept;
 }
 
 std::string description(const SnapshotName& name) {
@@ -93,9 +151,9 @@ std::string description(const SnapshotName& name) {
   return text;
 }
 
-const repo::ValidSnapshot& find_by_counting(const Candidates& candidates,
-                                            const SnapshotName& name,
+const repo::ValidSnapshot& find_by_counting(const Place& place,
                                             const HasPath& has_path) {
+  const SnapshotName& name = place.name;
   const auto* const latest = std::get_if<SnapshotName::Latest>(&name.which);
   const std::uint64_t skip = latest ? latest->skip : 0;
   const auto path = path_in(name);
@@ -106,7 +164,8 @@ const repo::ValidSnapshot& find_by_counting(const Candidates& candidates,
            coverage_of(valid.snapshot, path) == Coverage::complete;
   };
   for (const bool wanted : {true, false}) {
-    for (const auto* const valid : newest_first(candidates, name)) {
+    Candidates candidates = place.counted();
+    while (const auto* const valid = candidates.next()) {
       if (is_complete(*valid) != wanted) continue;
       if (!path.empty() && !has_path(*valid, path)) continue;
       if (count++ == skip) return *valid;
@@ -114,10 +173,10 @@ const repo::ValidSnapshot& find_by_counting(const Candidates& candidates,
     if (count > 0) {
       fail_unknown("no more than " + counted(count, "snapshot") + " to count" +
                        description(name),
-                   candidates);
+                   place);
     }
   }
-  fail_unknown("no snapshot" + description(name), candidates);
+  fail_unknown("no snapshot" + description(name), place);
 }
 
 }  // namespace
@@ -204,40 +263,29 @@ Coverage coverage_of(const repo::Snapshot& snapshot, std::string_view path) {
   return coverage;
 }
 
-Candidates candidates_for(const SnapshotName& name,
-                          const std::vector<repo::ValidSnapshot>& snapshots,
-                          const std::optional<Series>& series) {
-  const bool is_exact =
-      std::holds_alternative<SnapshotName::IdPrefix>(name.which);
-  Candidates candidates;
-  for (const auto& valid : snapshots) {
-    const bool is_meant = series ? series->holds(valid.snapshot)
-                                 : is_exact || !is_of_wal(valid.snapshot);
-    if (is_meant) candidates.push_back(&valid);
-  }
-  return candidates;
-}
-
-const repo::ValidSnapshot& find_snapshot(const Candidates& candidates,
+const repo::ValidSnapshot& find_snapshot(repo::SnapshotHistory& history,
                                          const SnapshotName& name,
+                                         const std::optional<Series>& series,
                                          const HasPath& has_path) {
+  const Place place{history, name, series};
   if (const auto* const id = std::get_if<SnapshotName::IdPrefix>(&name.which)) {
-    return find_by_id(candidates, id->digits);
+    return find_by_id(place, id->digits);
   }
-  return find_by_counting(candidates, name, has_path);
+  return find_by_counting(place, has_path);
 }
 
-const repo::ValidSnapshot* find_newer_partial(const Candidates& candidates,
-                                              const SnapshotName& name,
-                                              const repo::ValidSnapshot& found,
-                                              const HasPath& has_path) {
+const repo::ValidSnapshot* find_newer_partial(
+    repo::SnapshotHistory& history, const SnapshotName& name,
+    const std::optional<Series>& series, const repo::ValidSnapshot& found,
+    const HasPath& has_path) {
   const auto path = path_in(name);
   if (path.empty() ||
       std::holds_alternative<SnapshotName::IdPrefix>(name.which) ||
       coverage_of(found.snapshot, path) != Coverage::complete) {
     return nullptr;
   }
-  for (const auto* const valid : newest_first(candidates, name)) {
+  Candidates candidates = Place{history, name, series}.counted();
+  while (const auto* const valid = candidates.next()) {
     if (valid == &found) break;
     if (coverage_of(valid->snapshot, path) == Coverage::partial &&
         has_path(*valid, path)) {
@@ -252,35 +300,47 @@ SnapshotSelector::SnapshotSelector(Context& context,
                                    const std::optional<std::string>& series)
     : output_(context.output),
       repository_(repository),
-      list_(repository.snapshots(context.now())),
-      series_(series_of(series, repository.keyring(), list_, output_)) {
-  for (const auto& damage : list_.damage) output_.warning(damage);
+      history_(
+          repository.history(context.now(), [this](const std::string& what) {
+            damage_.push_back(what);
+            output_.warning(what);
+          })) {
+  if (!series) return;
+  series_.emplace(*series, repository.keyring());
+  warn_if_series_unknown();
+}
+
+void SnapshotSelector::warn_if_series_unknown() {
+  for (std::size_t i = 0; i < history_.claims().size(); ++i) {
+    if (series_->holds(history_.claims()[i].header) && history_.find_valid(i)) {
+      return;
+    }
+  }
+  series_->warn_that_unknown(history_.all(), output_);
 }
 
 SnapshotSelector::Selected SnapshotSelector::select(std::string_view text) {
   const SnapshotName name = parse_snapshot_name(text);
-  const bool is_exact =
-      std::holds_alternative<SnapshotName::IdPrefix>(name.which);
-  if (!is_exact && !list_.damage.empty()) is_in_doubt_ = true;
-  const Candidates candidates = candidates_for(name, list_.snapshots, series_);
   const auto& found = find_snapshot(
-      candidates, name,
+      history_, name, series_,
       [this](const repo::ValidSnapshot& snapshot, std::string_view path) {
         return has_path(snapshot, path);
       });
-  warn_of_what_is_partial(candidates, name, found);
+  const bool is_exact =
+      std::holds_alternative<SnapshotName::IdPrefix>(name.which);
+  if (!is_exact && !damage_.empty()) is_in_doubt_ = true;
+  warn_of_what_is_partial(name, found);
   return {found, std::string(path_in(name)), name.path.value_or("")};
 }
 
 void SnapshotSelector::warn_of_what_is_partial(
-    const Candidates& candidates, const SnapshotName& name,
-    const repo::ValidSnapshot& found) {
+    const SnapshotName& name, const repo::ValidSnapshot& found) {
   if (coverage_of(found.snapshot, path_in(name)) == Coverage::partial) {
     output_.warning("snapshot " + found.snapshot.id.brief() +
                     ": not all of its source could be read");
   }
   const auto* const newer = find_newer_partial(
-      candidates, name, found,
+      history_, name, series_, found,
       [this](const repo::ValidSnapshot& snapshot, std::string_view path) {
         try {
           return has_path(snapshot, path);
@@ -309,14 +369,16 @@ repo::TreeEntry SnapshotSelector::entry_at(const Selected& selected) {
   return std::move(*entry);
 }
 
-Candidates SnapshotSelector::of_series() const {
-  Candidates candidates;
-  for (const auto& valid : list_.snapshots) {
-    if (!series_ || series_->holds(valid.snapshot)) {
-      candidates.push_back(&valid);
-    }
-  }
-  return candidates;
+std::vector<const repo::ValidSnapshot*> SnapshotSelector::all() {
+  return history_.all();
+}
+
+std::vector<const repo::ValidSnapshot*> SnapshotSelector::of_series() {
+  auto snapshots = history_.all();
+  std::erase_if(snapshots, [&](const auto* const valid) {
+    return series_ && !series_->holds(valid->snapshot);
+  });
+  return snapshots;
 }
 
 bool SnapshotSelector::has_path(const repo::ValidSnapshot& snapshot,

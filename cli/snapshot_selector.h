@@ -48,25 +48,20 @@ struct SnapshotName {
 using HasPath = std::function<bool(const repo::ValidSnapshot& snapshot,
                                    std::string_view path)>;
 
-// Ascending by time.
-using Candidates = std::vector<const repo::ValidSnapshot*>;
-
-// Those that the name may mean: of the series, if one is given.
-[[nodiscard]] Candidates candidates_for(
-    const SnapshotName& name, const std::vector<repo::ValidSnapshot>& snapshots,
-    const std::optional<Series>& series);
-
-// Throws repo::NotFound for none, or several, with the candidates.
+// Looks in `history` from the newest on, no further than it must: at those of
+// the series, if one is given. Throws repo::NotFound for none, or several, with
+// the candidates.
 [[nodiscard]] const repo::ValidSnapshot& find_snapshot(
-    const Candidates& candidates, const SnapshotName& name,
-    const HasPath& has_path);
+    repo::SnapshotHistory& history, const SnapshotName& name,
+    const std::optional<Series>& series, const HasPath& has_path);
 
 // Of those that `name` counts the newest one that is newer than `found` and
 // holds the path too, but only from a source that was read in part. Nothing:
 // there is none.
 [[nodiscard]] const repo::ValidSnapshot* find_newer_partial(
-    const Candidates& candidates, const SnapshotName& name,
-    const repo::ValidSnapshot& found, const HasPath& has_path);
+    repo::SnapshotHistory& history, const SnapshotName& name,
+    const std::optional<Series>& series, const repo::ValidSnapshot& found,
+    const HasPath& has_path);
 
 // How well the sources that have to do with `path`, because they lie in it or
 // it in them, were read. Failed ones have nothing in the snapshot.
@@ -74,14 +69,16 @@ enum class Coverage { none, partial, complete };
 [[nodiscard]] Coverage coverage_of(const repo::Snapshot& snapshot,
                                    std::string_view path);
 
-// Looks at the repository, and warns of slots that cannot be read. Both must
-// outlive the selector.
+// Looks at the repository, and warns of slots that cannot be read, or do not
+// count, as far as it has to do with them. Both must outlive the selector.
 class Context;
 class SnapshotSelector {
  public:
   // `series` as --series has it.
   SnapshotSelector(Context& context, repo::Repository& repository,
                    const std::optional<std::string>& series = std::nullopt);
+  SnapshotSelector(const SnapshotSelector&) = delete;
+  SnapshotSelector& operator=(const SnapshotSelector&) = delete;
 
   // Throws repo::NotFound.
   struct Selected {
@@ -94,26 +91,30 @@ class SnapshotSelector {
   // Throws repo::NotFound when the snapshot has nothing at that path.
   [[nodiscard]] repo::TreeEntry entry_at(const Selected& selected);
 
-  [[nodiscard]] const repo::SnapshotList& list() const noexcept {
-    return list_;
-  }
+  // All there are, and all of the series, ascending by time. damage() is whole
+  // after either.
+  [[nodiscard]] std::vector<const repo::ValidSnapshot*> all();
+  [[nodiscard]] std::vector<const repo::ValidSnapshot*> of_series();
 
-  // All of the list that are of the series.
-  [[nodiscard]] Candidates of_series() const;
+  // What was met so far, each with what is wrong with it.
+  [[nodiscard]] const std::vector<std::string>& damage() const noexcept {
+    return damage_;
+  }
 
   // True once an answer may have been another one, had all slots been readable.
   [[nodiscard]] bool is_in_doubt() const noexcept { return is_in_doubt_; }
 
  private:
+  void warn_if_series_unknown();
   [[nodiscard]] bool has_path(const repo::ValidSnapshot& snapshot,
                               std::string_view path);
-  void warn_of_what_is_partial(const Candidates& candidates,
-                               const SnapshotName& name,
+  void warn_of_what_is_partial(const SnapshotName& name,
                                const repo::ValidSnapshot& found);
 
   Output& output_;
   repo::Repository& repository_;
-  repo::SnapshotList list_;
+  std::vector<std::string> damage_;
+  repo::SnapshotHistory history_;
   std::optional<Series> series_;
   bool is_in_doubt_ = false;
 };

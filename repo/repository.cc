@@ -222,52 +222,82 @@ SessionKeyCache& Repository::session_keys() noexcept {
   return state_->session_keys;
 }
 
-SnapshotList Repository::snapshots(const Timestamp& now) const {
-  // Marks before snapshots: a prune removes a slot before the mark that forgot
-  // it, so whoever still finds the slot has seen the mark.
-  SnapshotList list;
-  const auto note_damage = [&](const Error& e) {
-    list.damage.emplace_back(e.what());
-  };
-  for (const auto& id : list_marks(*state_->storage)) {
-    try {
-      list.marks.push_back(
-          {id, read_mark(*state_->storage, state_->keyring, id)});
-    } catch (const NotFound&) {
-      continue;  // settled by a prune since it was listed
-    } catch (const CorruptionError& e) {
-      note_damage(e);
-    } catch (const UnsupportedFormat& e) {
-      note_damage(e);
-    }
+namespace {
+
+// Runs `read`; one that came to harm, or does not count, is noted.
+void read_or_note(const std::function<void()>& read,
+                  const NoteDamage& note_damage) {
+  try {
+    read();
+  } catch (const NotFound&) {
+    // settled by a prune since it was listed
+  } catch (const CorruptionError& e) {
+    note_damage(e.what());
+  } catch (const UnsupportedFormat& e) {
+    note_damage(e.what());
+  }
+}
+
+struct MarkedSlots {
+  std::vector<StoredMark> marks;
+  std::vector<SessionId> slots;  // but those that are forgotten
+};
+
+// Marks before slots: a prune removes a slot before the mark that forgot it, so
+// whoever still finds the slot has seen the mark.
+MarkedSlots read_marks_and_list_slots(const Storage& storage,
+                                      const Keyring& keyring,
+                                      const NoteDamage& note_damage) {
+  MarkedSlots found;
+  for (const auto& id : list_marks(storage)) {
+    read_or_note(
+        [&] {
+          found.marks.push_back({id, read_mark(storage, keyring, id)});
+        },
+        note_damage);
   }
   std::set<SessionId> forgotten;
-  for (const auto& [id, mark] : list.marks) {
+  for (const auto& [id, mark] : found.marks) {
     if (mark.action == MarkAction::forget) forgotten.insert(mark.target);
   }
-  std::vector<Snapshot> committed;
-  for (const auto& id : list_slots(*state_->storage)) {
-    if (forgotten.contains(id)) continue;  // even if it cannot be read
-    try {
-      auto slot = read_slot(*state_->storage, state_->keyring, id);
-      if (auto* const snapshot = std::get_if<Snapshot>(&slot)) {
-        committed.push_back(std::move(*snapshot));
-      }
-    } catch (const NotFound&) {
-      continue;  // forgotten and pruned since it was listed
-    } catch (const CorruptionError& e) {
-      note_damage(e);
-    } catch (const UnsupportedFormat& e) {
-      note_damage(e);
-    }
+  found.slots = list_slots(storage);
+  // Even if they cannot be read.
+  std::erase_if(found.slots,
+                [&](const auto& id) { return forgotten.contains(id); });
+  return found;
+}
+
+ValidSnapshot with_holds(Snapshot snapshot,
+                         const std::vector<StoredMark>& holds) {
+  ValidSnapshot valid{std::move(snapshot), {}};
+  for (const auto& hold : holds) {
+    if (hold.mark.target == valid.snapshot.id) valid.holds.push_back(hold);
   }
+  return valid;
+}
+
+}  // namespace
+
+SnapshotList Repository::snapshots(const Timestamp& now) const {
+  const Storage& storage = *state_->storage;
+  const Keyring& keyring = state_->keyring;
+  SnapshotList list;
+  const NoteDamage note_damage = [&](const std::string& what) {
+    list.damage.push_back(what);
+  };
+  auto [marks, slots] =
+      read_marks_and_list_slots(storage, keyring, note_damage);
+  list.marks = std::move(marks);
   const auto holds = active_holds(list.marks, now);
-  for (auto& snapshot : committed) {
-    ValidSnapshot valid{std::move(snapshot), {}};
-    for (const auto& hold : holds) {
-      if (hold.mark.target == valid.snapshot.id) valid.holds.push_back(hold);
-    }
-    list.snapshots.push_back(std::move(valid));
+  for (const auto& id : slots) {
+    read_or_note(
+        [&] {
+          auto slot = read_slot(storage, keyring, id);
+          auto* const snapshot = std::get_if<Snapshot>(&slot);
+          if (snapshot == nullptr) return;
+          list.snapshots.push_back(with_holds(std::move(*snapshot), holds));
+        },
+        note_damage);
   }
   std::ranges::sort(list.snapshots, [](const auto& a, const auto& b) {
     const auto key = [](const ValidSnapshot& valid) {
@@ -276,6 +306,39 @@ SnapshotList Repository::snapshots(const Timestamp& now) const {
     return key(a) < key(b);
   });
   return list;
+}
+
+SnapshotHistory Repository::history(const Timestamp& now,
+                                    const NoteDamage& note_damage) const {
+  const Storage& storage = *state_->storage;
+  const Keyring& keyring = state_->keyring;
+  const auto [marks, slots] =
+      read_marks_and_list_slots(storage, keyring, note_damage);
+  std::vector<SnapshotClaim> claims;
+  for (const auto& id : slots) {
+    read_or_note(
+        [&] {
+          if (auto claim = read_claim(storage, keyring, id)) {
+            claims.push_back(std::move(*claim));
+          } else {
+            // A tombstone is the one thing that anybody could write over a
+            // snapshot to make it seem as if there had never been one.
+            (void)read_slot(storage, keyring, id);
+          }
+        },
+        note_damage);
+  }
+  const auto verify = [&storage, &keyring, holds = active_holds(marks, now)](
+                          const SnapshotClaim& claim) {
+    auto slot = read_slot(storage, keyring, claim.id);
+    auto* const snapshot = std::get_if<Snapshot>(&slot);
+    if (snapshot == nullptr || snapshot->header != claim.header) {
+      throw CorruptionError(snapshot_name(claim.id) +
+                            ": has changed since it was listed");
+    }
+    return with_holds(std::move(*snapshot), holds);
+  };
+  return {std::move(claims), verify, note_damage};
 }
 
 }  // namespace cairn::repo

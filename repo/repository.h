@@ -3,6 +3,7 @@
 //
 //   Repository::open --> storage, keyring, signer
 //     |-- snapshots()            the valid ones, with marks and holds
+//     |-- history()              the same from the newest on, as far as wanted
 //     |-- index(), blobs()       what is stored where, and its plain bytes
 //     `-- everything else takes these as arguments
 #pragma once
@@ -24,6 +25,7 @@
 #include "repo/session_keys.h"
 #include "repo/signer.h"
 #include "repo/snapshot.h"
+#include "repo/snapshot_history.h"
 #include "repo/storage.h"
 
 namespace cairn::repo {
@@ -32,12 +34,6 @@ namespace cairn::repo {
 struct HostFolders {
   std::filesystem::path cache;
   std::filesystem::path state;
-};
-
-// A valid snapshot: committed, not forgotten.
-struct ValidSnapshot {
-  Snapshot snapshot;
-  std::vector<StoredMark> holds;  // that hold it now
 };
 
 struct SnapshotList {
@@ -106,7 +102,14 @@ class Repository {
   [[nodiscard]] BlobReader blobs();
   [[nodiscard]] SessionKeyCache& session_keys() noexcept;
 
+  // Every one is verified.
   [[nodiscard]] SnapshotList snapshots(const Timestamp& now) const;
+
+  // The same ones, and each verified only once it is reached. Damaged slots are
+  // noted now, forged ones when they are reached. The Repository must outlive
+  // it.
+  [[nodiscard]] SnapshotHistory history(const Timestamp& now,
+                                        const NoteDamage& note_damage) const;
 
  private:
   void load_index();

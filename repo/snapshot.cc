@@ -274,73 +274,138 @@ Created publish_tombstone(Storage& storage, const Keyring& keyring,
                                       tombstone.id, kFields, fields.view()));
 }
 
+namespace {
+
+// A slot's object, taken apart. Nothing of it is verified but its own digest.
+class Slot {
+ public:
+  // Throws CorruptionError, NotFound, UnsupportedFormat.
+  Slot(const Storage& storage, const SessionId& id)
+      : id_(id),
+        name_(snapshot_name(id)),
+        object_(get_whole(storage, name_, kLimitBytes)) {
+    const auto body = disclose(object_, ObjectType::snapshot, name_);
+    CborReader in(body, name_);
+    fields_ = in.array(8);
+    const std::size_t begin = body.size() - in.left();
+    const std::uint64_t type = in.uint();
+    if (type > kIsTombstone) {
+      throw UnsupportedFormat(name_ + ": neither snapshot nor tombstone");
+    }
+    is_snapshot_ = type == kIsSnapshot;
+    if (fields_ != (is_snapshot_ ? 8U : 5U)) {
+      in.fail("a record of another length");
+    }
+    if (is_snapshot_) {
+      generation_ = static_cast<std::uint32_t>(in.uint(~std::uint32_t{0}));
+      salt_ = in.fixed<kSaltBytes>();
+      header_ = in.bytes(body.size());
+      wrapped_ = in.fixed<crypto::kWrappedBytes>();
+      record_ = in.bytes(body.size());
+    } else {
+      time_ = read_time(in);
+      reason_ = in.text(kMaxText);
+    }
+    const std::size_t end = body.size() - in.left();
+    signed_fields_ = body.subspan(begin, end - begin);
+    signer_ = read_signer_chain(in);
+    signature_ = in.fixed<crypto::kSignatureBytes>();
+    in.end();
+  }
+  Slot(const Slot&) = delete;
+  Slot& operator=(const Slot&) = delete;
+
+  [[nodiscard]] bool is_snapshot() const { return is_snapshot_; }
+  [[nodiscard]] Tombstone tombstone() const { return {id_, time_, reason_}; }
+  [[nodiscard]] const SignerChain& signer() const { return signer_; }
+
+  void require_signature(const Keyring& keyring) const {
+    CborWriter statement;
+    statement.array(fields_ - 2).raw(signed_fields_);
+    const auto fault = find_fault(
+        signer_, keyring.root_key(),
+        {kLabel, keyring.repository(), {id_.bytes, statement.view()}},
+        signature_, is_snapshot_ ? Authority::writer : Authority::keeper);
+    if (fault) throw CorruptionError(name_ + ": " + std::string(*fault));
+  }
+
+  // The rest is of a snapshot only.
+
+  [[nodiscard]] const Generation& generation_in(const Keyring& keyring) const {
+    const Generation* const generation = keyring.find(generation_);
+    if (generation != nullptr) return *generation;
+    throw UnsupportedFormat(name_ + ": sealed under an unknown generation");
+  }
+
+  [[nodiscard]] SnapshotHeader open_header(const Keyring& keyring,
+                                           const Generation& generation) const {
+    return decode_header(
+        opened(crypto::derive(generation.index_key, kHeaderLabel, salt_),
+               bound_to(kHeaderLabel, keyring.repository(), id_), header_,
+               name_),
+        name_);
+  }
+
+  // Nothing: this role may not read it.
+  [[nodiscard]] std::optional<SnapshotRecord> open_record(
+      const Keyring& keyring, const Generation& generation) const {
+    const auto& names_key = generation.secret_of(KeyClass::names);
+    if (!names_key) return std::nullopt;
+    const auto record_key = crypto::unwrap(wrapped_, *names_key);
+    if (!record_key) throw CorruptionError(name_ + ": key does not unwrap");
+    return decode_record(
+        opened(*record_key, bound_to(kRecordLabel, keyring.repository(), id_),
+               record_, name_),
+        name_);
+  }
+
+ private:
+  SessionId id_;
+  std::string name_;
+  std::vector<std::byte> object_;
+  std::size_t fields_ = 0;
+  bool is_snapshot_ = false;
+  std::span<const std::byte> signed_fields_;  // of object_
+  SignerChain signer_;
+  crypto::Signature signature_{};
+
+  // Of a snapshot.
+  std::uint32_t generation_ = 0;
+  std::array<std::byte, kSaltBytes> salt_{};
+  std::span<const std::byte> header_;  // of object_, as record_
+  crypto::Wrapped wrapped_{};
+  std::span<const std::byte> record_;
+
+  // Of a tombstone.
+  Timestamp time_;
+  std::string reason_;
+};
+
+}  // namespace
+
 std::variant<Snapshot, Tombstone> read_slot(const Storage& storage,
                                             const Keyring& keyring,
                                             const SessionId& id) {
-  const std::string name = snapshot_name(id);
-  const auto object = get_whole(storage, name, kLimitBytes);
-  const auto body = disclose(object, ObjectType::snapshot, name);
-  CborReader in(body, name);
-  const std::size_t fields = in.array(8);
-  const std::size_t begin = body.size() - in.left();
-  const std::uint64_t type = in.uint();
-  if (type > kIsTombstone) {
-    throw UnsupportedFormat(name + ": neither snapshot nor tombstone");
-  }
-  const bool is_snapshot = type == kIsSnapshot;
-  if (fields != (is_snapshot ? 8U : 5U)) in.fail("a record of another length");
+  const Slot slot(storage, id);
+  slot.require_signature(keyring);
+  if (!slot.is_snapshot()) return slot.tombstone();
 
-  std::uint64_t generation_number = 0;
-  std::array<std::byte, kSaltBytes> salt{};
-  std::span<const std::byte> header;
-  crypto::Wrapped wrapped{};
-  std::span<const std::byte> record;
-  Tombstone tombstone{id, {}, {}};
-  if (is_snapshot) {
-    generation_number = in.uint(~std::uint32_t{0});
-    salt = in.fixed<kSaltBytes>();
-    header = in.bytes(body.size());
-    wrapped = in.fixed<crypto::kWrappedBytes>();
-    record = in.bytes(body.size());
-  } else {
-    tombstone.time = read_time(in);
-    tombstone.reason = in.text(kMaxText);
-  }
-  const std::size_t end = body.size() - in.left();
-  const SignerChain signer = read_signer_chain(in);
-  const auto signature = in.fixed<crypto::kSignatureBytes>();
-  in.end();
-
-  CborWriter statement;
-  statement.array(fields - 2).raw(body.subspan(begin, end - begin));
-  const auto fault = find_fault(
-      signer, keyring.root_key(),
-      {kLabel, keyring.repository(), {id.bytes, statement.view()}}, signature,
-      is_snapshot ? Authority::writer : Authority::keeper);
-  if (fault) throw CorruptionError(name + ": " + std::string(*fault));
-  if (!is_snapshot) return tombstone;
-
-  const Generation* generation =
-      keyring.find(static_cast<std::uint32_t>(generation_number));
-  if (generation == nullptr) {
-    throw UnsupportedFormat(name + ": sealed under an unknown generation");
-  }
+  const Generation& generation = slot.generation_in(keyring);
   Snapshot snapshot;
   snapshot.id = id;
-  snapshot.signer = signer;
-  snapshot.header = decode_header(
-      opened(crypto::derive(generation->index_key, kHeaderLabel, salt),
-             bound_to(kHeaderLabel, keyring.repository(), id), header, name),
-      name);
-  if (const auto& names_key = generation->secret_of(KeyClass::names)) {
-    const auto record_key = crypto::unwrap(wrapped, *names_key);
-    if (!record_key) throw CorruptionError(name + ": key does not unwrap");
-    snapshot.record = decode_record(
-        opened(*record_key, bound_to(kRecordLabel, keyring.repository(), id),
-               record, name),
-        name);
-  }
+  snapshot.signer = slot.signer();
+  snapshot.header = slot.open_header(keyring, generation);
+  snapshot.record = slot.open_record(keyring, generation);
   return snapshot;
+}
+
+std::optional<SnapshotClaim> read_claim(const Storage& storage,
+                                        const Keyring& keyring,
+                                        const SessionId& id) {
+  const Slot slot(storage, id);
+  if (!slot.is_snapshot()) return std::nullopt;
+  return SnapshotClaim{id,
+                       slot.open_header(keyring, slot.generation_in(keyring))};
 }
 
 crypto::Digest object_digest(const Storage& storage, const SessionId& id) {

@@ -114,6 +114,20 @@ Created publish_tombstone(Storage& storage, const Keyring& keyring,
 [[nodiscard]] std::variant<Snapshot, Tombstone> read_slot(
     const Storage& storage, const Keyring& keyring, const SessionId& id);
 
+// What a slot says of itself, whether or not its signature counts. Only who
+// holds the index key can make it say so: a seal binds it to the slot.
+struct SnapshotClaim {
+  SessionId id;
+  SnapshotHeader header;
+};
+
+// Nothing: it claims to be no snapshot. Throws as read_slot(), but not for what
+// the signature and the record would tell. Bytes that came to harm are always
+// noticed.
+[[nodiscard]] std::optional<SnapshotClaim> read_claim(const Storage& storage,
+                                                      const Keyring& keyring,
+                                                      const SessionId& id);
+
 // What a successor names as its previous.
 [[nodiscard]] crypto::Digest object_digest(const Storage& storage,
                                            const SessionId& id);

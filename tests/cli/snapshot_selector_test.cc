@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include <set>
+
 #include "repo/error.h"
 
 namespace cairn::cli {
@@ -65,21 +67,52 @@ class SnapshotSelectorTest : public ::testing::Test {
     return valid.snapshot.id.hex().substr(0, 5);
   }
 
+  // Of snapshots_, in which those of not_valid_ do not count.
+  repo::SnapshotHistory history() {
+    std::vector<repo::SnapshotClaim> claims;
+    for (const auto& [snapshot, holds] : snapshots_) {
+      claims.push_back({snapshot.id, snapshot.header});
+    }
+    verified_.clear();
+    const auto verify = [this](const repo::SnapshotClaim& claim) {
+      for (const auto& valid : snapshots_) {
+        if (valid.snapshot.id != claim.id) continue;
+        verified_.push_back(digits_of(valid));
+        if (!not_valid_.contains(digits_of(valid))) return valid;
+      }
+      throw repo::CorruptionError("forged");
+    };
+    return {std::move(claims), verify, [](const std::string&) {}};
+  }
+
   // The first five digits of the one that is found.
   std::string find(std::string_view text,
                    const std::optional<Series>& series = std::nullopt) {
-    const auto name = parse_snapshot_name(text);
-    return digits_of(find_snapshot(candidates_for(name, snapshots_, series),
-                                   name, has_path));
+    auto snapshots = history();
+    return digits_of(
+        find_snapshot(snapshots, parse_snapshot_name(text), series, has_path));
   }
 
   // Of the one that is told of besides; empty: none.
   std::string newer_partial(std::string_view text) {
     const auto name = parse_snapshot_name(text);
-    const auto candidates = candidates_for(name, snapshots_, std::nullopt);
-    const auto* const newer = find_newer_partial(
-        candidates, name, find_snapshot(candidates, name, has_path), has_path);
+    const std::optional<Series> series;
+    auto snapshots = history();
+    const auto& found = find_snapshot(snapshots, name, series, has_path);
+    const auto* const newer =
+        find_newer_partial(snapshots, name, series, found, has_path);
     return newer ? digits_of(*newer) : "";
+  }
+
+  // Those that are verified when `text` is looked up, in that order.
+  std::string verified_for(std::string_view text,
+                           const std::optional<Series>& series = std::nullopt) {
+    (void)find(text, series);
+    std::string all;
+    for (const auto& digits : verified_) {
+      all += (all.empty() ? "" : " ") + digits;
+    }
+    return all;
   }
 
   std::string failure_of(std::string_view text) {
@@ -92,6 +125,8 @@ class SnapshotSelectorTest : public ::testing::Test {
   }
 
   std::vector<repo::ValidSnapshot> snapshots_;
+  std::set<std::string> not_valid_;
+  std::vector<std::string> verified_;
 };
 
 TEST_F(SnapshotSelectorTest, FindsTheNewestAndThoseBeforeIt) {
@@ -157,6 +192,27 @@ TEST_F(SnapshotSelectorTest, CountsAsFarAsThereAreNumbers) {
   EXPECT_NE(failure_of("latest~18446744073709551616"), "");
 }
 
+TEST_F(SnapshotSelectorTest, VerifiesNoMoreThanItMust) {
+  EXPECT_EQ(verified_for("latest"), "cccc1");
+  EXPECT_EQ(verified_for("latest~1"), "cccc1 bbbb1");
+  EXPECT_EQ(verified_for("latest:db.sql"), "cccc1 bbbb1 aaaa2 aaaa1");
+  EXPECT_EQ(verified_for("latest:/etc/hosts"), "cccc1 bbbb1 aaaa2");
+  EXPECT_EQ(verified_for("@2026-11-20T11:58:19Z"), "aaaa2");
+  EXPECT_EQ(verified_for("aaaa1"), "aaaa1");
+}
+
+TEST_F(SnapshotSelectorTest, PassesOverWhatDoesNotCount) {
+  not_valid_ = {"cccc1", "aaaa2"};
+
+  EXPECT_EQ(find("latest"), "bbbb1");
+  EXPECT_EQ(find("latest~1"), "aaaa1");
+  EXPECT_EQ(find("aaaa"), "aaaa1");
+  EXPECT_EQ(find("@2026-11-20T11:58:19Z"), "aaaa1");
+  EXPECT_NE(failure_of("latest~2").find("than 2 snapshots"), std::string::npos);
+  EXPECT_NE(failure_of("cccc").find("bbbb1000"), std::string::npos);
+  EXPECT_EQ(failure_of("cccc").find("aaaa2000"), std::string::npos);
+}
+
 TEST_F(SnapshotSelectorTest, LooksOnlyInTheSeriesThatIsNamed) {
   const auto keyring = repo::Keyring::create();
   for (auto& valid : snapshots_) {
@@ -167,6 +223,8 @@ TEST_F(SnapshotSelectorTest, LooksOnlyInTheSeriesThatIsNamed) {
   EXPECT_EQ(find("latest", Series("host/other", keyring)), "bbbb1");
   EXPECT_EQ(find("latest~1", Series("host/db", keyring)), "aaaa2");
   EXPECT_EQ(find("@2026-11-20T11:59Z", Series("host/db", keyring)), "aaaa2");
+  EXPECT_EQ(verified_for("latest~1", Series("host/db", keyring)),
+            "cccc1 aaaa2");
 }
 
 TEST_F(SnapshotSelectorTest, PassesOverWalUnlessItIsNamed) {

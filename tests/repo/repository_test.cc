@@ -4,6 +4,7 @@
 
 #include "repo/error.h"
 #include "tests/support/faulty_storage.h"
+#include "tests/support/observed_storage.h"
 #include "tests/support/power_cut.h"
 #include "tests/support/sample_repository.h"
 #include "tests/support/temp_folder.h"
@@ -15,6 +16,7 @@ namespace {
 using testing_support::at_hour;
 using testing_support::Files;
 using testing_support::MemoryStorage;
+using testing_support::ObservedStorage;
 using testing_support::PowerCut;
 using testing_support::random_id;
 using testing_support::read_all_snapshots;
@@ -34,7 +36,11 @@ class RepositoryTest : public ::testing::Test {
   }
 
   Repository open() {
-    return Repository::open(std::make_unique<MemoryStorage>(sample.storage),
+    return open_through(std::make_unique<MemoryStorage>(sample.storage));
+  }
+
+  Repository open_through(std::unique_ptr<Storage> through) {
+    return Repository::open(std::move(through),
                             [&](const Storage& storage, const Config& config) {
                               return open_with_key_file(storage, config, key);
                             },
@@ -149,6 +155,122 @@ TEST_F(RepositoryTest, DamagedSlotsAndMarksAreToldAndHideNothingElse) {
   EXPECT_EQ(list.damage.size(), 2U);
 }
 
+// A snapshot that everything is right with but its signer.
+class HistoryTest : public RepositoryTest {
+ protected:
+  HistoryTest() { initialise_in(sample.storage); }
+
+  SessionId forge(std::int64_t seconds) {
+    const auto id = random_id<SessionId>(random);
+    SnapshotHeader header;
+    header.time = {seconds, 0};
+    (void)publish_snapshot(sample.storage, sample.keyring, stranger, id, header,
+                           {});
+    return id;
+  }
+
+  SnapshotHistory history_of(const Repository& repository) {
+    return repository.history(
+        kNow, [this](const std::string& what) { damage.push_back(what); });
+  }
+
+  Signer stranger{crypto::Secret::random(),
+                  Keyring::create_like(sample.keyring)};
+  std::vector<std::string> damage;
+};
+
+TEST_F(HistoryTest, HasWhatTheListOfAllHas) {
+  const auto late = commit(30);
+  (void)commit(10);
+  const auto forgotten = commit(20);
+  (void)mark(MarkAction::forget, forgotten);
+  (void)mark(MarkAction::hold, late);
+  (void)forge(15);
+  const Repository repository = open();
+  const auto list = repository.snapshots(kNow);
+
+  auto history = history_of(repository);
+  const auto all = history.all();
+
+  ASSERT_EQ(all.size(), list.snapshots.size());
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const auto& [snapshot, holds] = list.snapshots[i];
+    EXPECT_EQ(all[i]->snapshot.id, snapshot.id);
+    EXPECT_EQ(all[i]->snapshot.header, snapshot.header);
+    EXPECT_EQ(all[i]->snapshot.record, snapshot.record);
+    EXPECT_EQ(all[i]->snapshot.signer, snapshot.signer);
+    EXPECT_EQ(all[i]->holds.size(), holds.size());
+  }
+  EXPECT_EQ(damage, list.damage);
+  EXPECT_EQ(damage.size(), 1U);
+}
+
+TEST_F(HistoryTest, DamageIsToldAtOnceAndAForgeryWhenItIsReached) {
+  const auto oldest = commit(10);
+  const auto damaged = commit(20);
+  (void)forge(25);
+  const auto newest = commit(30);
+  sample.storage.flip_bit(snapshot_name(damaged), 100, 1);
+  const auto repository = open();
+
+  auto history = history_of(repository);
+
+  EXPECT_EQ(damage.size(), 1U);
+  ASSERT_EQ(history.claims().size(), 3U);
+  EXPECT_EQ(history.find_valid(0)->snapshot.id, newest);
+  EXPECT_EQ(damage.size(), 1U);
+  EXPECT_EQ(history.find_valid(1), nullptr);
+  EXPECT_EQ(damage.size(), 2U);
+  EXPECT_EQ(history.find_valid(2)->snapshot.id, oldest);
+}
+
+TEST_F(HistoryTest, AForgeryThatClaimsToBeTheNewestIsNone) {
+  const auto sound = commit(10);
+  (void)forge(20);
+  const auto repository = open();
+
+  auto history = history_of(repository);
+
+  EXPECT_EQ(history.find_valid(0), nullptr);
+  EXPECT_EQ(history.find_valid(1)->snapshot.id, sound);
+  EXPECT_EQ(damage.size(), 1U);
+}
+
+TEST_F(HistoryTest, ATombstoneOverASnapshotIsToldAtOnceUnlessAKeeperSignedIt) {
+  const auto overwritten = commit(20);
+  sample.storage.remove(snapshot_name(overwritten));
+  (void)publish_tombstone(sample.storage, sample.keyring, stranger,
+                          {overwritten, kNow, "gone"});
+  const auto gone = random_id<SessionId>(random);
+  (void)publish_tombstone(sample.storage, sample.keyring, sample.signer,
+                          {gone, kNow, "gone"});
+  const auto repository = open();
+
+  EXPECT_TRUE(history_of(repository).claims().empty());
+  ASSERT_EQ(damage.size(), 1U);
+  EXPECT_NE(damage[0].find(overwritten.hex()), std::string::npos);
+}
+
+TEST_F(HistoryTest, ASlotThatChangesMeanwhileDoesNotCount) {
+  const auto id = commit(20);
+  const auto gone = commit(10);
+  const auto repository =
+      open_through(std::make_unique<ObservedStorage>(sample.storage));
+  auto history = history_of(repository);
+
+  SnapshotHeader header;
+  header.time = {40, 0};
+  sample.storage.remove(snapshot_name(id));
+  (void)publish_snapshot(sample.storage, sample.keyring, sample.signer, id,
+                         header, {});
+  sample.storage.remove(snapshot_name(gone));
+
+  EXPECT_EQ(history.find_valid(0), nullptr);
+  EXPECT_EQ(damage.size(), 1U);
+  EXPECT_EQ(history.find_valid(1), nullptr);
+  EXPECT_EQ(damage.size(), 1U);
+}
+
 // As if a prune settled everything right after the slots were listed. Marks
 // read after slots would let a forgotten snapshot come back for that moment.
 class PrunesMeanwhile : public MemoryStorage {
@@ -173,12 +295,8 @@ TEST_F(RepositoryTest, AForgottenSnapshotStaysForgottenWhileAPruneSettlesIt) {
   initialise_in(sample.storage);
   const auto forgotten = commit(20);
   (void)mark(MarkAction::forget, forgotten);
-  Repository repository =
-      Repository::open(std::make_unique<PrunesMeanwhile>(sample.storage),
-                       [&](const Storage& storage, const Config& config) {
-                         return open_with_key_file(storage, config, key);
-                       },
-                       {folder / "cache", folder / "state"});
+  const Repository repository =
+      open_through(std::make_unique<PrunesMeanwhile>(sample.storage));
   EXPECT_TRUE(repository.snapshots(kNow).snapshots.empty());
 }
 

@@ -156,12 +156,54 @@ TEST_F(StoredSnapshot, EveryChangedByteIsNoticedThoughItsHashBeMadeAnew) {
   }
 }
 
+TEST_F(StoredSnapshot, ClaimsItsHeaderToEveryRole) {
+  for (const Role role : {Role::owner, Role::write, Role::maintain}) {
+    const auto claim =
+        read_claim(sample.storage, sample.keyring.for_role(role), id);
+    ASSERT_TRUE(claim);
+    EXPECT_EQ(claim->id, id);
+    EXPECT_EQ(claim->header, header);
+  }
+}
+
+TEST_F(StoredSnapshot, DoesNotClaimAnythingWhenABitIsFlipped) {
+  const std::string name = snapshot_name(id);
+  const auto size = sample.storage.size(name).value();
+  for (std::uint64_t at = 0; at < size; ++at) {
+    MemoryStorage damaged = sample.storage;
+    damaged.flip_bit(name, at, at % 8);
+    EXPECT_THROW((void)read_claim(damaged, sample.keyring, id), Error) << at;
+  }
+}
+
+TEST_F(StoredSnapshot, WithoutAKeyItsClaimCannotBeChanged) {
+  const std::string name = snapshot_name(id);
+  const auto object = get_whole(sample.storage, name, 1U << 24);
+  const auto body = std::span(object).subspan(
+      kPrologueBytes, object.size() - kPrologueBytes - 32);
+  for (std::size_t at = 0; at < body.size(); ++at) {
+    Bytes changed(body.begin(), body.end());
+    changed[at] ^= std::byte{1};
+    MemoryStorage forged = sample.storage;
+    forged.replace(name, enclose(ObjectType::snapshot, changed));
+    try {
+      const auto claim = read_claim(forged, sample.keyring, id);
+      ASSERT_TRUE(claim);
+      EXPECT_EQ(claim->header, header) << at;
+    } catch (const CorruptionError&) {
+    } catch (const UnsupportedFormat&) {
+    }
+  }
+}
+
 TEST_F(StoredSnapshot, ItCannotBeMovedToAnotherSlot) {
   const auto other = random_id<SessionId>(random);
   (void)sample.storage.create(
       snapshot_name(other),
       get_whole(sample.storage, snapshot_name(id), 1U << 24));
   EXPECT_THROW((void)read_slot(sample.storage, sample.keyring, other),
+               CorruptionError);
+  EXPECT_THROW((void)read_claim(sample.storage, sample.keyring, other),
                CorruptionError);
 }
 
@@ -183,6 +225,7 @@ TEST(Tombstone, ComesBackAsItWas) {
   const auto& tombstone = std::get<Tombstone>(slot);
   EXPECT_EQ(tombstone.time, (Timestamp{5, 6}));
   EXPECT_EQ(tombstone.reason, "gone");
+  EXPECT_FALSE(read_claim(sample.storage, sample.keyring, SessionId{}));
 }
 
 TEST(Tombstone, OfAWriteKeyDoesNotCount) {
