@@ -17,26 +17,52 @@
 
 namespace cairn::repo {
 
+namespace {
+
+// What it takes to read blobs of one pack, so that a chain of differences does
+// not look it all up again at every level.
+struct OpenPack {
+  struct Key {
+    WrappedKey wrapped;
+    const crypto::Secret* secret = nullptr;  // null: nobody asked for it yet
+  };
+
+  std::string name;
+  std::vector<Key> keys;
+};
+
+struct SealKey {
+  std::uint32_t generation;
+  const crypto::Secret& secret;  // of the cache
+};
+
+// A check or a large restore comes by all packs there are.
+constexpr std::size_t kMostOpenPacks = 256;
+
+}  // namespace
+
 struct BlobReader::State {
   const Storage& storage;
   const Keyring& keyring;
   const BlobIndex& index;
   SessionKeyCache& keys;
   SearchFurther search_further;
-  BlobDecoder decoder;
-  RawBytes stored;  // these are reused between blobs
-  RawBytes base_of_chain;
-  RawBytes last_base;
-  std::optional<BlobId> last_base_id;  // nothing: that holds none
-  bool is_last_base_true = false;      // it was compared with its id
-  PlainBlob searched_base;  // what base_of() answered last, else null
+  BlobDecoder decoder = {};
+  RawBytes stored = {};  // these are reused between blobs
+  RawBytes base_of_chain = {};
+  RawBytes last_base = {};
+  std::optional<BlobId> last_base_id = {};  // nothing: that holds none
+  bool is_last_base_true = false;           // it was compared with its id
+  PlainBlob searched_base = {};  // what base_of() answered last, else null
   // Of bases. Only after something went wrong: it costs as much as decoding.
   VerifyId verify_bases = VerifyId::no;
-  DirectoryCache directories;
-  std::unordered_map<std::uint32_t, unsigned> asked;  // by pack
+  DirectoryCache directories = {};
+  std::unordered_map<std::uint32_t, unsigned> asked = {};  // by pack
+  // By number, which never comes to mean another one.
+  std::unordered_map<std::uint32_t, OpenPack> packs = {};
   // Copies that were of no use to the read that goes on, by where they lie:
   // each costs its chain once, however many lean on one another.
-  std::set<std::pair<std::uint32_t, std::uint64_t>> useless;
+  std::set<std::pair<std::uint32_t, std::uint64_t>> useless = {};
 
   std::vector<BlobCopy> copies_of(BlobKind kind, const BlobId& id,
                                   std::uint32_t max_depth);
@@ -47,13 +73,15 @@ struct BlobReader::State {
   bool read_last_base(const BlobRow& row);
   PlainBlob search_base(const BlobRow& row);
   PlainBlob read_copy(const BlobCopy& copy, VerifyId verify);
+  OpenPack& open_pack(std::uint32_t number);
   // The copy's stored bytes into `stored`, and what they were sealed with.
-  WrappedKey get_stored(const BlobCopy& copy);
+  SealKey get_stored(const BlobCopy& copy);
+  const crypto::Secret& secret_of(const WrappedKey& key, const BlobRow& row);
   void read_chain(std::span<const BlobCopy> chain, RawBytes& plain);
   void decode_into(std::span<std::byte> plain, const BlobRow& row,
-                   const WrappedKey& key, std::span<const std::byte> bytes,
+                   const SealKey& key, std::span<const std::byte> bytes,
                    std::span<const std::byte> base);
-  PlainBlob decode(const BlobRow& row, const WrappedKey& key,
+  PlainBlob decode(const BlobRow& row, const SealKey& key,
                    std::span<const std::byte> bytes,
                    std::span<const std::byte> base, VerifyId verify);
   PlainBlob read_first(const BlobId& id, const std::vector<BlobCopy>& copies,
@@ -167,19 +195,42 @@ PlainBlob BlobReader::State::read_first(const BlobId& id,
 
 PlainBlob BlobReader::State::read_copy(const BlobCopy& copy, VerifyId verify) {
   const auto base = base_of(copy.row, verify);
-  const WrappedKey key = get_stored(copy);
+  const SealKey key = get_stored(copy);
   return decode(copy.row, key, stored, base, verify);
 }
 
-WrappedKey BlobReader::State::get_stored(const BlobCopy& copy) {
-  const PackInfo pack = index.pack(copy.pack);
+OpenPack& BlobReader::State::open_pack(std::uint32_t number) {
+  if (const auto found = packs.find(number); found != packs.end()) {
+    return found->second;
+  }
+  const PackInfo info = index.pack(number);
+  if (packs.size() >= kMostOpenPacks) packs.clear();
+  OpenPack& pack = packs[number];
+  pack.name = pack_name(info.id);
+  for (const auto& key : info.keys) pack.keys.push_back({key});
+  return pack;
+}
+
+SealKey BlobReader::State::get_stored(const BlobCopy& copy) {
+  OpenPack& pack = open_pack(copy.pack);
   if (copy.row.key >= pack.keys.size()) {
     throw CorruptionError("blob " + copy.row.id.brief() +
                           ": names a key that its pack does not have");
   }
   stored.resize(copy.row.stored_size);
-  storage.get(pack_name(pack.id), copy.offset, stored);
-  return pack.keys[copy.row.key];
+  storage.get(pack.name, copy.offset, stored);
+  auto& [wrapped, secret] = pack.keys[copy.row.key];
+  if (secret == nullptr) secret = &secret_of(wrapped, copy.row);
+  return {wrapped.generation, *secret};
+}
+
+const crypto::Secret& BlobReader::State::secret_of(const WrappedKey& key,
+                                                   const BlobRow& row) {
+  if (const auto* const secret = keys.find(key)) return *secret;
+  throw WrongKey("this key, of the " + std::string(name_of(keyring.role())) +
+                 " role, may not read " +
+                 (row.kind == BlobKind::content ? "contents" : "names") +
+                 "; an owner's key may");
 }
 
 void BlobReader::State::read_chain(std::span<const BlobCopy> chain,
@@ -187,7 +238,7 @@ void BlobReader::State::read_chain(std::span<const BlobCopy> chain,
   base_of_chain.resize(0);
   for (std::size_t i = chain.size(); i-- > 0;) {
     const BlobRow& row = chain[i].row;
-    const WrappedKey key = get_stored(chain[i]);
+    const SealKey key = get_stored(chain[i]);
     plain.resize(row.plain_size);
     decode_into(plain, row, key, stored, base_of_chain);
     if (i > 0) std::swap(plain, base_of_chain);
@@ -195,21 +246,14 @@ void BlobReader::State::read_chain(std::span<const BlobCopy> chain,
 }
 
 void BlobReader::State::decode_into(std::span<std::byte> plain,
-                                    const BlobRow& row, const WrappedKey& key,
+                                    const BlobRow& row, const SealKey& key,
                                     std::span<const std::byte> bytes,
                                     std::span<const std::byte> base) {
-  const crypto::Secret* const secret = keys.find(key);
-  if (secret == nullptr) {
-    throw WrongKey("this key, of the " + std::string(name_of(keyring.role())) +
-                   " role, may not read " +
-                   (row.kind == BlobKind::content ? "contents" : "names") +
-                   "; an owner's key may");
-  }
-  decoder.decode(keyring.family(), key.generation, *secret, row, bytes, base,
+  decoder.decode(keyring.family(), key.generation, key.secret, row, bytes, base,
                  plain);
 }
 
-PlainBlob BlobReader::State::decode(const BlobRow& row, const WrappedKey& key,
+PlainBlob BlobReader::State::decode(const BlobRow& row, const SealKey& key,
                                     std::span<const std::byte> bytes,
                                     std::span<const std::byte> base,
                                     VerifyId verify) {
@@ -249,22 +293,8 @@ PlainBlob BlobReader::State::read_verified(bool has_base, const Read& read) {
 BlobReader::BlobReader(const Storage& storage, const Keyring& keyring,
                        const BlobIndex& index, SessionKeyCache& keys,
                        SearchFurther search_further)
-    : state_(new State{storage,
-                       keyring,
-                       index,
-                       keys,
-                       std::move(search_further),
-                       {},
-                       {},
-                       {},
-                       {},
-                       {},
-                       false,
-                       {},
-                       VerifyId::no,
-                       {},
-                       {},
-                       {}}) {}
+    : state_(new State{storage, keyring, index, keys,
+                       std::move(search_further)}) {}
 
 BlobReader::~BlobReader() = default;
 BlobReader::BlobReader(BlobReader&&) noexcept = default;
@@ -295,8 +325,9 @@ PlainBlob BlobReader::decode(const BlobRow& row, const WrappedKey& key,
                              std::span<const std::byte> stored,
                              VerifyId verify) {
   const auto read = [&] {
-    return state_->decode(row, key, stored, state_->base_of(row, verify),
-                          verify);
+    const auto base = state_->base_of(row, verify);
+    const SealKey seal_key{key.generation, state_->secret_of(key, row)};
+    return state_->decode(row, seal_key, stored, base, verify);
   };
   if (verify == VerifyId::no) {
     state_->useless.clear();

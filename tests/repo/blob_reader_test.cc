@@ -266,6 +266,20 @@ TEST_F(BlobReaderTest, BytesAtHandAreDecodedWithoutReading) {
             plain);
 }
 
+TEST_F(BlobReaderTest, ReadsFromMorePacksThanItRemembers) {
+  std::vector<Bytes> plains;
+  for (int i = 0; i < 600; ++i) {
+    plains.push_back(random_bytes(random, 100));
+    publish({sample.encode(plains.back())});
+  }
+  BlobReader blobs = reader();
+  for (int times = 0; times < 2; ++times) {
+    for (const auto& plain : plains) {
+      EXPECT_EQ(*blobs.read(BlobKind::content, sample.id_of(plain)), plain);
+    }
+  }
+}
+
 TEST(SessionKeyCache, ServesManyThreads) {
   const Keyring keyring = Keyring::create();
   SessionKeys keys(keyring);
