@@ -30,15 +30,29 @@ constexpr std::size_t kMaxPieces = 4096;  // of a run
 
 void decode(Run& run, repo::BlobReader& blobs, SecondLook& second_look,
             const std::stop_token& stop) {
-  for (const auto& chunk : run.chunks) {
+  // Enough for comparing them side by side, few enough to be in the cache still
+  // when that is done.
+  constexpr std::size_t kAtOnce = 8;
+  for (std::size_t first = 0; first < run.chunks.size(); first += kAtOnce) {
     if (stop.stop_requested()) return;
-    repo::PlainBlob plain = second_look.read(
-        [&] { return blobs.read(repo::BlobKind::content, chunk.id); });
-    if (plain->size() != chunk.length) {
-      throw repo::CorruptionError("blob " + chunk.id.brief() +
-                                  ": is not as long as its list says");
+    const auto chunks = std::span(std::as_const(run.chunks)).subspan(first);
+    std::vector<repo::BlobId> ids;
+    for (const auto& chunk : chunks.first(std::min(kAtOnce, chunks.size()))) {
+      ids.push_back(chunk.id);
     }
-    run.plain.push_back(std::move(plain));
+    auto plains = blobs.try_read(repo::BlobKind::content, ids);
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      repo::PlainBlob& plain = plains[i];
+      if (!plain) {
+        plain = second_look.read(
+            [&] { return blobs.read(repo::BlobKind::content, ids[i]); });
+      }
+      if (plain->size() != chunks[i].length) {
+        throw repo::CorruptionError("blob " + ids[i].brief() +
+                                    ": is not as long as its list says");
+      }
+      run.plain.push_back(std::move(plain));
+    }
   }
 }
 

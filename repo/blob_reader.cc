@@ -307,6 +307,31 @@ PlainBlob BlobReader::read(BlobKind kind, const BlobId& id) {
       has_base, [&] { return state_->read_first(id, copies, VerifyId::yes); });
 }
 
+std::vector<PlainBlob> BlobReader::try_read(BlobKind kind,
+                                            std::span<const BlobId> ids) {
+  std::vector<PlainBlob> blobs(ids.size());
+  std::vector<std::size_t> numbers;  // of those that could be decoded
+  std::vector<std::span<const std::byte>> plains;
+  state_->useless.clear();
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    try {
+      const auto copies = state_->copies_of(kind, ids[i], kMaxDepth);
+      if (copies.empty()) continue;
+      blobs[i] = state_->read_copy(copies.front(), VerifyId::no);
+    } catch (const Error&) {
+      continue;
+    }
+    numbers.push_back(i);
+    plains.emplace_back(*blobs[i]);
+  }
+  const auto found = state_->keyring.ids_of(kind, plains);
+  for (std::size_t k = 0; k < found.size(); ++k) {
+    const std::size_t i = numbers[k];
+    if (found[k] != ids[i]) blobs[i] = nullptr;
+  }
+  return blobs;
+}
+
 PlainBlob BlobReader::read_copy(const BlobCopy& copy, VerifyId verify) {
   const auto read = [&] { return state_->read_copy(copy, verify); };
   if (verify == VerifyId::no) {

@@ -19,7 +19,7 @@
 namespace cairn::repo {
 
 // Plain bytes. Shared between those who work on them; the last frees them.
-// Never null.
+// Never null, but where it says so.
 using PlainBlob = std::shared_ptr<const RawBytes>;
 
 // Whether what was decoded is compared with its id. The seal already binds the
@@ -54,6 +54,13 @@ class BlobReader {
   // before it gives up. Throws NotFound when the index knows no copy,
   // CorruptionError when none can be read, WrongKey when this role may not.
   [[nodiscard]] PlainBlob read(BlobKind kind, const BlobId& id);
+
+  // Those of many blobs, in the order of their ids, as far as the first copy of
+  // each gives what its id names. Null: ask read(), which finds another copy or
+  // says what is wrong. Comparing many at once takes less time than one by one,
+  // and as much memory as they have bytes.
+  [[nodiscard]] std::vector<PlainBlob> try_read(BlobKind kind,
+                                                std::span<const BlobId> ids);
 
   // One particular copy. Its base, if it has one, is resolved only to copies of
   // strictly smaller depth.

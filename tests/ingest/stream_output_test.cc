@@ -25,16 +25,19 @@ using repo::TreeEntry;
 using repo::Visit;
 using testing_support::Bytes;
 using testing_support::random_bytes;
+using testing_support::Reuse;
 using testing_support::StateWriter;
 using testing_support::TestRepository;
+using testing_support::WriterOptions;
 
 constexpr std::size_t kChunkBytes = 10'000;
 
 class StreamOutput : public ::testing::Test {
  protected:
   // Of chunks of kChunkBytes, with lists where there are many of them.
-  TreeEntry store(const Bytes& content, std::vector<repo::Extent> holes = {}) {
-    StateWriter writer(repository);
+  TreeEntry store(const Bytes& content, std::vector<repo::Extent> holes = {},
+                  const WriterOptions& options = {}) {
+    StateWriter writer(repository, options);
     const repo::StoreNode store_node = [&](repo::BlobKind kind,
                                            std::span<const std::byte> plain) {
       return writer.store_node(kind, plain);
@@ -124,6 +127,15 @@ TEST_F(StreamOutput, GivesHolesAsZeros) {
   EXPECT_EQ(bytes, expected);
   EXPECT_EQ(bytes.size(), stream.entry.size);
   EXPECT_EQ(progress.bytes_done, progress.bytes_total);
+}
+
+TEST_F(StreamOutput, GivesAnotherCopyOfADamagedChunk) {
+  const Bytes content = random_bytes(random, 50 * kChunkBytes);
+  (void)store(content);
+  const auto stream = store(content, {}, {.reuse = Reuse::nothing});
+  damage_chunk(content, 17);
+
+  EXPECT_EQ(read_all(stream, 2), content);
 }
 
 TEST_F(StreamOutput, GivesEverythingBeforeADamagedChunk) {

@@ -266,6 +266,46 @@ TEST_F(BlobReaderTest, BytesAtHandAreDecodedWithoutReading) {
             plain);
 }
 
+TEST_F(BlobReaderTest, TriesManyAndLeavesOutThoseThatTakeASearch) {
+  const auto [root, base, plain, blob] = publish_chain();
+  const Bytes missing = random_bytes(random, 3'000);
+  const Bytes damaged = random_bytes(random, 3'000);
+  publish({sample.encode(damaged)});
+  damage(packs.back());
+  const Bytes twice = slightly_changed(root, random);
+  publish({lie(twice, random_bytes(random, 20'000))});  // shallower
+  publish({sample.encode(twice, BlobKind::content,
+                         Base{sample.id_of(root), 0, root})});
+  const Bytes links = random_bytes(random, 3'000);
+  publish({sample.encode(links, BlobKind::links)});
+  const std::vector ids = {sample.id_of(plain), sample.id_of(missing),
+                           sample.id_of(root),  sample.id_of(damaged),
+                           sample.id_of(twice), sample.id_of(base),
+                           sample.id_of(links), sample.id_of(plain)};
+  BlobReader blobs = reader();
+
+  const auto tried = blobs.try_read(BlobKind::content, ids);
+
+  ASSERT_EQ(tried.size(), ids.size());
+  for (const std::size_t i : {1U, 3U, 4U, 6U}) EXPECT_EQ(tried[i], nullptr);
+  EXPECT_EQ(*tried.at(0), plain);
+  EXPECT_EQ(*tried.at(2), root);
+  EXPECT_EQ(*tried.at(5), base);
+  EXPECT_EQ(*tried.at(7), plain);
+  EXPECT_EQ(*blobs.read(BlobKind::content, ids[4]), twice);
+  EXPECT_TRUE(blobs.try_read(BlobKind::content, {}).empty());
+}
+
+TEST_F(BlobReaderTest, WhatLeansOnAFalseBaseIsNotTaken) {
+  const auto [root, base, plain, blob] = publish_chain();
+  publish({lie(base, slightly_changed(base, random))});  // shallower
+  const std::vector ids = {sample.id_of(plain)};
+  BlobReader blobs = reader();
+
+  EXPECT_EQ(blobs.try_read(BlobKind::content, ids).at(0), nullptr);
+  EXPECT_EQ(*blobs.read(BlobKind::content, ids[0]), plain);
+}
+
 TEST_F(BlobReaderTest, ReadsFromMorePacksThanItRemembers) {
   std::vector<Bytes> plains;
   for (int i = 0; i < 600; ++i) {
