@@ -350,7 +350,7 @@ Command forget_command() {
           "Drops the snapshots that no rule keeps, or those that are named. "
           "Each "
           "series is judged by itself. Space comes back with 'cairn prune', or "
-          "at once with --prune. Rules never drop what is held, nor the "
+          "with --prune. Rules never drop what is held, nor the "
           "complete snapshot of a series that arrived last; that one goes only "
           "when it is named, and -y is given or 'y' answered at the terminal. "
           "N may be 'unlimited'. Start with "

@@ -57,9 +57,12 @@ void print_plan(const repo::PrunePlan& plan, PruneReport report,
 void print_outcome(const repo::PruneOutcome& outcome, PruneReport report,
                    Context& context) {
   if (!context.output.is_json()) {
-    context.output.note("removed " + packs_text(outcome.removed) +
-                        ", repacked " + packs_text(outcome.repacked) +
-                        " into " + packs_text(outcome.written));
+    context.output.note(
+        "removed " + packs_text(outcome.removed) + ", repacked " +
+        packs_text(outcome.repacked) + " into " + packs_text(outcome.written) +
+        (outcome.trash.packs == 0
+             ? ""
+             : "; " + packs_text(outcome.trash) + " wait in the trash"));
   } else if (report == PruneReport::json_lines) {
     context.output.json(Json::line("summary", context.now())
                             .set("removed", json_of(outcome.removed))
@@ -70,7 +73,14 @@ void print_outcome(const repo::PruneOutcome& outcome, PruneReport report,
                             .set("snapshots_settled", outcome.slots_settled)
                             .set("marks_settled", outcome.marks_settled)
                             .set("sessions_fenced", outcome.sessions_fenced)
+                            .set("trash", json_of(outcome.trash))
+                            .set_bytes("waits_for", outcome.waits_for)
                             .set("ran_out_of_space", outcome.ran_out_of_space));
+  }
+  for (const auto& session : outcome.waits_for) {
+    context.output.note(session +
+                        "; what might go is condemned, and goes with the next "
+                        "prune once that has ended");
   }
   if (!outcome.has_reserve) {
     context.output.warning(
@@ -104,10 +114,17 @@ ExitCode run_prune(repo::Repository& repository,
   const auto outcome = shown([&] {
     return repo::prune(
         repository, options, now,
-        [&](const repo::PrunePlan& plan) {
-          print_plan(plan, report, context);
-          return repo::Proceed::yes;
-        },
+        {.decide =
+             [&](const repo::PrunePlan& plan) {
+               print_plan(plan, report, context);
+               return repo::Proceed::yes;
+             },
+         .waits =
+             [&](const std::vector<std::string>& sessions) {
+               for (const auto& session : sessions) {
+                 context.output.note(session + "; waiting for its end");
+               }
+             }},
         interrupt.token(), &progress);
   });
   print_outcome(outcome, report, context);

@@ -99,19 +99,20 @@ class Run {
  public:
   Run(repo::Repository& repository, const BackupOptions& options,
       const std::set<std::string>& shared, repo::Progress& progress,
-      const repo::SessionId& session)
+      const repo::Session& session)
       : repository_(repository),
         options_(options),
         shared_(shared),
         progress_(progress),
-        session_(session),
+        session_(session.id()),
+        pinned_epoch_(session.epoch().number),
         tag_(repo::series_tag(repository.keyring(), options.series)),
         history_(read_history(repository, tag_, options.now)),
         reusable_(repository.storage(), repository.keyring(),
-                  index_of(repository, history_)),
+                  index_of(repository, history_), session.epoch()),
         keys_(repository.keyring()),
         cache_(repository, options.series, tag_),
-        publisher_(repository, session, claimed_, progress) {
+        publisher_(repository, session_, claimed_, progress) {
     if (history_.previous != nullptr) {
       progress_.bytes_total = history_.previous->header.logical_bytes;
     }
@@ -145,7 +146,8 @@ class Run {
   const BackupOptions& options_;
   const std::set<std::string>& shared_;
   repo::Progress& progress_;
-  const repo::SessionId& session_;
+  const repo::SessionId session_;
+  const std::uint64_t pinned_epoch_;
   repo::SeriesTag tag_;
   History history_;
   repo::ReusableBlobs reusable_;
@@ -253,6 +255,7 @@ void Run::commit(const repo::Link& root, std::span<const Source> sources) {
 
   repo::SnapshotHeader header;
   header.time = options_.time.value_or(options_.now);
+  header.epoch = pinned_epoch_;
   header.series_tag = tag_;
   header.root = root.id;
   header.logical_bytes = report_.bytes_read;
@@ -320,11 +323,10 @@ BackupReport back_up(repo::Repository& repository, std::vector<Source> sources,
   require_utf8(options);
   const auto shared = shared_folders(sources);
   repo::Session session(repository.storage(), repository.keyring(),
-                        repository.signer(), repo::SessionPurpose::write,
-                        options.now);
+                        repository.signer(), options.now);
   std::optional<Run> run;
   try {
-    run.emplace(repository, options, shared, progress, session.id());
+    run.emplace(repository, options, shared, progress, session);
     const repo::Link root = run->store(sources, stop);
     BackupReport& report = run->report();
     const auto failed =

@@ -446,12 +446,12 @@ CheckReport check_without_key(const Storage& storage,
   CheckReport report;
   check_fixed_objects(storage, findings, report);
   std::vector<KeylessItem> items;
-  for (const auto& kind : kEnclosedKinds) {
-    const auto names = list_enclosed(storage, kind, findings, report);
-    if (kind.type == ObjectType::snapshot) report.snapshots = names.size();
-    for (const auto& name : names) {
-      items.push_back({kind.code, name, [&storage, &kind, name] {
-                         check_enclosed(storage, kind, name);
+  for (const auto& folder : kEnclosedFolders) {
+    for (const auto& object :
+         list_enclosed(storage, folder, findings, report)) {
+      if (object.type == ObjectType::snapshot) ++report.snapshots;
+      items.push_back({folder.code, object.name, [&storage, object] {
+                         check_enclosed(storage, object);
                        }});
     }
   }

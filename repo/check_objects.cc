@@ -8,6 +8,7 @@
 #include <variant>
 
 #include "repo/config.h"
+#include "repo/epoch.h"
 #include "repo/look_at.h"
 #include "repo/mark.h"
 #include "repo/repository.h"
@@ -17,14 +18,33 @@ namespace cairn::repo {
 namespace {
 
 constexpr std::uint64_t kConfigLimit = 64U << 10;
-constexpr std::uint64_t kEnclosedLimit = std::uint64_t{16} << 20;
+constexpr std::uint64_t kEnclosedLimit = kMaxEpochBytes;  // of the largest
 constexpr std::uint64_t kReserveBytes = std::uint64_t{1} << 20;
-constexpr std::string_view kReservedFolders[] = {"settings", "epochs"};
+constexpr std::string_view kReservedFolders[] = {"settings"};
 
 // The 16 bytes that name such an object.
 template <typename Id>
 std::optional<Id> id_in(std::string_view name) {
   return Id::from_hex(name.substr(name.find('/') + 1));
+}
+
+// Nothing: cairn gives no such name.
+std::optional<ObjectType> type_by_name(std::string_view name) {
+  if (epoch_number(name) != 0) return ObjectType::epoch;
+  const auto folder = name.substr(0, name.find('/'));
+  const auto id = id_in<SessionId>(name);
+  if (folder == "sessions") {
+    const auto pinned = id_in<SessionId>(name.substr(0, name.find('.')));
+    if (pinned && name == pin_name(*pinned)) return ObjectType::pin;
+    if (id) return ObjectType::session;
+  } else if (id && folder == "keys") {
+    return ObjectType::key_slot;
+  } else if (id && folder == "snapshots") {
+    return ObjectType::snapshot;
+  } else if (id && folder == "marks") {
+    return ObjectType::mark;
+  }
+  return std::nullopt;
 }
 
 std::optional<Config> check_config(const Storage& storage,
@@ -117,29 +137,28 @@ void check_fixed_objects(const Storage& storage, FindingList& findings,
   }
 }
 
-std::vector<std::string> list_enclosed(const Storage& storage,
-                                       const EnclosedKind& kind,
-                                       FindingList& findings,
-                                       CheckReport& counts) {
-  std::vector<std::string> names;
-  storage.list(kind.folder, [&](const ListedObject& object) {
-    if (id_in<SessionId>(object.name)) {
-      names.push_back(object.name);
+std::vector<EnclosedObject> list_enclosed(const Storage& storage,
+                                          const EnclosedFolder& folder,
+                                          FindingList& findings,
+                                          CheckReport& counts) {
+  std::vector<EnclosedObject> objects;
+  storage.list(folder.name, [&](const ListedObject& object) {
+    if (const auto type = type_by_name(object.name)) {
+      objects.push_back({object.name, *type});
       counts.bytes_read += object.size;
     } else {
       findings.add(Severity::note, "stranger", object.name,
                    "has no name that cairn gives; it is left alone");
     }
   });
-  std::ranges::sort(names);
-  return names;
+  std::ranges::sort(objects, {}, &EnclosedObject::name);
+  return objects;
 }
 
-void check_enclosed(const Storage& storage, const EnclosedKind& kind,
-                    const std::string& name) {
-  const auto object = get_whole(storage, name, kEnclosedLimit);
-  require_own_digest(object, name);
-  (void)disclose(object, kind.type, name);
+void check_enclosed(const Storage& storage, const EnclosedObject& object) {
+  const auto bytes = get_whole(storage, object.name, kEnclosedLimit);
+  require_own_digest(bytes, object.name);
+  (void)disclose(bytes, object.type, object.name);
 }
 
 std::vector<Snapshot> check_small_objects(const Storage& storage,
@@ -149,11 +168,14 @@ std::vector<Snapshot> check_small_objects(const Storage& storage,
                                           CheckReport& counts) {
   std::vector<Snapshot> committed;
   std::set<SessionId> forgotten;
-  for (const auto& kind : kEnclosedKinds) {
-    for (const auto& name : list_enclosed(storage, kind, findings, counts)) {
-      look_at(findings, kind.code, name, [&] {
-        check_enclosed(storage, kind, name);
-        switch (kind.type) {
+  LastDoom doom;
+  for (const auto& folder : kEnclosedFolders) {
+    for (const auto& object :
+         list_enclosed(storage, folder, findings, counts)) {
+      const std::string& name = object.name;
+      look_at(findings, folder.code, name, [&] {
+        check_enclosed(storage, object);
+        switch (object.type) {
           case ObjectType::snapshot: {
             auto slot = read_slot(storage, keyring, *id_in<SessionId>(name));
             if (auto* const snapshot = std::get_if<Snapshot>(&slot)) {
@@ -168,6 +190,16 @@ std::vector<Snapshot> check_small_objects(const Storage& storage,
             }
             break;
           }
+          case ObjectType::epoch: {
+            // The newest doom is the last that is seen: they are sorted.
+            const auto epoch = read_epoch(storage, keyring, epoch_number(name));
+            if (!epoch.is_condemnation()) doom = LastDoom(epoch);
+            break;
+          }
+          case ObjectType::pin:
+            (void)read_pin(storage, keyring,
+                           *id_in<SessionId>(name.substr(0, name.find('.'))));
+            break;
           case ObjectType::session: {
             const auto session =
                 read_session(storage, keyring, *id_in<SessionId>(name));
@@ -195,7 +227,10 @@ std::vector<Snapshot> check_small_objects(const Storage& storage,
   }
   std::vector<Snapshot> valid;
   for (auto& snapshot : committed) {
-    if (forgotten.contains(snapshot.id)) continue;
+    if (forgotten.contains(snapshot.id) ||
+        doom.is_void(snapshot.id, snapshot.header.epoch)) {
+      continue;
+    }
     check_times(snapshot, now, findings);
     valid.push_back(std::move(snapshot));
   }

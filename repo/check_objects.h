@@ -19,27 +19,28 @@ void check_fixed_objects(const Storage& storage, FindingList& findings,
                          CheckReport& counts);
 
 // A folder of objects that end with their own SHA-256.
-struct EnclosedKind {
-  std::string_view folder;
-  ObjectType type;
+struct EnclosedFolder {
+  std::string_view name;
   std::string_view code;  // of a damaged one
 };
-inline constexpr EnclosedKind kEnclosedKinds[] = {
-    {"keys", ObjectType::key_slot, "damaged-key"},
-    {"snapshots", ObjectType::snapshot, "damaged-snapshot"},
-    {"marks", ObjectType::mark, "damaged-mark"},
-    {"sessions", ObjectType::session, "damaged-session"},
+inline constexpr EnclosedFolder kEnclosedFolders[] = {
+    {"keys", "damaged-key"},         {"epochs", "damaged-epoch"},
+    {"marks", "damaged-mark"},       {"snapshots", "damaged-snapshot"},
+    {"sessions", "damaged-session"},
 };
 
-// Their names; what is none becomes a note.
-[[nodiscard]] std::vector<std::string> list_enclosed(const Storage& storage,
-                                                     const EnclosedKind& kind,
-                                                     FindingList& findings,
-                                                     CheckReport& counts);
+struct EnclosedObject {
+  std::string name;
+  ObjectType type;
+};
+
+// Those in it; what has no name that cairn gives becomes a note.
+[[nodiscard]] std::vector<EnclosedObject> list_enclosed(
+    const Storage& storage, const EnclosedFolder& folder, FindingList& findings,
+    CheckReport& counts);
 
 // Length and SHA-256 of one. Throws as disclose() does.
-void check_enclosed(const Storage& storage, const EnclosedKind& kind,
-                    const std::string& name);
+void check_enclosed(const Storage& storage, const EnclosedObject& object);
 
 // With a key: also seals and signatures. Answers the valid snapshots, as far as
 // they can be read.

@@ -19,6 +19,8 @@ enum class ObjectType : char {
   snapshot = 's',
   session = 'n',
   mark = 'm',
+  epoch = 'e',
+  pin = 'i',
 };
 
 inline constexpr std::size_t kPrologueBytes = 16;

@@ -16,7 +16,8 @@ constexpr std::size_t kManySmallPacks = 16;
 class Decision {
  public:
   Decision(const PackSurvey& survey, const RowFacts& facts,
-           const PruneOptions& options, const std::filesystem::path& folder)
+           const std::filesystem::path& folder,
+           const PruneOptions& options = {})
       : survey_(survey),
         facts_(facts),
         options_(options),
@@ -26,24 +27,46 @@ class Decision {
         is_to_merge_(survey.packs().size()) {}
 
   PackFates decide() {
-    for (std::size_t i = 0; i < packs().size(); ++i) {
-      for_each_row(i, [&](RowNumber row) {
-        if (facts_.live.is_marked(row)) need(row);
-      });
-    }
+    need_what_lives();
     find_small_ones();
     while (keep_more()) {
     }
-    PackFates fates;
-    fates.verdicts.resize(packs().size());
-    for (std::size_t i = 0; i < packs().size(); ++i) judge(i, fates);
-    order_removals(fates);
-    return fates;
+    return fates();
+  }
+
+  PackFates decide_doom(const std::vector<bool>& may_go) {
+    need_what_lives();
+    bool has_kept = true;
+    while (has_kept) {
+      has_kept = false;
+      for (std::size_t i = 0; i < packs().size(); ++i) {
+        if (is_kept_[i] || (may_go[i] && is_dead(i))) continue;
+        keep(i);
+        has_kept = true;
+      }
+    }
+    return fates();
   }
 
  private:
   [[nodiscard]] std::span<const SurveyedPack> packs() const {
     return survey_.packs();
+  }
+
+  void need_what_lives() {
+    for (std::size_t i = 0; i < packs().size(); ++i) {
+      for_each_row(i, [&](RowNumber row) {
+        if (facts_.live.is_marked(row)) need(row);
+      });
+    }
+  }
+
+  [[nodiscard]] PackFates fates() const {
+    PackFates fates;
+    fates.verdicts.resize(packs().size());
+    for (std::size_t i = 0; i < packs().size(); ++i) judge(i, fates);
+    order_removals(fates);
+    return fates;
   }
 
   template <typename Visit>
@@ -252,7 +275,7 @@ class Decision {
 
   const PackSurvey& survey_;
   const RowFacts& facts_;
-  const PruneOptions& options_;
+  const PruneOptions options_;
   MarkSet needed_;
   std::vector<std::uint64_t> needed_bytes_;  // these by pack
   std::vector<bool> is_kept_;
@@ -278,7 +301,13 @@ void RowFacts::lean_on_all(RowNumber row, std::span<const RowNumber> bases) {
 PackFates decide_fates(const PackSurvey& survey, const RowFacts& facts,
                        const PruneOptions& options,
                        const std::filesystem::path& folder) {
-  return Decision(survey, facts, options, folder).decide();
+  return Decision(survey, facts, folder, options).decide();
+}
+
+PackFates decide_doom(const PackSurvey& survey, const RowFacts& facts,
+                      const std::vector<bool>& may_go,
+                      const std::filesystem::path& folder) {
+  return Decision(survey, facts, folder).decide_doom(may_go);
 }
 
 }  // namespace cairn::repo

@@ -35,6 +35,10 @@ struct PruneOptions {
   // Sessions that began so long ago are fenced unless they are certainly alive;
   // nothing: none.
   std::optional<std::chrono::seconds> revoke_after = std::nullopt;
+  // How long to wait for sessions that began before the condemnation.
+  std::chrono::seconds wait{0};
+  // How long what is doomed stays before it is removed.
+  std::chrono::seconds trash{0};
 };
 
 // What is known of each row, by its number.
@@ -79,5 +83,12 @@ struct PackFates {
                                      const RowFacts& facts,
                                      const PruneOptions& options,
                                      const std::filesystem::path& folder);
+
+// The same when it was said before which packs may go, by place: of these the
+// ones of which nothing is needed. None is repacked.
+[[nodiscard]] PackFates decide_doom(const PackSurvey& survey,
+                                    const RowFacts& facts,
+                                    const std::vector<bool>& may_go,
+                                    const std::filesystem::path& folder);
 
 }  // namespace cairn::repo

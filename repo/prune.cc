@@ -1,12 +1,18 @@
 #include "repo/prune.h"
 
 #include <algorithm>
-#include <cassert>
+#include <chrono>
+#include <iterator>
+#include <set>
 #include <string>
+#include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "crypto/random.h"
 #include "repo/config.h"
+#include "repo/epoch.h"
 #include "repo/error.h"
 #include "repo/index_batch.h"
 #include "repo/index_object.h"
@@ -20,225 +26,415 @@
 namespace cairn::repo {
 namespace {
 
-class Prune {
+class Collector {
  public:
-  Prune(const PrunePlan& plan, Repository& repository, const SessionId& session,
-        std::stop_token stop, Progress* progress)
-      : plan_(plan),
-        repository_(repository),
+  Collector(Repository& repository, const PruneOptions& options,
+            const Timestamp& now, const PruneDialogue& dialogue,
+            std::stop_token stop, Progress* progress)
+      : repository_(repository),
         storage_(repository.storage()),
+        options_(options),
+        now_(now),
+        dialogue_(dialogue),
         stop_(std::move(stop)),
         progress_(progress),
-        session_(session),
-        index_(storage_, repository.keyring(), repository.signer(), session),
-        repacker_(repository, index_, progress) {}
+        session_{crypto::random_array<SessionId::kBytes>()} {}
 
   PruneOutcome run() {
-    // No session lives but ours, so nobody is writing to them.
-    destructive_step("removing unfinished objects");
+    with_reserve([&] { fence_dead(); });
     storage_.remove_unfinished();
-    remove_dead_packs();
-    repack();
-    change_index();
-    remove_old_packs();
-    settle();
-    return outcome_;
+    while (true) {
+      EpochLog log = read_epochs(storage_, repository_.keyring());
+      Mends mends = Mends::nothing;
+      if (log.last != log.newest.number) {
+        // What cannot be read condemns and dooms nothing: what it would have is
+        // found anew by the pass after it.
+        mends = Mends::the_log;
+        log.newest.number = log.last;
+        log.newest.condemned.clear();
+      }
+      const Pass pass = log.newest.is_condemnation()
+                            ? finish(log.newest, nullptr)
+                            : begin_after(log.newest, mends);
+      if (pass == Pass::is_over) break;
+    }
+    tidy_sessions();
+    return std::move(outcome_);
   }
 
  private:
+  enum class Pass {
+    is_over,  // nothing more to do, or nothing more that can be done now
+    next,     // look again: others were quicker, or a pass of theirs is done
+  };
+
+  enum class Mends { nothing, the_log };
+
   void step(std::string_view what) {
     if (stop_.stop_requested()) throw Cancelled("prune: interrupted");
     if (progress_ != nullptr) progress_->set_current(what);
   }
 
-  // Only while the registration keeps writers out: a prune that was fenced off
-  // knows nothing of what they wrote since.
-  void destructive_step(std::string_view what) {
-    step(what);
-    must_be_registered(storage_, session_);
-  }
-
-  void remove_pack(const PlannedPack& pack, PackSum& sum) {
-    storage_.remove(pack_name(pack.id));
-    ++sum.packs;
-    sum.bytes += pack.size;
-    if (progress_ != nullptr) ++progress_->items_done;
-  }
-
-  // While index objects still name them: nobody uses a row before its pack was
-  // seen to exist.
-  void remove_dead_packs() {
-    for (const std::size_t place : plan_.removal_order) {
-      destructive_step("removing packs");
-      remove_pack(plan_.packs[place], outcome_.removed);
-    }
-  }
-
-  void repack() {
+  // A full disk must keep nobody from making room.
+  template <typename Write>
+  std::invoke_result_t<Write> with_reserve(Write write) {
     try {
-      // All that moves was verified.
-      index_.begin(Assurance::for_everyone());
-      for (const auto& pack : plan_.packs) {
-        if (pack.verdict.fate != PackFate::repack) continue;
-        assert(pack.is_verified);
-        step("moving blobs");
-        repacker_.move(pack.id, pack.verdict.moved);
-      }
-      repacker_.finish();
+      return write();
     } catch (const OutOfSpace&) {
-      // All or nothing: old packs may lean on one another. What remains is
-      // closed under bases, and another prune finds more room.
-      is_repacked_ = false;
-      outcome_.ran_out_of_space = true;
-      index_.discard();
-      repacker_.discard();
+      give_reserve(storage_);
     }
-    for (const auto& pack : repacker_.written()) {
-      ++outcome_.written.packs;
-      outcome_.written.bytes += pack.size;
-    }
+    return write();
   }
 
-  [[nodiscard]] bool remains(const PlannedPack& pack) const {
-    switch (pack.verdict.fate) {
-      case PackFate::keep:
-        return true;
-      case PackFate::remove_first:
-        return false;
-      case PackFate::repack:
-      case PackFate::remove_last:
-        break;
-    }
-    return !is_repacked_;
+  void fence_dead() {
+    outcome_.sessions_fenced +=
+        fence_dead_sessions(storage_, repository_.keyring(),
+                            repository_.signer(), now_, options_.revoke_after);
   }
 
-  // The new ones cover just the packs that remain, before the old ones go.
-  void change_index() {
-    std::vector<PackId> remaining;
-    for (const auto& pack : plan_.packs) {
-      if (remains(pack)) remaining.push_back(pack.id);
-    }
-    const IndexChange change = plan_index_change(plan_.indexes, remaining);
-    step("writing the index");
-    for (const auto& [assurance, packs] : change.to_name) {
-      index_.begin(assurance);
-      for (const auto& id : packs) {
-        index_.add(
-            read_pack_directory(storage_, repository_.keyring(), id).pack);
-      }
-    }
-    index_.finish();
-    outcome_.indexes_written = index_.published().size();
-    for (const auto& id : change.removed) {
-      destructive_step("removing old index objects");
-      storage_.remove(index_name(id));
-      ++outcome_.indexes_removed;
-    }
-  }
+  Pass begin_after(const Epoch& epoch, Mends mends);
+  Pass finish(const Epoch& condemnation, const PrunePlan* first);
 
-  // No index object names them any more, until one is made anew from the packs
-  // that are there: so none is left behind without what it leans on.
-  void remove_old_packs() {
-    if (!is_repacked_) return;
-    for (const std::size_t place : plan_.last_order) {
-      const PlannedPack& pack = plan_.packs[place];
-      if (pack.verdict.fate == PackFate::repack) {
-        destructive_step("removing moved packs");
-        remove_pack(pack, outcome_.repacked);
-      } else {
-        destructive_step("removing packs");
-        remove_pack(pack, outcome_.removed);
-      }
-    }
-  }
+  bool repack(const PrunePlan& plan, const Epoch& epoch);
+  [[nodiscard]] std::vector<PackId> what_goes(const PrunePlan& plan) const;
+  bool wait_for_sessions_before(const Epoch& condemnation);
+  [[nodiscard]] bool has_just_the_packs_of(const PrunePlan& plan,
+                                           const Epoch& condemnation) const;
 
-  // A slot before its mark: else the snapshot would be valid again.
-  void settle() {
-    for (const auto& id : plan_.slots) {
-      destructive_step("settling forgotten snapshots");
-      storage_.remove(snapshot_name(id));
-      ++outcome_.slots_settled;
-    }
-    for (const auto& id : plan_.marks) {
-      destructive_step("settling marks");
-      storage_.remove(mark_name(id));
-      ++outcome_.marks_settled;
-    }
-  }
+  // Removal: of what `doom` dooms, and only while it is the newest epoch, since
+  // this process does not know what a later one decides. False: it is not.
+  bool may_remove(const Epoch& doom, std::string_view what);
+  bool carry_out(const Epoch& doom, const PrunePlan* plan);
+  bool remove_pack(const Epoch& doom, const PackId& id, PackSum& sum);
+  bool change_index(const Epoch& doom);
+  bool settle_slots(const Epoch& doom, const PrunePlan& plan);
+  bool settle_marks(const Epoch& doom, const PrunePlan& plan);
+  void remove_old_epochs(const Epoch& doom);
+  void tidy_sessions();
 
-  const PrunePlan& plan_;
   Repository& repository_;
   Storage& storage_;
+  const PruneOptions options_;
+  const Timestamp now_;
+  const PruneDialogue& dialogue_;
   std::stop_token stop_;
   Progress* progress_;
-  const SessionId session_;
-  IndexBatch index_;
-  Repacker repacker_;
-  bool is_repacked_ = true;
+  const SessionId session_;  // in the index objects that this run writes
+  std::set<PackId> written_;
+  std::set<PackId> moved_;  // the old ones
+  bool is_agreed_ = false;
+  bool has_told_ = false;  // what it waits for
   PruneOutcome outcome_;
 };
 
-// Fences the dead first, so that only the living keep a prune out.
-Session register_prune(Repository& repository, const PruneOptions& options,
-                       const Timestamp& now, std::size_t& fenced) {
-  Storage& storage = repository.storage();
-  const auto attempt = [&] {
-    fenced +=
-        fence_dead_sessions(storage, repository.keyring(), repository.signer(),
-                            now, options.revoke_after);
-    return Session(storage, repository.keyring(), repository.signer(),
-                   SessionPurpose::prune, now);
-  };
-  try {
-    return attempt();
-  } catch (const OutOfSpace&) {
-    give_reserve(storage);
+Collector::Pass Collector::begin_after(const Epoch& epoch, Mends mends) {
+  // What a prune before this one doomed and did not live to remove.
+  if (!carry_out(epoch, nullptr)) return Pass::next;
+
+  const PrunePlan plan =
+      plan_prune(repository_, options_, now_, stop_, progress_);
+  if (!std::exchange(is_agreed_, true) && dialogue_.decide &&
+      dialogue_.decide(plan) == Proceed::no) {
+    return Pass::is_over;
   }
-  return attempt();
+  if (!repack(plan, epoch)) return Pass::next;
+
+  Epoch condemnation;
+  condemnation.number = epoch.number + 1;
+  condemnation.time = now_;
+  condemnation.condemned = what_goes(plan);
+  for (const auto& pack : epoch.doomed) {
+    if (storage_.size(pack_name(pack.id))) condemnation.doomed.push_back(pack);
+  }
+  condemnation.snapshots = plan.roots;
+  if (condemnation.condemned.empty() && plan.slots.empty() &&
+      mends == Mends::nothing) {
+    (void)(change_index(epoch) && settle_marks(epoch, plan));
+    return Pass::is_over;
+  }
+  step("condemning packs");
+  const Created created = with_reserve([&] {
+    return publish_epoch(storage_, repository_.keyring(), repository_.signer(),
+                         condemnation);
+  });
+  if (created == Created::exists) return Pass::next;
+  return finish(condemnation, &plan);
 }
 
-// A registration left behind by a process that goes on would keep writers out
-// for as long as it lives.
-void sign_off(Session& session) noexcept {
+// From the condemnation on, also of another prune's pass. `first`: the plan
+// that it was made from.
+Collector::Pass Collector::finish(const Epoch& condemnation,
+                                  const PrunePlan* first) {
+  if (!wait_for_sessions_before(condemnation)) return Pass::is_over;
+
+  Epoch doom;
+  doom.number = condemnation.number + 1;
+  doom.time = now_;
+  const auto add = [&](const PackId& id) { doom.doomed.push_back({id, now_}); };
+  PrunePlan second = read_roots(repository_, now_);
+  doom.snapshots = second.roots;
+  // Nobody added anything that could need what was condemned.
+  const bool is_as_planned =
+      first != nullptr && has_just_the_packs_of(*first, condemnation) &&
+      std::ranges::includes(condemnation.snapshots, second.roots);
+  if (is_as_planned) {
+    for (const auto& id : condemnation.condemned) add(id);
+  } else {
+    second = plan_doom(repository_, condemnation, now_, stop_, progress_);
+    doom.snapshots = second.roots;
+    for (const auto place : second.removal_order) add(second.packs[place].id);
+    for (const auto place : second.last_order) add(second.packs[place].id);
+  }
+  doom.doomed.insert(doom.doomed.end(), condemnation.doomed.begin(),
+                     condemnation.doomed.end());
+  step("dooming packs");
+  const Created created = with_reserve([&] {
+    return publish_epoch(storage_, repository_.keyring(), repository_.signer(),
+                         doom);
+  });
+  if (created == Created::exists) return Pass::next;
+
+  const PrunePlan& plan = is_as_planned ? *first : second;
+  if (!carry_out(doom, &plan)) return Pass::next;
+  if (first == nullptr) return Pass::next;  // and now a pass of our own
+  // What was forgotten before the condemnation, and is so still.
+  if (first->slots == second.slots && first->marks == second.marks) {
+    (void)(settle_slots(doom, *first) && settle_marks(doom, *first));
+  }
+  return Pass::is_over;
+}
+
+// False: others came further meanwhile.
+bool Collector::repack(const PrunePlan& plan, const Epoch& epoch) {
+  IndexBatch index(storage_, repository_.keyring(), repository_.signer(),
+                   session_);
+  Repacker repacker(repository_, index, progress_);
+  const auto note_written = [&] {
+    for (const auto& pack : repacker.written()) {
+      written_.insert(pack.id);
+      ++outcome_.written.packs;
+      outcome_.written.bytes += pack.size;
+    }
+  };
   try {
-    session.end();
-  } catch (const std::exception&) {
-    // What went wrong before is what the caller needs to know; the next prune
-    // fences this session once its process is gone.
+    // All that moves was verified.
+    index.begin(Assurance::for_everyone());
+    for (const auto& pack : plan.packs) {
+      if (pack.verdict.fate != PackFate::repack) continue;
+      step("moving blobs");
+      repacker.move(pack.id, pack.verdict.moved);
+    }
+    repacker.finish();
+    index.finish();
+    note_written();
+    for (const auto& pack : plan.packs) {
+      if (pack.verdict.fate == PackFate::repack) moved_.insert(pack.id);
+    }
+  } catch (const OutOfSpace&) {
+    outcome_.ran_out_of_space = true;
+    note_written();
+  } catch (const NotFound&) {
+    if (is_newest(storage_, repository_.keyring(), epoch.number)) throw;
+    return false;
+  }
+  outcome_.indexes_written += index.published().size();
+  return true;
+}
+
+// Whatever leans on a pack before it.
+std::vector<PackId> Collector::what_goes(const PrunePlan& plan) const {
+  std::vector<PackId> going;
+  for (const std::size_t place : plan.removal_order) {
+    going.push_back(plan.packs[place].id);
+  }
+  if (outcome_.ran_out_of_space) {
+    // All or nothing: old packs may lean on one another. What stays is closed
+    // under bases, and the copies that were made are not needed.
+    going.insert(going.end(), written_.begin(), written_.end());
+    return going;
+  }
+  for (const std::size_t place : plan.last_order) {
+    going.push_back(plan.packs[place].id);
+  }
+  return going;
+}
+
+// False: not all of them ended in time.
+bool Collector::wait_for_sessions_before(const Epoch& condemnation) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::milliseconds kPause{200};
+  const auto until = Clock::now() + options_.wait;
+  while (true) {
+    step("waiting for backups that began before");
+    with_reserve([&] { fence_dead(); });
+    outcome_.waits_for.clear();
+    for (const auto& session : read_sessions(storage_, repository_.keyring())) {
+      // Now, and not before the condemnation: who registers from now on, pins
+      // it.
+      if (session.is_older_than(condemnation.number) &&
+          !storage_.size(snapshot_name(session.id))) {
+        outcome_.waits_for.push_back(description(session));
+      }
+    }
+    if (outcome_.waits_for.empty()) return true;
+    if (Clock::now() >= until) return false;
+    if (!std::exchange(has_told_, true) && dialogue_.waits) {
+      dialogue_.waits(outcome_.waits_for);
+    }
+    std::this_thread::sleep_for(kPause);
+  }
+}
+
+bool Collector::has_just_the_packs_of(const PrunePlan& plan,
+                                      const Epoch& condemnation) const {
+  std::set<PackId> known = written_;
+  for (const auto& pack : plan.packs) known.insert(pack.id);
+  std::set<PackId> listed;
+  for (const auto& pack : list_packs(storage_)) listed.insert(pack.id);
+  for (const auto& pack : condemnation.doomed) listed.erase(pack.id);
+  return listed == known;
+}
+
+bool Collector::may_remove(const Epoch& doom, std::string_view what) {
+  step(what);
+  return is_newest(storage_, repository_.keyring(), doom.number);
+}
+
+// `plan`: the one that the doom was made from, when this process made it.
+bool Collector::carry_out(const Epoch& doom, const PrunePlan* plan) {
+  std::vector<PackId> due;
+  for (const auto& [id, since] : doom.doomed) {
+    const auto size = storage_.size(pack_name(id));
+    if (!size) continue;
+    if (since.seconds + options_.trash.count() <= now_.seconds) {
+      due.push_back(id);
+    } else {
+      ++outcome_.trash.packs;
+      outcome_.trash.bytes += *size;
+    }
+  }
+  std::set<PackId> first;
+  if (plan != nullptr) {
+    for (const auto place : plan->removal_order) {
+      first.insert(plan->packs[place].id);
+    }
+  } else if (due.empty()) {
+    return true;
+  }
+  // What nothing leans on, while index objects still name it: nobody uses a row
+  // before its pack was seen to exist. That makes room for the index.
+  for (const auto& id : due) {
+    if (first.contains(id) && !remove_pack(doom, id, outcome_.removed)) {
+      return false;
+    }
+  }
+  if (!change_index(doom)) return false;
+  // No index object names the others any more, until one is made anew from the
+  // packs that are there: so none is left behind without what it leans on.
+  for (const auto& id : due) {
+    if (first.contains(id)) continue;
+    PackSum& sum = moved_.contains(id) ? outcome_.repacked : outcome_.removed;
+    if (!remove_pack(doom, id, sum)) return false;
+  }
+  remove_old_epochs(doom);
+  return true;
+}
+
+bool Collector::remove_pack(const Epoch& doom, const PackId& id, PackSum& sum) {
+  const auto size = storage_.size(pack_name(id));
+  if (!size) return true;
+  if (!may_remove(doom, "removing packs")) return false;
+  storage_.remove(pack_name(id));
+  ++sum.packs;
+  sum.bytes += *size;
+  if (progress_ != nullptr) ++progress_->items_done;
+  return true;
+}
+
+// New index objects, and just the packs that stay are named, before old ones
+// go.
+bool Collector::change_index(const Epoch& doom) {
+  std::set<PackId> doomed;
+  for (const auto& pack : doom.doomed) doomed.insert(pack.id);
+  std::vector<PackId> remaining;
+  for (const auto& pack : list_packs(storage_)) {
+    if (!doomed.contains(pack.id)) remaining.push_back(pack.id);
+  }
+  const IndexChange change = plan_index_change(
+      read_index_contents(storage_, repository_.keyring()), remaining);
+  step("writing the index");
+  IndexBatch index(storage_, repository_.keyring(), repository_.signer(),
+                   session_);
+  for (const auto& [assurance, packs] : change.to_name) {
+    index.begin(assurance);
+    for (const auto& id : packs) {
+      index.add(read_pack_directory(storage_, repository_.keyring(), id).pack);
+    }
+  }
+  index.finish();
+  outcome_.indexes_written += index.published().size();
+  for (const auto& id : change.removed) {
+    if (!may_remove(doom, "removing old index objects")) return false;
+    storage_.remove(index_name(id));
+    ++outcome_.indexes_removed;
+  }
+  return true;
+}
+
+// What is not in the list of the doom is void for ever, so the slot may be
+// empty again; and so may those of sessions that were fenced off before the
+// condemnation.
+bool Collector::settle_slots(const Epoch& doom, const PrunePlan& plan) {
+  for (const auto* const slots : {&plan.slots, &plan.tombstones}) {
+    for (const auto& id : *slots) {
+      if (!may_remove(doom, "settling forgotten snapshots")) return false;
+      storage_.remove(snapshot_name(id));
+      if (slots == &plan.slots) ++outcome_.slots_settled;
+    }
+  }
+  return true;
+}
+
+// After the slots: else a snapshot would be valid again.
+bool Collector::settle_marks(const Epoch& doom, const PrunePlan& plan) {
+  for (const auto& id : plan.marks) {
+    if (!may_remove(doom, "settling marks")) return false;
+    storage_.remove(mark_name(id));
+    ++outcome_.marks_settled;
+  }
+  return true;
+}
+
+void Collector::remove_old_epochs(const Epoch& doom) {
+  // That many stay beside the newest: for whoever reads one at this moment.
+  constexpr std::uint64_t kKept = 3;
+  for (const std::uint64_t number : list_epochs(storage_)) {
+    if (number + kKept < doom.number && may_remove(doom, "removing epochs")) {
+      storage_.remove(epoch_name(number));
+    }
+  }
+}
+
+// Pins whose registration is gone: it goes last.
+void Collector::tidy_sessions() {
+  for (const auto& id : list_stray_pins(storage_)) {
+    storage_.remove(pin_name(id));
   }
 }
 
 }  // namespace
 
-PruneOutcome carry_out(const PrunePlan& plan, Repository& repository,
-                       const SessionId& session, std::stop_token stop,
-                       Progress* progress) {
-  return Prune(plan, repository, session, std::move(stop), progress).run();
-}
-
 PruneOutcome prune(Repository& repository, const PruneOptions& options,
-                   const Timestamp& now,
-                   const std::function<Proceed(const PrunePlan&)>& decide,
+                   const Timestamp& now, const PruneDialogue& dialogue,
                    std::stop_token stop, Progress* progress) {
   const Role role = repository.keyring().role();
   if (role != Role::owner && role != Role::maintain) {
     throw WrongKey("the " + std::string(name_of(role)) +
                    " role may not delete anything");
   }
-  std::size_t fenced = 0;
-  Session session = register_prune(repository, options, now, fenced);
-  PruneOutcome outcome;
-  try {
-    const PrunePlan plan = plan_prune(repository, options, now, stop, progress);
-    if (!decide || decide(plan) == Proceed::yes) {
-      outcome = carry_out(plan, repository, session.id(), stop, progress);
-    }
-  } catch (const std::exception&) {
-    sign_off(session);
-    throw;
-  }
-  session.end();
-  outcome.sessions_fenced = fenced;
+  PruneOutcome outcome =
+      Collector(repository, options, now, dialogue, std::move(stop), progress)
+          .run();
   try {
     mend_config(repository.storage(), repository.config());
     take_reserve(repository.storage());

@@ -1,18 +1,21 @@
-// Gives the space back that no snapshot needs any more (FORMAT.md, 10 and 11).
+// Gives the space back that no snapshot needs any more, while backups, restores
+// and other prunes go on (FORMAT.md, 10 and 11).
 //
-//   register --> plan --> remove what is dead whole --> write new packs
-//     --> new index objects --> remove the old ones --> remove the old packs
-//     --> settle forgotten slots and marks --> sign off
+//   first mark --> move what is needed into new packs --> condemn
+//     --> wait for older sessions --> second mark --> doom
+//     --> rewrite the index --> remove packs --> settle
 //
-// Writers are kept out from before the plan until after the last step; readers
-// go on. Wherever it is cut short, every blob that a valid snapshot reaches
-// lies in a pack that exists, and the next prune goes on from there.
+// Wherever it is cut short, every blob that a valid snapshot reaches lies in a
+// pack that exists, and the next prune goes on from there: the epochs say how
+// far it came (epoch.h).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <stop_token>
+#include <string>
+#include <vector>
 
 #include "repo/entry.h"
 #include "repo/progress.h"
@@ -26,10 +29,14 @@ struct PruneOutcome {
   PackSum removed;
   PackSum repacked;  // the old ones
   PackSum written;   // the new ones
+  PackSum trash;     // doomed, and not removed yet
   std::size_t indexes_removed = 0;
   std::size_t indexes_written = 0;
   std::size_t slots_settled = 0;
   std::size_t marks_settled = 0;
+  // Sessions that a pass waits for. Not empty: nothing more was removed, and
+  // the next prune goes on from here.
+  std::vector<std::string> waits_for;
   // The disk had no room for new packs: what was dead whole is gone, the rest
   // is as it was. Worth an exit code of its own, and another prune.
   bool ran_out_of_space = false;
@@ -39,21 +46,20 @@ struct PruneOutcome {
 
 enum class Proceed { yes, no };
 
-// Throws LockedError while another session is alive, and between two removals
-// when this one was fenced off; CorruptionError or
-// UnsupportedFormat, having removed nothing, when something cannot be read;
-// WrongKey for a role that may not; Cancelled between two steps. `decide` sees
-// the plan before it is carried out.
-PruneOutcome prune(Repository& repository, const PruneOptions& options,
-                   const Timestamp& now,
-                   const std::function<Proceed(const PrunePlan&)>& decide,
-                   std::stop_token stop, Progress* progress);
+// What a prune asks and tells on its way. Either may be empty.
+struct PruneDialogue {
+  // Sees the plan before it is carried out. A pass that another prune left open
+  // is finished before that.
+  std::function<Proceed(const PrunePlan&)> decide;
+  // Called once, when it begins to wait for these sessions.
+  std::function<void(const std::vector<std::string>& sessions)> waits;
+};
 
-// Of the steps above those from the removal to the settling. Requires: the plan
-// was made after `session` was registered as a prune, and it still is.
-[[nodiscard]] PruneOutcome carry_out(const PrunePlan& plan,
-                                     Repository& repository,
-                                     const SessionId& session,
-                                     std::stop_token stop, Progress* progress);
+// Throws CorruptionError or UnsupportedFormat, having condemned nothing, when
+// something cannot be read; WrongKey for a role that may not; Cancelled between
+// two steps.
+PruneOutcome prune(Repository& repository, const PruneOptions& options,
+                   const Timestamp& now, const PruneDialogue& dialogue,
+                   std::stop_token stop, Progress* progress);
 
 }  // namespace cairn::repo

@@ -19,7 +19,7 @@ constexpr std::size_t kManySmallIndexes = 8;
 constexpr std::uint64_t kSmallIndexRows = kRowsPerIndexObject / 2;
 
 // Draft 1 writes none: whoever did knows rules that we do not.
-constexpr std::string_view kReservedFolders[] = {"settings", "epochs"};
+constexpr std::string_view kReservedFolders[] = {"settings"};
 
 void stop_if_asked(const std::stop_token& stop) {
   if (stop.stop_requested()) throw Cancelled("prune: interrupted");
@@ -45,31 +45,32 @@ class Planner {
         survey_(folder_) {}
 
   PrunePlan plan(const PruneOptions& options) {
-    refuse_what_is_newer();
-    read_snapshots();
-    survey_packs();
-    read_indexes();
-
-    copies_.emplace(index_, survey_, folder_);
-    facts_.emplace(survey_, folder_);
-    reached_.emplace(folder_, survey_.row_count());
-    contested_.emplace(folder_, survey_.row_count());
-    lone_bytes_.resize(survey_.packs().size());
-    has_contested_.resize(survey_.packs().size());
-    mark_reachable();
-    settle_rows();
-
+    mark(read_epochs(storage_, keyring_).newest);
     take(decide_fates(survey_, *facts_, options, folder_));
     return std::move(plan_);
   }
 
+  PrunePlan plan_doom(const Epoch& condemnation) {
+    const std::set<PackId> condemned(condemnation.condemned.begin(),
+                                     condemnation.condemned.end());
+    mark(condemnation, &condemned);
+    take(decide_doom(survey_, *facts_, is_condemned_, folder_));
+    return std::move(plan_);
+  }
+
+  PrunePlan read_roots() {
+    read_snapshots();
+    return std::move(plan_);
+  }
+
  private:
+  void mark(const Epoch& epoch, const std::set<PackId>* condemned = nullptr);
   void refuse_what_is_newer();
   void read_snapshots();
   std::variant<Snapshot, Tombstone> read_needed_slot(const SessionId& id);
   void settle_marks(const std::vector<StoredMark>& marks,
                     const std::set<SessionId>& slots_that_stay);
-  void survey_packs();
+  void survey_packs(const Epoch& epoch);
   void read_indexes();
   bool read_listed_indexes(std::vector<bool>& is_named);  // by pack
   void mark_reachable();
@@ -78,7 +79,8 @@ class Planner {
   void settle_base(std::size_t pack, RowNumber number, const BlobRow& row);
 
   // Sound copies of a blob, of smaller depth than `below`: the shallowest of
-  // the verified ones, any of which serves; where there is none, all others.
+  // the verified ones that are not condemned, any of which serves; where there
+  // is none, of the condemned ones; where there is none, all others.
   struct Candidates {
     std::vector<ConfirmedCopy> copies;  // by ascending depth
     bool any_serves = false;
@@ -102,6 +104,8 @@ class Planner {
   std::vector<Snapshot> roots_;
   PrunePlan plan_;
 
+  std::vector<bool> is_condemned_;  // by pack
+
   // Once the survey is complete.
   std::optional<ConfirmedCopies> copies_;
   std::optional<RowFacts> facts_;
@@ -113,6 +117,27 @@ class Planner {
   std::vector<bool> has_contested_;        // by pack
   std::vector<std::uint64_t> lone_bytes_;  // by pack
 };
+
+void Planner::mark(const Epoch& epoch, const std::set<PackId>* condemned) {
+  refuse_what_is_newer();
+  read_snapshots();
+  survey_packs(epoch);
+  read_indexes();
+
+  is_condemned_.resize(survey_.packs().size());
+  for (std::size_t i = 0; condemned != nullptr && i < is_condemned_.size();
+       ++i) {
+    is_condemned_[i] = condemned->contains(survey_.packs()[i].id);
+  }
+  copies_.emplace(index_, survey_, folder_);
+  facts_.emplace(survey_, folder_);
+  reached_.emplace(folder_, survey_.row_count());
+  contested_.emplace(folder_, survey_.row_count());
+  lone_bytes_.resize(survey_.packs().size());
+  has_contested_.resize(survey_.packs().size());
+  mark_reachable();
+  settle_rows();
+}
 
 void Planner::refuse_what_is_newer() {
   for (const auto folder : kReservedFolders) {
@@ -137,6 +162,7 @@ void Planner::read_snapshots() {
   for (const auto& hold : active_holds(marks, now_)) {
     held.insert(hold.mark.target);
   }
+  std::vector<Snapshot> committed;
   std::set<SessionId> staying;
   for (const auto& id : slots) {
     const bool is_forgotten = forgotten.contains(id);
@@ -145,13 +171,34 @@ void Planner::read_snapshots() {
       plan_.slots.push_back(id);
       continue;
     }
-    staying.insert(id);
-    auto slot = read_needed_slot(id);
+    std::variant<Snapshot, Tombstone> slot;
+    try {
+      slot = read_needed_slot(id);
+    } catch (const NotFound&) {
+      continue;  // another collector settled it
+    }
     if (auto* const snapshot = std::get_if<Snapshot>(&slot)) {
-      if (is_forgotten) plan_.held_slots.push_back(id);
-      roots_.push_back(std::move(*snapshot));
+      committed.push_back(std::move(*snapshot));
+    } else {
+      staying.insert(id);
+      plan_.tombstones.push_back(id);
     }
   }
+  // After the slots: a doom lists what was there before it.
+  const LastDoom doom = read_last_doom(storage_, keyring_);
+  for (auto& snapshot : committed) {
+    if (doom.is_void(snapshot.id, snapshot.header.epoch)) {
+      plan_.slots.push_back(snapshot.id);
+      continue;
+    }
+    staying.insert(snapshot.id);
+    if (forgotten.contains(snapshot.id)) {
+      plan_.held_slots.push_back(snapshot.id);
+    }
+    plan_.roots.push_back(snapshot.id);
+    roots_.push_back(std::move(snapshot));
+  }
+  std::ranges::sort(plan_.slots);
   plan_.snapshots = roots_.size() - plan_.held_slots.size();
   settle_marks(marks, staying);
 }
@@ -195,12 +242,17 @@ void Planner::settle_marks(const std::vector<StoredMark>& marks,
   plan_.marks.insert(plan_.marks.end(), releases.begin(), releases.end());
 }
 
-void Planner::survey_packs() {
+void Planner::survey_packs(const Epoch& epoch) {
   say(progress_, "reading directories");
+  std::set<PackId> doomed;
+  for (const auto& pack : epoch.doomed) doomed.insert(pack.id);
   for (const auto& pack : list_packs(storage_)) {
     stop_if_asked(stop_);
+    if (doomed.contains(pack.id)) continue;
     try {
       survey_.add(read_pack_directory(storage_, keyring_, pack.id).pack);
+    } catch (const NotFound&) {
+      continue;  // another collector came further than the epoch that we know
     } catch (const CorruptionError& e) {
       throw CorruptionError(std::string(e.what()) +
                             "; if it cannot be brought back, and `cairn check` "
@@ -229,7 +281,6 @@ void Planner::read_indexes() {
 
 // False: one was replaced meanwhile, and what did that may not be in the list.
 bool Planner::read_listed_indexes(std::vector<bool>& is_named) {
-  plan_.indexes.clear();
   is_named.assign(survey_.packs().size(), false);
   for (const auto& id : list_indexes(storage_)) {
     stop_if_asked(stop_);
@@ -239,12 +290,7 @@ bool Planner::read_listed_indexes(std::vector<bool>& is_named) {
     } catch (const NotFound&) {
       return false;
     }
-    PlannedIndex& planned = plan_.indexes.emplace_back();
-    planned.id = id;
-    planned.assurance = object.assurance;
     for (const auto& pack : object.packs) {
-      planned.packs.push_back(pack.id);
-      planned.rows += pack.directory.rows.size();
       const auto place = survey_.find(pack.id);
       if (!place) continue;  // removed by a prune that came no further
       is_named[*place] = true;
@@ -313,16 +359,19 @@ Planner::Candidates Planner::find_candidates(BlobKind kind, const BlobId& id,
   std::erase_if(copies, [&](const ConfirmedCopy& copy) {
     return copy.copy.row.depth >= below;
   });
-  std::vector<ConfirmedCopy> verified;
-  for (const auto& copy : copies) {
-    if (survey_.packs()[copy.pack].is_verified &&
-        (verified.empty() ||
-         copy.copy.row.depth == verified.front().copy.row.depth)) {
-      verified.push_back(copy);
+  for (const bool condemned : {false, true}) {
+    std::vector<ConfirmedCopy> verified;
+    for (const auto& copy : copies) {
+      if (survey_.packs()[copy.pack].is_verified &&
+          is_condemned_[copy.pack] == condemned &&
+          (verified.empty() ||
+           copy.copy.row.depth == verified.front().copy.row.depth)) {
+        verified.push_back(copy);
+      }
     }
+    if (!verified.empty()) return {std::move(verified), true};
   }
-  if (verified.empty()) return {std::move(copies), false};
-  return {std::move(verified), true};
+  return {std::move(copies), false};
 }
 
 // The same answer whenever it is asked: the one in the pack that has most to
@@ -419,6 +468,17 @@ PrunePlan plan_prune(Repository& repository, const PruneOptions& options,
       .plan(options);
 }
 
+PrunePlan plan_doom(Repository& repository, const Epoch& condemnation,
+                    const Timestamp& now, std::stop_token stop,
+                    Progress* progress) {
+  return Planner(repository, now, std::move(stop), progress, {})
+      .plan_doom(condemnation);
+}
+
+PrunePlan read_roots(Repository& repository, const Timestamp& now) {
+  return Planner(repository, now, {}, nullptr, {}).read_roots();
+}
+
 namespace {
 
 // Of index objects with one assurance, which go on naming packs of `due`, which
@@ -451,6 +511,27 @@ void cover(std::vector<const PlannedIndex*> indexes, const Assurance& assurance,
 }
 
 }  // namespace
+
+std::vector<PlannedIndex> read_index_contents(const Storage& storage,
+                                              const Keyring& keyring) {
+  std::vector<PlannedIndex> indexes;
+  for (const auto& id : list_indexes(storage)) {
+    IndexObject object;
+    try {
+      object = read_index(storage, keyring, id);
+    } catch (const NotFound&) {
+      continue;  // replaced by another collector, whose own names the packs
+    }
+    PlannedIndex& index = indexes.emplace_back();
+    index.id = id;
+    index.assurance = object.assurance;
+    for (const auto& pack : object.packs) {
+      index.packs.push_back(pack.id);
+      index.rows += pack.directory.rows.size();
+    }
+  }
+  return indexes;
+}
 
 IndexChange plan_index_change(std::span<const PlannedIndex> indexes,
                               const std::vector<PackId>& remaining) {

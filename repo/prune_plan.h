@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "repo/entry.h"
+#include "repo/epoch.h"
 #include "repo/ids.h"
 #include "repo/pack_fates.h"
 #include "repo/progress.h"
@@ -55,12 +56,14 @@ struct PrunePlan {
   std::vector<PlannedPack> packs;          // by id
   std::vector<std::size_t> removal_order;  // places of those to remove first
   std::vector<std::size_t> last_order;     // and of the others that go
-  std::vector<PlannedIndex> indexes;
-  std::vector<SessionId> slots;  // of forgotten snapshots
+  std::uint64_t epoch = 0;       // the newest when the packs were listed
+  std::vector<SessionId> slots;  // of forgotten snapshots, and void ones
+  std::vector<SessionId> tombstones;
   // Forgotten, and held since: they stay whole until the hold is over.
   std::vector<SessionId> held_slots;
-  std::vector<MarkId> marks;    // settled, in the order in which they go
-  std::uint64_t snapshots = 0;  // valid ones
+  std::vector<MarkId> marks;     // settled, in the order in which they go
+  std::vector<SessionId> roots;  // snapshots that stay whole, ascending
+  std::uint64_t snapshots = 0;   // valid ones
 
   // For people.
   PackSum kept;
@@ -74,12 +77,28 @@ struct PrunePlan {
   [[nodiscard]] std::uint64_t bytes_freed() const noexcept;
 };
 
-// For a dry run as it is, `as_if_forgotten` besides what is. What prune()
-// carries out, it plans itself, while writers are kept out. Throws Cancelled.
+// The first mark: what might go. For a dry run `as_if_forgotten` besides what
+// is. What earlier epochs doomed counts as gone. Throws Cancelled.
 [[nodiscard]] PrunePlan plan_prune(
     Repository& repository, const PruneOptions& options, const Timestamp& now,
     std::stop_token stop, Progress* progress,
     std::span<const SessionId> as_if_forgotten = {});
+
+// The second mark: what of the condemned packs does go. Of these a copy serves
+// only where there is no other. Requires: every session older than the
+// condemnation took its slot, or never will.
+[[nodiscard]] PrunePlan plan_doom(Repository& repository,
+                                  const Epoch& condemnation,
+                                  const Timestamp& now, std::stop_token stop,
+                                  Progress* progress);
+
+// What a mark begins with: slots, roots and marks, and nothing of packs.
+[[nodiscard]] PrunePlan read_roots(Repository& repository,
+                                   const Timestamp& now);
+
+// Every index object. Throws as read_index() does.
+[[nodiscard]] std::vector<PlannedIndex> read_index_contents(
+    const Storage& storage, const Keyring& keyring);
 
 // Which index objects serve no more once just the `remaining` packs are left,
 // and which packs new ones have to name. Small ones are merged once they are

@@ -8,6 +8,7 @@
 
 #include "crypto/digest.h"
 #include "crypto/random.h"
+#include "repo/epoch.h"
 #include "repo/error.h"
 
 namespace cairn::repo {
@@ -267,6 +268,14 @@ MarkedSlots read_marks_and_list_slots(const Storage& storage,
   return found;
 }
 
+// After the slots: a doom lists what was there before it.
+LastDoom doom_after_slots(const Storage& storage, const Keyring& keyring,
+                          const NoteDamage& note_damage) {
+  LastDoom doom;
+  read_or_note([&] { doom = read_last_doom(storage, keyring); }, note_damage);
+  return doom;
+}
+
 ValidSnapshot with_holds(Snapshot snapshot,
                          const std::vector<StoredMark>& holds) {
   ValidSnapshot valid{std::move(snapshot), {}};
@@ -299,6 +308,10 @@ SnapshotList Repository::snapshots(const Timestamp& now) const {
         },
         note_damage);
   }
+  const LastDoom doom = doom_after_slots(storage, keyring, note_damage);
+  std::erase_if(list.snapshots, [&](const ValidSnapshot& valid) {
+    return doom.is_void(valid.snapshot.id, valid.snapshot.header.epoch);
+  });
   std::ranges::sort(list.snapshots, [](const auto& a, const auto& b) {
     const auto key = [](const ValidSnapshot& valid) {
       return std::pair(valid.snapshot.header.time, valid.snapshot.id);
@@ -328,6 +341,10 @@ SnapshotHistory Repository::history(const Timestamp& now,
         },
         note_damage);
   }
+  const LastDoom doom = doom_after_slots(storage, keyring, note_damage);
+  std::erase_if(claims, [&](const SnapshotClaim& claim) {
+    return doom.is_void(claim.id, claim.header.epoch);
+  });
   const auto verify = [&storage, &keyring, holds = active_holds(marks, now)](
                           const SnapshotClaim& claim) {
     auto slot = read_slot(storage, keyring, claim.id);

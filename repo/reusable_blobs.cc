@@ -34,13 +34,20 @@ std::optional<BlobIndex::Era> era_for(
 }  // namespace
 
 ReusableBlobs::ReusableBlobs(const Storage& storage, const Keyring& keyring,
-                             BlobIndex& index)
+                             BlobIndex& index, const Epoch& epoch)
     : storage_(storage),
       keyring_(keyring),
       index_(index),
       index_era_(index.era()),
       era_(era_for(keyring, index_era_)) {
-  const auto listed = list_packs(storage);
+  auto listed = list_packs(storage);
+  const auto leave_out = [&](const PackId& id) {
+    const auto found =
+        std::ranges::lower_bound(listed, id, {}, &StoredPack::id);
+    if (found != listed.end() && found->id == id) listed.erase(found);
+  };
+  for (const auto& id : epoch.condemned) leave_out(id);
+  for (const auto& pack : epoch.doomed) leave_out(pack.id);
   for (const auto& pack : index.packs(Trust::vouched_for)) {
     const auto found =
         std::ranges::lower_bound(listed, pack.id, {}, &StoredPack::id);

@@ -3,8 +3,9 @@
 // A snapshot says "0 of 64 chunks new" and is believed. So what it takes as
 // stored was seen to be there, with everything it leans on:
 //
-//   index --> copies --> their packs: vouched for, listed, as large as the
-//                        index says, and with the directory that the index says
+//   index --> copies --> their packs: vouched for, listed, not about to go, as
+//                        large as the index says, and with the directory that
+//                        the index says
 //
 // Packs that another write key stored are vouched for once a reading role has
 // verified them (FORMAT.md, 6.7): until then they count as not there, which is
@@ -22,6 +23,7 @@
 #include "repo/base_chain.h"
 #include "repo/blob_index.h"
 #include "repo/directory_cache.h"
+#include "repo/epoch.h"
 #include "repo/keyring.h"
 #include "repo/storage.h"
 
@@ -47,9 +49,10 @@ struct PackNotes {
 //                as absent; StorageUnreachable.
 class ReusableBlobs {
  public:
-  // Borrows. Restricts the index to the packs that are there.
+  // Borrows. Restricts the index to the packs that are there, and that the
+  // pinned `epoch` neither condemns nor dooms.
   ReusableBlobs(const Storage& storage, const Keyring& keyring,
-                BlobIndex& index);
+                BlobIndex& index, const Epoch& epoch);
 
   // The blob with what it leans on, as repo::chain_of(). Empty: it has to be
   // stored anew.

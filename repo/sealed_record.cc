@@ -34,8 +34,8 @@ std::vector<std::byte> seal_record(const SealedRecordKind& kind,
   body.bytes(
       signer.sign({kind.label, keyring.repository(), {id, statement.view()}}));
   auto object = enclose(kind.type, body.view());
-  if (object.size() > kMaxSealedRecordBytes) {
-    throw Error(std::string(kind.label) + ": its text is too long");
+  if (object.size() > kind.max_bytes) {
+    throw Error(std::string(kind.label) + ": it would be too large");
   }
   return object;
 }

@@ -1,5 +1,6 @@
-// The shape that sessions and marks share: a small map, sealed under the index
-// key and signed, bound to the name it lies under (FORMAT.md, 6.9 and 6.10).
+// The shape that sessions, pins, marks and epochs share: a map, sealed under
+// the index key and signed, bound to the name it lies under
+// (FORMAT.md, 6.9, 6.10 and 6.15).
 #pragma once
 
 #include <cstddef>
@@ -18,11 +19,12 @@ inline constexpr std::size_t kMaxSealedRecordBytes = std::size_t{64} << 10;
 
 struct SealedRecordKind {
   ObjectType type;
-  std::string_view label;  // of key, seal and signature
-  Authority authority;     // who may sign it
+  std::string_view label;                         // of key, seal and signature
+  Authority authority;                            // who may sign it
+  std::size_t max_bytes = kMaxSealedRecordBytes;  // of the object
 };
 
-// `id` are the 16 bytes that name the object. Throws Error when it would be
+// `id` are the bytes that name the object. Throws Error when it would be
 // larger than a reader takes.
 [[nodiscard]] std::vector<std::byte> seal_record(
     const SealedRecordKind& kind, const Keyring& keyring, const Signer& signer,

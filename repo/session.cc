@@ -26,8 +26,12 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kFolder = "sessions/";
+constexpr std::string_view kPinSuffix = ".pin";
 constexpr SealedRecordKind kKind{ObjectType::session, "cairn session",
                                  Authority::indexer};
+constexpr SealedRecordKind kPinKind{ObjectType::pin, "cairn pin",
+                                    Authority::indexer};
+constexpr std::uint64_t kPurposeToWrite = 0;
 
 std::string first_word_of(const char* path) {
   std::ifstream in(path);
@@ -178,12 +182,15 @@ bool is_of_another_boot(const ProcessIdentity& process) {
 
 bool may_be_passed_over(const SessionRecord& session) {
   return is_certainly_gone(session.process) ||
-         (session.purpose == SessionPurpose::write &&
-          is_of_another_boot(session.process));
+         is_of_another_boot(session.process);
 }
 
 std::string session_name(const SessionId& id) {
   return std::string(kFolder) + id.hex();
+}
+
+std::string pin_name(const SessionId& id) {
+  return session_name(id) + std::string(kPinSuffix);
 }
 
 std::vector<std::byte> encode(const SessionRecord& record) {
@@ -196,22 +203,10 @@ std::vector<std::byte> encode(const SessionRecord& record) {
   out.key(5).uint(record.process.pid_namespace);
   out.key(6).uint(record.process.pid);
   out.key(7).uint(record.process.start);
-  out.key(8).uint(static_cast<std::uint64_t>(record.purpose));
+  out.key(8).uint(kPurposeToWrite);
   out.key(9).uint(record.process.time_namespace);
   return std::move(out).take();
 }
-
-namespace {
-
-SessionPurpose read_purpose(CborReader& in, std::string_view name) {
-  const auto purpose = in.uint();
-  if (purpose > static_cast<std::uint64_t>(SessionPurpose::prune)) {
-    throw UnsupportedFormat(std::string(name) + ": unknown purpose");
-  }
-  return static_cast<SessionPurpose>(purpose);
-}
-
-}  // namespace
 
 SessionRecord decode_session(std::span<const std::byte> bytes,
                              std::string_view name) {
@@ -244,7 +239,9 @@ SessionRecord decode_session(std::span<const std::byte> bytes,
         record.process.start = in.uint();
         break;
       case 8:
-        record.purpose = read_purpose(in, name);
+        if (in.uint() != kPurposeToWrite) {
+          throw UnsupportedFormat(std::string(name) + ": unknown purpose");
+        }
         break;
       case 9:
         record.process.time_namespace = in.uint();
@@ -277,58 +274,70 @@ std::string text_of(const Timestamp& time) {
   return text.data();
 }
 
-std::string in_the_way(const SessionId& id, const SessionRecord& session) {
-  const char* const what =
-      session.purpose == SessionPurpose::prune ? "a prune" : "a backup";
-  std::string text = session_name(id) + ": " + what + " is at work on " +
-                     session.process.host + " (process " +
-                     std::to_string(session.process.pid) + ", since " +
-                     text_of(session.started) + "); try again when it is done";
-  if (session.process.boot != this_process().boot ||
-      session.process.pid_namespace != this_process().pid_namespace) {
-    text +=
-        "; should that process be dead, which cannot be seen from here, `cairn "
-        "prune --revoke-after 24h` ends what began so long ago";
+}  // namespace
+
+std::string description(const StoredSession& session) {
+  const std::string name = session_name(session.id);
+  constexpr std::string_view kWayOut = "`cairn prune --revoke-after 24h`";
+  if (!session.record) {
+    return name + ": is damaged; once no backup is at work, " +
+           std::string(kWayOut) + " removes it";
+  }
+  const ProcessIdentity& process = session.record->process;
+  std::string text = name + ": a backup is at work on " + process.host +
+                     " (process " + std::to_string(process.pid) + ", since " +
+                     text_of(session.record->started) + ")";
+  if (process.boot != this_process().boot ||
+      process.pid_namespace != this_process().pid_namespace) {
+    text += "; should that process be dead, which cannot be seen from here, " +
+            std::string(kWayOut) + " ends what began so long ago";
   }
   return text;
 }
 
-}  // namespace
-
 Session::Session(Storage& storage, const Keyring& keyring, const Signer& signer,
-                 SessionPurpose purpose, const Timestamp& now)
+                 const Timestamp& now)
     : storage_(storage), id_{crypto::random_array<SessionId::kBytes>()} {
-  const SessionRecord record{now, this_process(), purpose};
-  const auto object =
-      seal_record(kKind, keyring, signer, id_.bytes, encode(record));
-  if (storage_.create(session_name(id_), object) == Created::exists) {
-    throw IoError(session_name(id_) + ": exists already");  // 2^-128
-  }
-  std::vector<StoredSession> others;
+  const auto publish = [&](const SealedRecordKind& kind,
+                           const std::string& name,
+                           std::span<const std::byte> plain) {
+    if (storage_.create(name, seal_record(kind, keyring, signer, id_.bytes,
+                                          plain)) == Created::exists) {
+      throw IoError(name + ": exists already");  // 2^-128
+    }
+  };
+  publish(kKind, session_name(id_), encode(SessionRecord{now, this_process()}));
   try {
-    others = read_sessions(storage_, keyring);
+    EpochLog log = read_epochs(storage_, keyring);
+    if (!log.can_be_pinned()) {
+      throw CorruptionError(epoch_name(log.last) +
+                            ": cannot be read, nor the one before it; `cairn "
+                            "prune` goes on after them");
+    }
+    epoch_ = std::move(log.newest);
+    CborWriter pin;
+    pin.uint(epoch_.number);
+    publish(kPinKind, pin_name(id_), pin.view());
+    // Who was fenced before it pinned may find its slot free again, and would
+    // rest on packs that no prune knows it needs.
+    if (!storage_.size(session_name(id_))) {
+      throw LockedError(session_name(id_) +
+                        ": was fenced off by a prune before it began; run the "
+                        "command again");
+    }
   } catch (const Error&) {
     end();
     throw;
   }
-  for (const auto& [id, other] : others) {
-    if (id == id_ || may_be_passed_over(other)) continue;
-    if (purpose == SessionPurpose::write &&
-        other.purpose == SessionPurpose::write) {
-      continue;  // writers do not mind each other
-    }
-    end();
-    throw LockedError(in_the_way(id, other));
-  }
 }
 
-void must_be_registered(const Storage& storage, const SessionId& id) {
-  if (storage.size(session_name(id))) return;
-  throw LockedError(session_name(id) +
-                    ": is gone: another process fenced this one off");
-}
+void Session::end() { remove_registration(storage_, id_); }
 
-void Session::end() { storage_.remove(session_name(id_)); }
+void remove_registration(Storage& storage, const SessionId& id) {
+  // Without its pin it counts as older than it is, which is safe.
+  storage.remove(pin_name(id));
+  storage.remove(session_name(id));
+}
 
 SessionRecord read_session(const Storage& storage, const Keyring& keyring,
                            const SessionId& id) {
@@ -338,58 +347,98 @@ SessionRecord read_session(const Storage& storage, const Keyring& keyring,
                         name);
 }
 
-std::vector<StoredSession> read_sessions(const Storage& storage,
-                                         const Keyring& keyring,
-                                         std::vector<SessionId>* damaged) {
-  std::vector<SessionId> ids;
+std::uint64_t read_pin(const Storage& storage, const Keyring& keyring,
+                       const SessionId& id) {
+  const std::string name = pin_name(id);
+  const auto object = get_whole(storage, name, kMaxSealedRecordBytes);
+  const auto plain = open_record(kPinKind, keyring, id.bytes, object, name);
+  CborReader in(plain, name);
+  const std::uint64_t epoch = in.uint();
+  in.end();
+  return epoch;
+}
+
+namespace {
+
+struct ListedSessions {
+  std::vector<SessionId> registered;  // ascending
+  std::vector<SessionId> pinned;
+};
+
+ListedSessions list_sessions(const Storage& storage) {
+  ListedSessions listed;
   storage.list("sessions", [&](const ListedObject& object) {
-    const auto id = SessionId::from_hex(
-        std::string_view(object.name).substr(kFolder.size()));
-    if (id) ids.push_back(*id);
+    auto rest = std::string_view(object.name).substr(kFolder.size());
+    const bool is_pin = rest.ends_with(kPinSuffix);
+    if (is_pin) rest.remove_suffix(kPinSuffix.size());
+    const auto id = SessionId::from_hex(rest);
+    if (id) (is_pin ? listed.pinned : listed.registered).push_back(*id);
   });
-  std::ranges::sort(ids);
+  std::ranges::sort(listed.registered);
+  return listed;
+}
+
+}  // namespace
+
+std::vector<SessionId> list_stray_pins(const Storage& storage) {
+  auto listed = list_sessions(storage);
+  std::erase_if(listed.pinned, [&](const SessionId& id) {
+    // Asked again: it may have been made between the two in the list.
+    return std::ranges::binary_search(listed.registered, id) ||
+           storage.size(session_name(id));
+  });
+  return std::move(listed.pinned);
+}
+
+std::vector<StoredSession> read_sessions(const Storage& storage,
+                                         const Keyring& keyring) {
   std::vector<StoredSession> sessions;
-  for (const auto& id : ids) {
+  for (const auto& id : list_sessions(storage).registered) {
+    StoredSession session{id, {}, {}};
     try {
-      sessions.push_back({id, read_session(storage, keyring, id)});
+      session.record = read_session(storage, keyring, id);
     } catch (const NotFound&) {
       continue;  // ended since it was listed
-    } catch (const CorruptionError& e) {
-      if (damaged == nullptr) {
-        throw CorruptionError(
-            std::string(e.what()) +
-            "; it may be a prune's. Once none is at work, `cairn prune "
-            "--revoke-after 24h` removes it");
-      }
-      damaged->push_back(id);
+    } catch (const CorruptionError&) {
     }
+    try {
+      session.pin = read_pin(storage, keyring, id);
+    } catch (const NotFound&) {
+    } catch (const CorruptionError&) {
+    }
+    sessions.push_back(std::move(session));
   }
   return sessions;
+}
+
+void fence(Storage& storage, const Keyring& keyring, const Signer& signer,
+           const SessionId& id, const Timestamp& now,
+           const std::string& reason) {
+  // Whether the slot was free does not matter: taken by its snapshot, the
+  // session had committed and merely not ended.
+  (void)publish_tombstone(storage, keyring, signer, {id, now, reason});
+  remove_registration(storage, id);
 }
 
 std::size_t fence_dead_sessions(
     Storage& storage, const Keyring& keyring, const Signer& signer,
     const Timestamp& now, std::optional<std::chrono::seconds> revoke_after) {
   std::size_t fenced = 0;
-  const auto fence = [&](const SessionId& id, const std::string& reason) {
-    // Whether the slot was free does not matter: taken by its snapshot, the
-    // session had committed and merely not ended.
-    (void)publish_tombstone(storage, keyring, signer, {id, now, reason});
-    storage.remove(session_name(id));
+  for (const auto& [id, record, pin] : read_sessions(storage, keyring)) {
+    std::string reason;
+    if (!record) {
+      if (!revoke_after) continue;
+      reason = "its registration was damaged";
+    } else if (may_be_passed_over(*record)) {
+      reason = "its process on " + record->process.host + " is gone";
+    } else if (revoke_after && !is_certainly_alive(record->process) &&
+               record->started.seconds <= now.seconds - revoke_after->count()) {
+      reason = "its process on " + record->process.host + " was revoked";
+    } else {
+      continue;
+    }
+    fence(storage, keyring, signer, id, now, reason);
     ++fenced;
-  };
-  std::vector<SessionId> damaged;
-  for (const auto& [id, record] : read_sessions(storage, keyring, &damaged)) {
-    const bool is_dead = may_be_passed_over(record);
-    const bool is_revoked =
-        revoke_after && !is_certainly_alive(record.process) &&
-        record.started.seconds <= now.seconds - revoke_after->count();
-    if (!is_dead && !is_revoked) continue;
-    const char* const reason = is_dead ? "is gone" : "was revoked";
-    fence(id, "its process on " + record.process.host + " " + reason);
-  }
-  if (revoke_after) {
-    for (const auto& id : damaged) fence(id, "its registration was damaged");
   }
   return fenced;
 }

@@ -1,5 +1,10 @@
-// A writer's registration, and how a writer and a prune keep out of each
-// other's way without a lock that could be left behind (FORMAT.md, 6.9 and 11).
+// A writer's registration: what a prune waits for before it takes away what the
+// writer may rest on (FORMAT.md, 6.9 and 11).
+//
+//   register --> pin the newest epoch --> write --> take the slot --> end
+//
+// In this order: a prune that does not see the registration published its
+// condemnation before, so the pin shows it.
 #pragma once
 
 #include <chrono>
@@ -13,6 +18,7 @@
 
 #include "crypto/digest.h"
 #include "repo/entry.h"
+#include "repo/epoch.h"
 #include "repo/ids.h"
 #include "repo/keyring.h"
 #include "repo/signer.h"
@@ -50,41 +56,47 @@ struct ProcessIdentity {
 [[nodiscard]] std::optional<bool> is_namespace_populated(
     std::uint64_t pid_namespace, const std::filesystem::path& proc);
 
-enum class SessionPurpose : std::uint8_t { write = 0, prune = 1 };
-
 struct SessionRecord {
   Timestamp started;
   ProcessIdentity process;
-  SessionPurpose purpose = SessionPurpose::write;
 
   bool operator==(const SessionRecord&) const = default;
 };
 
-// Certainly gone; or a writer of another boot, since whoever takes it for dead
-// takes its slot first. A prune needs no slot to destroy.
+// Certainly gone, or of another boot: whoever takes it for dead takes its slot
+// first, so a wrong guess costs it its work, and no data.
 [[nodiscard]] bool may_be_passed_over(const SessionRecord& session);
 
 struct StoredSession {
   SessionId id;
-  SessionRecord record;
+  std::optional<SessionRecord> record;  // nothing: damaged
+  // Of the epoch that it pinned. Nothing: none yet, or none that can be read.
+  std::optional<std::uint64_t> pin;
+
+  // True if it may rest on what that condemnation condemns.
+  [[nodiscard]] bool is_older_than(std::uint64_t condemnation) const noexcept {
+    return !pin || *pin < condemnation;
+  }
 };
 
 // Registered while it lives.
 //
 // Ownership      borrows storage and keyring.
-// Abandonment    destroyed before end(), it leaves its object behind, like a
+// Abandonment    destroyed before end(), it leaves its objects behind, like a
 //                crash; the next prune of this host fences it.
 class Session {
  public:
-  // Registers, then looks at the others: throws LockedError, having taken the
-  // registration back, when a prune is at work (for a writer), or any live
-  // session (for a prune). Of two that begin at once at least one sees the
-  // other. CorruptionError, likewise, for a session that cannot be read: it
-  // may be a prune's. Both name the object and the way out.
+  // Registers, then pins. Throws, having taken the registration back,
+  // CorruptionError when the newest epochs cannot be read, since they may
+  // condemn anything, and LockedError when this session was fenced off
+  // meanwhile.
   Session(Storage& storage, const Keyring& keyring, const Signer& signer,
-          SessionPurpose purpose, const Timestamp& now);
+          const Timestamp& now);
 
   [[nodiscard]] const SessionId& id() const noexcept { return id_; }
+
+  // The pinned one. What it condemns or dooms this session must not rest on.
+  [[nodiscard]] const Epoch& epoch() const noexcept { return epoch_; }
 
   // Takes the registration back. Idempotent.
   void end();
@@ -92,33 +104,49 @@ class Session {
  private:
   Storage& storage_;
   SessionId id_;
+  Epoch epoch_;
 };
 
 [[nodiscard]] std::string session_name(const SessionId& id);
-
-// Throws LockedError when the registration is gone: somebody fenced it off.
-void must_be_registered(const Storage& storage, const SessionId& id);
+[[nodiscard]] std::string pin_name(const SessionId& id);
 
 // Throws CorruptionError, NotFound, UnsupportedFormat.
 [[nodiscard]] SessionRecord read_session(const Storage& storage,
                                          const Keyring& keyring,
                                          const SessionId& id);
 
-// Every registration. Throws CorruptionError for one that is damaged, unless
-// `damaged` takes its id.
-[[nodiscard]] std::vector<StoredSession> read_sessions(
-    const Storage& storage, const Keyring& keyring,
-    std::vector<SessionId>* damaged = nullptr);
+// The number of the epoch. Throws likewise.
+[[nodiscard]] std::uint64_t read_pin(const Storage& storage,
+                                     const Keyring& keyring,
+                                     const SessionId& id);
+
+// Every registration, by id.
+[[nodiscard]] std::vector<StoredSession> read_sessions(const Storage& storage,
+                                                       const Keyring& keyring);
+
+// Those whose registration is gone. It goes last, so they serve nobody.
+[[nodiscard]] std::vector<SessionId> list_stray_pins(const Storage& storage);
+
+// Takes the registration away, whoever's it is.
+void remove_registration(Storage& storage, const SessionId& id);
+
+// Takes the slot with a tombstone where it is empty, so that the session can
+// never commit, then its registration away.
+void fence(Storage& storage, const Keyring& keyring, const Signer& signer,
+           const SessionId& id, const Timestamp& now,
+           const std::string& reason);
 
 // Fences the sessions that may be passed over, and those that began
-// `revoke_after` before `now` or earlier unless they are certainly alive: takes
-// their slots with tombstones where they are empty, then removes their
-// registrations. Given `revoke_after`, damaged ones are fenced too: how old
-// they are nobody can tell. Answers how many.
+// `revoke_after` before `now` or earlier unless they are certainly alive. Given
+// `revoke_after`, damaged ones are fenced too: how old they are nobody can
+// tell. Answers how many.
 std::size_t fence_dead_sessions(
     Storage& storage, const Keyring& keyring, const Signer& signer,
     const Timestamp& now,
     std::optional<std::chrono::seconds> revoke_after = std::nullopt);
+
+// For a message: whose it is, and what ends it if nothing else does.
+[[nodiscard]] std::string description(const StoredSession& session);
 
 // For fuzzing.
 [[nodiscard]] std::vector<std::byte> encode(const SessionRecord& record);

@@ -92,7 +92,8 @@ struct Tombstone {
 
 [[nodiscard]] std::string snapshot_name(const SessionId& id);
 
-// Takes the slot. `exists`: the session was fenced off, nothing was committed.
+// Takes the slot. `exists`: the session was fenced off, nothing counts as
+// committed, now or later.
 // On `created`, `object_digest` is what a successor names as its previous.
 struct Committed {
   Created outcome;

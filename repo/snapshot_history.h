@@ -22,7 +22,7 @@
 
 namespace cairn::repo {
 
-// A valid snapshot: committed, not forgotten.
+// A valid snapshot: committed, not forgotten, not void.
 struct ValidSnapshot {
   Snapshot snapshot;
   std::vector<StoredMark> holds;  // that hold it now

@@ -202,7 +202,9 @@ RECORD = {1: tstr, 2: tstr, 3: tstr, 4: Each(tstr), 5: Each(bstr()),
           6: Each([bstr(), uint(2), uint(2), uint(), uint(), tstr]), 7: tstr}
 SEALED_RECORD = [uint(), bstr(32), bstr(), SIGNER, bstr(64)]
 SESSION = {1: TIME, 2: tstr, 3: bstr(32), 4: bstr(32), 5: uint(), 6: uint(),
-           7: uint(), 8: uint(1), 9: uint()}
+           7: uint(), 8: uint(0), 9: uint()}
+EPOCH = {1: bstr(32), 2: TIME, 3: Each(bstr(32)), 4: Each([bstr(32), TIME]),
+         5: Each(bstr(16))}
 MARK = {1: uint(2), 2: bstr(16), 3: TIME, 4: tstr, 5: Optional(TIME)}
 DIRECTORY = [Each(KEY), Each(lambda v: type(v) is list)]
 INDEX = {1: bstr(16), 2: Each([bstr(32), uint(), DIRECTORY]),
@@ -315,12 +317,12 @@ class Repository:
             print(f"independent_reader: {what}: {problem}", file=sys.stderr)
             self.code = max(self.code, problem.code)
 
-    def names(self, folder, digits=32):
+    def names(self, folder, digits=32, suffix=""):
         try:
             found = os.listdir(os.path.join(self.path, folder))
         except FileNotFoundError:
             return []
-        form = re.compile("[0-9a-f]{%d}" % digits)
+        form = re.compile("[0-9a-f]{%d}%s" % (digits, re.escape(suffix)))
         return sorted(n for n in found if form.fullmatch(n))
 
     # Keys, section 6.4.
@@ -390,7 +392,7 @@ class Repository:
             raise Damage("a wrapped key does not open") from None
         return key
 
-    # Signed records, sections 6.7 to 6.10 and 8.5.
+    # Signed records, sections 6.7 to 6.10, 6.15 and 8.5.
 
     def check_signed(self, label, message, signer, signature, roles):
         host, host_certificate, role, role_key, role_certificate = signer
@@ -406,12 +408,12 @@ class Repository:
                    role_key, role_certificate, "role certificate")
         require(role in roles, f"role {role} may not sign this")
 
-    def sealed_record(self, folder, name, type_, label, roles):
-        """The plain map of a session or a mark."""
-        data = read_bounded(f"{self.path}/{folder}/{name}", 1 << 16)
+    def sealed_record(self, folder, name, type_, label, roles, most=1 << 16):
+        """The plain value of a session, a pin, a mark or an epoch."""
+        data = read_bounded(f"{self.path}/{folder}/{name}", most)
         body = check_shape(envelope(data, type_), SEALED_RECORD, label)
         number, salt, sealed, signer, signature = body
-        own = bytes.fromhex(name)
+        own = bytes.fromhex(name.partition(".")[0])
         self.check_signed(label, own + cbor(body[:3]), signer, signature, roles)
         key = derive(self.generation(number)[2], label, salt)
         return cbor_decode(unseal(key, label.encode() + self.id + own, sealed,
@@ -428,6 +430,32 @@ class Repository:
                     targets.add(mark[2].hex())
         return targets
 
+    def epochs(self):
+        """The names of all, oldest first; there is no epoch 0."""
+        return [n for n in self.names("epochs", 16) if int(n, 16)]
+
+    def epoch(self, name):
+        epoch = check_shape(self.sealed_record(
+            "epochs", name, "e", "cairn epoch", (OWNER, MAINTAIN), 64 * MIB),
+            EPOCH, "epoch")
+        require(int(name, 16) % 2 or not epoch[3], "a doom that condemns")
+        require(epoch[5] == sorted(set(epoch[5])), "snapshots out of order")
+        return epoch
+
+    def void(self, snapshots):
+        """The ids of those that were committed too late to count."""
+        epochs = self.epochs()
+        doom = int(epochs[-1], 16) & ~1 if epochs else 0
+        if doom:
+            name = f"{doom:016x}"
+            # Of one that cannot be read nobody knows what it lists.
+            with self.noting("epochs/" + name):
+                require(name in epochs, "missing")
+                listed = {i.hex() for i in self.epoch(name)[5]}
+                return {s.id for s in snapshots
+                        if s.header[3] < doom - 1 and s.id not in listed}
+        return set()
+
     def snapshots(self):
         """The valid ones, oldest first."""
         forgotten, found = self.forgotten(), []
@@ -436,7 +464,10 @@ class Repository:
                 snapshot = self.snapshot(name)
                 if snapshot and name not in forgotten:
                     found.append(snapshot)
-        return sorted(found, key=lambda s: (s.header[1], s.id))
+        # After the slots: a doom lists what was there before it.
+        void = self.void(found)
+        return sorted((s for s in found if s.id not in void),
+                      key=lambda s: (s.header[1], s.id))
 
     def snapshot(self, name):
         """None for a tombstone."""
@@ -880,6 +911,14 @@ def verify_all(repo):
                                            "cairn session",
                                            (OWNER, WRITE, MAINTAIN)),
                         SESSION, "session")
+    for name in repo.names("sessions", suffix=".pin"):
+        with repo.noting("sessions/" + name):
+            check_shape(repo.sealed_record("sessions", name, "i", "cairn pin",
+                                           (OWNER, WRITE, MAINTAIN)),
+                        uint(), "pin")
+    for name in repo.epochs():
+        with repo.noting("epochs/" + name):
+            repo.epoch(name)
     snapshots, packs = repo.snapshots(), repo.load_packs()
     for name in repo.names("index", 64):
         with repo.noting("index/" + name):

@@ -23,6 +23,8 @@ import make_golden  # noqa: E402
 
 FIRST = make_golden.rand("session first", 16).hex()
 THIRD = make_golden.rand("session third", 16).hex()
+DOOM = "0" * 15 + "2"
+LATE = make_golden.rand("session late", 16).hex()  # a void one
 LIST = [f"{FIRST} 2026-11-20T00:16:40.000000500Z golden/files complete",
         f"{THIRD} 2026-11-20T00:17:30Z golden/db partial"]
 
@@ -175,6 +177,9 @@ class Golden(Case):
                 ("marks", "m", "cairn mark", (0, 3))):
             found += [repo.sealed_record(folder, name, type_, label, roles)
                       for name in repo.names(folder)]
+        found += [repo.sealed_record("sessions", name, "i", "cairn pin", (4,))
+                  for name in repo.names("sessions", suffix=".pin")]
+        found += [repo.epoch(name) for name in repo.epochs()]
         for name, digits in plain_objects().items():
             if name != "index_body":
                 self.assertIn(reader.cbor_decode(bytes.fromhex(digits)), found,
@@ -213,6 +218,32 @@ class Golden(Case):
 
 
 class Sound(Case):
+    def test_a_snapshot_that_was_committed_too_late_does_not_count(self):
+        repo = self.golden()
+        self.assertTrue((repo / "snapshots" / LATE).exists())
+        self.assertEqual(self.read(repo, "list"), (0, LIST, []))
+        self.assertEqual(self.read(repo, "cat", LATE, "empty")[0], 1)
+        # Without epochs nothing tells it from the others.
+        shutil.rmtree(repo / "epochs")
+        code, lines, err = self.read(repo, "list")
+        self.assertEqual((code, [line[:32] for line in lines], err),
+                         (0, [FIRST, THIRD, LATE], []))
+        self.refuses(repo, "verify", says="no copy")
+
+    def test_a_condemnation_alone_makes_nothing_void(self):
+        repo = self.golden()
+        os.remove(repo / "epochs" / DOOM)
+        code, lines, err = self.read(repo, "list")
+        self.assertEqual((code, len(lines), err), (0, 3, []))
+
+    def test_what_has_no_name_of_an_epoch_or_a_pin_is_left_alone(self):
+        repo = self.golden()
+        for name in ("epochs/4", "epochs/" + "0" * 16, "epochs/" + "F" * 16,
+                     "sessions/4.pin", "sessions/" + "0" * 32 + ".pins"):
+            (repo / name).write_bytes(b"?")
+        self.assertEqual(self.read(repo, "list"), (0, LIST, []))
+        self.assertEqual(self.read(repo, "verify")[0], 0)
+
     def test_restores_what_was_written_now(self):
         self.restores(self.golden())
         links = os.stat(self.out / "linked-a")
@@ -302,12 +333,29 @@ class Damaged(Case):
         os.rename(repo / "snapshots" / FIRST, repo / "snapshots" / ("0" * 32))
         self.refuses(repo, "list", says="wrong signature")
 
-    def test_mark_session_and_key_slot_under_another_name(self):
-        for folder, says in (("marks", "signature"), ("sessions", "signature")):
+    def test_mark_session_pin_and_epoch_under_another_name(self):
+        for pattern, name in (("marks/*", "0" * 32), ("sessions/*", "0" * 32),
+                              ("sessions/*.pin", "0" * 32 + ".pin"),
+                              ("epochs/*1", "0" * 15 + "3"),
+                              ("epochs/*2", "0" * 15 + "4")):
             repo = self.golden()
-            mark = only(repo, folder + "/*")
-            mark.rename(mark.with_name("0" * 32))
-            self.refuses(repo, "verify", says=says)
+            mark = only(repo, pattern)
+            mark.rename(mark.with_name(name))
+            self.refuses(repo, "verify", says=f"{name}: cairn")
+            shutil.rmtree(repo)
+
+    def test_a_doom_that_is_lost_or_damaged_is_told_and_makes_nothing_void(
+            self):
+        def lose(doom):  # the condemnation after it is there
+            doom.rename(doom.with_name("0" * 15 + "3"))
+        for hurt, says in ((lose, "missing"),
+                           (lambda doom: flip(doom, 300), "wrong SHA-256")):
+            repo = self.golden()
+            hurt(repo / "epochs" / DOOM)
+            code, lines, err = self.read(repo, "list")
+            self.assertEqual((code, [line[:32] for line in lines], err),
+                             (4, [FIRST, THIRD, LATE],
+                              [f"independent_reader: epochs/{DOOM}: {says}"]))
             shutil.rmtree(repo)
 
     def test_pack_and_index_under_another_name(self):
@@ -339,6 +387,10 @@ class Damaged(Case):
 FAULTS = {
     "wrong signature": "wrong signature",
     "mark by a write key": "may not sign",
+    "doom by a write key": "may not sign",
+    "doom that condemns": "doom that condemns",
+    "doom with snapshots out of order": "out of order",
+    "doom with a snapshot twice": "out of order",
     "name with a slash": "forbidden name",
     "name of dots": "forbidden name",
     "names out of order": "not ascending",

@@ -10,7 +10,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
 
 import harness
-from harness import (DAMAGE, FAILED, LOCKED, NO_REPOSITORY, NO_SPACE, OK,
+from harness import (DAMAGE, FAILED, NO_REPOSITORY, NO_SPACE, OK,
                      PARTIAL, REFUSED, SOURCE_FAILED, USAGE, WRONG_KEY, flip)
 
 HOST = os.uname().nodename
@@ -566,12 +566,12 @@ class Output(harness.Case):
     def test_what_follows_a_document_goes_to_standard_error(self):
         self.back_up_bytes(b"x")
         self.back_up_bytes(b"x")
-        writer = self.begin_stream(b"x")
+        for pack in (self.repo / "packs").glob("*/*"):
+            flip(pack, -40)
         ran = self.cairn("--json", "forget", "--keep-last", "1", "--prune",
-                         code=LOCKED)
+                         code=DAMAGE)
         self.assertEqual(len(ran.value), 3)
         self.assertIn('"exit_error"', ran.err)
-        self.end(writer)
 
     def test_without_standard_streams_no_repository_file_is_one(self):
         tree = self.top
@@ -793,16 +793,30 @@ class Keeping(harness.Case):
         self.assertLess(harness.bytes_below(self.repo), before)
         self.assertEqual(self.cat("latest:db"), b"day 5")
 
-    def test_prune_waits_for_a_backup_only_when_it_is_asked_to(self):
+    def test_prune_waits_for_a_backup_as_long_as_it_is_told_to(self):
+        self.cairn("forget", "--keep-last", "1")
         writer = self.begin_stream(b"x")
-        self.cairn("prune", code=LOCKED)
-        self.cairn("prune", "--wait", "1s", code=LOCKED)
+        waits, = self.cairn("--json", "prune", "--wait",
+                            "0s").lines[-1]["waits_for"]
+        self.assertIn("a backup is at work", waits)
+        self.assertIn("a backup is at work",
+                      self.cairn("prune", "--wait", "1s").err)
         process = self.start("-v", "prune", "--wait", "60s")
         self.assertIn(b"a backup is at work", process.stderr.readline())
         self.end(writer)
         self.assertEqual(process.wait(timeout=60), 0)
-        self.cairn("prune", "--trash", "0d")
-        self.cairn("prune", "--trash", "7d", code=USAGE)
+
+    def test_prune_keeps_what_goes_in_the_trash_when_it_is_told_to(self):
+        self.cairn("forget", "--keep-last", "1")
+        before = harness.bytes_below(self.repo / "packs")
+        told = self.cairn("--json", "prune", "--trash", "7d").lines[-1]
+        self.assertGreater(told["trash"]["bytes"], 0)
+        self.assertGreaterEqual(harness.bytes_below(self.repo / "packs"),
+                                before)
+        self.cairn("check", "--level", "data")
+        told = self.cairn("--json", "prune", "--trash", "0d").lines[-1]
+        self.assertEqual(told["trash"]["bytes"], 0)
+        self.assertLess(harness.bytes_below(self.repo / "packs"), before)
 
     def test_forget_can_prune_at_once_and_its_json_stays_one_array(self):
         before = harness.bytes_below(self.repo)

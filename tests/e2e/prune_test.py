@@ -5,11 +5,12 @@ a sound repository."""
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 
 import harness
-from harness import (INTERRUPTED, LOCKED, MIB, OK, TERMINATED, bytes_below,
+from harness import (INTERRUPTED, MIB, OK, TERMINATED, bytes_below,
                      noise, prose, wait_until)
 
 
@@ -139,14 +140,14 @@ class Together(harness.Case):
         self.assertEqual(sorted(s["sequence"] for s in found), [0, 1, 2, 3])
         self.assert_sound()
 
-    def test_a_prune_waits_for_nobody_and_hurts_nobody(self):
+    def test_a_prune_hurts_nobody_who_began_before_it(self):
         gone = self.back_up_bytes(noise(2 * MIB, 1), "gone")
         self.cairn("forget", "-y", gone)
         data = noise(2 * MIB, 1) + b"the rest"
         writer = self.begin_stream(data[:MIB], "slow")
         before = set(self.objects("packs"))
 
-        ran = self.cairn("prune", code=LOCKED)
+        ran = self.cairn("prune", "--wait", "0s")
 
         self.assertIn(str(writer.pid), ran.err)
         self.assertLessEqual(before, set(self.objects("packs")))
@@ -155,6 +156,45 @@ class Together(harness.Case):
         self.assert_sound()
         self.cairn("prune")
         self.assertTrue(self.cat("latest:slow") == data)
+        self.assert_sound()
+
+    def test_a_backup_that_begins_while_a_prune_waits_is_not_waited_for(self):
+        data = noise(2 * MIB, 1)
+        gone = self.back_up_bytes(data, "gone")
+        self.cairn("forget", "-y", gone)
+        first = self.begin_stream(b"x", "first")
+        prune = self.start("-v", "prune", "--wait", "60s")
+        self.assertIn(b"waiting for its end", prune.stderr.readline())
+
+        later = self.begin_stream(data[:MIB], "later")
+        self.back_up_bytes(data, "whole")
+        self.end(first)
+        self.end(prune)
+        self.assertNotIn(gone, [s["id"] for s in self.snapshots()])
+        self.end(later, data=data[MIB:])
+
+        self.assertTrue(self.cat("latest:whole") == data)
+        self.assertTrue(self.cat("latest:later") == data)
+        self.assert_sound()
+
+    def test_backups_and_prunes_at_once_lose_nothing(self):
+        kept = {}
+        for night in range(4):
+            data = noise(MIB, night % 3) + bytes([night])
+            writers = [self.start("backup", "--stdin", "--as", f"s{i}",
+                                  stdin=subprocess.PIPE) for i in range(2)]
+            prunes = [self.start("prune", "--wait", "20s", "--max-unused", "0%")
+                      for _ in range(2)]
+            for i, writer in enumerate(writers):
+                self.end(writer, data=data)
+                kept[f"s{i}"] = data
+            for prune in prunes:
+                self.end(prune)
+            self.cairn("forget", "--keep-last", "1")
+        for name, data in kept.items():
+            self.assertTrue(self.cat(f"latest:{name}") == data)
+        self.cairn("prune")
+        self.assert_sound()
 
     def test_a_plan_can_be_looked_at_beside_a_backup(self):
         writer = self.begin_stream(b"x")
@@ -199,7 +239,8 @@ class Ends(harness.Case):
         writer.wait()
 
         self.assert_as_before()
-        self.assertEqual(len(self.objects("sessions")), 1)
+        # The registration and its pin.
+        self.assertEqual(len(self.objects("sessions")), 2)
         told = self.cairn("--json", "prune").lines[-1]
         self.assertEqual(told["sessions_fenced"], 1)
         self.assertEqual(self.objects("sessions"), [])

@@ -69,7 +69,15 @@ def seeds():
     mark = {1: 1, 2: id16, 3: time, 4: "reason", 5: [1, 2]}
     yield "mark", [cbor(mark), cbor({k: mark[k] for k in (1, 2, 3, 4)})]
     yield "session_record", [cbor({1: time, 2: "host", 3: id32, 4: id32,
-                                   5: 4026531836, 6: 123, 7: 456789, 8: 1})]
+                                   5: 4026531836, 6: 123, 7: 456789, 8: 0,
+                                   9: 4026531834})]
+    objects = vectors("objects.txt")
+    condemnation, doom = (bytes.fromhex(objects[f"epoch_{n}"]) for n in (1, 2))
+    yield "epoch", [
+        condemnation, doom,
+        cbor({1: bytes(32), 2: time, 3: [], 4: [], 5: [], 130: "new"}),
+        cbor({1: id32, 2: [-1, 0], 3: [id32], 4: [[id32, time]],
+              5: [id16, id16]})]
     yield "links", [bytes.fromhex(vectors("links_node.txt")["cbor"]),
                     cbor([[1, id32, 123456], [0, id32, 1]])]
     entry = {1: b"name", 2: 0, 3: 0o644, 4: 0, 5: 0, 8: time}

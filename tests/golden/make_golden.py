@@ -350,16 +350,38 @@ class Golden:
             self.owner.record, self.owner.sign("cairn snapshot",
                                                own + cbor(body))])))
 
-    def sealed_record(self, folder, type_, what, label, signer, fields):
-        own = rand(f"{what} {label}", 16)
+    def sealed_record(self, folder, type_, what, label, signer, fields,
+                      own=None, suffix=""):
+        """`own` are the bytes that name it, 16 of its own unless given."""
+        own = own or rand(f"{what} {label}", 16)
         salt = rand(f"{what} salt {label}", 32)
         self.plain[f"{what}_{label}"] = cbor(fields)
         name = "cairn " + what
         body = [1, salt, seal(derive(self.index_key, name, salt),
                               name.encode() + self.id + own, cbor(fields))]
-        self.put(f"{folder}/{own.hex()}", envelope(type_, cbor(body + [
-            signer.record, signer.sign(name, own + cbor(body))])))
-        return own
+        data = envelope(type_, cbor(body + [
+            signer.record, signer.sign(name, own + cbor(body))]))
+        self.put(f"{folder}/{own.hex()}{suffix}", data)
+        return own, data
+
+    def epoch(self, number, previous, time, condemned, doomed, snapshots):
+        """SHA-256 of the object."""
+        by, snapshots = self.owner, sorted(snapshots)
+        if number % 2 == 0:
+            if self.fault == "doom by a write key":
+                by = self.writer
+            if self.fault == "doom that condemns":
+                condemned = [pack for pack, _ in doomed]
+            if self.fault == "doom with snapshots out of order":
+                snapshots.reverse()
+            if self.fault == "doom with a snapshot twice":
+                snapshots *= 2
+                snapshots.sort()
+        _, data = self.sealed_record(
+            "epochs", "e", "epoch", str(number), by,
+            {1: previous, 2: time, 3: condemned, 4: doomed, 5: snapshots},
+            own=number.to_bytes(8, "big"))
+        return hashlib.sha256(data).digest()
 
     def index(self, label, packs):
         salt = rand(f"index {label}", 32)
@@ -534,8 +556,9 @@ def build(folder, fault=None, small=False, woven=False):
         "second", golden.owner, root, "golden/files", [time + 100, 0],
         sequence=1, previous=hashlib.sha256(data_).digest(),
         entries=25 + woven)
-    golden.snapshot("third", golden.writer, other, "golden/db", [time + 50, 0],
-                    complete=False, entries=1)
+    third_slot, _ = golden.snapshot(
+        "third", golden.writer, other, "golden/db", [time + 50, 0],
+        complete=False, entries=1)
     golden.tombstone("fenced")
     marker = (golden.writer if fault == "mark by a write key"
               else golden.owner)
@@ -544,11 +567,24 @@ def build(folder, fault=None, small=False, woven=False):
     golden.sealed_record("marks", "m", "mark", "hold", golden.owner, {
         1: 1, 2: slot, 3: [time + 200, 0], 4: "for the auditor",
         5: [time + 86400, 0]})
-    golden.sealed_record("sessions", "n", "session", "alive", golden.writer, {
-        1: [time + 300, 0], 2: "golden-host",
-        3: hashlib.sha256(b"machine").digest(),
-        4: hashlib.sha256(b"boot").digest(), 5: 4026531836, 6: 1234, 7: 56789,
-        8: 0, 9: 4026531834})
+    # It began between the two halves of a pass that took two packs away.
+    alive, _ = golden.sealed_record(
+        "sessions", "n", "session", "alive", golden.writer, {
+            1: [time + 300, 0], 2: "golden-host",
+            3: hashlib.sha256(b"machine").digest(),
+            4: hashlib.sha256(b"boot").digest(), 5: 4026531836, 6: 1234,
+            7: 56789, 8: 0, 9: 4026531834})
+    golden.sealed_record("sessions", "i", "pin", "alive", golden.writer, 1,
+                         own=alive, suffix=".pin")
+    leaning, base = rand("pack that leans", 32), rand("pack leant on", 32)
+    condemnation = golden.epoch(1, bytes(32), [time + 250, 0], [leaning, base],
+                                [], [slot, third_slot])
+    doomed = [[pack, [time + 400, 0]] for pack in (leaning, base)]
+    golden.epoch(2, condemnation, [time + 400, 0], [], doomed,
+                 [slot, third_slot])
+    # Committed when nobody waited for it any more; its tree is gone.
+    golden.snapshot("late", golden.writer, [1, rand("late root", 32), 4711],
+                    "golden/files", [time + 500, 0], entries=1)
     return golden
 
 
@@ -638,7 +674,8 @@ def vectors():
         "with the\n# directory of directory.txt.\n" + hex_lines(
             index_body=cbor(body), **{name: made[name] for name in (
                 "config", "key_slot", "snapshot_header", "snapshot_record",
-                "session_alive", "mark_forget", "mark_hold")}))
+                "session_alive", "pin_alive", "mark_forget", "mark_hold",
+                "epoch_1", "epoch_2")}))
 
     slot_salt = bytes(range(16))
     both = nacl.pwhash.argon2id.kdf(64, PASSPHRASE.encode(), slot_salt,

@@ -420,20 +420,6 @@ TEST(Backup, HasNoSnapshotWhenItWasFencedOff) {
   state.expect_sound(1);
 }
 
-TEST(Backup, GivesWayToAPrune) {
-  SecondState state;
-  auto repository = state.site.open();
-  repo::Session prune(repository.storage(), repository.keyring(),
-                      repository.signer(), repo::SessionPurpose::prune,
-                      file_clock_now());
-
-  EXPECT_THROW((void)state.back_up(repository), repo::LockedError);
-
-  EXPECT_EQ(sessions_in(state.site), 1u);
-  prune.end();
-  EXPECT_TRUE(state.back_up(repository).is_complete);
-}
-
 TEST(Backup, RefusesWordsThatAreNotText) {
   BackupSite site;
   auto repository = site.open();

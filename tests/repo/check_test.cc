@@ -9,14 +9,17 @@
 #include <string>
 
 #include "repo/config.h"
+#include "repo/epoch.h"
 #include "repo/error.h"
 #include "repo/index_object.h"
 #include "repo/mark.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
+#include "repo/session.h"
 #include "repo/snapshot.h"
 #include "tests/support/faulty_storage.h"
 #include "tests/support/observed_storage.h"
+#include "tests/support/sample_repository.h"
 #include "tests/support/test_repository.h"
 
 namespace cairn::repo {
@@ -85,15 +88,15 @@ std::vector<ListedObject> all_objects(const Storage& storage) {
     }
   }
   for (const auto folder :
-       {"keys", "packs", "index", "snapshots", "sessions", "marks"}) {
+       {"keys", "packs", "index", "snapshots", "sessions", "marks", "epochs"}) {
     storage.list(
         folder, [&](const ListedObject& object) { objects.push_back(object); });
   }
   return objects;
 }
 
-// Two snapshots, one of them forgotten, a hold, a difference, a session that
-// lives.
+// Two snapshots, one of them forgotten, a hold, a difference, two epochs, a
+// session that lives and its pin.
 struct SmallRepository {
   SmallRepository() {
     auto repository = test.open();
@@ -112,7 +115,19 @@ struct SmallRepository {
     (void)publish_mark(repository.storage(), repository.keyring(),
                        repository.signer(),
                        {MarkAction::hold, kept, at_hour(3), "", std::nullopt});
+    publish(repository, 1, {kept});
+    publish(repository, 2, {kept});
     StateWriter writer(repository);  // abandoned: its session stays
+  }
+
+  static void publish(Repository& repository, std::uint64_t number,
+                      std::vector<SessionId> snapshots) {
+    Epoch epoch;
+    epoch.number = number;
+    epoch.snapshots = std::move(snapshots);
+    ASSERT_EQ(publish_epoch(repository.storage(), repository.keyring(),
+                            repository.signer(), epoch),
+              Created::created);
   }
 
   TestRepository test;
@@ -250,7 +265,8 @@ TEST(Check, FindsASwappedObject) {
   auto& disk = small.test.disk();
   const MemoryStorage sound = disk;
 
-  for (const auto folder : {"packs", "index", "snapshots", "marks"}) {
+  for (const auto folder :
+       {"packs", "index", "snapshots", "sessions", "marks", "epochs"}) {
     SCOPED_TRACE(folder);
     disk = sound;
     std::vector<std::string> names;
@@ -277,6 +293,113 @@ TEST(Check, FindsASlotThatHoldsTheSnapshotOfAnother) {
   const auto* const finding = find(report, "damaged-snapshot");
   ASSERT_NE(finding, nullptr) << text_of(report);
   EXPECT_EQ(finding->object, slot);
+}
+
+// The one finding, whether a key is at hand or not.
+void expect_damage(SmallRepository& small, std::string_view code,
+                   const std::string& object) {
+  SCOPED_TRACE(object);
+  for (const auto& report : {check_at(small.test, CheckLevel::index),
+                             check_keyless(small.test.disk())}) {
+    const auto* const finding = find(report, code);
+    ASSERT_NE(finding, nullptr) << text_of(report);
+    EXPECT_EQ(finding->object, object);
+    EXPECT_EQ(report.count(Severity::damage), 1U) << text_of(report);
+  }
+}
+
+TEST(Check, NamesADamagedEpoch) {
+  SmallRepository small;
+  auto& disk = small.test.disk();
+  const MemoryStorage sound = disk;
+
+  for (const std::uint64_t number : {1, 2}) {
+    disk = sound;
+    disk.flip_bit(epoch_name(number), 80, 1);
+
+    expect_damage(small, "damaged-epoch", epoch_name(number));
+  }
+}
+
+TEST(Check, FindsAnEpochThatAWriteKeySigned) {
+  SmallRepository small;
+  auto writer = small.test.open_as(Role::write);
+  SmallRepository::publish(writer, 3, {small.kept});
+
+  const auto report = check_at(small.test, CheckLevel::index);
+
+  const auto* const finding = find(report, "damaged-epoch");
+  ASSERT_NE(finding, nullptr) << text_of(report);
+  EXPECT_EQ(finding->object, epoch_name(3));
+  EXPECT_EQ(report.count(Severity::damage), 1U) << text_of(report);
+}
+
+TEST(Check, NamesADamagedPin) {
+  SmallRepository small;
+  auto& disk = small.test.disk();
+  std::string pin;
+  disk.list("sessions", [&](const ListedObject& object) {
+    if (object.name.ends_with(".pin")) pin = object.name;
+  });
+  disk.flip_bit(pin, 80, 1);
+
+  expect_damage(small, "damaged-session", pin);
+}
+
+TEST(Check, NotesWhatHasNoNameOfAnEpochOrAPin) {
+  SmallRepository small;
+  const std::set<std::string> strangers = {
+      "epochs/3",
+      "epochs/0000000000000000",
+      "epochs/00000000000000003",
+      "epochs/0000000000000003.pin",
+      "sessions/3.pin",
+      pin_name(small.kept) + ".pin",
+      snapshot_name(small.kept) + ".pin",
+  };
+  for (const auto& name : strangers) {
+    ASSERT_EQ(small.test.disk().create(name, bytes_of("?")), Created::created);
+  }
+
+  for (const auto& report : {check_at(small.test, CheckLevel::index),
+                             check_keyless(small.test.disk())}) {
+    std::set<std::string> found;
+    for (const auto& finding : report.findings) {
+      EXPECT_EQ(finding.code, "stranger") << text_of(report);
+      EXPECT_EQ(finding.severity, Severity::note);
+      found.insert(finding.object);
+    }
+    EXPECT_EQ(found, strangers);
+  }
+}
+
+// Its packs may be gone: nobody waited for it.
+TEST(Check, DoesNotJudgeAVoidSnapshot) {
+  SmallRepository small;
+  auto repository = small.test.open();
+  std::mt19937_64 random(1);
+  const auto commit_without_packs = [&](std::uint64_t pinned_epoch) {
+    const auto id = testing_support::random_id<SessionId>(random);
+    SnapshotHeader header;
+    header.time = header.arrival = at_hour(5);
+    header.epoch = pinned_epoch;
+    header.root = testing_support::random_id<BlobId>(random);
+    (void)publish_snapshot(repository.storage(), repository.keyring(),
+                           repository.signer(), id, header, {});
+    return id;
+  };
+
+  (void)commit_without_packs(0);
+  const auto with_a_void_one = check_at(repository, CheckLevel::data);
+  const auto id = commit_without_packs(1);
+  const auto with_one_that_counts = check_at(repository, CheckLevel::data);
+
+  EXPECT_TRUE(with_a_void_one.findings.empty()) << text_of(with_a_void_one);
+  EXPECT_EQ(with_a_void_one.snapshots, 1U);
+  const auto* const finding = find(with_one_that_counts, "missing-blob");
+  ASSERT_NE(finding, nullptr);
+  EXPECT_EQ(finding->snapshots, std::vector{id});
+  EXPECT_EQ(with_one_that_counts.snapshots, 2U);
 }
 
 TEST(Check, FindsEveryMissingPackThatASnapshotNeeds) {

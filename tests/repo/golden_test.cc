@@ -15,8 +15,10 @@
 #include "repo/blob_index.h"
 #include "repo/blob_reader.h"
 #include "repo/cbor.h"
+#include "repo/check.h"
 #include "repo/config.h"
 #include "repo/envelope.h"
+#include "repo/epoch.h"
 #include "repo/error.h"
 #include "repo/index_object.h"
 #include "repo/keyring.h"
@@ -288,6 +290,12 @@ TEST(Golden, ObjectsHaveTheListedSpelling) {
   expect_kept("session_alive", decode_session);
   expect_kept("mark_forget", decode_mark);
   expect_kept("mark_hold", decode_mark);
+  for (const std::uint64_t number : {1, 2}) {
+    expect_kept("epoch_" + std::to_string(number),
+                [&](const Bytes& listed, const std::string& name) {
+                  return decode_epoch(listed, number, name);
+                });
+  }
 }
 
 TEST(Golden, AKeyFileHasTheListedText) {
@@ -502,11 +510,51 @@ TEST_F(GoldenRepository, ASlotMayHoldATombstone) {
   EXPECT_TRUE(std::holds_alternative<Tombstone>(slot));
 }
 
+TEST_F(GoldenRepository, ASnapshotThatCameAfterTheDoomIsVoid) {
+  Repository repository = open("owner.key");
+  const auto id = SessionId::from_hex("ebd2a5ba31c75457fffa33a5eb799c15");
+  const auto slot = read_slot(disk, repository.keyring(), *id);
+  ASSERT_TRUE(std::holds_alternative<Snapshot>(slot));
+  EXPECT_EQ(std::get<Snapshot>(slot).header.epoch, 0U);
+
+  const auto list = repository.snapshots(kNow);
+  const auto report = check(
+      repository, {.level = CheckLevel::structure, .now = kNow}, {}, nullptr);
+
+  EXPECT_EQ(std::ranges::count(
+                list.snapshots, *id,
+                [](const ValidSnapshot& valid) { return valid.snapshot.id; }),
+            0);
+  EXPECT_EQ(report.snapshots, 2U);
+  EXPECT_EQ(report.count(Severity::damage), 0U);
+}
+
+TEST_F(GoldenRepository, TheCondemnationAndItsDoomOpen) {
+  Repository repository = open("owner.key");
+  const Keyring& keyring = repository.keyring();
+  EXPECT_EQ(list_epochs(disk), (std::vector<std::uint64_t>{1, 2}));
+
+  const Epoch condemnation = read_epoch(disk, keyring, 1);
+  const Epoch doom = read_epochs(disk, keyring).newest;
+
+  EXPECT_EQ(doom.number, 2U);
+  EXPECT_EQ(doom.previous,
+            crypto::sha256(get_whole(disk, epoch_name(1), kMaxEpochBytes)));
+  std::vector<PackId> doomed;
+  for (const auto& pack : doom.doomed) doomed.push_back(pack.id);
+  EXPECT_EQ(doomed.size(), 2U);
+  EXPECT_EQ(doomed, condemnation.condemned);
+  EXPECT_EQ(doom.snapshots.size(), 2U);
+  EXPECT_EQ(doom.snapshots, condemnation.snapshots);
+}
+
 TEST_F(GoldenRepository, ASessionOfAnotherMachineOpensAndIsNotSurelyGone) {
   Repository repository = open("owner.key");
   const auto sessions = read_sessions(disk, repository.keyring());
   ASSERT_EQ(sessions.size(), 1U);
-  EXPECT_FALSE(is_certainly_gone(sessions[0].record.process));
+  EXPECT_FALSE(is_certainly_gone(sessions[0].record.value().process));
+  EXPECT_EQ(sessions[0].pin, 1U);
+  EXPECT_TRUE(list_stray_pins(disk).empty());
 }
 
 TEST_F(GoldenRepository, TheIndexSaysWhatTheDirectoriesSay) {

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 #include <set>
 #include <string>
 
+#include "repo/epoch.h"
 #include "repo/error.h"
 #include "repo/forget.h"
 #include "repo/index_object.h"
@@ -445,15 +447,73 @@ TEST(Prune, IsNotMisledByALocalIndexOfAnotherTime) {
   EXPECT_EQ(read_all_snapshots(again).size(), 1U);
 }
 
-TEST(Prune, RefusesWhileAnotherSessionLives) {
+// It may rest on anything that was there when it began.
+TEST(Prune, WaitsForASessionFromBeforeAndTheNextOneGoesOn) {
   TestRepository test;
   auto repository = test.open();
-  StateWriter writer(repository);
+  const Files files = {{"a", noise(1, 9'000)}};
+  const auto old = write_snapshot(repository, files, at_hour(1));
+  auto other = test.open();
+  StateWriter writer(other);
+  forget(repository, old);
+  const auto packs = count_in(test.disk(), "packs");
 
-  EXPECT_THROW((void)prune_all(repository), LockedError);
-  EXPECT_EQ(count_in(test.disk(), "sessions"), 1U);
-  testing_support::write_files(writer, {{"a", noise(1, 100)}});
-  EXPECT_NO_THROW((void)writer.commit(at_hour(1)));
+  const auto first = prune_all(repository);
+  EXPECT_EQ(first.waits_for.size(), 1U);
+  EXPECT_EQ(count_in(test.disk(), "packs"), packs);
+  testing_support::write_files(writer, files);  // all of it was there already
+  const auto id = writer.commit(at_hour(2));
+  const auto second = prune_all(repository);
+
+  EXPECT_TRUE(second.waits_for.empty());
+  EXPECT_EQ(second.removed.packs, 0U);
+  auto reader = test.open();
+  EXPECT_EQ(read_all_snapshots(reader).size(), 1U);
+  EXPECT_TRUE(read_all_snapshots(reader).contains(id));
+}
+
+TEST(Prune, TakesAwayWhatASessionFromBeforeDidNotNeedAfterAll) {
+  TestRepository test;
+  auto repository = test.open();
+  forget(repository,
+         write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(1)));
+  auto other = test.open();
+  StateWriter writer(other);
+
+  (void)prune_all(repository);
+  testing_support::write_files(writer, {{"b", noise(2, 9'000)}});
+  (void)writer.commit(at_hour(2));
+  const auto second = prune_all(repository);
+
+  EXPECT_GT(second.removed.packs, 0U);
+  auto reader = test.open();
+  EXPECT_EQ(read_all_snapshots(reader).size(), 1U);
+  EXPECT_EQ(plan_of(reader, nothing_wasted()).removed.packs, 0U);
+}
+
+// Between condemnation and doom others begin: they use nothing that is
+// condemned, and nobody waits for them.
+TEST(Prune, LetsWritersBeginWhileItWaitsAndWaitsForNoneOfThem) {
+  TestRepository test;
+  auto repository = test.open();
+  const Files files = {{"a", noise(1, 9'000)}};
+  forget(repository, write_snapshot(repository, files, at_hour(1)));
+  auto slow = test.open();
+  StateWriter before(slow);
+  EXPECT_EQ(prune_all(repository).waits_for.size(), 1U);
+
+  auto other = test.open();
+  const auto later = write_snapshot(other, files, at_hour(2));
+  auto third = test.open();
+  const StateWriter still_at_work(third);
+  testing_support::write_files(before, {{"b", noise(2, 9'000)}});
+  (void)before.commit(at_hour(3));
+  const auto outcome = prune_all(repository);
+
+  EXPECT_GT(outcome.removed.packs, 0U);
+  auto reader = test.open();
+  EXPECT_EQ(read_all_snapshots(reader).size(), 2U);
+  EXPECT_EQ(read_all_snapshots(reader).at(later), files);
 }
 
 TEST(Prune, FencesASessionWhoseProcessIsGone) {
@@ -468,49 +528,145 @@ TEST(Prune, FencesASessionWhoseProcessIsGone) {
 
   EXPECT_EQ(outcome.sessions_fenced, 1U);
   EXPECT_EQ(count_in(test.disk(), "packs"), 0U);
+  // The tombstone is settled by now: the slot is free, and void all the same.
   EXPECT_THROW((void)writer.commit(at_hour(1)), LockedError);
+  auto reader = test.open();
+  EXPECT_TRUE(read_all_snapshots(reader).empty());
 }
 
-TEST(Prune, KeepsWritersOutWhileItRuns) {
+TEST(Prune, IsAskedOnceAndOthersMayWriteMeanwhile) {
   TestRepository test;
   auto repository = test.open();
-  (void)write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(1));
-  bool was_refused = false;
+  const Files files = {{"a", noise(1, 9'000)}};
+  forget(repository, write_snapshot(repository, files, at_hour(1)));
+  unsigned asked = 0;
+  std::optional<SessionId> committed;
 
-  (void)prune(
-      repository, {}, at_hour(2),
-      [&](const PrunePlan&) {
-        auto other = test.open();
-        EXPECT_THROW(StateWriter writer(other), LockedError);
-        was_refused = true;
-        return Proceed::yes;
-      },
-      {}, nullptr);
+  (void)prune(repository, {}, at_hour(2),
+              {.decide =
+                   [&](const PrunePlan&) {
+                     ++asked;
+                     auto other = test.open();
+                     committed = write_snapshot(other, files, at_hour(3));
+                     return Proceed::yes;
+                   },
+               .waits = {}},
+              {}, nullptr);
 
-  EXPECT_TRUE(was_refused);
+  EXPECT_EQ(asked, 1U);
+  auto reader = test.open();
+  EXPECT_TRUE(read_all_snapshots(reader).contains(*committed));
   EXPECT_EQ(count_in(test.disk(), "sessions"), 0U);
 }
 
-TEST(Prune, StopsBeforeTheNextRemovalOnceItIsFencedOff) {
+TEST(Prune, FinishesWhatAnotherOneLeftOpen) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto kept =
+      write_snapshot(repository, {{"k", noise(5, 9'000)}}, at_hour(1));
+  forget(repository,
+         write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(2)));
+  auto other = test.open();
+  {
+    StateWriter writer(other);
+    EXPECT_EQ(prune_all(repository).waits_for.size(), 1U);
+  }
+  test.let_processes_die();
+  EXPECT_EQ(list_epochs(test.disk()).back(), 1U);
+
+  auto later = test.open();
+  const auto outcome = prune_all(later);
+
+  EXPECT_EQ(outcome.removed.packs, 2U);
+  auto reader = test.open();
+  EXPECT_EQ(read_all_snapshots(reader).size(), 1U);
+  EXPECT_TRUE(read_all_snapshots(reader).contains(kept));
+  EXPECT_EQ(count_in(test.disk(), "snapshots"), 1U);
+  EXPECT_EQ(count_in(test.disk(), "marks"), 0U);
+}
+
+TEST(Prune, KeepsWhatGoesInTheTrashUntilItIsOldEnough) {
   TestRepository test;
   auto repository = test.open();
   forget(repository,
          write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(1)));
-  const auto packs = count_in(test.disk(), "packs");
+  PruneOptions options;
+  options.trash = std::chrono::hours(24);
+  const auto at = [&](std::int64_t hour) {
+    return prune(repository, options, at_hour(hour), {}, {}, nullptr);
+  };
 
-  EXPECT_THROW((void)prune(
-                   repository, {}, at_hour(2),
-                   [&](const PrunePlan&) {
-                     for (const auto& session :
-                          read_sessions(test.disk(), repository.keyring())) {
-                       test.disk().remove(session_name(session.id));
-                     }
-                     return Proceed::yes;
-                   },
-                   {}, nullptr),
-               LockedError);
+  EXPECT_EQ(at(100).trash.packs, 2U);
+  EXPECT_EQ(at(123).trash.packs, 2U);
+  EXPECT_EQ(count_in(test.disk(), "packs"), 2U);
+  EXPECT_EQ(at(124).removed.packs, 2U);
+  EXPECT_EQ(count_in(test.disk(), "packs"), 0U);
+}
 
-  EXPECT_EQ(count_in(test.disk(), "packs"), packs);
+TEST(Prune, WritesANewEpochAfterOneThatIsDamaged) {
+  for (const std::uint64_t damaged : {1U, 2U}) {
+    TestRepository test;
+    auto repository = test.open();
+    const auto kept =
+        write_snapshot(repository, {{"k", noise(5, 9'000)}}, at_hour(1));
+    forget(repository,
+           write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(2)));
+    if (damaged == 1) {
+      auto other = test.open();
+      const StateWriter writer(other);
+      (void)prune_all(repository);
+      test.let_processes_die();
+    } else {
+      (void)prune_all(repository);
+      forget(repository,
+             write_snapshot(repository, {{"b", noise(2, 9'000)}}, at_hour(3)));
+    }
+    ASSERT_EQ(list_epochs(test.disk()).back(), damaged);
+    test.disk().flip_bit(epoch_name(damaged), 80, 1);
+
+    (void)prune_all(repository);
+
+    EXPECT_GT(list_epochs(test.disk()).back(), damaged);
+    auto reader = test.open();
+    EXPECT_TRUE(reader.snapshots(at_hour(9)).damage.empty());
+    EXPECT_EQ(read_all_snapshots(reader).size(), 1U);
+    EXPECT_TRUE(read_all_snapshots(reader).contains(kept));
+    EXPECT_EQ(plan_of(reader, nothing_wasted()).removed.packs, 0U);
+  }
+}
+
+// Else backups would be refused for ever.
+TEST(Prune, GoesOnAfterEpochsThatAreDamagedAlsoWhenNothingGoes) {
+  TestRepository test;
+  auto repository = test.open();
+  forget(repository,
+         write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(1)));
+  (void)write_snapshot(repository, {{"k", noise(5, 9'000)}}, at_hour(2));
+  (void)prune_all(repository);
+  for (const std::uint64_t number : {1U, 2U}) {
+    test.disk().flip_bit(epoch_name(number), 80, 1);
+  }
+  EXPECT_THROW((void)StateWriter(repository), CorruptionError);
+
+  (void)prune_all(repository);
+
+  EXPECT_NO_THROW((void)StateWriter(repository));
+  auto reader = test.open();
+  EXPECT_EQ(read_all_snapshots(reader).size(), 1U);
+}
+
+TEST(Prune, KeepsTheLastFourEpochs) {
+  TestRepository test;
+  auto repository = test.open();
+  for (int i = 1; i <= 5; ++i) {
+    forget(repository,
+           write_snapshot(repository,
+                          {{"a", noise(static_cast<unsigned>(i), 9'000)}},
+                          at_hour(i)));
+    (void)prune_all(repository);
+  }
+  EXPECT_EQ(list_epochs(test.disk()),
+            (std::vector<std::uint64_t>{7, 8, 9, 10}));
 }
 
 TEST(Prune, ChangesNothingWhenItsPlanIsRefused) {
@@ -521,8 +677,9 @@ TEST(Prune, ChangesNothingWhenItsPlanIsRefused) {
   forget(repository, old);
 
   (void)prune(
-      repository, {}, at_hour(2), [](const PrunePlan&) { return Proceed::no; },
-      {}, nullptr);
+      repository, {}, at_hour(2),
+      {.decide = [](const PrunePlan&) { return Proceed::no; }, .waits = {}}, {},
+      nullptr);
 
   EXPECT_EQ(count_in(test.disk(), "packs"), 2U);
   EXPECT_EQ(count_in(test.disk(), "snapshots"), 1U);
@@ -655,7 +812,7 @@ TEST(Prune, RefusesWhatANewerProgramWrote) {
   const auto old =
       write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(1));
   forget(repository, old);
-  ASSERT_EQ(test.disk().create("epochs/1", bytes_of("?")), Created::created);
+  ASSERT_EQ(test.disk().create("settings/1", bytes_of("?")), Created::created);
 
   EXPECT_THROW((void)prune_all(repository), UnsupportedFormat);
   EXPECT_EQ(count_in(test.disk(), "packs"), 2U);

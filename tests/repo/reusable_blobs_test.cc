@@ -32,7 +32,8 @@ struct TwoChunks {
 
   [[nodiscard]] std::array<bool, 2> reusable() {
     auto repository = test.open();
-    ReusableBlobs blobs(test.disk(), repository.keyring(), repository.index());
+    ReusableBlobs blobs(test.disk(), repository.keyring(), repository.index(),
+                        {});
     std::array<bool, 2> answers{};
     for (std::size_t i = 0; i < links.size(); ++i) {
       answers[i] = blobs.contains(BlobKind::content, links[i].id);
@@ -71,8 +72,8 @@ TEST(ReusableBlobs, AreNoneOfAPackOfWhichTheIndexLies) {
 TEST(ReusableBlobs, AreReadOfEachDirectoryOnce) {
   TwoChunks two;
   auto repository = two.test.open();
-  ReusableBlobs blobs(two.test.disk(), repository.keyring(),
-                      repository.index());
+  ReusableBlobs blobs(two.test.disk(), repository.keyring(), repository.index(),
+                      {});
   ASSERT_TRUE(blobs.contains(BlobKind::content, two.links[0].id));
   for (const auto& pack : list_packs(two.test.disk())) {
     two.test.disk().remove(pack_name(pack.id));
@@ -86,7 +87,7 @@ struct Noted {
   explicit Noted(TwoChunks& two) {
     auto repository = two.test.open();
     ReusableBlobs blobs(two.test.disk(), repository.keyring(),
-                        repository.index());
+                        repository.index(), {});
     EXPECT_TRUE(blobs.contains(BlobKind::content, two.links[0].id, notes));
     EXPECT_TRUE(blobs.contains(BlobKind::content, two.links[1].id, notes));
     era = blobs.era();
@@ -95,7 +96,7 @@ struct Noted {
   [[nodiscard]] bool holds(TwoChunks& two) const {
     auto repository = two.test.open();
     return ReusableBlobs(two.test.disk(), repository.keyring(),
-                         repository.index())
+                         repository.index(), {})
         .has_as_noted(era, notes);
   }
 

@@ -9,6 +9,7 @@
 #include <map>
 
 #include "crypto/random.h"
+#include "repo/epoch.h"
 #include "repo/error.h"
 #include "repo/sealed_record.h"
 #include "repo/snapshot.h"
@@ -39,7 +40,6 @@ SessionRecord random_record(std::mt19937_64& random) {
                     random() % 0x7fffffff,
                     random() >> 30,
                     random() >> 30};
-  record.purpose = static_cast<SessionPurpose>(random() % 2);
   return record;
 }
 
@@ -89,12 +89,11 @@ ProcessIdentity process_of_another_boot() {
 
 TEST(Session, IsRegisteredUntilItEnds) {
   SampleRepository sample;
-  Session session(sample.storage, sample.keyring, sample.signer,
-                  SessionPurpose::write, kNow);
+  Session session(sample.storage, sample.keyring, sample.signer, kNow);
   const auto sessions = read_sessions(sample.storage, sample.keyring);
   ASSERT_EQ(sessions.size(), 1U);
   EXPECT_EQ(sessions[0].id, session.id());
-  EXPECT_EQ(sessions[0].record.process, this_process());
+  EXPECT_EQ(sessions[0].record.value().process, this_process());
 
   session.end();
   session.end();
@@ -102,73 +101,125 @@ TEST(Session, IsRegisteredUntilItEnds) {
   EXPECT_TRUE(read_sessions(sample.storage, sample.keyring).empty());
 }
 
-TEST(Session, WritersDoNotMindEachOther) {
+TEST(Session, PinsTheNewestEpochAfterItIsRegistered) {
   SampleRepository sample;
   const auto begin = [&] {
-    return Session(sample.storage, sample.keyring, sample.signer,
-                   SessionPurpose::write, kNow);
+    return Session(sample.storage, sample.keyring, sample.signer, kNow);
   };
-  [[maybe_unused]] const Session first = begin();
-  EXPECT_NO_THROW((void)begin());
-}
+  Session early = begin();
+  const PackId condemned{crypto::random_array<PackId::kBytes>()};
+  Epoch epoch;
+  epoch.number = 1;
+  epoch.condemned = {condemned};
+  ASSERT_EQ(publish_epoch(sample.storage, sample.keyring, sample.signer, epoch),
+            Created::created);
+  Session late = begin();
 
-TEST(Session, APruneAndAnythingElseExcludeEachOther) {
-  for (const auto first_purpose :
-       {SessionPurpose::write, SessionPurpose::prune}) {
-    SampleRepository sample;
-    const auto begin = [&](SessionPurpose purpose) {
-      return Session(sample.storage, sample.keyring, sample.signer, purpose,
-                     kNow);
-    };
-    [[maybe_unused]] const Session first = begin(first_purpose);
-    const auto second_purpose = first_purpose == SessionPurpose::write
-                                    ? SessionPurpose::prune
-                                    : SessionPurpose::write;
-
-    EXPECT_THROW((void)begin(second_purpose), LockedError);
-    EXPECT_THROW((void)(first_purpose == SessionPurpose::prune
-                            ? begin(SessionPurpose::prune)
-                            : begin(second_purpose)),
-                 LockedError);
-
-    EXPECT_EQ(read_sessions(sample.storage, sample.keyring).size(), 1U);
+  EXPECT_EQ(early.epoch().number, 0U);
+  EXPECT_EQ(late.epoch().number, 1U);
+  EXPECT_EQ(late.epoch().condemned, std::vector{condemned});
+  for (const auto& session : read_sessions(sample.storage, sample.keyring)) {
+    EXPECT_EQ(session.is_older_than(1), session.id == early.id());
   }
+  early.end();
+  late.end();
+  std::size_t left = 0;
+  sample.storage.list("sessions", [&](const ListedObject&) { ++left; });
+  EXPECT_EQ(left, 0U);
 }
 
-TEST(Session, ADeadOneIsInNobodysWay) {
+TEST(Session, WithoutAPinIsOlderThanEverything) {
   SampleRepository sample;
-  (void)store_session(sample, {kNow, dead_process(), SessionPurpose::prune});
-  EXPECT_NO_THROW(Session(sample.storage, sample.keyring, sample.signer,
-                          SessionPurpose::write, kNow));
+  const Session session(sample.storage, sample.keyring, sample.signer, kNow);
+  sample.storage.remove(pin_name(session.id()));
+
+  const auto sessions = read_sessions(sample.storage, sample.keyring);
+
+  ASSERT_EQ(sessions.size(), 1U);
+  EXPECT_TRUE(sessions[0].is_older_than(1));
+}
+
+// Whoever cannot read what they condemn must not rest on anything.
+TEST(Session, DoesNotBeginWhenTheNewestEpochsAreDamagedAndLeavesNothingBehind) {
+  SampleRepository sample;
+  for (const std::uint64_t number : {1U, 2U}) {
+    Epoch epoch;
+    epoch.number = number;
+    (void)publish_epoch(sample.storage, sample.keyring, sample.signer, epoch);
+  }
+  for (const std::uint64_t number : {1U, 2U}) {
+    sample.storage.flip_bit(epoch_name(number), 80, 1);
+  }
+
+  try {
+    Session(sample.storage, sample.keyring, sample.signer, kNow);
+    ADD_FAILURE() << "began";
+  } catch (const CorruptionError& e) {
+    EXPECT_NE(std::string(e.what()).find("cairn prune"), std::string::npos);
+  }
+
+  std::size_t left = 0;
+  sample.storage.list("sessions", [&](const ListedObject&) { ++left; });
+  EXPECT_EQ(left, 0U);
+}
+
+// It slept in between, and its tombstone may have been removed since.
+TEST(Session, DoesNotBeginWhenItWasFencedOffBeforeItPinned) {
+  class Fences : public testing_support::MemoryStorage {
+   public:
+    Created create(std::string_view name,
+                   std::span<const std::byte> bytes) override {
+      const Created created = MemoryStorage::create(name, bytes);
+      if (name.ends_with(".pin")) {
+        remove(name.substr(0, name.size() - std::string_view(".pin").size()));
+      }
+      return created;
+    }
+  };
+  SampleRepository sample;
+  Fences storage;
+
+  EXPECT_THROW(Session(storage, sample.keyring, sample.signer, kNow),
+               LockedError);
+
+  std::size_t left = 0;
+  storage.list("sessions", [&](const ListedObject&) { ++left; });
+  EXPECT_EQ(left, 0U);
+}
+
+TEST(Session, APinWhoseRegistrationIsGoneIsAStrayOne) {
+  SampleRepository sample;
+  const Session whole(sample.storage, sample.keyring, sample.signer, kNow);
+  const Session half(sample.storage, sample.keyring, sample.signer, kNow);
+  sample.storage.remove(session_name(half.id()));
+
+  EXPECT_EQ(list_stray_pins(sample.storage), std::vector{half.id()});
 }
 
 // A clone of this machine that lives has the same machine id.
-TEST(Session, APruneOfAnotherBootKeepsEveryoneOutAndIsNamed) {
+TEST(Session, OfAnotherMachineIsDescribedWithTheWayOut) {
   SampleRepository sample;
-  const auto id = store_session(
-      sample, {kNow, process_of_another_boot(), SessionPurpose::prune});
-  for (const auto purpose : {SessionPurpose::write, SessionPurpose::prune}) {
-    try {
-      (void)fence_dead_sessions(sample.storage, sample.keyring, sample.signer,
-                                kNow);
-      Session(sample.storage, sample.keyring, sample.signer, purpose, kNow);
-      ADD_FAILURE() << "was passed over";
-    } catch (const LockedError& e) {
-      const std::string text = e.what();
-      EXPECT_NE(text.find(session_name(id)), std::string::npos) << text;
-      EXPECT_NE(text.find("1970-01-01 00:16 UTC"), std::string::npos) << text;
-      EXPECT_NE(text.find("--revoke-after"), std::string::npos) << text;
-    }
-  }
+  ProcessIdentity process = process_of_another_boot();
+  process.machine[0] ^= std::byte{1};
+  const auto id = store_session(sample, {kNow, process});
+
+  EXPECT_EQ(
+      fence_dead_sessions(sample.storage, sample.keyring, sample.signer, kNow),
+      0U);
+  const auto sessions = read_sessions(sample.storage, sample.keyring);
+  ASSERT_EQ(sessions.size(), 1U);
+  const std::string text = description(sessions[0]);
+  EXPECT_NE(text.find(session_name(id)), std::string::npos) << text;
+  EXPECT_NE(text.find("1970-01-01 00:16 UTC"), std::string::npos) << text;
+  EXPECT_NE(text.find("--revoke-after"), std::string::npos) << text;
 }
 
 TEST(Session, IsRevokedOnceItIsOldUnlessItIsSeenToLive) {
   SampleRepository sample;
-  const auto store = [&](const ProcessIdentity& process) {
-    return store_session(sample, {kNow, process, SessionPurpose::prune});
-  };
-  const auto dead_or_alive = store(process_of_another_boot());
-  const auto alive = store(this_process());
+  ProcessIdentity elsewhere = process_of_another_boot();
+  elsewhere.machine[0] ^= std::byte{1};
+  const auto dead_or_alive = store_session(sample, {kNow, elsewhere});
+  const auto alive = store_session(sample, {kNow, this_process()});
   const auto revoke = [&](std::chrono::seconds age) {
     return fence_dead_sessions(sample.storage, sample.keyring, sample.signer,
                                {kNow.seconds + 100, 0}, age);
@@ -177,29 +228,14 @@ TEST(Session, IsRevokedOnceItIsOldUnlessItIsSeenToLive) {
   EXPECT_EQ(revoke(std::chrono::seconds(101)), 0U);
   EXPECT_EQ(revoke(std::chrono::seconds(100)), 1U);
 
-  EXPECT_THROW(must_be_registered(sample.storage, dead_or_alive), LockedError);
-  EXPECT_NO_THROW(must_be_registered(sample.storage, alive));
-}
-
-TEST(Session, ADamagedOneIsRefusedAndNothingIsLeftBehind) {
-  SampleRepository sample;
-  const auto id =
-      store_session(sample, {kNow, this_process(), SessionPurpose::prune});
-  sample.storage.flip_bit(session_name(id), 80, 1);
-
-  EXPECT_THROW(Session(sample.storage, sample.keyring, sample.signer,
-                       SessionPurpose::write, kNow),
-               CorruptionError);
-
-  std::size_t count = 0;
-  sample.storage.list("sessions", [&](const ListedObject&) { ++count; });
-  EXPECT_EQ(count, 1U);
+  EXPECT_FALSE(sample.storage.size(session_name(dead_or_alive)));
+  EXPECT_TRUE(sample.storage.size(snapshot_name(dead_or_alive)));
+  EXPECT_TRUE(sample.storage.size(session_name(alive)));
 }
 
 TEST(Session, ADamagedOneIsRemovedWhenItIsRevoked) {
   SampleRepository sample;
-  const auto id =
-      store_session(sample, {kNow, this_process(), SessionPurpose::prune});
+  const auto id = store_session(sample, {kNow, this_process()});
   const SessionId empty{crypto::random_array<SessionId::kBytes>()};
   (void)sample.storage.create(session_name(empty), {});
   sample.storage.flip_bit(session_name(id), 80, 1);
@@ -207,20 +243,14 @@ TEST(Session, ADamagedOneIsRemovedWhenItIsRevoked) {
     return fence_dead_sessions(sample.storage, sample.keyring, sample.signer,
                                kNow, age);
   };
-  const auto begin = [&] {
-    Session(sample.storage, sample.keyring, sample.signer,
-            SessionPurpose::write, kNow);
-  };
 
   EXPECT_EQ(fence(std::nullopt), 0U);
-  try {
-    begin();
-    ADD_FAILURE() << "was passed over";
-  } catch (const CorruptionError& e) {
-    EXPECT_NE(std::string(e.what()).find("--revoke-after"), std::string::npos);
+  for (const auto& session : read_sessions(sample.storage, sample.keyring)) {
+    EXPECT_TRUE(session.is_older_than(1));
+    EXPECT_NE(description(session).find("--revoke-after"), std::string::npos);
   }
   EXPECT_EQ(fence(std::chrono::hours(24)), 2U);
-  EXPECT_NO_THROW(begin());
+  EXPECT_TRUE(read_sessions(sample.storage, sample.keyring).empty());
 }
 
 TEST(Session, EveryRoleThatWorksMaySignOne) {
@@ -228,16 +258,14 @@ TEST(Session, EveryRoleThatWorksMaySignOne) {
     SampleRepository sample;
     const Keyring keyring = sample.keyring.for_role(role);
     const Signer signer(crypto::Secret::random(), keyring);
-    EXPECT_NO_THROW(
-        Session(sample.storage, keyring, signer, SessionPurpose::write, kNow));
+    EXPECT_NO_THROW(Session(sample.storage, keyring, signer, kNow));
     EXPECT_EQ(read_sessions(sample.storage, sample.keyring).size(), 1U);
   }
 }
 
 TEST(Session, FencedWriterCannotCommit) {
   SampleRepository sample;
-  const auto id =
-      store_session(sample, {kNow, dead_process(), SessionPurpose::write});
+  const auto id = store_session(sample, {kNow, dead_process()});
 
   const auto fenced =
       fence_dead_sessions(sample.storage, sample.keyring, sample.signer, kNow);
@@ -253,8 +281,7 @@ TEST(Session, FencedWriterCannotCommit) {
 
 TEST(Session, FencingKeepsTheSnapshotOfWhoCommittedAndThenDied) {
   SampleRepository sample;
-  const auto id =
-      store_session(sample, {kNow, dead_process(), SessionPurpose::write});
+  const auto id = store_session(sample, {kNow, dead_process()});
   (void)publish_snapshot(sample.storage, sample.keyring, sample.signer, id, {},
                          {});
 
@@ -268,7 +295,7 @@ TEST(Session, FencingKeepsTheSnapshotOfWhoCommittedAndThenDied) {
 
 TEST(Session, FencingPassesOverWhoIsAlive) {
   SampleRepository sample;
-  (void)store_session(sample, {kNow, this_process(), SessionPurpose::write});
+  (void)store_session(sample, {kNow, this_process()});
   EXPECT_EQ(
       fence_dead_sessions(sample.storage, sample.keyring, sample.signer, kNow),
       0U);
@@ -303,15 +330,13 @@ TEST(ProcessIdentity, AnotherProcessUnderTheSameNumberMeansGone) {
   EXPECT_TRUE(is_certainly_gone(dead_process()));
 }
 
-TEST(ProcessIdentity, AnotherBootOfThisMachineIsAGuessThatSparesAPrune) {
+TEST(ProcessIdentity, AnotherBootOfThisMachineIsAGuess) {
   const ProcessIdentity process = process_of_another_boot();
   const bool has_machine_id =
       process.machine != crypto::sha256(std::span<const std::byte>());
   EXPECT_FALSE(is_certainly_gone(process));
   EXPECT_EQ(is_of_another_boot(process), has_machine_id);
-  EXPECT_EQ(may_be_passed_over({kNow, process, SessionPurpose::write}),
-            has_machine_id);
-  EXPECT_FALSE(may_be_passed_over({kNow, process, SessionPurpose::prune}));
+  EXPECT_EQ(may_be_passed_over({kNow, process}), has_machine_id);
 }
 
 TEST(ProcessIdentity, StartTimesOfTwoTimeNamespacesAreNotCompared) {

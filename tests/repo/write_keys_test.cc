@@ -77,8 +77,8 @@ struct Site {
   std::string reusable(const BlobId& id) {
     std::string who;
     const auto ask = [&](char letter, Repository repository) {
-      ReusableBlobs blobs(test.disk(), repository.keyring(),
-                          repository.index());
+      ReusableBlobs blobs(test.disk(), repository.keyring(), repository.index(),
+                          {});
       if (blobs.contains(BlobKind::content, id)) who += letter;
       EXPECT_TRUE(blobs.damage().empty());
     };
@@ -211,13 +211,13 @@ TEST(WriteKeys, DoNotTakeOverWhatAnotherKeyNotedOnTheSameHost) {
   {
     auto repository = site.a();
     ReusableBlobs blobs(site.test.disk(), repository.keyring(),
-                        repository.index());
+                        repository.index(), {});
     ASSERT_TRUE(blobs.contains(BlobKind::content, site.id_of(chunk), notes));
     era = blobs.era();
   }
   const auto holds = [&](Repository repository) {
     ReusableBlobs blobs(site.test.disk(), repository.keyring(),
-                        repository.index());
+                        repository.index(), {});
     EXPECT_EQ(blobs.has_as_noted(era, notes),
               blobs.has_lost_nothing_since(era));
     return blobs.has_as_noted(era, notes);
@@ -235,7 +235,7 @@ TEST(WriteKeys, LoseNoEraToWhatOthersStored) {
   const auto look = [&] {
     auto repository = site.a();
     ReusableBlobs blobs(site.test.disk(), repository.keyring(),
-                        repository.index());
+                        repository.index(), {});
     EXPECT_TRUE(blobs.damage().empty());
     return std::pair(blobs.era(), blobs.has_lost_nothing_since(blobs.era()));
   };

@@ -9,6 +9,7 @@
 #include "repo/error.h"
 #include "repo/index_object.h"
 #include "repo/pack_reader.h"
+#include "repo/reusable_blobs.h"
 #include "repo/sealed_record.h"
 #include "repo/tree_reader.h"
 #include "tests/support/faulty_storage.h"
@@ -52,6 +53,17 @@ repo::Repository TestRepository::open_through(
       {cache_folder(), folder_ / "state"});
 }
 
+repo::Repository TestRepository::open_elsewhere(repo::Storage& storage) {
+  const auto number = std::to_string(++others_);
+  return repo::Repository::open(
+      std::make_unique<FaultyStorage>(storage),
+      [&](const repo::Storage& stored, const repo::Config& config) {
+        return repo::open_with_key_file(stored, config, key_file_);
+      },
+      {folder_ / ("cache-of-other-" + number),
+       folder_ / ("state-of-other-" + number)});
+}
+
 repo::Repository TestRepository::open_as(repo::Role role) {
   return repo::Repository::open(std::make_unique<FaultyStorage>(disk_),
                                 [&](const repo::Storage&, const repo::Config&) {
@@ -90,11 +102,11 @@ void TestRepository::let_processes_die() {
                                     repo::Authority::indexer};
   const auto seed = crypto::Secret::random();
   const repo::Signer signer(seed, keyring_);
-  for (auto& [id, record] : repo::read_sessions(disk_, keyring_)) {
-    record.process.pid = kDeadPid;
+  for (auto& [id, record, pin] : repo::read_sessions(disk_, keyring_)) {
+    record.value().process.pid = kDeadPid;
     disk_.replace(
         repo::session_name(id),
-        repo::seal_record(kind, keyring_, signer, id.bytes, encode(record)));
+        repo::seal_record(kind, keyring_, signer, id.bytes, encode(*record)));
   }
 }
 
@@ -102,8 +114,7 @@ struct StateWriter::State {
   State(repo::Repository& r, WriterOptions o)
       : repository(r),
         options(std::move(o)),
-        session(r.storage(), r.keyring(), r.signer(),
-                repo::SessionPurpose::write, at_hour(0)),
+        session(r.storage(), r.keyring(), r.signer(), at_hour(0)),
         keys(r.keyring()),
         encoder(r.keyring(), keys, {}),
         blobs(r.blobs()),
@@ -114,7 +125,7 @@ struct StateWriter::State {
           return store(kind, plain, std::nullopt);
         }) {
     r.index().refresh(r.storage(), r.keyring());
-    r.index().restrict_to(repo::list_packs(r.storage()));
+    reusable.emplace(r.storage(), r.keyring(), r.index(), session.epoch());
   }
 
   struct Stored {
@@ -149,9 +160,7 @@ struct StateWriter::State {
   }
 
   [[nodiscard]] bool is_reusable(repo::BlobKind kind, const repo::BlobId& id) {
-    return !repo::chain_of(repository.index(), kind, id,
-                           repo::Trust::vouched_for)
-                .empty();
+    return reusable->contains(kind, id);
   }
 
   Stored load(repo::BlobKind kind, const repo::BlobId& id) {
@@ -174,6 +183,7 @@ struct StateWriter::State {
   repo::Repository& repository;
   WriterOptions options;
   repo::Session session;
+  std::optional<repo::ReusableBlobs> reusable;
   repo::SessionKeys keys;
   repo::BlobEncoder encoder;
   repo::BlobReader blobs;
@@ -266,6 +276,7 @@ repo::SessionId StateWriter::commit(const repo::Timestamp& time) {
   publish_index();
   auto& repository = state_->repository;
   repo::SnapshotHeader header;
+  header.epoch = state_->session.epoch().number;
   header.time = time;
   header.arrival = time;
   header.series_tag =

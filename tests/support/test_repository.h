@@ -42,8 +42,14 @@ class TestRepository {
   [[nodiscard]] repo::Repository open_through(
       std::unique_ptr<repo::Storage> storage);
 
+  // As on another machine, which has a cache of its own. Borrows `storage`.
+  [[nodiscard]] repo::Repository open_elsewhere(repo::Storage& storage);
+
   // The same with another role's keys, new ones each time.
   [[nodiscard]] repo::Repository open_as(repo::Role role);
+
+  // The owner's.
+  [[nodiscard]] const repo::Keyring& keyring() const { return keyring_; }
 
   // New keys of that role, that a key file opens, as often as wanted.
   [[nodiscard]] crypto::Secret add_key(repo::Role role);
@@ -62,6 +68,7 @@ class TestRepository {
   MemoryStorage disk_;
   TempFolder folder_;
   unsigned machine_ = 0;
+  unsigned others_ = 0;
   repo::Keyring keyring_;
   crypto::Secret key_file_;
 };
