@@ -64,4 +64,4 @@ under_sanitizers tsan thread thread_tests threads
 step "release: building"
 build release all -DCAIRN_BUILD_BENCHMARKS=ON
 step "release: running all tests"
-exec ctest --preset release -j "$jobs"
+exec ctest --preset release -C Seeds -j "$jobs"
