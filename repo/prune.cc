@@ -123,7 +123,8 @@ class Collector {
   std::set<PackId> written_;
   std::set<PackId> moved_;  // the old ones
   bool is_agreed_ = false;
-  bool has_told_ = false;  // what it waits for
+  bool has_told_ = false;         // what it waits for
+  bool has_tried_again_ = false;  // to move, after it had run out of space
   PruneOutcome outcome_;
 };
 
@@ -200,6 +201,14 @@ Collector::Pass Collector::finish(const Epoch& condemnation,
   // What was forgotten before the condemnation, and is so still.
   if (first->slots == second.slots && first->marks == second.marks) {
     (void)(settle_slots(doom, *first) && settle_marks(doom, *first));
+  }
+  // On a full disk: what was dead whole is gone, so that there may be room to
+  // move the rest.
+  if (outcome_.ran_out_of_space && outcome_.removed.packs > 0 &&
+      !std::exchange(has_tried_again_, true)) {
+    outcome_.ran_out_of_space = false;
+    written_.clear();
+    return Pass::next;
   }
   return Pass::is_over;
 }

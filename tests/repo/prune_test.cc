@@ -876,34 +876,64 @@ TEST(Prune, GivesTheReserveBackWhenTheDiskIsFull) {
   EXPECT_TRUE(test.disk().size(kReserveName));
 }
 
-TEST(Prune, FreesWhatItCanWhenThereIsNoRoomToRepack) {
-  TestRepository test;
-  SessionId kept;
-  {
+// A pack that goes whole, and one of which half is needed.
+struct HalfNeeded {
+  HalfNeeded() {
     auto repository = test.open();
     const auto gone =
         write_snapshot(repository, {{"x", noise(3, 90'000)}}, at_hour(0));
     const auto old =
         write_snapshot(repository, {{"a", noise(1, 90'000)}}, at_hour(1));
-    kept = write_snapshot(repository, {{"a", noise(1, 40'960)}}, at_hour(2));
+    kept = write_snapshot(repository, files, at_hour(2));
     forget(repository, gone);
     forget(repository, old);
   }
-  auto full = std::make_unique<FaultyStorage>(test.disk());
-  full->add({.call = Call::publish,
-             .nth = 1,
-             .error = std::make_exception_ptr(OutOfSpace("no space left"))});
-  auto repository = test.open_through(std::move(full));
 
-  const auto outcome = prune_all(repository, nothing_wasted());
+  // Each of these publications meets a full disk, counted from 1.
+  PruneOutcome prune_with_no_room_at(std::initializer_list<std::size_t> calls) {
+    auto full = std::make_unique<FaultyStorage>(test.disk());
+    for (const std::size_t call : calls) {
+      full->add(
+          {.call = Call::publish,
+           .nth = call,
+           .error = std::make_exception_ptr(OutOfSpace("no space left"))});
+    }
+    auto repository = test.open_through(std::move(full));
+    return prune_all(repository, nothing_wasted());
+  }
+
+  void expect_whole() {
+    auto later = test.open();
+    EXPECT_EQ(read_all_snapshots(later).at(kept), files);
+    EXPECT_FALSE(prune_all(later, nothing_wasted()).ran_out_of_space);
+    EXPECT_EQ(plan_of(later, nothing_wasted()).repacked.packs, 0U);
+  }
+
+  const Files files = {{"a", noise(1, 40'960)}};
+  TestRepository test;
+  SessionId kept;
+};
+
+TEST(Prune, TakesAwayWhatIsDeadWholeAndThenRepacksOnAFullDisk) {
+  HalfNeeded scene;
+
+  const auto outcome = scene.prune_with_no_room_at({1});
+
+  EXPECT_FALSE(outcome.ran_out_of_space);
+  EXPECT_GE(outcome.removed.packs, 2U);
+  EXPECT_GE(outcome.repacked.packs, 1U);
+  scene.expect_whole();
+}
+
+TEST(Prune, FreesWhatItCanWhenThereIsNoRoomToRepack) {
+  HalfNeeded scene;
+
+  const auto outcome = scene.prune_with_no_room_at({1, 2});
 
   EXPECT_TRUE(outcome.ran_out_of_space);
   EXPECT_GE(outcome.removed.packs, 2U);
   EXPECT_EQ(outcome.repacked.packs, 0U);
-  auto later = test.open();
-  EXPECT_EQ(read_all_snapshots(later).at(kept),
-            (Files{{"a", noise(1, 40'960)}}));
-  EXPECT_FALSE(prune_all(later, nothing_wasted()).ran_out_of_space);
+  scene.expect_whole();
 }
 
 TEST(Forget, GivesTheReserveBackWhenTheDiskIsFull) {
