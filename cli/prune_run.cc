@@ -82,6 +82,12 @@ void print_outcome(const repo::PruneOutcome& outcome, PruneReport report,
                         "; what might go is condemned, and goes with the next "
                         "prune once that has ended");
   }
+  if (!outcome.can_fence) {
+    context.output.warning(
+        "this storage lets two create one object: backups that died are waited "
+        "for, since they cannot be fenced off; remove their sessions by hand, "
+        "and prune from one host only");
+  }
   if (!outcome.has_reserve) {
     context.output.warning(
         "the disk has no room left for the megabyte that forgetting and "

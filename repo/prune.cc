@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <iterator>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -22,6 +23,7 @@
 #include "repo/repacker.h"
 #include "repo/session.h"
 #include "repo/snapshot.h"
+#include "repo/storage_probe.h"
 
 namespace cairn::repo {
 namespace {
@@ -86,7 +88,12 @@ class Collector {
     return write();
   }
 
+  // Only where two cannot both take a slot.
   void fence_dead() {
+    if (read_sessions(storage_, repository_.keyring()).empty()) return;
+    if (!create_race_) create_race_ = probe_create_race(storage_);
+    outcome_.can_fence = *create_race_ == CreateRace::one_wins;
+    if (!outcome_.can_fence) return;
     outcome_.sessions_fenced +=
         fence_dead_sessions(storage_, repository_.keyring(),
                             repository_.signer(), now_, options_.revoke_after);
@@ -121,7 +128,8 @@ class Collector {
   Progress* progress_;
   const SessionId session_;  // in the index objects that this run writes
   std::set<PackId> written_;
-  std::set<PackId> moved_;  // the old ones
+  std::set<PackId> moved_;                 // the old ones
+  std::optional<CreateRace> create_race_;  // of the storage; once it is needed
   bool is_agreed_ = false;
   bool has_told_ = false;         // what it waits for
   bool has_tried_again_ = false;  // to move, after it had run out of space

@@ -34,6 +34,9 @@ struct PruneOutcome {
   std::size_t indexes_written = 0;
   std::size_t slots_settled = 0;
   std::size_t marks_settled = 0;
+  // False: of two who create one name on this storage both may win, so that no
+  // session could be fenced off, dead or not.
+  bool can_fence = true;
   // Sessions that a pass waits for. Not empty: nothing more was removed, and
   // the next prune goes on from here.
   std::vector<std::string> waits_for;

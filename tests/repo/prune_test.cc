@@ -534,6 +534,37 @@ TEST(Prune, FencesASessionWhoseProcessIsGone) {
   EXPECT_TRUE(read_all_snapshots(reader).empty());
 }
 
+// Where two could both take a slot, only the session itself can end it.
+TEST(Prune, FencesNobodyOnAStorageThatSettlesNoRace) {
+  class LastWins : public FaultyStorage {
+   public:
+    using FaultyStorage::FaultyStorage;
+    Created create(std::string_view name,
+                   std::span<const std::byte> bytes) override {
+      if (name.starts_with("probes/")) remove(name);
+      return FaultyStorage::create(name, bytes);
+    }
+  };
+  TestRepository test;
+  auto repository = test.open();
+  forget(repository,
+         write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(1)));
+  auto other = test.open();
+  const StateWriter writer(other);
+  test.let_processes_die();
+  const auto packs = count_in(test.disk(), "packs");
+  auto weak = test.open_through(std::make_unique<LastWins>(test.disk()));
+
+  const auto outcome = prune_all(weak);
+
+  EXPECT_FALSE(outcome.can_fence);
+  EXPECT_EQ(outcome.sessions_fenced, 0U);
+  EXPECT_EQ(outcome.waits_for.size(), 1U);
+  EXPECT_EQ(count_in(test.disk(), "packs"), packs);
+  EXPECT_EQ(prune_all(repository).sessions_fenced, 1U);
+  EXPECT_EQ(count_in(test.disk(), "packs"), 0U);
+}
+
 TEST(Prune, IsAskedOnceAndOthersMayWriteMeanwhile) {
   TestRepository test;
   auto repository = test.open();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 #include <optional>
 #include <semaphore>
 #include <string>
@@ -23,6 +24,7 @@ namespace {
 
 struct Actor {
   std::function<void(repo::Storage&)> body;
+  std::mutex mutex;  // one call at a time, also of an actor's several threads
   std::binary_semaphore turn{0};
   std::uint64_t sleeps_until = 0;
   bool is_crashed = false;
@@ -66,6 +68,7 @@ struct Interleaving::State {
   // What becomes of a write. Its answer is that of `write`.
   template <typename Write>
   auto change(Actor& actor, Write write) {
+    const std::lock_guard lock(actor.mutex);
     hand_over(actor);
     if (!happens(chances.bad_write)) return write();
     switch (pick(4)) {
@@ -85,6 +88,7 @@ struct Interleaving::State {
   }
 
   void look(Actor& actor) {
+    const std::lock_guard lock(actor.mutex);
     hand_over(actor);
     if (happens(chances.bad_read)) throw repo::IoError("cannot read");
   }
