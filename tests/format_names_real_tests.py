@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""FORMAT.md says which tests guard what it promises, and what check says where
-a promise is broken. This fails when one of those tests or findings is not
+"""FORMAT.md and docs/security.md say which tests guard what they promise, and
+what check says where a promise is broken. This fails when one of those tests or findings is not
 there, as when somebody renames it."""
 
 import pathlib
@@ -89,6 +89,18 @@ class Format(unittest.TestCase):
     def test_the_table_of_findings_is_that_of_the_code(self):
         self.assertEqual(findings_of_the_text(self.text),
                          findings_of_the_code())
+
+    def test_every_promise_of_security_names_a_test_that_exists(self):
+        text = (ROOT / "docs/security.md").read_text()
+        self.assertEqual(named_tests(text) - existing_tests(), set())
+        promises = [line for line in text.splitlines()
+                    if re.match(r"\| P\d+ \|", line)]
+        self.assertGreaterEqual(len(promises), 15)
+        for line in promises:
+            with self.subTest(line[:8]):
+                self.assertTrue(named_tests(line.split("|")[4]))
+        files = set(re.findall(r"tests/[\w./]+\.py", text))
+        self.assertEqual({f for f in files if not (ROOT / f).exists()}, set())
 
     def test_a_name_of_no_test_is_noticed(self):
         planted = "guarded by `Backup.DoesWhatNoTestAsksFor`"
