@@ -99,20 +99,19 @@ class Run {
  public:
   Run(repo::Repository& repository, const BackupOptions& options,
       const std::set<std::string>& shared, repo::Progress& progress,
-      const repo::Session& session)
+      repo::Session& session)
       : repository_(repository),
         options_(options),
         shared_(shared),
         progress_(progress),
-        session_(session.id()),
-        pinned_epoch_(session.epoch().number),
+        session_(session),
         tag_(repo::series_tag(repository.keyring(), options.series)),
         history_(read_history(repository, tag_, options.now)),
         reusable_(repository.storage(), repository.keyring(),
                   index_of(repository, history_), session.epoch()),
         keys_(repository.keyring()),
         cache_(repository, options.series, tag_),
-        publisher_(repository, session_, claimed_, progress) {
+        publisher_(repository, session.id(), claimed_, progress) {
     if (history_.previous != nullptr) {
       progress_.bytes_total = history_.previous->header.logical_bytes;
     }
@@ -146,8 +145,7 @@ class Run {
   const BackupOptions& options_;
   const std::set<std::string>& shared_;
   repo::Progress& progress_;
-  const repo::SessionId session_;
-  const std::uint64_t pinned_epoch_;
+  repo::Session& session_;
   repo::SeriesTag tag_;
   History history_;
   repo::ReusableBlobs reusable_;
@@ -178,7 +176,7 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
   {
     StageGroup stages(stop);
     stages.start([&](std::stop_token stage_stop) {
-      Feeder feeder(repository_, reusable, cache_.paths, shared_, session_,
+      Feeder feeder(repository_, reusable, cache_.paths, shared_, session_.id(),
                     line, progress_, report_, stage_stop);
       for (const std::size_t place : order) {
         Source& source = sources[place];
@@ -201,8 +199,9 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
       });
     }
     stages.start([&](std::stop_token stage_stop) {
-      Assembler assembler(repository_, reusable_, keys_, options_, session_,
-                          claimed_, cache_, publisher_, stage_stop);
+      Assembler assembler(repository_, reusable_, keys_, options_,
+                          session_.id(), claimed_, cache_, publisher_,
+                          stage_stop);
       while (auto batch = line.take_to_assemble(stage_stop)) {
         assembler.add(*batch);
         line.release(std::move(batch));
@@ -255,7 +254,6 @@ void Run::commit(const repo::Link& root, std::span<const Source> sources) {
 
   repo::SnapshotHeader header;
   header.time = options_.time.value_or(options_.now);
-  header.epoch = pinned_epoch_;
   header.series_tag = tag_;
   header.root = root.id;
   header.logical_bytes = report_.bytes_read;
@@ -268,16 +266,14 @@ void Run::commit(const repo::Link& root, std::span<const Source> sources) {
   header.arrival = file_clock_now();
   header.sequence = last.sequence;
   header.previous = last.object;
-  const auto committed =
-      repo::publish_snapshot(repository_.storage(), repository_.keyring(),
-                             repository_.signer(), session_, header, record);
+  const auto committed = session_.commit(header, record);
   if (committed.outcome == repo::Created::exists) {
     throw repo::LockedError(
-        "session " + session_.brief() +
+        "session " + session_.id().brief() +
         ": was fenced off by a prune, which took it for dead; nothing was "
         "committed. Run the backup again");
   }
-  report_.snapshot = session_;
+  report_.snapshot = session_.id();
   try {
     chain.store({header.sequence + 1, committed.object_digest});
   } catch (const repo::Error& e) {

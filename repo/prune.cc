@@ -371,14 +371,16 @@ bool Collector::remove_pack(const Epoch& doom, const PackId& id, PackSum& sum) {
 // New index objects, and just the packs that stay are named, before old ones
 // go.
 bool Collector::change_index(const Epoch& doom) {
+  // Before the packs: a pack is older than what names it, so that what others
+  // publish meanwhile is not taken for an index object of packs that are gone.
+  const auto indexes = read_index_contents(storage_, repository_.keyring());
   std::set<PackId> doomed;
   for (const auto& pack : doom.doomed) doomed.insert(pack.id);
   std::vector<PackId> remaining;
   for (const auto& pack : list_packs(storage_)) {
     if (!doomed.contains(pack.id)) remaining.push_back(pack.id);
   }
-  const IndexChange change = plan_index_change(
-      read_index_contents(storage_, repository_.keyring()), remaining);
+  const IndexChange change = plan_index_change(indexes, remaining);
   step("writing the index");
   IndexBatch index(storage_, repository_.keyring(), repository_.signer(),
                    session_);

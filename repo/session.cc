@@ -297,7 +297,10 @@ std::string description(const StoredSession& session) {
 
 Session::Session(Storage& storage, const Keyring& keyring, const Signer& signer,
                  const Timestamp& now)
-    : storage_(storage), id_{crypto::random_array<SessionId::kBytes>()} {
+    : storage_(storage),
+      keyring_(keyring),
+      signer_(signer),
+      id_{crypto::random_array<SessionId::kBytes>()} {
   const auto publish = [&](const SealedRecordKind& kind,
                            const std::string& name,
                            std::span<const std::byte> plain) {
@@ -329,6 +332,26 @@ Session::Session(Storage& storage, const Keyring& keyring, const Signer& signer,
     end();
     throw;
   }
+}
+
+Committed Session::commit(SnapshotHeader header, const SnapshotRecord& record) {
+  header.epoch = epoch_.number;
+  Committed committed =
+      publish_snapshot(storage_, keyring_, signer_, id_, header, record);
+  // The tombstone of who was fenced off is removed after a while. Then the slot
+  // can be taken, but by the last doom it is void, or no prune knows any more
+  // that it has to wait for it.
+  const auto is_void = [&] {
+    try {
+      return read_last_doom(storage_, keyring_).is_void(id_, epoch_.number);
+    } catch (const UnsupportedFormat&) {
+      return false;  // what a newer program wrote decides nothing here
+    }
+  };
+  if (!storage_.size(session_name(id_)) || is_void()) {
+    committed.outcome = Created::exists;
+  }
+  return committed;
 }
 
 void Session::end() { remove_registration(storage_, id_); }

@@ -1,7 +1,7 @@
 // A writer's registration: what a prune waits for before it takes away what the
 // writer may rest on (FORMAT.md, 6.9 and 11).
 //
-//   register --> pin the newest epoch --> write --> take the slot --> end
+//   register --> pin the newest epoch --> write --> commit --> end
 //
 // In this order: a prune that does not see the registration published its
 // condemnation before, so the pin shows it.
@@ -22,6 +22,7 @@
 #include "repo/ids.h"
 #include "repo/keyring.h"
 #include "repo/signer.h"
+#include "repo/snapshot.h"
 #include "repo/storage.h"
 
 namespace cairn::repo {
@@ -81,7 +82,7 @@ struct StoredSession {
 
 // Registered while it lives.
 //
-// Ownership      borrows storage and keyring.
+// Ownership      borrows storage, keyring and signer.
 // Abandonment    destroyed before end(), it leaves its objects behind, like a
 //                crash; the next prune of this host fences it.
 class Session {
@@ -98,11 +99,18 @@ class Session {
   // The pinned one. What it condemns or dooms this session must not rest on.
   [[nodiscard]] const Epoch& epoch() const noexcept { return epoch_; }
 
+  // Takes the slot, with this session's pin in the header. `exists`: it was
+  // fenced off, and must say that nothing is stored.
+  [[nodiscard]] Committed commit(SnapshotHeader header,
+                                 const SnapshotRecord& record);
+
   // Takes the registration back. Idempotent.
   void end();
 
  private:
   Storage& storage_;
+  const Keyring& keyring_;
+  const Signer& signer_;
   SessionId id_;
   Epoch epoch_;
 };

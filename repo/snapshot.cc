@@ -6,7 +6,6 @@
 #include "crypto/seal.h"
 #include "repo/cbor.h"
 #include "repo/envelope.h"
-#include "repo/epoch.h"
 #include "repo/error.h"
 #include "repo/record.h"
 
@@ -232,21 +231,6 @@ SnapshotRecord decode_record(std::span<const std::byte> bytes,
   return record;
 }
 
-namespace {
-
-// The tombstone of a session that was fenced off is removed after a while. A
-// slot that is taken later is void, which nobody but its session need know.
-bool is_void_already(const Storage& storage, const Keyring& keyring,
-                     const SessionId& id, std::uint64_t pinned_epoch) {
-  try {
-    return read_last_doom(storage, keyring).is_void(id, pinned_epoch);
-  } catch (const UnsupportedFormat&) {
-    return false;  // what a newer program wrote decides nothing here
-  }
-}
-
-}  // namespace
-
 Committed publish_snapshot(Storage& storage, const Keyring& keyring,
                            const Signer& signer, const SessionId& id,
                            const SnapshotHeader& header,
@@ -274,11 +258,7 @@ Committed publish_snapshot(Storage& storage, const Keyring& keyring,
   if (object.size() > kLimitBytes) {
     throw Error("the snapshot's record is too large: fewer paths or tags");
   }
-  Created outcome = storage.create(snapshot_name(id), object);
-  if (outcome == Created::created &&
-      is_void_already(storage, keyring, id, header.epoch)) {
-    outcome = Created::exists;
-  }
+  const Created outcome = storage.create(snapshot_name(id), object);
   return {outcome, crypto::sha256(object)};
 }
 

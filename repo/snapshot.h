@@ -92,8 +92,8 @@ struct Tombstone {
 
 [[nodiscard]] std::string snapshot_name(const SessionId& id);
 
-// Takes the slot. `exists`: the session was fenced off, nothing counts as
-// committed, now or later.
+// Takes the slot. `exists`: something is in it. Writers do this through
+// Session::commit(), which knows when a slot that it took does not count.
 // On `created`, `object_digest` is what a successor names as its previous.
 struct Committed {
   Created outcome;

@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "repo/epoch.h"
 #include "repo/error.h"
@@ -563,6 +564,61 @@ TEST(Prune, FencesNobodyOnAStorageThatSettlesNoRace) {
   EXPECT_EQ(count_in(test.disk(), "packs"), packs);
   EXPECT_EQ(prune_all(repository).sessions_fenced, 1U);
   EXPECT_EQ(count_in(test.disk(), "packs"), 0U);
+}
+
+// Calls `meanwhile` once before that folder is listed, after a doom.
+class Meanwhile : public FaultyStorage {
+ public:
+  Meanwhile(Storage& inner, std::string folder, std::function<void()> meanwhile)
+      : FaultyStorage(inner),
+        inner_(inner),
+        folder_(std::move(folder)),
+        meanwhile_(std::move(meanwhile)) {}
+
+  void list(
+      std::string_view folder,
+      const std::function<void(const ListedObject&)>& visit) const override {
+    if (folder == folder_ && inner_.size(epoch_name(2)) && meanwhile_) {
+      std::exchange(meanwhile_, {})();
+    }
+    FaultyStorage::list(folder, visit);
+  }
+
+ private:
+  Storage& inner_;
+  std::string folder_;
+  mutable std::function<void()> meanwhile_;
+};
+
+TEST(Prune, LeavesTheIndexOfABackupThatEndsWhileItRewritesTheIndex) {
+  for (const std::string folder : {"index", "packs"}) {
+    SCOPED_TRACE(folder);
+    TestRepository test;
+    {
+      auto repository = test.open();
+      forget(repository,
+             write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(1)));
+    }
+    auto other = test.open();
+    auto repository =
+        test.open_through(std::make_unique<Meanwhile>(test.disk(), folder, [&] {
+          (void)write_snapshot(other, {{"b", noise(2, 9'000)}}, at_hour(2));
+        }));
+
+    (void)prune_all(repository);
+
+    auto reader = test.open();
+    EXPECT_EQ(read_all_snapshots(reader).size(), 1U);
+    std::set<PackId> vouched;
+    for (const auto& index :
+         read_index_contents(test.disk(), reader.keyring())) {
+      if (index.assurance != Assurance::for_everyone()) continue;
+      vouched.insert(index.packs.begin(), index.packs.end());
+    }
+    for (const auto& pack : list_packs(test.disk())) {
+      EXPECT_TRUE(vouched.contains(pack.id));
+    }
+  }
 }
 
 TEST(Prune, IsAskedOnceAndOthersMayWriteMeanwhile) {

@@ -187,6 +187,45 @@ TEST(Session, DoesNotBeginWhenItWasFencedOffBeforeItPinned) {
   EXPECT_EQ(left, 0U);
 }
 
+// By who fenced it and slept before that step: its tombstone may be gone.
+TEST(Session, DoesNotCountItsSlotWhenItsRegistrationIsGone) {
+  SampleRepository sample;
+  Session session(sample.storage, sample.keyring, sample.signer, kNow);
+  remove_registration(sample.storage, session.id());
+
+  EXPECT_EQ(session.commit({}, {}).outcome, Created::exists);
+}
+
+TEST(Session, DoesNotCountItsSlotWhenTheLastDoomHasItVoid) {
+  for (const std::uint64_t dooms : {0U, 1U}) {
+    SampleRepository sample;
+    Session session(sample.storage, sample.keyring, sample.signer, kNow);
+    for (std::uint64_t number = 1; number <= 2 * dooms; ++number) {
+      Epoch epoch;
+      epoch.number = number;
+      (void)publish_epoch(sample.storage, sample.keyring, sample.signer, epoch);
+    }
+
+    const auto committed = session.commit({}, {});
+
+    EXPECT_EQ(committed.outcome,
+              dooms == 0 ? Created::created : Created::exists);
+  }
+}
+
+TEST(Session, CommitsWithItsPin) {
+  SampleRepository sample;
+  Epoch epoch;
+  epoch.number = 1;
+  (void)publish_epoch(sample.storage, sample.keyring, sample.signer, epoch);
+  Session session(sample.storage, sample.keyring, sample.signer, kNow);
+
+  EXPECT_EQ(session.commit({}, {}).outcome, Created::created);
+
+  const auto slot = read_slot(sample.storage, sample.keyring, session.id());
+  EXPECT_EQ(std::get<Snapshot>(slot).header.epoch, 1U);
+}
+
 TEST(Session, APinWhoseRegistrationIsGoneIsAStrayOne) {
   SampleRepository sample;
   const Session whole(sample.storage, sample.keyring, sample.signer, kNow);

@@ -276,7 +276,6 @@ repo::SessionId StateWriter::commit(const repo::Timestamp& time) {
   publish_index();
   auto& repository = state_->repository;
   repo::SnapshotHeader header;
-  header.epoch = state_->session.epoch().number;
   header.time = time;
   header.arrival = time;
   header.series_tag =
@@ -294,9 +293,7 @@ repo::SessionId StateWriter::commit(const repo::Timestamp& time) {
   record.host = "host";
   record.user = "user";
   record.program = "test";
-  const auto committed =
-      repo::publish_snapshot(repository.storage(), repository.keyring(),
-                             repository.signer(), session(), header, record);
+  const auto committed = state_->session.commit(header, record);
   if (committed.outcome == repo::Created::exists) {
     throw repo::LockedError("session was fenced off");
   }
