@@ -55,10 +55,7 @@ class Collector {
         log.newest.number = log.last;
         log.newest.condemned.clear();
       }
-      const Pass pass = log.newest.is_condemnation()
-                            ? finish(log.newest, nullptr)
-                            : begin_after(log.newest, mends);
-      if (pass == Pass::is_over) break;
+      if (make_pass(log.newest, mends) == Pass::is_over) break;
     }
     tidy_sessions();
     return std::move(outcome_);
@@ -75,6 +72,22 @@ class Collector {
   void step(std::string_view what) {
     if (stop_.stop_requested()) throw Cancelled("prune: interrupted");
     if (progress_ != nullptr) progress_->set_current(what);
+  }
+
+  // What is missing may have gone with the pass of another prune.
+  Pass make_pass(const Epoch& epoch, Mends mends) {
+    const auto unless_others_went_on = [&] {
+      if (is_newest(storage_, repository_.keyring(), epoch.number)) throw;
+      return Pass::next;
+    };
+    try {
+      return epoch.is_condemnation() ? finish(epoch, nullptr)
+                                     : begin_after(epoch, mends);
+    } catch (const NotFound&) {
+      return unless_others_went_on();
+    } catch (const CorruptionError&) {
+      return unless_others_went_on();
+    }
   }
 
   // A full disk must keep nobody from making room.
@@ -102,7 +115,7 @@ class Collector {
   Pass begin_after(const Epoch& epoch, Mends mends);
   Pass finish(const Epoch& condemnation, const PrunePlan* first);
 
-  bool repack(const PrunePlan& plan, const Epoch& epoch);
+  void repack(const PrunePlan& plan);
   [[nodiscard]] std::vector<PackId> what_goes(const PrunePlan& plan) const;
   bool wait_for_sessions_before(const Epoch& condemnation);
   [[nodiscard]] bool has_just_the_packs_of(const PrunePlan& plan,
@@ -146,7 +159,7 @@ Collector::Pass Collector::begin_after(const Epoch& epoch, Mends mends) {
       dialogue_.decide(plan) == Proceed::no) {
     return Pass::is_over;
   }
-  if (!repack(plan, epoch)) return Pass::next;
+  repack(plan);
 
   Epoch condemnation;
   condemnation.number = epoch.number + 1;
@@ -221,8 +234,7 @@ Collector::Pass Collector::finish(const Epoch& condemnation,
   return Pass::is_over;
 }
 
-// False: others came further meanwhile.
-bool Collector::repack(const PrunePlan& plan, const Epoch& epoch) {
+void Collector::repack(const PrunePlan& plan) {
   IndexBatch index(storage_, repository_.keyring(), repository_.signer(),
                    session_);
   Repacker repacker(repository_, index, progress_);
@@ -250,12 +262,8 @@ bool Collector::repack(const PrunePlan& plan, const Epoch& epoch) {
   } catch (const OutOfSpace&) {
     outcome_.ran_out_of_space = true;
     note_written();
-  } catch (const NotFound&) {
-    if (is_newest(storage_, repository_.keyring(), epoch.number)) throw;
-    return false;
   }
   outcome_.indexes_written += index.published().size();
-  return true;
 }
 
 // Whatever leans on a pack before it.

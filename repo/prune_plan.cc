@@ -464,8 +464,24 @@ PrunePlan plan_prune(Repository& repository, const PruneOptions& options,
                      const Timestamp& now, std::stop_token stop,
                      Progress* progress,
                      std::span<const SessionId> as_if_forgotten) {
-  return Planner(repository, now, std::move(stop), progress, as_if_forgotten)
-      .plan(options);
+  const auto last_epoch = [&] {
+    return read_epochs(repository.storage(), repository.keyring()).last;
+  };
+  while (true) {
+    // What is missing may have gone with the pass of a prune.
+    const std::uint64_t before = last_epoch();
+    const auto unless_others_went_on = [&] {
+      if (last_epoch() == before) throw;
+    };
+    try {
+      return Planner(repository, now, stop, progress, as_if_forgotten)
+          .plan(options);
+    } catch (const NotFound&) {
+      unless_others_went_on();
+    } catch (const CorruptionError&) {
+      unless_others_went_on();
+    }
+  }
 }
 
 PrunePlan plan_doom(Repository& repository, const Epoch& condemnation,
