@@ -16,6 +16,7 @@
 #include "repo/check_objects.h"
 #include "repo/check_packs.h"
 #include "repo/damage_trace.h"
+#include "repo/epoch.h"
 #include "repo/index_batch.h"
 #include "repo/index_object.h"
 #include "repo/look_at.h"
@@ -57,6 +58,7 @@ class Check {
         options_(options),
         stop_(std::move(stop)),
         progress_(progress),
+        listed_epochs_(list_epochs(storage_)),
         facts_(repository.cache_folder()) {}
 
   CheckReport run() {
@@ -76,8 +78,10 @@ class Check {
   }
 
   // Since they were listed, by a prune, which may have merged index objects and
-  // nothing more: then what seemed damage may be none.
+  // nothing more, or removed what was forgotten meanwhile: then what seemed
+  // damage may be none.
   [[nodiscard]] bool objects_have_gone() const {
+    if (list_epochs(storage_) != listed_epochs_) return true;
     const auto indexes = list_indexes(storage_);
     if (!std::ranges::includes(indexes, listed_indexes_)) return true;
     return std::ranges::any_of(packs_, [&](const StoredPack& pack) {
@@ -110,6 +114,7 @@ class Check {
   const CheckOptions& options_;
   std::stop_token stop_;
   Progress* progress_;
+  const std::vector<std::uint64_t> listed_epochs_;
 
   FindingList findings_;
   CheckReport report_;

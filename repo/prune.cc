@@ -90,6 +90,16 @@ class Collector {
     }
   }
 
+  // That number exists, unless what has its name is no epoch at all.
+  Pass others_were_first(const Epoch& epoch) {
+    if (read_epochs(storage_, repository_.keyring()).last < epoch.number) {
+      throw CorruptionError(epoch_name(epoch.number) +
+                            ": is taken by something that is no epoch; remove "
+                            "it and prune again");
+    }
+    return Pass::next;
+  }
+
   // A full disk must keep nobody from making room.
   template <typename Write>
   std::invoke_result_t<Write> with_reserve(Write write) {
@@ -112,13 +122,20 @@ class Collector {
                             repository_.signer(), now_, options_.revoke_after);
   }
 
-  Pass begin_after(const Epoch& epoch, Mends mends);
-  Pass finish(const Epoch& condemnation, const PrunePlan* first);
+  // What a pass that this process began is made of.
+  struct OwnPass {
+    PrunePlan plan;
+    std::vector<PackId> written;  // new packs
+    bool is_moved = true;         // false: the disk was full before the end
+  };
 
-  void repack(const PrunePlan& plan);
-  [[nodiscard]] std::vector<PackId> what_goes(const PrunePlan& plan) const;
+  Pass begin_after(const Epoch& epoch, Mends mends);
+  Pass finish(const Epoch& condemnation, const OwnPass* own);
+
+  void repack(OwnPass& own);
+  [[nodiscard]] static std::vector<PackId> what_goes(const OwnPass& own);
   bool wait_for_sessions_before(const Epoch& condemnation);
-  [[nodiscard]] bool has_just_the_packs_of(const PrunePlan& plan,
+  [[nodiscard]] bool has_just_the_packs_of(const OwnPass& own,
                                            const Epoch& condemnation) const;
 
   // Removal: of what `doom` dooms, and only while it is the newest epoch, since
@@ -140,8 +157,7 @@ class Collector {
   std::stop_token stop_;
   Progress* progress_;
   const SessionId session_;  // in the index objects that this run writes
-  std::set<PackId> written_;
-  std::set<PackId> moved_;                 // the old ones
+  std::set<PackId> moved_;   // the old ones, to tell them apart
   std::optional<CreateRace> create_race_;  // of the storage; once it is needed
   bool is_agreed_ = false;
   bool has_told_ = false;         // what it waits for
@@ -153,18 +169,19 @@ Collector::Pass Collector::begin_after(const Epoch& epoch, Mends mends) {
   // What a prune before this one doomed and did not live to remove.
   if (!carry_out(epoch, nullptr)) return Pass::next;
 
-  const PrunePlan plan =
-      plan_prune(repository_, options_, now_, stop_, progress_);
+  OwnPass own{plan_prune(repository_, options_, now_, stop_, progress_), {}};
+  const PrunePlan& plan = own.plan;
   if (!std::exchange(is_agreed_, true) && dialogue_.decide &&
       dialogue_.decide(plan) == Proceed::no) {
     return Pass::is_over;
   }
-  repack(plan);
+  repack(own);
+  outcome_.ran_out_of_space = !own.is_moved;
 
   Epoch condemnation;
   condemnation.number = epoch.number + 1;
   condemnation.time = now_;
-  condemnation.condemned = what_goes(plan);
+  condemnation.condemned = what_goes(own);
   for (const auto& pack : epoch.doomed) {
     if (storage_.size(pack_name(pack.id))) condemnation.doomed.push_back(pack);
   }
@@ -179,14 +196,13 @@ Collector::Pass Collector::begin_after(const Epoch& epoch, Mends mends) {
     return publish_epoch(storage_, repository_.keyring(), repository_.signer(),
                          condemnation);
   });
-  if (created == Created::exists) return Pass::next;
-  return finish(condemnation, &plan);
+  if (created == Created::exists) return others_were_first(condemnation);
+  return finish(condemnation, &own);
 }
 
-// From the condemnation on, also of another prune's pass. `first`: the plan
-// that it was made from.
+// From the condemnation on, also of another prune's pass: then `own` is null.
 Collector::Pass Collector::finish(const Epoch& condemnation,
-                                  const PrunePlan* first) {
+                                  const OwnPass* own) {
   if (!wait_for_sessions_before(condemnation)) return Pass::is_over;
 
   Epoch doom;
@@ -197,7 +213,8 @@ Collector::Pass Collector::finish(const Epoch& condemnation,
   doom.snapshots = second.roots;
   // Nobody added anything that could need what was condemned.
   const bool is_as_planned =
-      first != nullptr && has_just_the_packs_of(*first, condemnation) &&
+      own != nullptr && own->is_moved &&
+      has_just_the_packs_of(*own, condemnation) &&
       std::ranges::includes(condemnation.snapshots, second.roots);
   if (is_as_planned) {
     for (const auto& id : condemnation.condemned) add(id);
@@ -214,72 +231,64 @@ Collector::Pass Collector::finish(const Epoch& condemnation,
     return publish_epoch(storage_, repository_.keyring(), repository_.signer(),
                          doom);
   });
-  if (created == Created::exists) return Pass::next;
+  if (created == Created::exists) return others_were_first(doom);
 
-  const PrunePlan& plan = is_as_planned ? *first : second;
+  const PrunePlan& plan = is_as_planned ? own->plan : second;
   if (!carry_out(doom, &plan)) return Pass::next;
-  if (first == nullptr) return Pass::next;  // and now a pass of our own
+  if (own == nullptr) return Pass::next;  // and now a pass of our own
   // What was forgotten before the condemnation, and is so still.
-  if (first->slots == second.slots && first->marks == second.marks) {
-    (void)(settle_slots(doom, *first) && settle_marks(doom, *first));
+  const PrunePlan& first = own->plan;
+  if (first.slots == second.slots && first.marks == second.marks) {
+    (void)(settle_slots(doom, first) && settle_marks(doom, first));
   }
-  // On a full disk: what was dead whole is gone, so that there may be room to
-  // move the rest.
-  if (outcome_.ran_out_of_space && outcome_.removed.packs > 0 &&
-      !std::exchange(has_tried_again_, true)) {
-    outcome_.ran_out_of_space = false;
-    written_.clear();
-    return Pass::next;
-  }
-  return Pass::is_over;
+  // What was dead whole is gone, so that there may be room to move the rest.
+  const bool is_worth_a_try = !own->is_moved && outcome_.removed.packs > 0 &&
+                              !std::exchange(has_tried_again_, true);
+  return is_worth_a_try ? Pass::next : Pass::is_over;
 }
 
-void Collector::repack(const PrunePlan& plan) {
+void Collector::repack(OwnPass& own) {
   IndexBatch index(storage_, repository_.keyring(), repository_.signer(),
                    session_);
   Repacker repacker(repository_, index, progress_);
-  const auto note_written = [&] {
-    for (const auto& pack : repacker.written()) {
-      written_.insert(pack.id);
-      ++outcome_.written.packs;
-      outcome_.written.bytes += pack.size;
-    }
-  };
   try {
     // All that moves was verified.
     index.begin(Assurance::for_everyone());
-    for (const auto& pack : plan.packs) {
+    for (const auto& pack : own.plan.packs) {
       if (pack.verdict.fate != PackFate::repack) continue;
       step("moving blobs");
       repacker.move(pack.id, pack.verdict.moved);
+      moved_.insert(pack.id);
     }
     repacker.finish();
     index.finish();
-    note_written();
-    for (const auto& pack : plan.packs) {
-      if (pack.verdict.fate == PackFate::repack) moved_.insert(pack.id);
-    }
   } catch (const OutOfSpace&) {
-    outcome_.ran_out_of_space = true;
-    note_written();
+    own.is_moved = false;
+  }
+  for (const auto& pack : repacker.written()) {
+    own.written.push_back(pack.id);
+    ++outcome_.written.packs;
+    outcome_.written.bytes += pack.size;
   }
   outcome_.indexes_written += index.published().size();
 }
 
 // Whatever leans on a pack before it.
-std::vector<PackId> Collector::what_goes(const PrunePlan& plan) const {
+std::vector<PackId> Collector::what_goes(const OwnPass& own) {
   std::vector<PackId> going;
-  for (const std::size_t place : plan.removal_order) {
-    going.push_back(plan.packs[place].id);
-  }
-  if (outcome_.ran_out_of_space) {
+  const auto add = [&](const std::vector<std::size_t>& places) {
+    for (const std::size_t place : places) {
+      going.push_back(own.plan.packs[place].id);
+    }
+  };
+  if (own.is_moved) {
+    add(own.plan.removal_order);
+    add(own.plan.last_order);
+  } else {
     // All or nothing: old packs may lean on one another. What stays is closed
     // under bases, and the copies that were made are not needed.
-    going.insert(going.end(), written_.begin(), written_.end());
-    return going;
-  }
-  for (const std::size_t place : plan.last_order) {
-    going.push_back(plan.packs[place].id);
+    going = own.written;
+    add(own.plan.removal_order);
   }
   return going;
 }
@@ -310,10 +319,10 @@ bool Collector::wait_for_sessions_before(const Epoch& condemnation) {
   }
 }
 
-bool Collector::has_just_the_packs_of(const PrunePlan& plan,
+bool Collector::has_just_the_packs_of(const OwnPass& own,
                                       const Epoch& condemnation) const {
-  std::set<PackId> known = written_;
-  for (const auto& pack : plan.packs) known.insert(pack.id);
+  std::set<PackId> known(own.written.begin(), own.written.end());
+  for (const auto& pack : own.plan.packs) known.insert(pack.id);
   std::set<PackId> listed;
   for (const auto& pack : list_packs(storage_)) listed.insert(pack.id);
   for (const auto& pack : condemnation.doomed) listed.erase(pack.id);

@@ -11,10 +11,12 @@
 #include "repo/config.h"
 #include "repo/epoch.h"
 #include "repo/error.h"
+#include "repo/forget.h"
 #include "repo/index_object.h"
 #include "repo/mark.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
+#include "repo/prune.h"
 #include "repo/session.h"
 #include "repo/snapshot.h"
 #include "tests/support/faulty_storage.h"
@@ -784,6 +786,10 @@ TEST(Check, LeavesNothingInTheCacheFolder) {
   EXPECT_EQ(left, (std::set<std::string>{"current", "db2", "lock"}));
 }
 
+void forget_snapshot_at(Repository& repository, const SessionId& id) {
+  (void)forget_snapshot(repository, id, "test", at_hour(40));
+}
+
 // A prune that found nothing to remove, but many small index objects.
 TEST(Check, TakesIndexObjectsThatAreMergedMeanwhileForNoDamage) {
   TestRepository test;
@@ -817,6 +823,42 @@ TEST(Check, TakesIndexObjectsThatAreMergedMeanwhileForNoDamage) {
     const auto report = check_at(repository, CheckLevel::structure);
 
     EXPECT_EQ(report.count(Severity::damage), 0U);
+  }
+}
+
+// It had taken the snapshot for valid.
+TEST(Check, TakesWhatIsForgottenAndPrunedMeanwhileForNoDamage) {
+  for (const std::string folder : {"index/", "packs/", "epochs/"}) {
+    for (int nth = 1; nth <= 4; ++nth) {
+      SCOPED_TRACE(folder + std::to_string(nth));
+      TestRepository test;
+      SessionId old;
+      {
+        auto repository = test.open();
+        forget_snapshot_at(
+            repository,
+            write_snapshot(repository, {{"x", noise(9, 5'000)}}, at_hour(1)));
+        (void)prune(repository, {}, at_hour(50), {}, {}, nullptr);
+        old = write_snapshot(repository, {{"a", noise(1, 5'000)}}, at_hour(2));
+        (void)write_snapshot(repository, {{"b", noise(2, 5'000)}}, at_hour(3));
+      }
+      auto other = test.open();
+      auto observed =
+          std::make_unique<testing_support::ObservedStorage>(test.disk());
+      auto* const storage = observed.get();
+      auto repository = test.open_through(std::move(observed));
+      (void)repository.index();
+      int reads = 0;
+      storage->before_read = [&](std::string_view name) {
+        if (!name.starts_with(folder) || ++reads != nth) return;
+        forget_snapshot_at(other, old);
+        (void)prune(other, {}, at_hour(60), {}, {}, nullptr);
+      };
+
+      const auto report = check_at(repository, CheckLevel::structure);
+
+      EXPECT_EQ(report.count(Severity::damage), 0U);
+    }
   }
 }
 

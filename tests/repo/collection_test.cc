@@ -137,6 +137,7 @@ class World {
     scale(chances.sleep);
     scale(chances.bad_write);
     scale(chances.bad_read);
+    if (random() % 3 == 0) chances.full_disk = 0.2;
     return chances;
   }
 

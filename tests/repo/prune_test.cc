@@ -566,6 +566,29 @@ TEST(Prune, FencesNobodyOnAStorageThatSettlesNoRace) {
   EXPECT_EQ(count_in(test.disk(), "packs"), 0U);
 }
 
+// A folder, say: it is not listed, and its name is taken.
+TEST(Prune, EndsWhereWhatHasAnEpochsNameIsNone) {
+  class Taken : public FaultyStorage {
+   public:
+    using FaultyStorage::FaultyStorage;
+    Created create(std::string_view name,
+                   std::span<const std::byte> bytes) override {
+      if (name.starts_with("epochs/")) return Created::exists;
+      return FaultyStorage::create(name, bytes);
+    }
+  };
+  TestRepository test;
+  {
+    auto repository = test.open();
+    forget(repository,
+           write_snapshot(repository, {{"a", noise(1, 9'000)}}, at_hour(1)));
+  }
+  auto repository = test.open_through(std::make_unique<Taken>(test.disk()));
+
+  EXPECT_THROW((void)prune_all(repository), CorruptionError);
+  EXPECT_EQ(count_in(test.disk(), "packs"), 2U);
+}
+
 // Calls `meanwhile` once before that folder is listed, after a doom.
 class Meanwhile : public FaultyStorage {
  public:

@@ -93,6 +93,14 @@ struct Interleaving::State {
     if (happens(chances.bad_read)) throw repo::IoError("cannot read");
   }
 
+  // Small objects fit into what is left, or into the reserve.
+  void find_room(Actor& actor, std::string_view name) {
+    const std::lock_guard lock(actor.mutex);
+    if (name.starts_with("packs/") && happens(chances.full_disk)) {
+      throw repo::OutOfSpace("no space left");
+    }
+  }
+
   // Of a registration: the same, made by a process nobody here can see.
   std::vector<std::byte> of_another_machine(std::string_view name,
                                             std::span<const std::byte> object) {
@@ -178,6 +186,7 @@ class View : public repo::Storage {
       bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
     }
     repo::Created publish(std::string_view name) override {
+      view_.world_.find_room(view_.actor_, name);
       return view_.create(name, bytes_);
     }
 

@@ -31,6 +31,7 @@ struct Chances {
   double sleep = 0.01;      // at a call
   double bad_write = 0.01;  // that a write is lost, unclear, late or doubled
   double bad_read = 0.001;  // that a read fails
+  double full_disk = 0;     // that a pack finds no room
 };
 
 class Interleaving {
