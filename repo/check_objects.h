@@ -14,7 +14,7 @@
 namespace cairn::repo {
 
 // Without a key: both copies of the config, the reserve, an owner's key,
-// folders that no draft 1 writes.
+// folders that this draft does not write.
 void check_fixed_objects(const Storage& storage, FindingList& findings,
                          CheckReport& counts);
 

@@ -24,7 +24,7 @@ enum class ObjectType : char {
 };
 
 inline constexpr std::size_t kPrologueBytes = 16;
-inline constexpr unsigned kDraft = 1;
+inline constexpr unsigned kDraft = 2;
 
 struct Prologue {
   ObjectType type;

@@ -18,7 +18,7 @@ namespace {
 constexpr std::size_t kManySmallIndexes = 8;
 constexpr std::uint64_t kSmallIndexRows = kRowsPerIndexObject / 2;
 
-// Draft 1 writes none: whoever did knows rules that we do not.
+// This draft writes none: whoever did knows rules that we do not.
 constexpr std::string_view kReservedFolders[] = {"settings"};
 
 void stop_if_asked(const std::stop_token& stop) {

@@ -32,7 +32,7 @@ import zstandard
 MIB = 1 << 20
 PAGE = 16384
 MAGIC = bytes.fromhex("8963 6169 726e 0d0a")
-DRAFT = 0x81
+DRAFT = 0x82
 CONTENT, LINKS, NAMES = 0, 1, 2  # kinds; the class of a kind has its number
 FILE, FOLDER, SYMLINK, FIFO, CHAR, BLOCK, STREAM = range(7)
 OWNER, RESTORE, LIST, MAINTAIN, WRITE = range(5)

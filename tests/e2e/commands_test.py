@@ -53,7 +53,7 @@ class Words(harness.Case):
                 self.assertIn(f"Usage: cairn {verb}", told)
                 self.assertEqual(self.cairn("help", *verb.split(), env=env).text,
                                  told)
-        self.assertIn("draft 1", self.cairn("--version", env=env).text)
+        self.assertIn("draft 2", self.cairn("--version", env=env).text)
 
     def test_without_a_repository_named_that_is_said(self):
         ran = self.cairn("snapshots", code=USAGE, env={"CAIRN_REPO": None})

@@ -92,10 +92,10 @@ def seeds():
         bytes.fromhex(vectors("weave.txt")["cbor"])]
     accepted = vectors("cbor_accepted.txt")
     yield "cbor", [bytes.fromhex(value) for value in accepted.values()]
-    prologue = b"\x89cairn\r\nm\x81\0\0" + (3).to_bytes(4, "little")
+    prologue = b"\x89cairn\r\nm\x82\0\0" + (3).to_bytes(4, "little")
     whole = prologue + b"abc"
     yield "envelope", [whole + hashlib.sha256(whole).digest(),
-                       b"\x89cairn\r\np\x81\0\0\1\0\0\0"]
+                       b"\x89cairn\r\np\x82\0\0\1\0\0\0"]
     key = (GOLDEN / "owner.key").read_bytes()
     yield "key_file", [key, b"  " + key.upper(), key[:-3]]
     name = id32.hex().encode()

@@ -61,7 +61,7 @@ def public_of(seed):
 
 
 def prologue(type_, number):
-    return (bytes.fromhex("8963 6169 726e 0d0a") + type_.encode() + b"\x81" +
+    return (bytes.fromhex("8963 6169 726e 0d0a") + type_.encode() + b"\x82" +
             bytes(2) + number.to_bytes(4, "little"))
 
 

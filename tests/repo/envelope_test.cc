@@ -20,7 +20,7 @@ TEST(Prologue, ComesBackAsItWas) {
 }
 
 TEST(Prologue, AnotherDraftIsUnsupportedAndNotDamaged) {
-  for (const unsigned format : {0x80U, 0x82U, 0x01U, 0x00U}) {
+  for (const unsigned format : {0x80U, 0x81U, 0x01U, 0x00U}) {
     auto bytes = encode(Prologue{ObjectType::pack, 1});
     bytes[9] = static_cast<std::byte>(format);
     EXPECT_THROW((void)decode_prologue(bytes, ObjectType::pack, "pack"),
