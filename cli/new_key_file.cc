@@ -42,14 +42,14 @@ NewKeyFile::NewKeyFile(std::string path) : path_(std::move(path)) {
   const int fd =
       ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd < 0 && errno == EEXIST) refuse_existing(path_);
-  if (fd < 0) throw repo::IoError(path_ + ": " + std::strerror(errno));
+  if (fd < 0) repo::throw_system_error(path_, errno);
   std::string text = repo::key_file_text(key_);
   const bool is_whole = write_and_close(fd, text) && sync_folder_of(path_);
   const int error = errno;
   crypto::wipe(std::as_writable_bytes(std::span(text)));
   if (!is_whole) {
     ::unlink(path_.c_str());
-    throw repo::IoError(path_ + ": " + std::strerror(error));
+    repo::throw_system_error(path_, error);
   }
 }
 

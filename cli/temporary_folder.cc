@@ -20,7 +20,7 @@ TemporaryFolder::TemporaryFolder() {
   const fs::path above = fs::temp_directory_path(none);  // heeds TMPDIR
   std::string name = (none ? fs::path("/tmp") : above) / "cairn-XXXXXX";
   if (!::mkdtemp(name.data())) {
-    throw repo::IoError(name + ": cannot create: " + std::strerror(errno));
+    repo::throw_system_error(name + ": cannot create", errno);
   }
   path_ = name;
 }

@@ -2,7 +2,10 @@
 // and one piece of advice; the message says which object, what is wrong, where.
 #pragma once
 
+#include <cerrno>
 #include <stdexcept>
+#include <string>
+#include <system_error>
 
 namespace cairn::repo {
 
@@ -29,6 +32,14 @@ struct IoError : Error {
 struct OutOfSpace : IoError {
   using IoError::IoError;
 };
+
+// What a call to the system failed with, as the kind that it is.
+[[noreturn]] inline void throw_system_error(const std::string& what,
+                                            int error) {
+  const std::string text = what + ": " + std::generic_category().message(error);
+  if (error == ENOSPC || error == EDQUOT) throw OutOfSpace(text);
+  throw IoError(text);
+}
 
 // The storage cannot be reached, or what lies there is not the repository that
 // this process opened (a mount that vanished).

@@ -200,7 +200,7 @@ class PrimaryWriter : public IndexStore::Writer {
     // is taken in by a second name, and only then loses the first.
     std::error_code error;
     fs::remove(path, error);
-    if (error) throw IoError(path + ": " + error.message());
+    if (error) throw_system_error(path, error.value());
     rocksdb::SstFileWriter table(rocksdb::EnvOptions(), database_.GetOptions());
     must(table.Open(path), "begin a table");
     for (const auto& [key, value] : changes_.sort()) {
@@ -379,12 +379,12 @@ struct IndexStore::State {
     const fs::path aside = current_file().string() + ".new";
     std::ofstream out(aside, std::ios::trunc);
     out << name << "\n";
+    errno = 0;
     out.close();
+    if (!out) throw_system_error(aside.string(), errno == 0 ? EIO : errno);
     std::error_code error;
-    if (out) fs::rename(aside, current_file(), error);
-    if (!out || error) {
-      throw IoError(current_file().string() + ": cannot write");
-    }
+    fs::rename(aside, current_file(), error);
+    if (error) throw_system_error(current_file().string(), error.value());
     return primary;
   }
 
@@ -441,12 +441,12 @@ std::optional<FolderLock> IndexStore::State::lock(
     fs::create_directories(folder, error);
     const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0) {
-      throw IoError(path.string() + ": " + std::strerror(errno));
+      throw_system_error(path.string(), errno);
     }
     FolderLock file(fd);
     while (::flock(fd, operation | LOCK_NB) != 0) {
       if (errno != EWOULDBLOCK && errno != EINTR) {
-        throw IoError(path.string() + ": " + std::strerror(errno));
+        throw_system_error(path.string(), errno);
       }
       if (std::chrono::steady_clock::now() >= until) return std::nullopt;
       std::this_thread::sleep_for(kPause);
@@ -465,8 +465,9 @@ IndexStore::IndexStore(fs::path folder) : state_(std::make_unique<State>()) {
   std::error_code error;
   fs::create_directories(state_->folder, error);
   if (error) {
-    throw IoError(state_->folder.string() + ": " + error.message() +
-                  "; set CAIRN_CACHE_DIR to a folder that can be written");
+    throw_system_error("cache folder " + state_->folder.string() +
+                           " (CAIRN_CACHE_DIR names another one)",
+                       error.value());
   }
   fs::permissions(state_->folder, fs::perms::owner_all, error);
   state_->reader.emplace(state_->folder, kReaderPrefix);

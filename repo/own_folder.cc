@@ -56,10 +56,10 @@ bool OwnFolder::make_in(const fs::path& parent, std::string_view prefix) {
           (std::string(prefix) + crypto::to_hex(crypto::random_array<8>()));
   std::error_code error;
   fs::create_directories(path_, error);
-  if (error) throw IoError(path_.string() + ": " + error.message());
+  if (error) throw_system_error(path_.string(), error.value());
   fd_ = ::open(path_.c_str(), kOpen);
   if (fd_ < 0 && errno == ENOENT) return false;
-  if (fd_ < 0) throw IoError(path_.string() + ": " + std::strerror(errno));
+  if (fd_ < 0) throw_system_error(path_.string(), errno);
   const bool is_taken =
       ::flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
   struct stat status {};

@@ -468,9 +468,17 @@ PruneOutcome prune(Repository& repository, const PruneOptions& options,
     throw WrongKey("the " + std::string(name_of(role)) +
                    " role may not delete anything");
   }
-  PruneOutcome outcome =
-      Collector(repository, options, now, dialogue, std::move(stop), progress)
-          .run();
+  const auto collect = [&] {
+    return Collector(repository, options, now, dialogue, stop, progress).run();
+  };
+  PruneOutcome outcome;
+  try {
+    outcome = collect();
+  } catch (const OutOfSpace&) {
+    // Of the disk that holds the cache, too, if it is the same.
+    give_reserve(repository.storage());
+    outcome = collect();
+  }
   try {
     mend_config(repository.storage(), repository.config());
     take_reserve(repository.storage());

@@ -110,7 +110,7 @@ class Repository(harness.Case):
         for name in ("config", "config.2"):
             path = self.repo / name
             data = bytearray(path.read_bytes())
-            self.assertEqual(data[9], 0x81)
+            self.assertEqual(data[9], 0x82)
             data[9] = 0x87
             data[-32:] = harness.sha256(data[:-32])
             path.write_bytes(data)
