@@ -194,10 +194,11 @@ Created publish_epoch(Storage& storage, const Keyring& keyring,
   if (storage.create(epoch_name(epoch.number), object) == Created::exists) {
     return Created::exists;
   }
-  if (is_newest(storage, keyring, epoch.number)) return Created::created;
-  // Old ones are removed: the name was free because others are far beyond it.
-  storage.remove(epoch_name(epoch.number));
-  return Created::exists;
+  // Old ones are removed: the name may have been free because others are far
+  // beyond it. Then it stays as an old one, which a later pass removes; to take
+  // it back is not safe, for it may have counted while this process slept.
+  return is_newest(storage, keyring, epoch.number) ? Created::created
+                                                   : Created::exists;
 }
 
 LastDoom::LastDoom(const Epoch& doom)

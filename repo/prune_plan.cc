@@ -11,6 +11,7 @@
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
 #include "repo/reachability.h"
+#include "repo/session.h"
 
 namespace cairn::repo {
 namespace {
@@ -181,7 +182,9 @@ void Planner::read_snapshots() {
       committed.push_back(std::move(*snapshot));
     } else {
       staying.insert(id);
-      plan_.tombstones.push_back(id);
+      // As long as a session is registered, its tombstone may be all that keeps
+      // it from committing: who fenced it may have slept before the next step.
+      if (!storage_.size(session_name(id))) plan_.tombstones.push_back(id);
     }
   }
   // After the slots: a doom lists what was there before it.

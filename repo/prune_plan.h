@@ -56,9 +56,9 @@ struct PrunePlan {
   std::vector<PlannedPack> packs;          // by id
   std::vector<std::size_t> removal_order;  // places of those to remove first
   std::vector<std::size_t> last_order;     // and of the others that go
-  std::uint64_t epoch = 0;       // the newest when the packs were listed
-  std::vector<SessionId> slots;  // of forgotten snapshots, and void ones
-  std::vector<SessionId> tombstones;
+  std::uint64_t epoch = 0;            // the newest when the packs were listed
+  std::vector<SessionId> slots;       // of forgotten snapshots, and void ones
+  std::vector<SessionId> tombstones;  // of sessions that are registered no more
   // Forgotten, and held since: they stay whole until the hold is over.
   std::vector<SessionId> held_slots;
   std::vector<MarkId> marks;     // settled, in the order in which they go

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
+#include <utility>
 
 #include "repo/error.h"
 #include "tests/support/for_each_seed.h"
@@ -127,7 +129,7 @@ TEST(StoredEpoch, OfTwoCollectorsOneIsFirst) {
 }
 
 // Old epochs are removed, so its name is free again.
-TEST(StoredEpoch, OfACollectorThatSleptDoesNotCountAndLeavesNothing) {
+TEST(StoredEpoch, OfACollectorThatSleptDoesNotCount) {
   SampleRepository sample;
   for (std::uint64_t number = 1; number <= 6; ++number) {
     (void)publish(sample, numbered(number));
@@ -136,8 +138,31 @@ TEST(StoredEpoch, OfACollectorThatSleptDoesNotCountAndLeavesNothing) {
 
   EXPECT_EQ(publish(sample, numbered(1)), Created::exists);
 
-  EXPECT_EQ(list_epochs(sample.storage),
-            (std::vector<std::uint64_t>{2, 3, 4, 5, 6}));
+  EXPECT_EQ(read_epochs(sample.storage, sample.keyring).last, 6U);
+}
+
+// Others went on from it while its collector slept.
+TEST(StoredEpoch, StaysWhenANewerOneIsThereBeforeItsCollectorLooks) {
+  class GoesOn : public testing_support::MemoryStorage {
+   public:
+    Created create(std::string_view name,
+                   std::span<const std::byte> bytes) override {
+      const Created created = MemoryStorage::create(name, bytes);
+      if (on_create) std::exchange(on_create, {})();
+      return created;
+    }
+    std::function<void()> on_create;
+  };
+  SampleRepository sample;
+  GoesOn storage;
+  storage.on_create = [&] {
+    (void)publish_epoch(storage, sample.keyring, sample.signer, numbered(2));
+  };
+
+  EXPECT_EQ(publish_epoch(storage, sample.keyring, sample.signer, numbered(1)),
+            Created::exists);
+
+  EXPECT_EQ(list_epochs(storage), (std::vector<std::uint64_t>{1, 2}));
 }
 
 // Whoever pins the one before it is safe, as FORMAT.md, 11, says why.

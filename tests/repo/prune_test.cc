@@ -567,6 +567,33 @@ TEST(Prune, FencesNobodyOnAStorageThatSettlesNoRace) {
 }
 
 // A folder, say: it is not listed, and its name is taken.
+// Who fenced it slept before it took the registration away.
+TEST(Prune, LeavesATombstoneAsLongAsItsSessionIsRegistered) {
+  TestRepository test;
+  auto repository = test.open();
+  auto other = test.open();
+  StateWriter writer(other);
+  ASSERT_EQ(
+      publish_tombstone(test.disk(), repository.keyring(), repository.signer(),
+                        {writer.session(), at_hour(1), "fenced"}),
+      Created::created);
+  for (int hour = 2; hour <= 4; ++hour) {
+    forget(repository,
+           write_snapshot(repository,
+                          {{"a", noise(static_cast<unsigned>(hour), 9'000)}},
+                          at_hour(hour)));
+    (void)prune_all(repository);
+    EXPECT_EQ(count_in(test.disk(), "snapshots"), 1U);
+  }
+  remove_registration(test.disk(), writer.session());
+  forget(repository,
+         write_snapshot(repository, {{"a", noise(9, 9'000)}}, at_hour(5)));
+
+  (void)prune_all(repository);
+
+  EXPECT_EQ(count_in(test.disk(), "snapshots"), 0U);
+}
+
 TEST(Prune, EndsWhereWhatHasAnEpochsNameIsNone) {
   class Taken : public FaultyStorage {
    public:
