@@ -125,14 +125,16 @@ class Collector {
   // What a pass that this process began is made of.
   struct OwnPass {
     PrunePlan plan;
-    std::vector<PackId> written;  // new packs
-    bool is_moved = true;         // false: the disk was full before the end
+    std::vector<PackId> written;   // new packs, of all that was to move
+    std::vector<PackId> needless;  // of an attempt that found no room
+    bool is_moved = true;          // false: so did the last one
   };
 
   Pass begin_after(const Epoch& epoch, Mends mends);
   Pass finish(const Epoch& condemnation, const OwnPass* own);
 
   void repack(OwnPass& own);
+  bool try_to_repack(OwnPass& own);
   [[nodiscard]] static std::vector<PackId> what_goes(const OwnPass& own);
   bool wait_for_sessions_before(const Epoch& condemnation);
   [[nodiscard]] bool has_just_the_packs_of(const OwnPass& own,
@@ -144,9 +146,12 @@ class Collector {
   bool carry_out(const Epoch& doom, const PrunePlan* plan);
   bool remove_pack(const Epoch& doom, const PackId& id, PackSum& sum);
   bool change_index(const Epoch& doom);
-  bool settle_slots(const Epoch& doom, const PrunePlan& plan);
+  void settle(const Epoch& doom, const PrunePlan& first,
+              const PrunePlan& second);
+  bool settle_slots(const Epoch& doom, std::span<const SessionId> slots);
   bool settle_marks(const Epoch& doom, const PrunePlan& plan);
   void remove_old_epochs(const Epoch& doom);
+  void remove_epochs_before(std::uint64_t number);
   void tidy_sessions();
 
   Repository& repository_;
@@ -169,11 +174,15 @@ Collector::Pass Collector::begin_after(const Epoch& epoch, Mends mends) {
   // What a prune before this one doomed and did not live to remove.
   if (!carry_out(epoch, nullptr)) return Pass::next;
 
-  OwnPass own{plan_prune(repository_, options_, now_, stop_, progress_), {}};
+  OwnPass own;
+  own.plan = plan_prune(repository_, options_, now_, stop_, progress_);
   const PrunePlan& plan = own.plan;
   if (!std::exchange(is_agreed_, true) && dialogue_.decide &&
       dialogue_.decide(plan) == Proceed::no) {
     return Pass::is_over;
+  }
+  if (!is_newest(storage_, repository_.keyring(), epoch.number)) {
+    return Pass::next;
   }
   repack(own);
   outcome_.ran_out_of_space = !own.is_moved;
@@ -213,7 +222,7 @@ Collector::Pass Collector::finish(const Epoch& condemnation,
   doom.snapshots = second.roots;
   // Nobody added anything that could need what was condemned.
   const bool is_as_planned =
-      own != nullptr && own->is_moved &&
+      own != nullptr && own->is_moved && own->needless.empty() &&
       has_just_the_packs_of(*own, condemnation) &&
       std::ranges::includes(condemnation.snapshots, second.roots);
   if (is_as_planned) {
@@ -227,20 +236,25 @@ Collector::Pass Collector::finish(const Epoch& condemnation,
   doom.doomed.insert(doom.doomed.end(), condemnation.doomed.begin(),
                      condemnation.doomed.end());
   step("dooming packs");
-  const Created created = with_reserve([&] {
+  const auto publish = [&] {
     return publish_epoch(storage_, repository_.keyring(), repository_.signer(),
                          doom);
-  });
+  };
+  Created created = Created::exists;
+  try {
+    created = with_reserve(publish);
+  } catch (const OutOfSpace&) {
+    // Backups that it waited for filled the reserve. Each old epoch has a
+    // block.
+    remove_epochs_before(condemnation.number - 1);
+    created = publish();
+  }
   if (created == Created::exists) return others_were_first(doom);
 
   const PrunePlan& plan = is_as_planned ? own->plan : second;
   if (!carry_out(doom, &plan)) return Pass::next;
   if (own == nullptr) return Pass::next;  // and now a pass of our own
-  // What was forgotten before the condemnation, and is so still.
-  const PrunePlan& first = own->plan;
-  if (first.slots == second.slots && first.marks == second.marks) {
-    (void)(settle_slots(doom, first) && settle_marks(doom, first));
-  }
+  settle(doom, own->plan, second);
   // What was dead whole is gone, so that there may be room to move the rest.
   const bool is_worth_a_try = !own->is_moved && outcome_.removed.packs > 0 &&
                               !std::exchange(has_tried_again_, true);
@@ -248,9 +262,17 @@ Collector::Pass Collector::finish(const Epoch& condemnation,
 }
 
 void Collector::repack(OwnPass& own) {
+  if (try_to_repack(own)) return;
+  give_reserve(storage_);
+  own.is_moved = try_to_repack(own);
+}
+
+// False: the disk is full.
+bool Collector::try_to_repack(OwnPass& own) {
   IndexBatch index(storage_, repository_.keyring(), repository_.signer(),
                    session_);
   Repacker repacker(repository_, index, progress_);
+  bool is_whole = true;
   try {
     // All that moves was verified.
     index.begin(Assurance::for_everyone());
@@ -263,40 +285,38 @@ void Collector::repack(OwnPass& own) {
     repacker.finish();
     index.finish();
   } catch (const OutOfSpace&) {
-    own.is_moved = false;
+    is_whole = false;
   }
   for (const auto& pack : repacker.written()) {
-    own.written.push_back(pack.id);
+    (is_whole ? own.written : own.needless).push_back(pack.id);
     ++outcome_.written.packs;
     outcome_.written.bytes += pack.size;
   }
   outcome_.indexes_written += index.published().size();
+  return is_whole;
 }
 
 // Whatever leans on a pack before it.
 std::vector<PackId> Collector::what_goes(const OwnPass& own) {
-  std::vector<PackId> going;
+  // Copies that nothing needs: what they were made from is there.
+  std::vector<PackId> going = own.needless;
   const auto add = [&](const std::vector<std::size_t>& places) {
     for (const std::size_t place : places) {
       going.push_back(own.plan.packs[place].id);
     }
   };
-  if (own.is_moved) {
-    add(own.plan.removal_order);
-    add(own.plan.last_order);
-  } else {
-    // All or nothing: old packs may lean on one another. What stays is closed
-    // under bases, and the copies that were made are not needed.
-    going = own.written;
-    add(own.plan.removal_order);
-  }
+  add(own.plan.removal_order);
+  // All or nothing: old packs may lean on one another. What stays is closed
+  // under bases.
+  if (own.is_moved) add(own.plan.last_order);
   return going;
 }
 
 // False: not all of them ended in time.
 bool Collector::wait_for_sessions_before(const Epoch& condemnation) {
   using Clock = std::chrono::steady_clock;
-  constexpr std::chrono::milliseconds kPause{200};
+  constexpr std::chrono::milliseconds kLongestPause{2000};
+  std::chrono::milliseconds pause{100};
   const auto until = Clock::now() + options_.wait;
   while (true) {
     step("waiting for backups that began before");
@@ -315,13 +335,15 @@ bool Collector::wait_for_sessions_before(const Epoch& condemnation) {
     if (!std::exchange(has_told_, true) && dialogue_.waits) {
       dialogue_.waits(outcome_.waits_for);
     }
-    std::this_thread::sleep_for(kPause);
+    std::this_thread::sleep_for(pause);
+    pause = std::min(2 * pause, kLongestPause);
   }
 }
 
 bool Collector::has_just_the_packs_of(const OwnPass& own,
                                       const Epoch& condemnation) const {
   std::set<PackId> known(own.written.begin(), own.written.end());
+  known.insert(own.needless.begin(), own.needless.end());
   for (const auto& pack : own.plan.packs) known.insert(pack.id);
   std::set<PackId> listed;
   for (const auto& pack : list_packs(storage_)) listed.insert(pack.id);
@@ -340,7 +362,8 @@ bool Collector::carry_out(const Epoch& doom, const PrunePlan* plan) {
   for (const auto& [id, since] : doom.doomed) {
     const auto size = storage_.size(pack_name(id));
     if (!size) continue;
-    if (since.seconds + options_.trash.count() <= now_.seconds) {
+    if (options_.trash.count() == 0 ||
+        since.seconds + options_.trash.count() <= now_.seconds) {
       due.push_back(id);
     } else {
       ++outcome_.trash.packs;
@@ -417,16 +440,29 @@ bool Collector::change_index(const Epoch& doom) {
   return true;
 }
 
-// What is not in the list of the doom is void for ever, so the slot may be
-// empty again; and so may those of sessions that were fenced off before the
-// condemnation.
-bool Collector::settle_slots(const Epoch& doom, const PrunePlan& plan) {
-  for (const auto* const slots : {&plan.slots, &plan.tombstones}) {
-    for (const auto& id : *slots) {
-      if (!may_remove(doom, "settling forgotten snapshots")) return false;
-      storage_.remove(snapshot_name(id));
-      if (slots == &plan.slots) ++outcome_.slots_settled;
-    }
+// What was forgotten before the condemnation, and is so still: what is not in
+// the list of the doom is void for ever, so its slot may be empty again. And so
+// may those of sessions that were fenced off before.
+void Collector::settle(const Epoch& doom, const PrunePlan& first,
+                       const PrunePlan& second) {
+  std::vector<SessionId> slots;
+  std::ranges::set_intersection(first.slots, second.slots,
+                                std::back_inserter(slots));
+  const std::size_t forgotten = slots.size();
+  slots.insert(slots.end(), first.tombstones.begin(), first.tombstones.end());
+  if (!settle_slots(doom, slots)) return;
+  outcome_.slots_settled += forgotten;
+  // Their marks, unless there are newer ones, which the next pass settles.
+  if (first.slots == second.slots && first.marks == second.marks) {
+    (void)settle_marks(doom, first);
+  }
+}
+
+bool Collector::settle_slots(const Epoch& doom,
+                             std::span<const SessionId> slots) {
+  for (const auto& id : slots) {
+    if (!may_remove(doom, "settling forgotten snapshots")) return false;
+    storage_.remove(snapshot_name(id));
   }
   return true;
 }
@@ -439,6 +475,12 @@ bool Collector::settle_marks(const Epoch& doom, const PrunePlan& plan) {
     ++outcome_.marks_settled;
   }
   return true;
+}
+
+void Collector::remove_epochs_before(std::uint64_t number) {
+  for (const std::uint64_t old : list_epochs(storage_)) {
+    if (old < number) storage_.remove(epoch_name(old));
+  }
 }
 
 void Collector::remove_old_epochs(const Epoch& doom) {

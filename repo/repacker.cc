@@ -79,15 +79,6 @@ void Repacker::finish() {
   finish(nodes_);
 }
 
-void Repacker::discard() {
-  content_.reset();
-  nodes_.reset();
-  for (const auto& pack : written_) {
-    repository_.storage().remove(pack_name(pack.id));
-  }
-  written_.clear();
-}
-
 void Repacker::verify(const BlobRow& row, const WrappedKey& key,
                       std::span<const std::byte> stored) {
   opened_.resize(stored.size() - crypto::kTagBytes);

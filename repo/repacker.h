@@ -15,7 +15,7 @@
 namespace cairn::repo {
 
 // Threads        one thread at a time.
-// Abandonment    packs already written stay; discard() removes them.
+// Abandonment    packs already written stay.
 class Repacker {
  public:
   // Borrows `repository` and `index`, which learns of the new packs.
@@ -28,9 +28,6 @@ class Repacker {
 
   // The packs in the making become durable and are given to the index.
   void finish();
-
-  // Takes back what was written. Requires: no index object names it.
-  void discard();
 
   [[nodiscard]] const std::vector<StoredPack>& written() const {
     return written_;

@@ -455,7 +455,9 @@ std::size_t fence_dead_sessions(
     } else if (may_be_passed_over(*record)) {
       reason = "its process on " + record->process.host + " is gone";
     } else if (revoke_after && !is_certainly_alive(record->process) &&
-               record->started.seconds <= now.seconds - revoke_after->count()) {
+               (record->started > now ||  // a wrong clock, then or now
+                record->started.seconds <=
+                    now.seconds - revoke_after->count())) {
       reason = "its process on " + record->process.host + " was revoked";
     } else {
       continue;

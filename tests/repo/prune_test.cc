@@ -1054,7 +1054,7 @@ struct HalfNeeded {
 TEST(Prune, TakesAwayWhatIsDeadWholeAndThenRepacksOnAFullDisk) {
   HalfNeeded scene;
 
-  const auto outcome = scene.prune_with_no_room_at({1});
+  const auto outcome = scene.prune_with_no_room_at({1, 2});
 
   EXPECT_FALSE(outcome.ran_out_of_space);
   EXPECT_GE(outcome.removed.packs, 2U);
@@ -1062,10 +1062,21 @@ TEST(Prune, TakesAwayWhatIsDeadWholeAndThenRepacksOnAFullDisk) {
   scene.expect_whole();
 }
 
+TEST(Prune, RepacksWithTheReserveOnAFullDisk) {
+  HalfNeeded scene;
+
+  const auto outcome = scene.prune_with_no_room_at({1});
+
+  EXPECT_FALSE(outcome.ran_out_of_space);
+  EXPECT_GE(outcome.repacked.packs, 1U);
+  EXPECT_TRUE(scene.test.disk().size(kReserveName));  // taken again at the end
+  scene.expect_whole();
+}
+
 TEST(Prune, FreesWhatItCanWhenThereIsNoRoomToRepack) {
   HalfNeeded scene;
 
-  const auto outcome = scene.prune_with_no_room_at({1, 2});
+  const auto outcome = scene.prune_with_no_room_at({1, 2, 3, 4});
 
   EXPECT_TRUE(outcome.ran_out_of_space);
   EXPECT_GE(outcome.removed.packs, 2U);
