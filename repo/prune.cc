@@ -136,6 +136,8 @@ class Collector {
   void repack(OwnPass& own);
   bool try_to_repack(OwnPass& own);
   [[nodiscard]] static std::vector<PackId> what_goes(const OwnPass& own);
+  [[nodiscard]] std::vector<std::string> older_sessions(
+      const Epoch& condemnation) const;
   bool wait_for_sessions_before(const Epoch& condemnation);
   [[nodiscard]] bool has_just_the_packs_of(const OwnPass& own,
                                            const Epoch& condemnation) const;
@@ -201,10 +203,21 @@ Collector::Pass Collector::begin_after(const Epoch& epoch, Mends mends) {
     return Pass::is_over;
   }
   step("condemning packs");
-  const Created created = with_reserve([&] {
+  const auto publish = [&] {
     return publish_epoch(storage_, repository_.keyring(), repository_.signer(),
                          condemnation);
-  });
+  };
+  Created created = Created::exists;
+  try {
+    created = publish();
+  } catch (const OutOfSpace&) {
+    // Whoever this pass had to wait for would fill the reserve meanwhile, and
+    // the doom found no room.
+    outcome_.waits_for = older_sessions(condemnation);
+    if (!outcome_.waits_for.empty()) return Pass::is_over;
+    give_reserve(storage_);
+    created = publish();
+  }
   if (created == Created::exists) return others_were_first(condemnation);
   return finish(condemnation, &own);
 }
@@ -310,6 +323,19 @@ std::vector<PackId> Collector::what_goes(const OwnPass& own) {
   // under bases.
   if (own.is_moved) add(own.plan.last_order);
   return going;
+}
+
+// Those that have not taken their slots.
+std::vector<std::string> Collector::older_sessions(
+    const Epoch& condemnation) const {
+  std::vector<std::string> older;
+  for (const auto& session : read_sessions(storage_, repository_.keyring())) {
+    if (session.is_older_than(condemnation.number) &&
+        !storage_.size(snapshot_name(session.id))) {
+      older.push_back(description(session));
+    }
+  }
+  return older;
 }
 
 // False: not all of them ended in time.
