@@ -113,7 +113,11 @@ class Collector {
 
   // Only where two cannot both take a slot.
   void fence_dead() {
-    if (read_sessions(storage_, repository_.keyring()).empty()) return;
+    if (find_dead_sessions(storage_, repository_.keyring(), now_,
+                           options_.revoke_after)
+            .empty()) {
+      return;
+    }
     if (!create_race_) create_race_ = probe_create_race(storage_);
     outcome_.can_fence = *create_race_ == CreateRace::one_wins;
     if (!outcome_.can_fence) return;

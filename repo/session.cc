@@ -443,10 +443,10 @@ void fence(Storage& storage, const Keyring& keyring, const Signer& signer,
   remove_registration(storage, id);
 }
 
-std::size_t fence_dead_sessions(
-    Storage& storage, const Keyring& keyring, const Signer& signer,
-    const Timestamp& now, std::optional<std::chrono::seconds> revoke_after) {
-  std::size_t fenced = 0;
+std::vector<DeadSession> find_dead_sessions(
+    const Storage& storage, const Keyring& keyring, const Timestamp& now,
+    std::optional<std::chrono::seconds> revoke_after) {
+  std::vector<DeadSession> dead;
   for (const auto& [id, record, pin] : read_sessions(storage, keyring)) {
     std::string reason;
     if (!record) {
@@ -462,10 +462,19 @@ std::size_t fence_dead_sessions(
     } else {
       continue;
     }
-    fence(storage, keyring, signer, id, now, reason);
-    ++fenced;
+    dead.push_back({id, std::move(reason)});
   }
-  return fenced;
+  return dead;
+}
+
+std::size_t fence_dead_sessions(
+    Storage& storage, const Keyring& keyring, const Signer& signer,
+    const Timestamp& now, std::optional<std::chrono::seconds> revoke_after) {
+  const auto dead = find_dead_sessions(storage, keyring, now, revoke_after);
+  for (const auto& [id, reason] : dead) {
+    fence(storage, keyring, signer, id, now, reason);
+  }
+  return dead.size();
 }
 
 }  // namespace cairn::repo

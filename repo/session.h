@@ -144,10 +144,20 @@ void fence(Storage& storage, const Keyring& keyring, const Signer& signer,
            const SessionId& id, const Timestamp& now,
            const std::string& reason);
 
-// Fences the sessions that may be passed over, and those that began
-// `revoke_after` before `now` or earlier unless they are certainly alive. Given
-// `revoke_after`, damaged ones are fenced too: how old they are nobody can
-// tell. Answers how many.
+// A session that may be fenced off, and why.
+struct DeadSession {
+  SessionId id;
+  std::string reason;
+};
+
+// Those that may be passed over, and those that began `revoke_after` before
+// `now` or earlier unless they are certainly alive. Given `revoke_after`,
+// damaged ones too: how old they are nobody can tell.
+[[nodiscard]] std::vector<DeadSession> find_dead_sessions(
+    const Storage& storage, const Keyring& keyring, const Timestamp& now,
+    std::optional<std::chrono::seconds> revoke_after = std::nullopt);
+
+// Fences them. Answers how many.
 std::size_t fence_dead_sessions(
     Storage& storage, const Keyring& keyring, const Signer& signer,
     const Timestamp& now,
