@@ -373,7 +373,7 @@ ExitCode run(const Options& options, Context& context) {
     context.output.warning("--time " + rfc3339(*options.time) +
                            " lies in the future; listings will flag it");
   }
-  auto repository = context.open_repository();
+  auto repository = context.open_to_write();
   (void)repository.index_store();  // its folder is there to be left out
   const auto began = std::chrono::steady_clock::now();
   const ingest::BackupOptions how{

@@ -27,6 +27,7 @@ ExitCode run(const Options& options, Context& context) {
     throw UsageError("cat: what it writes is no JSON");
   }
   auto repository = context.open_to_read();
+  if (is_latest(options.snapshot)) context.require_that_latest_is();
   SnapshotSelector selector(context, repository, options.series);
   const auto selected = selector.select(options.snapshot);
   if (selected.path.empty()) {

@@ -79,7 +79,7 @@ ExitCode add(const AddOptions& options, Context& context) {
 }
 
 ExitCode list(Context& context) {
-  const auto repository = context.open_repository();
+  const auto repository = context.open_to_read();
   const auto all = repository.snapshots(context.now());
   using enum Table::Align;
   Table table(

@@ -29,10 +29,6 @@ struct RemoveOptions {
   std::string id;
 };
 
-std::string_view name_of(repo::KeyMethod method) {
-  return method == repo::KeyMethod::passphrase ? "passphrase" : "key file";
-}
-
 repo::Role parse_role(std::string_view text) {
   for (const auto role : {repo::Role::owner, repo::Role::write}) {
     if (repo::name_of(role) == text) return role;
@@ -114,7 +110,7 @@ ExitCode list(Context& context) {
       Json json = Json::object();
       json.set("id", slot.id.hex())
           .set("role", repo::name_of(slot.role))
-          .set("method", name_of(slot.method))
+          .set("method", repo::name_of(slot.method))
           .set("label", slot.label)
           .set("created", slot.created);
       all.add(std::move(json));
@@ -125,7 +121,7 @@ ExitCode list(Context& context) {
   Table table({{"ID"}, {"Role"}, {"Opened by"}, {"Label"}, {"Created"}});
   for (const auto& slot : slots) {
     table.add({slot.id.brief(), std::string(repo::name_of(slot.role)),
-               std::string(name_of(slot.method)), slot.label,
+               std::string(repo::name_of(slot.method)), slot.label,
                local_time_text(slot.created)});
   }
   table.print(context.output);

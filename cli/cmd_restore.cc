@@ -170,6 +170,7 @@ ExitCode run(const Options& options, Context& context) {
     throw UsageError("restore: --to: an empty folder name");
   }
   auto repository = context.open_to_read();
+  if (is_latest(options.snapshot)) context.require_that_latest_is();
   SnapshotSelector selector(context, repository, options.series);
   const auto selected = selector.select(options.snapshot);
   const auto& snapshot = selected.snapshot.snapshot;

@@ -5,6 +5,8 @@
 
 namespace cairn::cli {
 
+[[nodiscard]] Command audit_show_command();
+[[nodiscard]] Command audit_verify_command();
 [[nodiscard]] Command backup_command();
 [[nodiscard]] Command cat_command();
 [[nodiscard]] Command check_command();

@@ -12,6 +12,7 @@
 #include "cli/nearest.h"
 #include "cli/printable.h"
 #include "cli/question.h"
+#include "cli/rollback_text.h"
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
 #include "repo/calendar.h"
@@ -62,6 +63,8 @@ Flags global_flags(GlobalOptions& options) {
   flags.flag("-n, --dry-run", options.is_dry_run,
              "say what would be done, and do nothing");
   flags.flag("-y, --yes", options.assume_yes, "answer every question with yes");
+  flags.flag("--accept-rollback", options.accept_rollback,
+             "take a repository that shows less than before for the right one");
   flags.value(
       "--progress", "auto|bar|lines|json|none",
       [&options](std::string_view text) {
@@ -115,8 +118,50 @@ repo::Repository Context::open_with(repo::HostFolders folders) {
   return repository;
 }
 
-repo::Repository Context::open_repository() {
-  return open_with(host_folders());
+repo::Comparison Context::compare_with_before(repo::Repository& repository) {
+  auto& storage = repository.storage();
+  const auto& keyring = repository.keyring();
+  witness_.emplace(repository.host_state(), storage.place());
+  // The repository ends before what it calls does.
+  repository.set_saw(
+      [this](const repo::SeenSnapshot& snapshot) { witness_->saw(snapshot); });
+  if (const auto other =
+          witness_->compare_with_other_places(storage, keyring)) {
+    output.warning(
+        "this host saw a later state of this repository at another "
+        "place: here " +
+        text_of(*other));
+  }
+  auto comparison = witness_->compare(storage, keyring);
+  if (!options.accept_rollback || !comparison.shows_less()) return comparison;
+  output.warning("accepted, and remembered as the right state: " +
+                 text_of(comparison));
+  witness_->accept(comparison);
+  return {};
+}
+
+repo::Repository Context::open_to_write() {
+  auto repository = open_with(host_folders());
+  const auto comparison = compare_with_before(repository);
+  if (comparison.shows_less()) {
+    throw repo::RefusedForSafety(
+        repository.storage().description() +
+        ": shows less than this host saw of it: " + text_of(comparison) +
+        ". An older copy may lie there, or somebody took something away; "
+        "nothing was done. Find out which, and look for a copy that has it. "
+        "--accept-rollback, given once, goes on from this state");
+  }
+  return repository;
+}
+
+repo::Repository Context::open_as_owner() {
+  auto repository = open_to_write();
+  if (repository.keyring().role() != repo::Role::owner) {
+    throw repo::WrongKey("this needs the owner's key; the one given has the " +
+                         std::string(name_of(repository.keyring().role())) +
+                         " role");
+  }
+  return repository;
 }
 
 repo::Repository Context::open_to_read() {
@@ -130,17 +175,42 @@ repo::Repository Context::open_to_read() {
                    ". CAIRN_CACHE_DIR names another");
     folders.cache = temporary_cache_->path();
   }
-  return open_with(std::move(folders));
-}
-
-repo::Repository Context::open_as_owner() {
-  auto repository = open_repository();
-  if (repository.keyring().role() != repo::Role::owner) {
-    throw repo::WrongKey("this needs the owner's key; the one given has the " +
-                         std::string(name_of(repository.keyring().role())) +
-                         " role");
+  auto repository = open_with(std::move(folders));
+  const auto comparison = compare_with_before(repository);
+  shows_less_ = comparison.shows_less();
+  if (shows_less_) {
+    output.warning(
+        repository.storage().description() +
+        ": shows less than this host saw of it: " + text_of(comparison) +
+        ". An older copy may lie there, or somebody took something away; "
+        "another copy may have it");
   }
   return repository;
+}
+
+void Context::require_that_latest_is() const {
+  if (!shows_less_) return;
+  throw repo::RefusedForSafety(
+      "'latest' may not be the latest, since the repository shows less than "
+      "this host saw of it; name a snapshot by its id, or take this state for "
+      "the right one with --accept-rollback");
+}
+
+void Context::note_newest_epoch(repo::Repository& repository) {
+  if (!witness_) return;
+  witness_->saw(repo::newest_epoch(repository.storage(), repository.keyring()));
+}
+
+void Context::remember() {
+  // A dry run does nothing, and accepts nothing.
+  if (!witness_ || options.is_dry_run) return;
+  try {
+    witness_->remember();
+  } catch (const repo::Error& e) {
+    // It stands in nobody's way: what was to be done is done.
+    output.detail(std::string(e.what()) +
+                  "; so a rollback of the repository would not be noticed");
+  }
 }
 
 repo::Keyring Context::open_keyring(const repo::Storage& storage,

@@ -14,6 +14,7 @@
 #include "repo/entry.h"
 #include "repo/repository.h"
 #include "repo/storage.h"
+#include "repo/witness.h"
 
 namespace cairn::cli {
 
@@ -27,6 +28,7 @@ struct GlobalOptions {
   int verbosity = 0;
   bool is_dry_run = false;
   bool assume_yes = false;
+  bool accept_rollback = false;
   ProgressStyle progress = ProgressStyle::automatic;
 };
 
@@ -52,16 +54,34 @@ class Context {
   // The same: throws UsageError when nothing does.
   [[nodiscard]] std::string repo_name() const;
   [[nodiscard]] std::unique_ptr<repo::Storage> open_storage() const;
-  [[nodiscard]] repo::Repository open_repository();
 
-  // The same for a command that only reads, and that nothing on this machine
-  // should keep from a rescue: when the cache folder cannot be written, a
-  // temporary one takes its place, with a warning, for as long as this lives.
+  // Throws repo::RefusedForSafety when the repository shows less than this host
+  // saw of it before, unless --accept-rollback is given.
+  [[nodiscard]] repo::Repository open_to_write();
+
+  // The same for what only an owner may. Throws repo::WrongKey for a smaller
+  // role, whose marks and key slots would not count.
+  [[nodiscard]] repo::Repository open_as_owner();
+
+  // For a command that only reads, and that nothing on this machine should keep
+  // from a rescue: when the cache folder cannot be written, a temporary one
+  // takes its place, with a warning, for as long as this lives. It warns when
+  // the repository shows less than before.
   [[nodiscard]] repo::Repository open_to_read();
 
-  // Throws repo::WrongKey for a smaller role, whose marks and key slots would
-  // not count.
-  [[nodiscard]] repo::Repository open_as_owner();
+  // Throws repo::RefusedForSafety, once open_to_read() has warned of that: the
+  // newest snapshot there is may not be the newest there was.
+  void require_that_latest_is() const;
+
+  // What open_to_read() has warned of.
+  [[nodiscard]] bool shows_less() const noexcept { return shows_less_; }
+
+  // For a command that publishes epochs.
+  void note_newest_epoch(repo::Repository& repository);
+
+  // Stores what was seen of the repository, if any was opened. Once, when all
+  // is done.
+  void remember();
 
   // The key of the repository that `storage` holds.
   [[nodiscard]] repo::Keyring open_keyring(const repo::Storage& storage,
@@ -77,11 +97,15 @@ class Context {
 
  private:
   [[nodiscard]] repo::Repository open_with(repo::HostFolders folders);
+  [[nodiscard]] repo::Comparison compare_with_before(
+      repo::Repository& repository);
   [[nodiscard]] repo::Keyring key_from_somewhere(const repo::Storage& storage,
                                                  const repo::Config& config);
 
   PasswordVariable password_;
   std::optional<TemporaryFolder> temporary_cache_;
+  std::optional<repo::Witness> witness_;
+  bool shows_less_ = false;
 };
 
 // Of a folder that exists. Throws UsageError for a kind of storage that this

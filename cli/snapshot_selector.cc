@@ -237,6 +237,11 @@ SnapshotName parse_snapshot_name(std::string_view text) {
   return name;
 }
 
+bool is_latest(std::string_view text) {
+  return std::holds_alternative<SnapshotName::Latest>(
+      parse_snapshot_name(text).which);
+}
+
 Coverage coverage_of(const repo::Snapshot& snapshot, std::string_view path) {
   path = without_slashes(path);
   if (!snapshot.record) {

@@ -44,6 +44,10 @@ struct SnapshotName {
 // Throws repo::NotFound for a text that names no snapshot in any way.
 [[nodiscard]] SnapshotName parse_snapshot_name(std::string_view text);
 
+// True for latest and what counts from it, with a path or without. Throws
+// likewise.
+[[nodiscard]] bool is_latest(std::string_view text);
+
 // Whether that snapshot's tree has something at the path.
 using HasPath = std::function<bool(const repo::ValidSnapshot& snapshot,
                                    std::string_view path)>;

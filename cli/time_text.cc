@@ -229,29 +229,59 @@ std::optional<repo::Timestamp> parse_time(std::string_view text, Zone zone) {
   return parsed->time;
 }
 
-std::optional<repo::Timestamp> parse_until(std::string_view text,
-                                           const repo::Timestamp& now) {
-  if (const auto time = parse_time(text, Zone::local)) return time;
+namespace {
+
+// "2026-11-20", and nothing behind it: that day in the local zone, to be
+// changed and given to mktime(). Nothing: another text, or no such day.
+std::optional<tm> parse_date(std::string_view text) {
   Scanner in(text);
-  const tm date = date_fields(in);
-  if (!in.has_failed() && in.position() == text.size()) {
-    if (!seconds_of(date, Zone::local)) return std::nullopt;
-    tm next_day = date;
-    ++next_day.tm_mday;
-    next_day.tm_isdst = -1;
-    return repo::Timestamp{::mktime(&next_day) - 1, 0};
+  tm date = date_fields(in);
+  if (in.has_failed() || in.position() != text.size() ||
+      !seconds_of(date, Zone::local)) {
+    return std::nullopt;
   }
-  const auto span = repo::parse_calendar_span(text);
-  if (!span) return std::nullopt;
+  date.tm_isdst = -1;
+  return date;
+}
+
+enum class Towards { past, future };
+
+repo::Timestamp moved(const repo::Timestamp& now,
+                      const repo::CalendarSpan& span, Towards towards) {
+  const int sign = towards == Towards::future ? 1 : -1;
   const time_t begin = now.seconds;
   tm fields{};
   ::localtime_r(&begin, &fields);
-  fields.tm_year += span->years;
-  fields.tm_mon += span->months;
-  fields.tm_mday += span->days;
+  fields.tm_year += sign * span.years;
+  fields.tm_mon += sign * span.months;
+  fields.tm_mday += sign * span.days;
   fields.tm_isdst = -1;
-  return repo::Timestamp{::mktime(&fields) + span->hours * kHour,
-                         now.nanoseconds};
+  return {::mktime(&fields) + sign * span.hours * kHour, now.nanoseconds};
+}
+
+}  // namespace
+
+std::optional<repo::Timestamp> parse_until(std::string_view text,
+                                           const repo::Timestamp& now) {
+  if (const auto time = parse_time(text, Zone::local)) return time;
+  if (auto next_day = parse_date(text)) {
+    ++next_day->tm_mday;
+    return repo::Timestamp{::mktime(&*next_day) - 1, 0};
+  }
+  const auto span = repo::parse_calendar_span(text);
+  if (!span) return std::nullopt;
+  return moved(now, *span, Towards::future);
+}
+
+std::optional<repo::Timestamp> parse_since(std::string_view text,
+                                           const repo::Timestamp& now) {
+  if (const auto time = parse_time(text, Zone::local)) return time;
+  if (auto day = parse_date(text)) {
+    return repo::Timestamp{::mktime(&*day), 0};
+  }
+  const auto span = repo::parse_calendar_span(text);
+  if (!span) return std::nullopt;
+  return moved(now, *span, Towards::past);
 }
 
 }  // namespace cairn::cli

@@ -51,4 +51,9 @@ struct ParsedTime {
 [[nodiscard]] std::optional<repo::Timestamp> parse_until(
     std::string_view text, const repo::Timestamp& now);
 
+// A point in the past: a time, a local date (its first second), or a span
+// before `now`, such as "30d" or "1y6m".
+[[nodiscard]] std::optional<repo::Timestamp> parse_since(
+    std::string_view text, const repo::Timestamp& now);
+
 }  // namespace cairn::cli

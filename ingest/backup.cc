@@ -274,6 +274,13 @@ void Run::commit(const repo::Link& root, std::span<const Source> sources) {
         "committed. Run the backup again");
   }
   report_.snapshot = session_.id();
+  repository_.note_seen({.series = tag_,
+                         .signer = repository_.signer().chain().host_key,
+                         .id = session_.id(),
+                         .sequence = header.sequence,
+                         .object = committed.object_digest,
+                         .epoch = session_.epoch().number,
+                         .arrival = {header.arrival.seconds, 0}});
   try {
     chain.store({header.sequence + 1, committed.object_digest});
   } catch (const repo::Error& e) {

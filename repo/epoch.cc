@@ -137,26 +137,32 @@ Epoch decode_epoch(std::span<const std::byte> bytes, std::uint64_t number,
 
 Epoch read_epoch(const Storage& storage, const Keyring& keyring,
                  std::uint64_t number) {
+  return read_signed_epoch(storage, keyring, number).epoch;
+}
+
+SignedEpoch read_signed_epoch(const Storage& storage, const Keyring& keyring,
+                              std::uint64_t number) {
   const std::string name = epoch_name(number);
   const auto object = get_whole(storage, name, kMaxEpochBytes);
-  return decode_epoch(
-      open_record(kKind, keyring, bytes_of(number), object, name), number,
-      name);
+  auto [plain, signer] =
+      open_signed_record(kKind, keyring, bytes_of(number), object, name);
+  return {decode_epoch(plain, number, name), std::move(signer),
+          crypto::sha256(object)};
 }
 
 namespace {
 
 // The newest one that can be read and that `counts`; number 0: there is none.
 template <typename Counts>
-Epoch read_newest(const Storage& storage, const Keyring& keyring,
-                  std::vector<std::uint64_t>& numbers, Counts counts) {
+SignedEpoch read_newest(const Storage& storage, const Keyring& keyring,
+                        std::vector<std::uint64_t>& numbers, Counts counts) {
   while (true) {
     bool has_vanished = false;
     numbers = list_epochs(storage);
     for (std::size_t i = numbers.size(); i-- > 0 && !has_vanished;) {
       if (!counts(numbers[i])) continue;
       try {
-        return read_epoch(storage, keyring, numbers[i]);
+        return read_signed_epoch(storage, keyring, numbers[i]);
       } catch (const NotFound&) {
         has_vanished = true;  // others came further and removed it
       } catch (const CorruptionError&) {
@@ -172,8 +178,10 @@ Epoch read_newest(const Storage& storage, const Keyring& keyring,
 EpochLog read_epochs(const Storage& storage, const Keyring& keyring) {
   EpochLog log;
   std::vector<std::uint64_t> numbers;
-  log.newest = read_newest(storage, keyring, numbers,
-                           [](std::uint64_t) { return true; });
+  auto newest = read_newest(storage, keyring, numbers,
+                            [](std::uint64_t) { return true; });
+  log.newest = std::move(newest.epoch);
+  log.object = newest.object;
   log.last = log.newest.number;
   while (std::ranges::binary_search(numbers, log.last + 1)) ++log.last;
   return log;
@@ -213,8 +221,9 @@ bool LastDoom::is_void(const SessionId& id, std::uint64_t pinned_epoch) const {
 LastDoom read_last_doom(const Storage& storage, const Keyring& keyring) {
   std::vector<std::uint64_t> numbers;
   return LastDoom(
-      read_newest(storage, keyring, numbers,
-                  [](std::uint64_t number) { return number % 2 == 0; }));
+      read_newest(storage, keyring, numbers, [](std::uint64_t number) {
+        return number % 2 == 0;
+      }).epoch);
 }
 
 }  // namespace cairn::repo

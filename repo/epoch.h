@@ -74,11 +74,22 @@ inline constexpr std::uint64_t kMaxEpochNumber = std::uint64_t{1} << 48;
 [[nodiscard]] Epoch read_epoch(const Storage& storage, const Keyring& keyring,
                                std::uint64_t number);
 
+// The same with who published it.
+struct SignedEpoch {
+  Epoch epoch;
+  SignerChain signer;
+  crypto::Digest object{};  // SHA-256 of its bytes
+};
+[[nodiscard]] SignedEpoch read_signed_epoch(const Storage& storage,
+                                            const Keyring& keyring,
+                                            std::uint64_t number);
+
 // How far the collectors came. What cannot be read was damaged, or is no epoch
 // at all: whoever may write to the storage can put anything there.
 struct EpochLog {
-  Epoch newest;            // of those that can be read; number 0: there is none
-  std::uint64_t last = 0;  // its number, or that of unreadable ones behind it
+  Epoch newest;  // of those that can be read; number 0: there is none
+  crypto::Digest object{};  // SHA-256 of its bytes
+  std::uint64_t last = 0;   // its number, or that of unreadable ones behind it
 
   // True if whoever pins the newest is safe. It is also behind one that cannot
   // be read: for a condemnation it is an older session, and what a doom dooms

@@ -22,6 +22,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::string_view kSeenPrefix = "seen-";
+
 [[noreturn]] void fail(const fs::path& path, const char* what, int error,
                        const char* advice = "") {
   const std::string text =
@@ -151,12 +153,12 @@ crypto::Secret HostState::signing_seed() {
   return seed;
 }
 
-HostState::ChainLock HostState::lock_chain(std::string_view series) {
-  make_folder();
-  const auto digest = crypto::sha256(std::as_bytes(std::span(series)));
-  const std::string name =
-      "chain-" + crypto::to_hex(std::span(digest).first<8>());
-  const fs::path lock = folder_ / (name + ".lock");
+namespace {
+
+// A file beside `file`, since that one is replaced. Answers its descriptor;
+// closing it lets go.
+int lock_beside(const fs::path& file) {
+  const fs::path lock = file.string() + ".lock";
   const int fd = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) fail(lock, "cannot open");
   while (::flock(fd, LOCK_EX) != 0) {
@@ -164,7 +166,21 @@ HostState::ChainLock HostState::lock_chain(std::string_view series) {
     ::close(fd);
     fail(lock, "cannot lock");
   }
-  return ChainLock(fd, folder_ / name);
+  return fd;
+}
+
+// For what may hold any bytes and be of any length.
+std::string file_name_for(std::string_view prefix, std::string_view text) {
+  const auto digest = crypto::sha256(std::as_bytes(std::span(text)));
+  return std::string(prefix) + crypto::to_hex(std::span(digest).first<8>());
+}
+
+}  // namespace
+
+HostState::ChainLock HostState::lock_chain(std::string_view series) {
+  make_folder();
+  const fs::path file = folder_ / file_name_for("chain-", series);
+  return ChainLock(lock_beside(file), file);
 }
 
 HostState::ChainLock::ChainLock(int fd, fs::path file)
@@ -193,6 +209,45 @@ ChainLink HostState::ChainLock::last() const {
 void HostState::ChainLock::store(const ChainLink& link) {
   replace_file(file_, std::to_string(link.sequence) + " " +
                           crypto::to_hex(link.object) + "\n");
+}
+
+fs::path HostState::seen_file(std::string_view place) const {
+  return folder_ / file_name_for(kSeenPrefix, place);
+}
+
+std::optional<LastSeen> HostState::last_seen(std::string_view place) const {
+  const auto text = read_file(seen_file(place));
+  return text ? parse_last_seen(*text) : std::nullopt;
+}
+
+std::vector<LastSeen> HostState::last_seen_elsewhere(
+    std::string_view place) const {
+  std::vector<LastSeen> all;
+  std::error_code error;
+  const std::string here = seen_file(place).filename().string();
+  for (const auto& file : fs::directory_iterator(folder_, error)) {
+    const std::string name = file.path().filename().string();
+    // Without locks and files that are being written, which have longer names.
+    if (!name.starts_with(kSeenPrefix) || name.size() != here.size() ||
+        name == here) {
+      continue;
+    }
+    const auto text = read_file(file.path());
+    auto seen = text ? parse_last_seen(*text) : std::nullopt;
+    if (seen) all.push_back(std::move(*seen));
+  }
+  return all;
+}
+
+void HostState::change_last_seen(std::string_view place,
+                                 const std::function<void(LastSeen&)>& change) {
+  make_folder();
+  const fs::path file = seen_file(place);
+  const ChainLock lock(lock_beside(file), file);
+  const auto known = last_seen(place);
+  LastSeen changed = known.value_or(LastSeen{});
+  change(changed);
+  if (changed != known) replace_file(file, to_text(changed));
 }
 
 }  // namespace cairn::repo

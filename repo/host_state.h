@@ -1,17 +1,22 @@
 // What this host keeps for itself about one repository, outside of it: its
-// signing key, and the last snapshot it committed to each series, from which
-// the next one's sequence and predecessor follow (DESIGN 6 and 7). Losing it
-// starts a new chain and loses nothing else.
+// signing key; the last snapshot it committed to each series, from which the
+// next one's sequence and predecessor follow (DESIGN 6 and 7); and what it last
+// saw there. Losing it starts a new chain, and a host that knows nothing
+// notices no rollback.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "crypto/digest.h"
 #include "crypto/secret.h"
 #include "repo/ids.h"
+#include "repo/last_seen.h"
 
 namespace cairn::repo {
 
@@ -52,8 +57,20 @@ class HostState {
   };
   [[nodiscard]] ChainLock lock_chain(std::string_view series);
 
+  // What was last seen of the repository at one place (Storage::place()).
+  // Nothing: it was never looked at there, or that was before hosts remembered
+  // it, or the file is damaged.
+  [[nodiscard]] std::optional<LastSeen> last_seen(std::string_view place) const;
+  [[nodiscard]] std::vector<LastSeen> last_seen_elsewhere(
+      std::string_view place) const;
+
+  // Stores what `change` makes of it, while no other process changes it.
+  void change_last_seen(std::string_view place,
+                        const std::function<void(LastSeen&)>& change);
+
  private:
   void make_folder() const;
+  [[nodiscard]] std::filesystem::path seen_file(std::string_view place) const;
 
   std::filesystem::path folder_;
 };

@@ -83,6 +83,10 @@ std::string_view name_of(Role role) noexcept {
   return "unknown";
 }
 
+std::string_view name_of(KeyMethod method) noexcept {
+  return method == KeyMethod::passphrase ? "passphrase" : "key file";
+}
+
 struct Keyring::State {
   RepositoryId repository;
   FamilyId family;

@@ -113,6 +113,8 @@ class Keyring {
 
 enum class KeyMethod : std::uint8_t { passphrase = 0, key_file = 1 };
 
+[[nodiscard]] std::string_view name_of(KeyMethod method) noexcept;
+
 // What can be said of a slot without opening it.
 struct KeySlot {
   KeySlotId id;

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -751,5 +752,16 @@ void LocalStorage::remove_unfinished() {
 }
 
 std::string LocalStorage::description() const { return state_->path; }
+
+// Disks that take turns under one path are told apart by their file systems.
+std::string LocalStorage::place() const {
+  struct statfs status {};
+  std::uint64_t id = 0;
+  if (::fstatfs(state_->root.get(), &status) == 0) {
+    static_assert(sizeof status.f_fsid == sizeof id);
+    std::memcpy(&id, &status.f_fsid, sizeof id);
+  }
+  return state_->path + " " + std::to_string(id);
+}
 
 }  // namespace cairn::repo

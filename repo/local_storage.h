@@ -39,6 +39,7 @@ class LocalStorage : public Storage {
   void remove(std::string_view name) override;
   void remove_unfinished() override;
   std::string description() const override;
+  std::string place() const override;
 
  private:
   struct State;

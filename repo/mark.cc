@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "crypto/random.h"
 #include "repo/cbor.h"
@@ -83,9 +84,16 @@ MarkId publish_mark(Storage& storage, const Keyring& keyring,
 
 Mark read_mark(const Storage& storage, const Keyring& keyring,
                const MarkId& id) {
+  return read_signed_mark(storage, keyring, id).mark;
+}
+
+SignedMark read_signed_mark(const Storage& storage, const Keyring& keyring,
+                            const MarkId& id) {
   const std::string name = mark_name(id);
   const auto object = get_whole(storage, name, kMaxSealedRecordBytes);
-  return decode_mark(open_record(kKind, keyring, id.bytes, object, name), name);
+  auto [plain, signer] =
+      open_signed_record(kKind, keyring, id.bytes, object, name);
+  return {decode_mark(plain, name), std::move(signer)};
 }
 
 std::vector<MarkId> list_marks(const Storage& storage) {

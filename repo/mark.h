@@ -45,6 +45,15 @@ MarkId publish_mark(Storage& storage, const Keyring& keyring,
 [[nodiscard]] Mark read_mark(const Storage& storage, const Keyring& keyring,
                              const MarkId& id);
 
+// The same with who says so.
+struct SignedMark {
+  Mark mark;
+  SignerChain signer;
+};
+[[nodiscard]] SignedMark read_signed_mark(const Storage& storage,
+                                          const Keyring& keyring,
+                                          const MarkId& id);
+
 [[nodiscard]] std::vector<MarkId> list_marks(const Storage& storage);
 
 // Every mark. Throws CorruptionError for one that is damaged or forged: whoever

@@ -97,6 +97,7 @@ struct Repository::State {
   std::optional<BlobIndex> index;
   SessionKeyCache session_keys;
   Warn warn;
+  Saw saw;
 
   std::mutex mutex;  // guards what follows, and makes searches take turns
   bool has_searched = false;
@@ -211,6 +212,12 @@ BlobIndex& Repository::index_for(const BlobId& needed) {
 
 void Repository::set_warn(Warn warn) { state_->warn = std::move(warn); }
 
+void Repository::set_saw(Saw saw) { state_->saw = std::move(saw); }
+
+void Repository::note_seen(const SeenSnapshot& snapshot) const {
+  if (state_->saw) state_->saw(snapshot);
+}
+
 BlobReader Repository::blobs() {
   return BlobReader(*state_->storage, state_->keyring, index(),
                     state_->session_keys,
@@ -318,6 +325,7 @@ SnapshotList Repository::snapshots(const Timestamp& now) const {
     };
     return key(a) < key(b);
   });
+  for (const auto& valid : list.snapshots) note_seen(seen(valid.snapshot));
   return list;
 }
 
@@ -345,16 +353,18 @@ SnapshotHistory Repository::history(const Timestamp& now,
   std::erase_if(claims, [&](const SnapshotClaim& claim) {
     return doom.is_void(claim.id, claim.header.epoch);
   });
-  const auto verify = [&storage, &keyring, holds = active_holds(marks, now)](
-                          const SnapshotClaim& claim) {
-    auto slot = read_slot(storage, keyring, claim.id);
-    auto* const snapshot = std::get_if<Snapshot>(&slot);
-    if (snapshot == nullptr || snapshot->header != claim.header) {
-      throw CorruptionError(snapshot_name(claim.id) +
-                            ": has changed since it was listed");
-    }
-    return with_holds(std::move(*snapshot), holds);
-  };
+  const auto verify =
+      [&storage, &keyring, state = state_.get(),
+       holds = active_holds(marks, now)](const SnapshotClaim& claim) {
+        auto slot = read_slot(storage, keyring, claim.id);
+        auto* const snapshot = std::get_if<Snapshot>(&slot);
+        if (snapshot == nullptr || snapshot->header != claim.header) {
+          throw CorruptionError(snapshot_name(claim.id) +
+                                ": has changed since it was listed");
+        }
+        if (state->saw) state->saw(seen(*snapshot));
+        return with_holds(std::move(*snapshot), holds);
+      };
   return {std::move(claims), verify, note_damage};
 }
 

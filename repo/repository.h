@@ -21,6 +21,7 @@
 #include "repo/host_state.h"
 #include "repo/index_store.h"
 #include "repo/keyring.h"
+#include "repo/last_seen.h"
 #include "repo/mark.h"
 #include "repo/session_keys.h"
 #include "repo/signer.h"
@@ -97,6 +98,12 @@ class Repository {
   // damaged or incomplete. From any thread, each thing once.
   using Warn = std::function<void(std::string_view text)>;
   void set_warn(Warn warn);
+
+  // Gets every valid snapshot that snapshots() and history() verify, and the
+  // one that a backup commits.
+  using Saw = std::function<void(const SeenSnapshot& snapshot)>;
+  void set_saw(Saw saw);
+  void note_seen(const SeenSnapshot& snapshot) const;
 
   // A reader with its own context. What it misses it searches further for.
   [[nodiscard]] BlobReader blobs();

@@ -1,6 +1,7 @@
 #include "repo/sealed_record.h"
 
 #include <string>
+#include <utility>
 
 #include "crypto/random.h"
 #include "crypto/seal.h"
@@ -40,11 +41,11 @@ std::vector<std::byte> seal_record(const SealedRecordKind& kind,
   return object;
 }
 
-std::vector<std::byte> open_record(const SealedRecordKind& kind,
-                                   const Keyring& keyring,
-                                   std::span<const std::byte> id,
-                                   std::span<const std::byte> object,
-                                   std::string_view name) {
+OpenedRecord open_signed_record(const SealedRecordKind& kind,
+                                const Keyring& keyring,
+                                std::span<const std::byte> id,
+                                std::span<const std::byte> object,
+                                std::string_view name) {
   const auto body = disclose(object, kind.type, name);
   CborReader in(body, name);
   in.array_of(5);
@@ -53,7 +54,7 @@ std::vector<std::byte> open_record(const SealedRecordKind& kind,
   const auto salt = in.fixed<kSaltBytes>();
   const auto sealed = in.bytes(body.size());
   const std::size_t end = body.size() - in.left();
-  const SignerChain signer = read_signer_chain(in);
+  SignerChain signer = read_signer_chain(in);
   const auto signature = in.fixed<crypto::kSignatureBytes>();
   in.end();
 
@@ -78,7 +79,15 @@ std::vector<std::byte> open_record(const SealedRecordKind& kind,
                     sealed, plain)) {
     throw CorruptionError(std::string(name) + ": tag does not verify");
   }
-  return plain;
+  return {std::move(plain), std::move(signer)};
+}
+
+std::vector<std::byte> open_record(const SealedRecordKind& kind,
+                                   const Keyring& keyring,
+                                   std::span<const std::byte> id,
+                                   std::span<const std::byte> object,
+                                   std::string_view name) {
+  return open_signed_record(kind, keyring, id, object, name).plain;
 }
 
 }  // namespace cairn::repo

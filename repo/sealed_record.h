@@ -30,8 +30,19 @@ struct SealedRecordKind {
     const SealedRecordKind& kind, const Keyring& keyring, const Signer& signer,
     std::span<const std::byte> id, std::span<const std::byte> plain);
 
-// The plain bytes. Throws CorruptionError, also for a signature that does not
-// count.
+struct OpenedRecord {
+  std::vector<std::byte> plain;
+  SignerChain signer;
+};
+
+// Throws CorruptionError, also for a signature that does not count.
+[[nodiscard]] OpenedRecord open_signed_record(const SealedRecordKind& kind,
+                                              const Keyring& keyring,
+                                              std::span<const std::byte> id,
+                                              std::span<const std::byte> object,
+                                              std::string_view name);
+
+// The same for who does not ask who signed it: the plain bytes.
 [[nodiscard]] std::vector<std::byte> open_record(
     const SealedRecordKind& kind, const Keyring& keyring,
     std::span<const std::byte> id, std::span<const std::byte> object,

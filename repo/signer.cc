@@ -52,6 +52,12 @@ SignerChain read_signer_chain(CborReader& in) {
   return chain;
 }
 
+std::string fingerprint(const crypto::VerifyKey& key) {
+  constexpr std::size_t kBytes = 8;
+  const auto digest = crypto::sha256(key);
+  return crypto::to_hex(std::span(digest).first<kBytes>());
+}
+
 std::vector<std::byte> Statement::bytes() const {
   const auto text = std::as_bytes(std::span(label));
   std::vector<std::byte> out(text.begin(), text.end());

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -28,6 +29,9 @@ struct SignerChain {
 
 void write(CborWriter& out, const SignerChain& chain);
 [[nodiscard]] SignerChain read_signer_chain(CborReader& in);
+
+// What names a key to people: 16 digits of its SHA-256.
+[[nodiscard]] std::string fingerprint(const crypto::VerifyKey& key);
 
 // What is signed: `label`, which says what kind of statement this is, then the
 // repository, then the parts.

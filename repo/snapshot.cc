@@ -316,8 +316,13 @@ class Slot {
   Slot& operator=(const Slot&) = delete;
 
   [[nodiscard]] bool is_snapshot() const { return is_snapshot_; }
-  [[nodiscard]] Tombstone tombstone() const { return {id_, time_, reason_}; }
+  [[nodiscard]] Tombstone tombstone() const {
+    return {id_, time_, reason_, signer_};
+  }
   [[nodiscard]] const SignerChain& signer() const { return signer_; }
+  [[nodiscard]] crypto::Digest digest() const {
+    return crypto::sha256(object_);
+  }
 
   void require_signature(const Keyring& keyring) const {
     CborWriter statement;
@@ -396,6 +401,7 @@ std::variant<Snapshot, Tombstone> read_slot(const Storage& storage,
   snapshot.signer = slot.signer();
   snapshot.header = slot.open_header(keyring, generation);
   snapshot.record = slot.open_record(keyring, generation);
+  snapshot.object = slot.digest();
   return snapshot;
 }
 

@@ -82,12 +82,14 @@ struct Snapshot {
   SnapshotHeader header;
   std::optional<SnapshotRecord> record;  // nothing: this role may not read it
   SignerChain signer;
+  crypto::Digest object{};  // SHA-256 of the bytes in the slot
 };
 
 struct Tombstone {
   SessionId id;
   Timestamp time;
   std::string reason;
+  SignerChain signer = {};  // of one that was read
 };
 
 [[nodiscard]] std::string snapshot_name(const SessionId& id);

@@ -88,6 +88,10 @@ class Storage {
 
   // For messages: the path or URL a user would recognise.
   [[nodiscard]] virtual std::string description() const = 0;
+
+  // Differs between copies of one repository as far as that can be told, and is
+  // the same from run to run: a host remembers by it what it saw where.
+  [[nodiscard]] virtual std::string place() const { return description(); }
 };
 
 // The whole object. Throws NotFound; CorruptionError when it is larger than

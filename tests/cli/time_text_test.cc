@@ -99,6 +99,21 @@ TEST(TimeText, ReadsTheEndOfAHold) {
   EXPECT_EQ(parse_until("2026-02-30", kNoon), std::nullopt);
 }
 
+TEST(TimeText, APastTimeIsATimeADayOrASpan) {
+  set_zone("UTC");
+
+  EXPECT_EQ(parse_since("2026-11-01", kNoon),
+            parse_time("2026-11-01T00:00:00Z", Zone::required));
+  EXPECT_EQ(parse_since("30d", kNoon),
+            parse_time("2026-10-21T12:00Z", Zone::required));
+  EXPECT_EQ(parse_since("1y2m3h", kNoon),
+            parse_time("2025-09-20T09:00Z", Zone::required));
+  EXPECT_EQ(parse_since("2026-12-01T10:00", kNoon),
+            parse_time("2026-12-01T10:00Z", Zone::required));
+  EXPECT_EQ(parse_since("soon", kNoon), std::nullopt);
+  EXPECT_EQ(parse_since("2026-02-30", kNoon), std::nullopt);
+}
+
 TEST(TimeText, WritesDurationsAsAClockDoes) {
   EXPECT_EQ(duration_text(0.4), "0:00");
   EXPECT_EQ(duration_text(75), "1:15");

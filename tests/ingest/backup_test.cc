@@ -411,7 +411,7 @@ TEST(Backup, WritesDownWhoseBackupItIsAndOfWhat) {
 
   const auto stored = read_all_snapshots(site);
   ASSERT_EQ(stored.size(), 1u);
-  const auto& [id, header, record, signer] = stored[0].snapshot;
+  const auto& [id, header, record, signer, object] = stored[0].snapshot;
   EXPECT_EQ(id, report.snapshot);
   EXPECT_EQ(header.time, *options.time);
   EXPECT_GE(header.arrival, options.now);

@@ -217,5 +217,62 @@ TEST(HostState, ChainsAreExtendedByOneProcessAtATime) {
             40U);
 }
 
+TEST(HostState, RemembersWhatWasSeenAtEachPlace) {
+  TempFolder folder;
+  HostState state(folder.path(), RepositoryId{});
+  EXPECT_FALSE(state.last_seen("here"));
+  EXPECT_FALSE(fs::exists(key_file(folder).parent_path()));
+
+  state.change_last_seen("here", [](LastSeen& seen) { seen.epoch.number = 6; });
+  state.change_last_seen("there", [](LastSeen&) {});
+  EXPECT_EQ(state.last_seen("here")->epoch.number, 6U);
+  EXPECT_EQ(state.last_seen("there"), LastSeen{});
+  ASSERT_EQ(state.last_seen_elsewhere("there").size(), 1U);
+  EXPECT_EQ(state.last_seen_elsewhere("there")[0].epoch.number, 6U);
+  EXPECT_EQ(state.last_seen_elsewhere("nowhere").size(), 2U);
+}
+
+// A program from before knew the chain alone; damage is no memory.
+TEST(HostState, WhatDoesNotSayWhatWasSeenIsTakenForNothing) {
+  TempFolder folder;
+  HostState state(folder.path(), RepositoryId{});
+  state.lock_chain("host/db").store({6, {}});
+  EXPECT_FALSE(state.last_seen("here"));
+  EXPECT_TRUE(state.last_seen_elsewhere("here").empty());
+  state.change_last_seen("here", [](LastSeen& seen) { seen.epoch.number = 6; });
+  for (const auto& file :
+       fs::directory_iterator(key_file(folder).parent_path())) {
+    testing_support::write_file(file.path(), "7 garbage");
+  }
+  EXPECT_FALSE(state.last_seen("here"));
+  state.change_last_seen("here", [](LastSeen& seen) { seen.epoch.number = 8; });
+  EXPECT_EQ(state.last_seen("here")->epoch.number, 8U);
+}
+
+TEST(HostState, WhatIsSeenByTwoProcessesAtOnceIsKeptOfBoth) {
+  TempFolder folder;
+  const auto learn = [&](unsigned char signer) {
+    HostState state(folder.path(), RepositoryId{});
+    for (int i = 0; i < 20; ++i) {
+      state.change_last_seen("here", [&](LastSeen& seen) {
+        SeenSnapshot snapshot;
+        snapshot.signer = {std::byte{signer}, static_cast<std::byte>(i)};
+        seen.note(snapshot);
+      });
+    }
+    return true;
+  };
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(learn(1) ? 0 : 1);
+  (void)learn(2);
+  int status = 1;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(HostState(folder.path(), RepositoryId{})
+                .last_seen("here")
+                ->snapshots.size(),
+            40U);
+}
+
 }  // namespace
 }  // namespace cairn::repo

@@ -286,7 +286,7 @@ repo::SessionId StateWriter::commit(const repo::Timestamp& time) {
   header.entries = state_->entries;
   auto chain = repository.host_state().lock_chain(state_->options.series);
   const auto last = chain.last();
-  header.sequence = last.sequence + 1;
+  header.sequence = last.sequence;
   header.previous = last.object;
   repo::SnapshotRecord record;
   record.series = state_->options.series;
@@ -297,7 +297,7 @@ repo::SessionId StateWriter::commit(const repo::Timestamp& time) {
   if (committed.outcome == repo::Created::exists) {
     throw repo::LockedError("session was fenced off");
   }
-  chain.store({header.sequence, committed.object_digest});
+  chain.store({header.sequence + 1, committed.object_digest});
   state_->session.end();
   return session();
 }
