@@ -1,0 +1,180 @@
+"""What must be true after a fault, whichever it was: O1 to O4 of the fault
+matrix, as far as one machine can see them.
+
+Every snapshot that was there and was not to be forgotten is listed and restores
+byte for byte; so does one whose backup said that it is stored. What was to
+happen has happened or has not, and the exit code says which. `check --level
+data` finds no damage. The next backup, forget and prune work, and after that
+prune nothing is left that nobody needs. Nothing else of the machine changed.
+"""
+
+import place
+from place import Finding, NO_SPACE, OK, expect
+from tracer import SYNCS
+
+ENDS_OF_FULL_DISK = {OK, NO_SPACE}
+
+
+class Oracle:
+    """Of one run of an operation in a place that was loaded from its base."""
+
+    def __init__(self, where, bases, operation):
+        self.where, self.operation = where, operation
+        held = bases.held[operation.base]
+        self.dropped = {bases.named[name] for name in operation.drops}
+        self.stay = {i: tree for i, tree in held.items()
+                     if i not in self.dropped}
+        self.held = held
+        self.content = operation.adds
+        if self.content == "source":
+            self.content = place.tree_of(where.source)
+        self.outside = where.outside()
+
+    def judge(self, ran, fault=None):
+        """Raises a Finding, the worst one. Changes the place."""
+        try:
+            self.judge_end(ran, fault)
+        except Finding:
+            self.judge_place(ran)
+            raise
+        self.judge_place(ran)
+
+    def judge_place(self, ran):
+        self.judge_calls(ran)
+        listed = self.judge_snapshots(ran)
+        self.judge_keys(ran)
+        if self.operation.is_repair and ran.code != OK:
+            self.where.cairn(*self.operation.words)
+        self.check_level_data()
+        self.judge_outside()
+        self.go_on(listed)
+
+    # How it ended
+
+    def judge_end(self, ran, fault):
+        expect(not ran.has_hung, "it hangs", ran)
+        kind = fault.kind if fault and ran.hit else None
+        if kind in ("before", "after"):
+            expect(ran.code == -9, "it outlives being killed", ran)
+            return
+        expect(ran.code >= 0, "it crashed", ran)
+        expect("terminate called" not in ran.err, "it crashed", ran)
+        if not kind:
+            expect(ran.code == OK, "it fails without a fault", ran)
+            return
+        expect(ran.code == OK or "error: " in ran.err or
+               "the disk ran full" in ran.err, "it fails and does not say why",
+               ran)
+        if kind == "ENOSPC":
+            expect(ran.code in ENDS_OF_FULL_DISK,
+                   "it takes a full disk for something else", ran)
+        if ran.hit.name in SYNCS and "/repo" in ran.hit.path and \
+                not self.may_be_done_without(ran, fault):
+            expect(ran.code != OK, f"{ran.hit} failed, and it says all is well",
+                   ran)
+
+    def may_be_done_without(self, ran, fault):
+        """Syncs that may fail in a run that succeeds: forget and prune try
+        again with the room of the reserve, and once the snapshot is stored a
+        session that comes back to life with a power cut is fenced off."""
+        words = self.operation.words[0]
+        if fault.kind == "ENOSPC" and not fault.is_sticky:
+            return words in ("forget", "prune")
+        before = ran.calls[:ran.hit.number]
+        return ran.hit.path.endswith("/repo/sessions") and any(
+            c.name == "linkat" and "/repo/snapshots/" in c.path for c in before)
+
+    def judge_calls(self, ran):
+        """Only what a run may change was touched, even if to no effect."""
+        places = str(self.where.here), str(self.where.top / "tmp")
+        for call in ran.calls:
+            expect(call.path.startswith(places),
+                   f"{call} is none of its business", ran)
+
+    # What is there
+
+    def judge_snapshots(self, ran):
+        said = [line["snapshot_id"] for line in place.lines_of(ran)
+                if line.get("type") == "summary" and line.get("snapshot_id")]
+        listed = [s["id"] for s in self.where.snapshots()]
+        expect(len(set(listed)) == len(listed), f"twice in {listed}", ran)
+        for snapshot in self.stay:
+            expect(snapshot in listed, f"snapshot {snapshot} is lost", ran)
+        for snapshot in said:
+            expect(snapshot in listed, f"{snapshot} was reported, and is lost",
+                   ran)
+        new = [i for i in listed if i not in self.held]
+        expect(len(new) <= (1 if self.content else 0),
+               f"where do the snapshots {new} come from?", ran)
+        if ran.code == OK:
+            expect(len(new) == (1 if self.content else 0),
+                   "it says that all is well, and has no snapshot", ran)
+            expect(not self.dropped & set(listed),
+                   "it says that all is well, and has not forgotten", ran)
+        for snapshot in listed:
+            self.judge_content(snapshot, self.held.get(snapshot, self.content))
+        return listed
+
+    def judge_content(self, snapshot, content):
+        restored = self.where.restored(snapshot)
+        if all(isinstance(x, bytes) for x in content.values()):  # streams
+            restored = {name: facts[-1] for name, facts in restored.items()
+                        if name != "."}
+        differing = sorted(p for p in restored.keys() | content
+                           if restored.get(p) != content.get(p))
+        expect(not differing, f"snapshot {snapshot} differs in {differing}")
+
+    def judge_keys(self, ran):
+        """The owner's opened already. Others do what the run said of them."""
+        for name, is_to_open in ((self.operation.key_added, True),
+                                 (self.operation.key_removed, False)):
+            if not name:
+                continue
+            opened = (self.where.here / name).exists() and self.where.cairn(
+                "snapshots", key=name, code=None).code == OK
+            expect(ran.code != OK or opened == is_to_open,
+                   f"it says that all is well with {name}, and it is not", ran)
+
+    def check_level_data(self):
+        self.where.cairn("check", "--level", "data")
+
+    def judge_outside(self):
+        outside = self.where.outside()
+        if self.operation.key_added:
+            outside["here"].discard(self.operation.key_added)
+        for what, before in self.outside.items():
+            expect(outside[what] == before, f"outside of it, {what} changed")
+
+    # What comes next
+
+    def go_on(self, listed):
+        where = self.where
+        content = place.tree_of(where.source)
+        ran = where.cairn("--json", "backup", "{source}")
+        new = place.lines_of(ran)[-1]["snapshot_id"]
+        gone = listed[0] if len(listed) > 2 else None
+        if gone:
+            where.cairn("forget", "-y", gone)
+        where.cairn("prune", "--revoke-after", "0s", "--max-unused", "0%")
+        self.judge_leftovers()
+        self.check_level_data()
+        kept = {i: self.held.get(i, self.content) for i in listed if i != gone}
+        kept[new] = content
+        expect({s["id"] for s in where.snapshots()} == kept.keys(),
+               "snapshots came or went with the next prune")
+        for snapshot, tree in kept.items():
+            self.judge_content(snapshot, tree)
+
+    def judge_leftovers(self):
+        where = self.where
+        left = where.objects("sessions", "marks", "tmp")
+        expect(not left, f"a prune leaves {sorted(left)}")
+        # The tombstone of a session that died goes with the next pass.
+        slots = len(where.objects("snapshots")) - len(where.snapshots())
+        expect(slots <= 1, f"a prune leaves {slots} slots without a snapshot")
+        objects = where.objects()
+        ran = where.cairn("--json", "prune", "--max-unused", "0%")
+        plan = place.lines_of(ran)[0]
+        expect(plan["removed"]["packs"] == 0 and
+               plan["repacked"]["packs"] == 0 and where.objects() == objects,
+               f"a second prune finds more to do: {plan}")
