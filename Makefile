@@ -2,7 +2,7 @@
 # and its presets are there for everything else (README.md).
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test style bench compare clean
+.PHONY: help deps build demo test torture style bench compare clean
 
 help:
 	@echo 'make demo     install what building needs, build, and show a backup of'
@@ -10,6 +10,9 @@ help:
 	@echo '              restored'
 	@echo 'make test     install what tests need, build, and pass all tests, also'
 	@echo '              under the sanitizers: half an hour on two cores'
+	@echo
+	@echo 'make torture  TIME=60m [SEED=n]: kill the program, or let the disk fail, at'
+	@echo '              one system call after the other, and see that all is there'
 	@echo
 	@echo 'make deps     install what building needs (Debian 12; root or sudo)'
 	@echo 'make build    deps, then build/release/bin/cairn'
@@ -29,6 +32,9 @@ demo: build
 
 test:
 	@scripts/test.sh
+
+torture: build
+	@scripts/torture.sh $(or $(TIME),60m) $(SEED)
 
 style:
 	@scripts/check-style.sh
