@@ -27,6 +27,11 @@ class Operation:
     key_removed: str = None
     is_repair: bool = False  # of what is damaged until it has run
 
+    @property
+    def is_done_once(self):
+        """Done again, it finds the key there or gone."""
+        return bool(self.key_added or self.key_removed)
+
 
 def operations():
     stream = {"shop.sql": STREAM[2]}

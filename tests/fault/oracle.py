@@ -8,11 +8,17 @@ data` finds no damage. The next backup, forget and prune work, and after that
 prune nothing is left that nobody needs. Nothing else of the machine changed.
 """
 
+import shutil
+
 import place
+from calls import SYNCS
 from place import Finding, NO_SPACE, OK, expect
-from tracer import SYNCS
 
 ENDS_OF_FULL_DISK = {OK, NO_SPACE}
+
+# After these no cache is left to judge with. What is there after one call and
+# before the next is the same, so that it is judged with and without.
+LOSE_THE_CACHE = {"after", "lost"}
 
 
 class Oracle:
@@ -32,6 +38,8 @@ class Oracle:
 
     def judge(self, ran, fault=None):
         """Raises a Finding, the worst one. Changes the place."""
+        if fault and fault.kind in LOSE_THE_CACHE:
+            shutil.rmtree(self.where.here / "cache", ignore_errors=True)
         try:
             self.judge_end(ran, fault)
         except Finding:
@@ -47,6 +55,10 @@ class Oracle:
             self.where.cairn(*self.operation.words)
         self.check_level_data()
         self.judge_outside()
+        if ran.code != OK and not self.operation.is_done_once:
+            self.where.cairn(*self.operation.words, key=self.operation.key,
+                             stdin=self.operation.stdin)
+            listed = [s["id"] for s in self.where.snapshots()]
         self.go_on(listed)
 
     # How it ended
@@ -65,6 +77,8 @@ class Oracle:
         expect(ran.code == OK or "error: " in ran.err or
                "the disk ran full" in ran.err, "it fails and does not say why",
                ran)
+        if kind == "short":
+            expect(ran.code == OK, "it does not write the other half", ran)
         if kind == "ENOSPC":
             expect(ran.code in ENDS_OF_FULL_DISK,
                    "it takes a full disk for something else", ran)

@@ -119,6 +119,20 @@ class Injects(Case):
             self.assertEqual(len(self.names_of("snapshots") - set(held)),
                              int(is_done))
 
+    def test_a_call_whose_answer_is_lost_is_done(self):
+        fault = tracer.Fault(lambda call: call.name == "linkat" and
+                             "/marks/" in call.path, "lost")
+        _, ran = self.run_one("forget", fault)
+        self.assertTrue(os.path.exists(ran.hit.path))
+
+    def test_a_short_write_writes_half(self):
+        fault = tracer.Fault(lambda call: call.name == "write" and
+                             "/repo/tmp/" in call.path, "short")
+        _, ran = self.run_one("forget", fault)
+        same = [c for c in ran.calls
+                if (c.name, c.path) == ("write", ran.hit.path)]
+        self.assertEqual((ran.code, len(same)), (place.OK, 2))
+
     def test_a_call_that_fails_is_not_done(self):
         fault = tracer.Fault(lambda call: call.name == "unlinkat" and
                              "/packs/" in call.path, "EIO")

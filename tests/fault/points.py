@@ -4,13 +4,15 @@ wrong there. "prune:17:EIO+" is one: from the 17th call on all of them fail."""
 import dataclasses
 import time
 
+import calls
 import oracle
 import tracer
 from place import Finding
 
-# Killed before a call or after it; the call fails, or it and all that follow.
+# Killed before a call or after it; the call fails, or it and all that follow;
+# it is done and said to have failed, as network file systems do; it does half.
 KILLS = ("before", "after")
-ERRORS = ("EIO", "EIO+", "ENOSPC", "ENOSPC+")
+ERRORS = ("EIO", "EIO+", "ENOSPC", "ENOSPC+", "lost", "short")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Point:
 @dataclasses.dataclass
 class Outcome:
     point: Point
-    hit: tracer.Call  # None: the run ended before
+    hit: calls.Call  # None: the run ended before
     finding: str = None
     seconds: float = 0
 

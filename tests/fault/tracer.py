@@ -14,46 +14,14 @@ import dataclasses
 import errno
 import os
 import platform
-import re
 import signal
 import time
 
+import calls
+
 TIMEOUT = 60  # seconds; a run takes a tenth of one
 
-# Name -> number, and how its arguments name files: "f0" is a descriptor in the
-# first, "p1" a path there, "a1,2" a path in the third beneath the second.
-MUTATING = {
-    "write": (1, "f0"), "pwrite64": (18, "f0"), "writev": (20, "f0"),
-    "pwritev": (296, "f0"), "pwritev2": (328, "f0"),
-    "copy_file_range": (326, "f2"), "sendfile": (40, "f0"),
-    "fsync": (74, "f0"), "fdatasync": (75, "f0"), "syncfs": (306, "f0"),
-    "sync_file_range": (277, "f0"), "fallocate": (285, "f0"),
-    "ftruncate": (77, "f0"), "truncate": (76, "p0"),
-    "open": (2, "p0"), "creat": (85, "p0"), "openat": (257, "a0,1"),
-    "openat2": (437, "a0,1"),
-    "rename": (82, "p1"), "renameat": (264, "a2,3"),
-    "renameat2": (316, "a2,3"), "link": (86, "p1"), "linkat": (265, "a2,3"),
-    "symlink": (88, "p1"), "symlinkat": (266, "a1,2"),
-    "unlink": (87, "p0"), "unlinkat": (263, "a0,1"), "rmdir": (84, "p0"),
-    "mkdir": (83, "p0"), "mkdirat": (258, "a0,1"),
-    "mknod": (133, "p0"), "mknodat": (259, "a0,1"),
-    "chmod": (90, "p0"), "fchmod": (91, "f0"), "fchmodat": (268, "a0,1"),
-    "chown": (92, "p0"), "fchown": (93, "f0"), "utimensat": (280, "a0,1"),
-    "setxattr": (188, "p0"), "fsetxattr": (190, "f0"),
-}
-NAMES = {number: name for name, (number, _) in MUTATING.items()}
-# Where flags lie in calls that change nothing without one of these.
-FLAGS = {"open": (1, os.O_CREAT | os.O_TRUNC),
-         "openat": (2, os.O_CREAT | os.O_TRUNC),
-         "sync_file_range": (3, 7)}
-ARGUMENTS = ("rdi", "rsi", "rdx", "r10", "r8", "r9")
-
-SYNCS = {"fsync", "fdatasync", "syncfs"}
-# Where a disk without room says so; it removes as ever.
-NEEDS_SPACE = SYNCS | {"write", "pwrite64", "writev", "pwritev", "pwritev2",
-               "copy_file_range", "fallocate", "ftruncate", "open", "creat",
-               "openat", "openat2", "rename", "renameat", "renameat2", "link",
-               "linkat", "symlink", "symlinkat", "mkdir", "mkdirat"}
+CAN_FAIL_BY = {"ENOSPC": calls.NEEDS_SPACE, "short": {"write", "pwrite64"}}
 
 WALL = 0x40000000
 TRACEME, CONT, GETREGS, SETREGS = 0, 7, 12, 13
@@ -61,7 +29,8 @@ SYSCALL, SETOPTIONS = 24, 0x4200
 # Syscall stops marked; fork, vfork, clone, exec, seccomp; killed with us.
 OPTIONS = 1 | 2 | 4 | 8 | 16 | 1 << 7 | 1 << 20
 EVENT_SECCOMP = 7
-AT_FDCWD = -100
+ARGUMENTS = ("rdi", "rsi", "rdx", "r10", "r8", "r9")
+NO_CALL = 2**64 - 1
 
 
 class Registers(ctypes.Structure):
@@ -86,31 +55,16 @@ def why_not():
 
 
 @dataclasses.dataclass
-class Call:
-    """One that changes something: the `number`th of a run, from 1."""
-    number: int
-    name: str
-    path: str
-
-    def __str__(self):
-        return f"{self.name} {self.path}"
-
-    @property
-    def write(self):
-        """The same for two runs, which draw different random names."""
-        return f"{self.name} {without_names(self.path)}"
-
-
-@dataclasses.dataclass
 class Fault:
-    """`kind` is before, after (both kill), EIO, ENOSPC or EDQUOT ...; `at` a
-    number or a test of a Call; sticky ones hit all that follow too."""
+    """`at` is a number or a test of a Call; sticky ones hit all that follow
+    too. Kinds: before, after (both kill); EIO, ENOSPC or another error; lost
+    (done, and said to have failed); short (half of what was to be written)."""
     at: object
     kind: str
     is_sticky: bool = False
 
     def hits(self, call, has_hit):
-        if self.kind == "ENOSPC" and call.name not in NEEDS_SPACE:
+        if call.name not in CAN_FAIL_BY.get(self.kind, calls.MUTATING):
             return False
         if has_hit:
             return self.is_sticky
@@ -124,14 +78,14 @@ class Traced:
     out: bytes
     err: str
     calls: list
-    hit: Call = None  # None: the run ended before
+    hit: calls.Call = None  # None: the run ended before
     has_hung: bool = False
 
 
 def filter_program():
     """Seccomp: stop at what changes something, let the rest pass."""
     steps = [(0x20, 0, 0, 0)]  # load the number
-    numbers = list(NAMES)
+    numbers = list(calls.NAMES)
     for i, number in enumerate(numbers):
         steps.append((0x15, len(numbers) - i, 0, number))  # equal: to the end
     steps += [(0x06, 0, 0, 0x7fff0000), (0x06, 0, 0, 0x7ff00000)]
@@ -203,9 +157,7 @@ class Tracer:
         if event == EVENT_SECCOMP:
             self.entering(tid)
         elif number == signal.SIGTRAP | 0x80:
-            if tid in self.leaving:
-                self.kill()
-            self.go_on(tid)
+            self.left(tid)
         elif event or (is_new and number == signal.SIGSTOP):
             self.go_on(tid)
         else:
@@ -221,13 +173,27 @@ class Tracer:
         self.hit = self.hit or call
         if fault.kind == "before":
             return self.kill()
-        if fault.kind == "after":
+        if fault.kind in ("after", "lost"):
             self.leaving.add(tid)
             return libc.ptrace(SYSCALL, tid, None, None)
-        registers.orig_rax = 2**64 - 1  # no call at all
-        registers.rax = 2**64 - getattr(errno, fault.kind)
+        if fault.kind == "short":
+            registers.rdx = max(1, registers.rdx // 2)
+        else:
+            registers.orig_rax = NO_CALL
+            registers.rax = 2**64 - getattr(errno, fault.kind)
         libc.ptrace(SETREGS, tid, None, ctypes.byref(registers))
         return self.go_on(tid)
+
+    def left(self, tid):
+        if tid in self.leaving and self.fault.kind == "after":
+            self.kill()
+        elif tid in self.leaving:
+            registers = Registers()
+            libc.ptrace(GETREGS, tid, None, ctypes.byref(registers))
+            registers.rax = 2**64 - errno.EIO
+            libc.ptrace(SETREGS, tid, None, ctypes.byref(registers))
+        self.leaving.discard(tid)
+        self.go_on(tid)
 
     def kill(self):
         try:
@@ -241,41 +207,13 @@ class Tracer:
 
     def call_of(self, tid, registers):
         """None: it changes nothing of interest."""
-        name = NAMES[registers.orig_rax]
-        arguments = [getattr(registers, name) for name in ARGUMENTS]
-        at, wanted = FLAGS.get(name, (0, None))
-        if wanted and not arguments[at] & wanted:
+        name, path = calls.name_and_path(
+            tid, registers.orig_rax,
+            [getattr(registers, name) for name in ARGUMENTS])
+        if not path or not self.below(path):
             return None
-        path = path_of(tid, MUTATING[name][1], arguments)
-        if not self.below(path):
-            return None
-        self.calls.append(Call(len(self.calls) + 1, name, path))
+        self.calls.append(calls.Call(len(self.calls) + 1, name, path))
         return self.calls[-1]
-
-
-def path_of(tid, how, arguments):
-    places = [int(i) for i in how[1:].split(",")]
-    try:
-        if how[0] == "f":
-            return os.readlink(f"/proc/{tid}/fd/{arguments[places[0]]}")
-        with open(f"/proc/{tid}/mem", "rb", buffering=0) as memory:
-            path = string_at(memory, arguments[places[-1]])
-        if path.startswith("/"):
-            return path
-        folder = ctypes.c_int(arguments[places[0]]).value
-        if how[0] == "p" or folder == AT_FDCWD:
-            return os.path.join(os.readlink(f"/proc/{tid}/cwd"), path)
-        return os.path.join(os.readlink(f"/proc/{tid}/fd/{folder}"), path)
-    except OSError:
-        return ""
-
-
-def string_at(memory, address):
-    text = b""
-    while b"\0" not in text:
-        memory.seek(address + len(text))
-        text += memory.read(4096 - (address + len(text)) % 4096)
-    return os.fsdecode(text[:text.index(b"\0")])
 
 
 def run(argv, env, folder, stdin=b"", below=None, fault=None):
@@ -294,11 +232,3 @@ def run(argv, env, folder, stdin=b"", below=None, fault=None):
             os.close(fd)
     return Traced(code, out, err.decode(errors="backslashreplace"),
                   tracer.calls, tracer.hit, has_hung)
-
-
-def without_names(path):
-    """Stars for random names, N for numbers of RocksDB's files."""
-    path = re.sub(r"^.*/here/", "", path)
-    path = re.sub(r"\b[0-9a-f]{16,}\b", "*", path)
-    path = re.sub(r"[0-9]{6}|(?<=#)[0-9]+", "N", path)
-    return re.sub(r"\b[0-9a-f]{2}/\*", "**/*", path)
