@@ -26,7 +26,7 @@ class Oracle:
 
     def __init__(self, where, bases, operation):
         self.where, self.operation = where, operation
-        held = bases.held[operation.base]
+        held = dict(bases.held[operation.base])
         self.dropped = {bases.named[name] for name in operation.drops}
         self.stay = {i: tree for i, tree in held.items()
                      if i not in self.dropped}
@@ -125,11 +125,17 @@ class Oracle:
                    "it says that all is well, and has no snapshot", ran)
             expect(not self.dropped & set(listed),
                    "it says that all is well, and has not forgotten", ran)
-        for snapshot in listed:
-            self.judge_content(snapshot, self.held.get(snapshot, self.content))
+        for snapshot in {*new, *self.next_to_go(listed)}:
+            self.judge_content(snapshot)
         return listed
 
-    def judge_content(self, snapshot, content):
+    @staticmethod
+    def next_to_go(listed):
+        """What the next forget takes. All others are restored after that."""
+        return listed[:1] if len(listed) > 2 else []
+
+    def judge_content(self, snapshot):
+        content = self.held.get(snapshot, self.content)
         restored = self.where.restored(snapshot)
         if all(isinstance(x, bytes) for x in content.values()):  # streams
             restored = {name: facts[-1] for name, facts in restored.items()
@@ -163,28 +169,26 @@ class Oracle:
 
     def go_on(self, listed):
         where = self.where
-        content = place.tree_of(where.source)
         ran = where.cairn("--json", "backup", "{source}")
         new = place.lines_of(ran)[-1]["snapshot_id"]
-        gone = listed[0] if len(listed) > 2 else None
+        self.held[new] = place.tree_of(where.source)
+        gone = self.next_to_go(listed)
         if gone:
-            where.cairn("forget", "-y", gone)
+            where.cairn("forget", "-y", *gone)
         where.cairn("prune", "--revoke-after", "0s", "--max-unused", "0%")
-        self.judge_leftovers()
+        self.judge_leftovers({*listed, new} - {*gone})
         self.check_level_data()
-        kept = {i: self.held.get(i, self.content) for i in listed if i != gone}
-        kept[new] = content
-        expect({s["id"] for s in where.snapshots()} == kept.keys(),
-               "snapshots came or went with the next prune")
-        for snapshot, tree in kept.items():
-            self.judge_content(snapshot, tree)
+        for snapshot in {*listed, new} - {*gone}:
+            self.judge_content(snapshot)
 
-    def judge_leftovers(self):
+    def judge_leftovers(self, snapshots):
         where = self.where
+        expect({s["id"] for s in where.snapshots()} == snapshots,
+               "snapshots came or went with the next prune")
         left = where.objects("sessions", "marks", "tmp")
         expect(not left, f"a prune leaves {sorted(left)}")
         # The tombstone of a session that died goes with the next pass.
-        slots = len(where.objects("snapshots")) - len(where.snapshots())
+        slots = len(where.objects("snapshots")) - len(snapshots)
         expect(slots <= 1, f"a prune leaves {slots} slots without a snapshot")
         objects = where.objects()
         ran = where.cairn("--json", "prune", "--max-unused", "0%")

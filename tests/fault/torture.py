@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Tries points in an order drawn from a seed, as many as there is time for.
+"""Tries points in an order drawn from a seed, as many as there is time for:
+first those where something is written to the repository.
 
 Which are done is kept in a file, so that a run goes on where the last one of
 the same seed and the same program ended. What was done is added to
@@ -105,7 +106,13 @@ class Torture:
             self.take(self.points.record(name))
             drawn += self.points.all_of(name, kinds)
         random.Random(self.options.seed).shuffle(drawn)
-        return drawn
+        return sorted(drawn, key=self.comes_later)
+
+    def comes_later(self, point):
+        """What goes to the cache or the state of the host, or may not come."""
+        calls = self.points.recorded[point.operation]
+        return point.number > len(calls) or \
+            "/repo" not in calls[point.number - 1].path
 
     def run(self):
         deadline = time.monotonic() + self.options.time
