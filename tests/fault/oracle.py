@@ -92,8 +92,9 @@ class Oracle:
         again with the room of the reserve, and once the snapshot is stored a
         session that comes back to life with a power cut is fenced off."""
         words = self.operation.words[0]
-        if fault.kind == "ENOSPC" and not fault.is_sticky:
-            return words in ("forget", "prune")
+        if fault.kind == "ENOSPC" and not fault.is_sticky and \
+                words in ("forget", "prune"):
+            return True
         before = ran.calls[:ran.hit.number]
         return ran.hit.path.endswith("/repo/sessions") and any(
             c.name == "linkat" and "/repo/snapshots/" in c.path for c in before)
