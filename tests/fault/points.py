@@ -61,7 +61,13 @@ class Points:
         on random names, so those that were not recorded are tried as well."""
         count = len(self.recorded[name]) + 2
         return [Point(name, number, kind) for number in range(1, count + 1)
-                for kind in kinds]
+                for kind in kinds if self.may_hit(name, number, kind)]
+
+    def may_hit(self, name, number, kind):
+        """Whether that call, or one that may take its place, can fail so."""
+        near = self.recorded[name][max(0, number - 2):number + 1]
+        by = tracer.CAN_FAIL_BY.get(kind.rstrip("+"))
+        return by is None or any(call.name in by for call in near)
 
     def record(self, name):
         """Runs it without a fault, which is judged as well."""
