@@ -120,7 +120,8 @@ class History {
   }
 
   void add(const repo::AuditedMark& stored) {
-    const auto& [mark, signer] = stored.content;
+    const repo::Mark& mark = stored.content.mark;
+    const repo::SignerChain& signer = stored.content.signer;
     const auto what = [&]() -> std::string_view {
       switch (mark.action) {
         case repo::MarkAction::forget:
