@@ -98,4 +98,4 @@ def without_names(path):
     path = re.sub(r"^.*/here/", "", path)
     path = re.sub(r"\b[0-9a-f]{16,}\b", "*", path)
     path = re.sub(r"[0-9]{6}|(?<=#)[0-9]+", "N", path)
-    return re.sub(r"\b[0-9a-f]{2}/\*", "**/*", path)
+    return re.sub(r"/packs/[0-9a-f]{2}\b", "/packs/**", path)
