@@ -8,6 +8,7 @@
 #include "cli/time_text.h"
 
 namespace cairn::cli {
+
 Command prune_command() {
   constexpr std::chrono::minutes kDefaultWait{10};
   const auto options = std::make_shared<repo::PruneOptions>();
@@ -19,8 +20,8 @@ Command prune_command() {
       .text =
           "Removes what no snapshot needs any more, and writes half-used packs "
           "anew. Backups, restores and other prunes go on meanwhile: what "
-          "might "
-          "go is condemned first, so that no backup that begins from then on "
+          "might go is condemned first, so that no backup that begins from "
+          "then on "
           "uses it, and removed once every backup from before has ended. It "
           "waits for these for as long as --wait says, then ends with 0, and "
           "the next prune goes on from there. When anything cannot be read, "

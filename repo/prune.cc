@@ -351,15 +351,8 @@ bool Collector::wait_for_sessions_before(const Epoch& condemnation) {
   while (true) {
     step("waiting for backups that began before");
     with_reserve([&] { fence_dead(); });
-    outcome_.waits_for.clear();
-    for (const auto& session : read_sessions(storage_, repository_.keyring())) {
-      // Now, and not before the condemnation: who registers from now on, pins
-      // it.
-      if (session.is_older_than(condemnation.number) &&
-          !storage_.size(snapshot_name(session.id))) {
-        outcome_.waits_for.push_back(description(session));
-      }
-    }
+    // Now, and not before the condemnation: who registers from now on, pins it.
+    outcome_.waits_for = older_sessions(condemnation);
     if (outcome_.waits_for.empty()) return true;
     if (Clock::now() >= until) return false;
     if (!std::exchange(has_told_, true) && dialogue_.waits) {
