@@ -413,7 +413,9 @@ Command forget_command() {
                 "where days begin, such as Europe/Berlin (default: "
                 "this machine's)");
             declare_series(flags, options->series);
-            flags.flag("--prune", options->prune, "free the space at once");
+            flags.flag("--prune", options->prune,
+                       "prune afterwards, without waiting for backups and with "
+                       "an empty trash");
           },
       .run = [options](Context& context) { return run(*options, context); },
   };
