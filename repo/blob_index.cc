@@ -110,6 +110,12 @@ struct BlobIndex::State {
     }
   }
 
+  void forget_own_rows() {
+    own.clear();
+    std::erase_if(packs,
+                  [](const auto& p) { return p.first >= kFirstOwnNumber; });
+  }
+
   void drop_own_rows_now_in_store() {
     std::set<PackId> in_store;
     for (const auto& [number, pack] : packs) {
@@ -247,6 +253,7 @@ bool BlobIndex::is_incomplete() const {
 
 void BlobIndex::restrict_to(std::span<const StoredPack> existing) {
   std::unique_lock lock(state_->mutex);
+  state_->forget_own_rows();
   state_->existing.emplace(existing.begin(), existing.end());
   state_->mark_existing();
 }

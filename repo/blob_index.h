@@ -69,8 +69,10 @@ class BlobIndex {
   // on this machine, until the index names all of them.
   [[nodiscard]] bool is_incomplete() const;
 
-  // From now on, packs that are not in `existing`, or there with another size,
-  // count as absent: what lies in them has to be stored anew. Sorted.
+  // Begins a session. From now on, packs that are not in `existing`, or there
+  // with another size, count as absent: what lies in them has to be stored
+  // anew. Sorted. So do those given to add() that are in no known index object:
+  // the session that made them ended without one.
   void restrict_to(std::span<const StoredPack> existing);
 
   // This one, too. Requires: restricted.
