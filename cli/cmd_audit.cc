@@ -14,6 +14,7 @@
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
 #include "repo/audit.h"
+#include "repo/key_slot.h"
 
 namespace cairn::cli {
 namespace {

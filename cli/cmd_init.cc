@@ -9,6 +9,7 @@
 #include "cli/question.h"
 #include "cli/usage_error.h"
 #include "repo/error.h"
+#include "repo/key_slot.h"
 #include "repo/keyring.h"
 #include "repo/local_storage.h"
 #include "repo/repository.h"

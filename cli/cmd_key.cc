@@ -12,6 +12,7 @@
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
 #include "repo/error.h"
+#include "repo/key_slot.h"
 #include "repo/keyring.h"
 
 namespace cairn::cli {

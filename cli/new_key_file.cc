@@ -9,6 +9,7 @@
 #include <span>
 
 #include "repo/error.h"
+#include "repo/key_file.h"
 #include "repo/keyring.h"
 
 namespace cairn::cli {

@@ -18,6 +18,8 @@
 #include "cli/interrupt.h"
 #include "cli/question.h"
 #include "repo/error.h"
+#include "repo/key_file.h"
+#include "repo/key_slot.h"
 
 namespace cairn::cli {
 namespace {

@@ -10,6 +10,7 @@
 
 #include "repo/error.h"
 #include "repo/index_object.h"
+#include "repo/key_slot.h"
 #include "repo/look_at.h"
 #include "repo/session.h"
 

@@ -16,6 +16,7 @@
 
 #include "repo/epoch.h"
 #include "repo/finding.h"
+#include "repo/key_slot.h"
 #include "repo/keyring.h"
 #include "repo/mark.h"
 #include "repo/snapshot.h"

@@ -9,6 +9,7 @@
 
 #include "repo/config.h"
 #include "repo/epoch.h"
+#include "repo/key_slot.h"
 #include "repo/look_at.h"
 #include "repo/mark.h"
 #include "repo/repository.h"

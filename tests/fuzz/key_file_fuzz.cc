@@ -1,4 +1,5 @@
 // The text of a key file.
+#include "repo/key_file.h"
 #include "repo/keyring.h"
 #include "tests/fuzz/fuzzing.h"
 

@@ -1,5 +1,6 @@
 // The body of a key slot, in an envelope that is right.
 #include "repo/envelope.h"
+#include "repo/key_slot.h"
 #include "repo/keyring.h"
 #include "tests/fuzz/fuzzing.h"
 #include "tests/support/memory_storage.h"

@@ -21,6 +21,8 @@
 #include "repo/epoch.h"
 #include "repo/error.h"
 #include "repo/index_object.h"
+#include "repo/key_file.h"
+#include "repo/key_slot.h"
 #include "repo/keyring.h"
 #include "repo/mark.h"
 #include "repo/node.h"

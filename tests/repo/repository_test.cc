@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "repo/error.h"
+#include "repo/key_slot.h"
 #include "tests/support/faulty_storage.h"
 #include "tests/support/observed_storage.h"
 #include "tests/support/power_cut.h"

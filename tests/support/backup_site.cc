@@ -12,6 +12,7 @@
 #include "repo/check.h"
 #include "repo/error.h"
 #include "repo/index_object.h"
+#include "repo/key_slot.h"
 #include "repo/pack_reader.h"
 #include "repo/session.h"
 #include "tests/support/faulty_storage.h"

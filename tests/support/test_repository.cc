@@ -8,6 +8,7 @@
 #include "repo/base_chain.h"
 #include "repo/error.h"
 #include "repo/index_object.h"
+#include "repo/key_slot.h"
 #include "repo/pack_reader.h"
 #include "repo/reusable_blobs.h"
 #include "repo/sealed_record.h"
