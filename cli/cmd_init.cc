@@ -125,17 +125,17 @@ void add_slots(repo::Storage& storage, const repo::Keyring& keyring,
                const NewKeys& keys, const NewKeyFile* recovery,
                const repo::Timestamp& now) {
   if (keys.passphrase) {
-    (void)repo::add_passphrase_slot(storage, keyring, keys.passphrase->view(),
-                                    crypto::PassphraseCost{}, "passphrase",
-                                    now);
+    (void)repo::add_passphrase_slot(
+        storage, keyring, repo::Role::owner, keys.passphrase->view(),
+        crypto::PassphraseCost{}, "passphrase", now);
   }
   if (keys.key_file) {
-    (void)repo::add_key_file_slot(storage, keyring, *keys.key_file, "key file",
-                                  now);
+    (void)repo::add_key_file_slot(storage, keyring, repo::Role::owner,
+                                  *keys.key_file, "key file", now);
   }
   if (recovery) {
-    (void)repo::add_key_file_slot(storage, keyring, recovery->key(), "recovery",
-                                  now);
+    (void)repo::add_key_file_slot(storage, keyring, repo::Role::owner,
+                                  recovery->key(), "recovery", now);
   }
 }
 

@@ -11,7 +11,9 @@
 #include "cli/question.h"
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
+#include "repo/config.h"
 #include "repo/error.h"
+#include "repo/key_rotation.h"
 #include "repo/key_slot.h"
 #include "repo/keyring.h"
 
@@ -51,15 +53,15 @@ SecretText new_passphrase(Context& context) {
 
 ExitCode add(const AddOptions& options, Context& context) {
   auto repository = context.open_as_owner();
-  const auto keyring = repository.keyring().for_role(options.role);
+  const auto& owner = repository.keyring();
   const auto now = context.now();
   const std::string label = options.label.value_or("");
   std::optional<repo::KeySlotId> id;
   if (options.key_file_out) {
     if (!context.options.is_dry_run) {
       NewKeyFile file(*options.key_file_out);
-      id = repo::add_key_file_slot(repository.storage(), keyring, file.key(),
-                                   label, now);
+      id = repo::add_key_file_slot(repository.storage(), owner, options.role,
+                                   file.key(), label, now);
       file.keep();
     } else {
       NewKeyFile::require_absent(*options.key_file_out);
@@ -67,7 +69,7 @@ ExitCode add(const AddOptions& options, Context& context) {
   } else {
     const auto passphrase = new_passphrase(context);
     if (!context.options.is_dry_run) {
-      id = repo::add_passphrase_slot(repository.storage(), keyring,
+      id = repo::add_passphrase_slot(repository.storage(), owner, options.role,
                                      passphrase.view(),
                                      crypto::PassphraseCost{}, label, now);
     }
@@ -102,9 +104,15 @@ repo::KeySlotList look_at_slots(const repo::Storage& storage,
 
 ExitCode list(Context& context) {
   const auto storage = context.open_storage();
-  (void)repo::read_config(*storage);
-  const auto [slots, damaged] = look_at_slots(*storage, context);
-  const ExitCode code = damaged.empty() ? ExitCode::ok : ExitCode::damage;
+  const auto config = repo::read_config(*storage);
+  const auto list = look_at_slots(*storage, context);
+  const auto& slots = list.slots;
+  const ExitCode code = list.damaged.empty() ? ExitCode::ok : ExitCode::damage;
+  for (const auto& slot : slots) {
+    if (repo::is_certified(slot, config.repository, config.root_key)) continue;
+    context.output.warning(repo::key_slot_name(slot.id) +
+                           ": no owner of this repository made this key");
+  }
   if (context.output.is_json()) {
     Json all = Json::array();
     for (const auto& slot : slots) {
@@ -182,6 +190,49 @@ ExitCode remove(const RemoveOptions& options, Context& context) {
   return ExitCode::ok;
 }
 
+// "1f2e3d4c (owner, laptop), 5a6b7c8d (write)".
+std::string text_of(const std::vector<repo::KeySlot>& slots) {
+  std::string text;
+  for (const auto& slot : slots) {
+    if (!text.empty()) text += ", ";
+    text += slot.id.brief() + " (" + std::string(repo::name_of(slot.role));
+    if (!slot.label.empty()) text += ", " + slot.label;
+    text += ")";
+  }
+  return text;
+}
+
+ExitCode rotate(Context& context) {
+  auto repository = context.open_as_owner();
+  const auto& owner = repository.keyring();
+  const auto slots = repo::slots_to_grant(repository.storage(), owner);
+  std::uint32_t generation = owner.newest().number + 1;
+  const bool is_dry = context.options.is_dry_run;
+  if (!is_dry) {
+    context.confirm("The new keys go to " + text_of(slots) +
+                    ", and to nobody else. Renew them?");
+    generation =
+        repo::rotate_keys(repository.storage(), owner, slots, context.now());
+    context.saw_generation(generation);
+  }
+  if (context.output.is_json()) {
+    Json granted = Json::array();
+    for (const auto& slot : slots) granted.add(slot.id.hex());
+    Json json = Json::line(is_dry ? "dry_run" : "keys_rotated", context.now());
+    if (is_dry) json.set("action", "key rotate");
+    json.set("generation", generation).set("granted_to", std::move(granted));
+    context.output.json(json);
+  } else {
+    context.output.note(
+        (is_dry ? "would renew the keys for " : "renewed the keys for ") +
+        text_of(slots));
+    context.output.note(
+        "what was written before stays readable to whoever kept a copy of the "
+        "old ones");
+  }
+  return ExitCode::ok;
+}
+
 }  // namespace
 
 Command key_add_command() {
@@ -225,6 +276,26 @@ Command key_list_command() {
       .examples = "cairn key list",
       .declare = [](Flags&) {},
       .run = list,
+  };
+}
+
+Command key_rotate_command() {
+  return {
+      .name = "key rotate",
+      .group = CommandGroup::administration,
+      .summary = "renew the keys that data is sealed with",
+      .text =
+          "Makes new keys for what is written from now on, and gives them to "
+          "every key that `cairn key list` shows, whose passphrases and files "
+          "stay as they are. After `cairn key remove` that shuts out who kept "
+          "a copy of the removed one: what was written before it can still "
+          "read, what comes later it cannot. Programs at work meanwhile end "
+          "as they began, with the old keys.",
+      .examples =
+          "cairn key remove 1f2e3d4c && cairn key rotate\n"
+          "cairn key rotate --dry-run",
+      .declare = [](Flags&) {},
+      .run = rotate,
   };
 }
 

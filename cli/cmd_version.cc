@@ -4,7 +4,7 @@
 namespace cairn::cli {
 namespace {
 
-constexpr std::string_view kFormat = "draft 2";
+constexpr std::string_view kFormat = "draft 3";
 
 ExitCode run(Context& context) {
   if (context.output.is_json()) {

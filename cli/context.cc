@@ -201,6 +201,10 @@ void Context::note_newest_epoch(repo::Repository& repository) {
   witness_->saw(repo::newest_epoch(repository.storage(), repository.keyring()));
 }
 
+void Context::saw_generation(std::uint32_t number) {
+  if (witness_) witness_->saw_generation(number);
+}
+
 void Context::remember() {
   // A dry run does nothing, and accepts nothing.
   if (!witness_ || options.is_dry_run) return;

@@ -76,8 +76,9 @@ class Context {
   // What open_to_read() has warned of.
   [[nodiscard]] bool shows_less() const noexcept { return shows_less_; }
 
-  // For a command that publishes epochs.
+  // For a command that publishes epochs, and one that renews keys.
   void note_newest_epoch(repo::Repository& repository);
+  void saw_generation(std::uint32_t number);
 
   // Stores what was seen of the repository, if any was opened. Once, when all
   // is done.

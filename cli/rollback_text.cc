@@ -30,6 +30,11 @@ std::string text_of(const repo::Comparison& comparison) {
   if (comparison.lost_epoch) {
     text = text_of_epochs(*comparison.lost_epoch, comparison.newest);
   }
+  if (comparison.lost_generation) {
+    if (!text.empty()) text += "; ";
+    text += "generation " + std::to_string(*comparison.lost_generation) +
+            " of the keys is gone";
+  }
   if (comparison.lost.empty()) return text;
   // One stands for all: the newest tells most about since when.
   const auto& newest = *std::ranges::max_element(comparison.lost, {},

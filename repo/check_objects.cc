@@ -32,6 +32,7 @@ std::optional<Id> id_in(std::string_view name) {
 // Nothing: cairn gives no such name.
 std::optional<ObjectType> type_by_name(std::string_view name) {
   if (epoch_number(name) != 0) return ObjectType::epoch;
+  if (generation_number(name) != 0) return ObjectType::generation;
   const auto folder = name.substr(0, name.find('/'));
   const auto id = id_in<SessionId>(name);
   if (folder == "sessions") {
@@ -86,6 +87,18 @@ void check_reserve(const Storage& storage, FindingList& findings,
   });
 }
 
+void check_generation_copies(const Storage& storage, FindingList& findings) {
+  for (const auto number : list_generations(storage)) {
+    const auto names = generation_names(number);
+    for (const auto& name : names) {
+      if (storage.size(name)) continue;
+      findings.add(Severity::damage, "damaged-generation", name,
+                   "is missing; the other copy serves, and prune writes this "
+                   "one anew");
+    }
+  }
+}
+
 // A damaged slot is told apart, and may have been the owner's.
 void check_for_an_owner(const Storage& storage, FindingList& findings) {
   KeySlotList list;
@@ -129,6 +142,7 @@ void check_fixed_objects(const Storage& storage, FindingList& findings,
                  "differs from config, though each is whole");
   }
   check_reserve(storage, findings, counts);
+  check_generation_copies(storage, findings);
   check_for_an_owner(storage, findings);
   for (const auto folder : kReservedFolders) {
     storage.list(folder, [&](const ListedObject& object) {
@@ -197,6 +211,12 @@ std::vector<Snapshot> check_small_objects(const Storage& storage,
             if (!epoch.is_condemnation()) doom = LastDoom(epoch);
             break;
           }
+          case ObjectType::generation:
+            (void)open_generation(
+                get_whole(storage, name, kMaxGenerationBytes),
+                generation_number(name), keyring.repository(),
+                keyring.root_key(), name);
+            break;
           case ObjectType::pin:
             (void)read_pin(storage, keyring,
                            *id_in<SessionId>(name.substr(0, name.find('.'))));

@@ -7,6 +7,7 @@
 
 #include "repo/envelope.h"
 #include "repo/finding.h"
+#include "repo/generation_object.h"
 #include "repo/keyring.h"
 #include "repo/snapshot.h"
 #include "repo/storage.h"
@@ -24,8 +25,11 @@ struct EnclosedFolder {
   std::string_view code;  // of a damaged one
 };
 inline constexpr EnclosedFolder kEnclosedFolders[] = {
-    {"keys", "damaged-key"},         {"epochs", "damaged-epoch"},
-    {"marks", "damaged-mark"},       {"snapshots", "damaged-snapshot"},
+    {"keys", "damaged-key"},
+    {kGenerationsFolder, "damaged-generation"},
+    {"epochs", "damaged-epoch"},
+    {"marks", "damaged-mark"},
+    {"snapshots", "damaged-snapshot"},
     {"sessions", "damaged-session"},
 };
 

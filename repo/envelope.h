@@ -21,10 +21,11 @@ enum class ObjectType : char {
   mark = 'm',
   epoch = 'e',
   pin = 'i',
+  generation = 'g',
 };
 
 inline constexpr std::size_t kPrologueBytes = 16;
-inline constexpr unsigned kDraft = 2;
+inline constexpr unsigned kDraft = 3;
 
 struct Prologue {
   ObjectType type;

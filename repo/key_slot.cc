@@ -11,7 +11,9 @@
 #include "repo/cbor.h"
 #include "repo/envelope.h"
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/record.h"
+#include "repo/signer.h"
 
 namespace cairn::repo {
 namespace {
@@ -20,6 +22,7 @@ constexpr std::uint64_t kSlotLimitBytes = 64U << 10;
 constexpr std::size_t kMaxSlots = 1000;
 constexpr std::string_view kKeysFolder = "keys";
 constexpr std::string_view kSlotLabel = "cairn key slot";
+constexpr std::string_view kSlotKeyLabel = "cairn slot key";
 
 std::span<const std::byte> as_bytes(std::string_view text) {
   return std::as_bytes(std::span(text));
@@ -38,7 +41,17 @@ struct Slot {
   std::vector<std::byte> sealed_bundle;
   std::string label;
   Timestamp created;
+  crypto::PublicKey public_key{};
+  crypto::Signature certificate{};
 };
+
+// What an owner says of a slot's key.
+std::vector<std::byte> certified_statement(const RepositoryId& repository,
+                                           Role role,
+                                           const crypto::PublicKey& key) {
+  const std::array role_byte = {static_cast<std::byte>(role)};
+  return Statement{kSlotKeyLabel, repository, {role_byte, key}}.bytes();
+}
 
 std::vector<std::byte> associated_data(const RepositoryId& repository,
                                        const SlotHeader& header) {
@@ -65,7 +78,7 @@ crypto::StretchedPassphrase stretch_key_file(const crypto::Secret& key,
 
 std::vector<std::byte> encode(const Slot& slot) {
   CborWriter out;
-  out.map(9);
+  out.map(11);
   out.key(1).uint(static_cast<std::uint64_t>(slot.header.role));
   out.key(2).uint(static_cast<std::uint64_t>(slot.header.method));
   out.key(3).bytes(slot.header.salt);
@@ -75,6 +88,8 @@ std::vector<std::byte> encode(const Slot& slot) {
   out.key(7).bytes(slot.sealed_bundle);
   out.key(8).text(slot.label);
   write_time(out.key(9), slot.created);
+  out.key(10).bytes(slot.public_key);
+  out.key(11).bytes(slot.certificate);
   return enclose(ObjectType::key_slot, out.view());
 }
 
@@ -128,12 +143,18 @@ Slot decode_slot(std::span<const std::byte> object, std::string_view name) {
       case 9:
         slot.created = read_time(in);
         break;
+      case 10:
+        slot.public_key = in.fixed<crypto::kPublicKeyBytes>();
+        break;
+      case 11:
+        slot.certificate = in.fixed<crypto::kSignatureBytes>();
+        break;
       default:
         in.unknown_key(*key);
     }
   }
   in.end();
-  seen.require({1, 2, 3, 4, 5, 6, 7, 8, 9}, in);
+  seen.require({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, in);
   const bool is_passphrase = slot.header.method == KeyMethod::passphrase;
   const bool cost_is_right =
       is_passphrase ? slot.header.cost.is_within_bounds()
@@ -189,6 +210,10 @@ Fit open_slot(const Slot& slot, const Config& config, std::string_view name,
     throw CorruptionError(std::string(name) +
                           ": belongs to another repository than config says");
   }
+  if (crypto::public_key_of(keyring->slot_secret()) != slot.public_key) {
+    throw CorruptionError(std::string(name) +
+                          ": its public key is not that of what it seals");
+  }
   if (keyring->cut_sizes() != cut_sizes_of(config)) {
     throw CorruptionError("config: its sizes are not those in " +
                           std::string(name));
@@ -233,6 +258,7 @@ Keyring open_any_slot(const Storage& storage, const Config& config,
       if (open_slot(slot, config, name, stretch(slot.header), keyring) ==
           Fit::fits) {
         keyring->set_opened_slot(id);
+        take_granted_generations(storage, *keyring);
         return std::move(*keyring);
       }
     } catch (const std::bad_alloc&) {
@@ -253,11 +279,17 @@ Keyring open_any_slot(const Storage& storage, const Config& config,
                       : "no key slot opens with this key file"));
 }
 
-KeySlotId add_slot(Storage& storage, const Keyring& keyring, SlotHeader header,
+KeySlotId add_slot(Storage& storage, const Keyring& owner, SlotHeader header,
                    const crypto::StretchedPassphrase& stretched,
                    std::string_view label, const Timestamp& now) {
-  auto bundle = keyring.bundle();
-  Slot slot{header, stretched.commitment, {}, std::string(label), now};
+  const Keyring keyring = owner.for_role(header.role);
+  const auto secret = crypto::Secret::random();
+  auto bundle = keyring.bundle(secret);
+  Slot slot{header, stretched.commitment,          {}, std::string(label),
+            now,    crypto::public_key_of(secret), {}};
+  slot.certificate = crypto::sign(
+      owner.signing_seed(),
+      certified_statement(owner.repository(), header.role, slot.public_key));
   slot.sealed_bundle.resize(bundle.size() + crypto::kTagBytes);
   const auto ad = associated_data(keyring.repository(), header);
   crypto::seal(stretched.key, ad, bundle, slot.sealed_bundle);
@@ -285,6 +317,12 @@ KeySlotId add_slot(Storage& storage, const Keyring& keyring, SlotHeader header,
   if (open_slot(stored, config, name, stretched, again) != Fit::fits) {
     throw CorruptionError(name + ": does not open after it was written");
   }
+  // Who renewed the keys meanwhile may not have seen this slot.
+  const auto numbers = list_generations(storage);
+  if (!numbers.empty() && numbers.back() > keyring.newest().number) {
+    storage.remove(name);
+    throw LockedError("the keys were renewed meanwhile; add the key again");
+  }
   return id;
 }
 
@@ -304,16 +342,24 @@ KeySlotList list_key_slots(const Storage& storage) {
     try {
       Slot slot = decode_slot(get_whole(storage, name, kSlotLimitBytes), name);
       list.slots.push_back({id, slot.header.role, slot.header.method,
-                            std::move(slot.label), slot.created});
+                            std::move(slot.label), slot.created,
+                            slot.public_key, slot.certificate});
     } catch (const NotFound&) {
       continue;  // removed since it was listed
     } catch (const UnsupportedFormat&) {
-      continue;  // a role of a newer program
+      ++list.newer;
     } catch (const CorruptionError& e) {
       list.damaged.push_back({id, e.what()});
     }
   }
   return list;
+}
+
+bool is_certified(const KeySlot& slot, const RepositoryId& repository,
+                  const crypto::VerifyKey& root_key) {
+  return crypto::verify(
+      root_key, certified_statement(repository, slot.role, slot.public_key),
+      slot.certificate);
 }
 
 namespace {
@@ -373,24 +419,24 @@ void remove_key_slot(Storage& storage, const Keyring& keyring,
   storage.remove(key_slot_name(slot.id));
 }
 
-KeySlotId add_passphrase_slot(Storage& storage, const Keyring& keyring,
+KeySlotId add_passphrase_slot(Storage& storage, const Keyring& owner, Role role,
                               std::string_view passphrase,
                               const crypto::PassphraseCost& cost,
                               std::string_view label, const Timestamp& now) {
-  const SlotHeader header{keyring.role(), KeyMethod::passphrase,
+  const SlotHeader header{role, KeyMethod::passphrase,
                           crypto::random_array<crypto::kSaltBytes>(), cost};
-  return add_slot(storage, keyring, header,
+  return add_slot(storage, owner, header,
                   crypto::stretch(passphrase, header.salt, cost), label, now);
 }
 
-KeySlotId add_key_file_slot(Storage& storage, const Keyring& keyring,
+KeySlotId add_key_file_slot(Storage& storage, const Keyring& owner, Role role,
                             const crypto::Secret& key, std::string_view label,
                             const Timestamp& now) {
-  const SlotHeader header{keyring.role(),
+  const SlotHeader header{role,
                           KeyMethod::key_file,
                           crypto::random_array<crypto::kSaltBytes>(),
                           {0, 0}};
-  return add_slot(storage, keyring, header, stretch_key_file(key, header.salt),
+  return add_slot(storage, owner, header, stretch_key_file(key, header.salt),
                   label, now);
 }
 

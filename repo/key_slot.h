@@ -21,13 +21,16 @@ enum class KeyMethod : std::uint8_t { passphrase = 0, key_file = 1 };
 
 [[nodiscard]] std::string_view name_of(KeyMethod method) noexcept;
 
-// What can be said of a slot without opening it.
+// What can be said of a slot without opening it. What an owner grants to it
+// later (6.16) is sealed for its public key, which an owner certified.
 struct KeySlot {
   KeySlotId id;
   Role role = Role::owner;
   KeyMethod method = KeyMethod::passphrase;
   std::string label;
   Timestamp created;
+  crypto::PublicKey public_key{};
+  crypto::Signature certificate{};
 };
 
 // Of one that is damaged nobody can tell whose it was.
@@ -39,17 +42,24 @@ struct DamagedKeySlot {
 struct KeySlotList {
   std::vector<KeySlot> slots;  // of the roles that are known
   std::vector<DamagedKeySlot> damaged;
+  std::size_t newer = 0;  // of roles and methods that are not known
 };
 
 // Throws CorruptionError when there are too many.
 [[nodiscard]] KeySlotList list_key_slots(const Storage& storage);
 
-// Adds a slot with the keys of `keyring`, verified by opening it again.
-KeySlotId add_passphrase_slot(Storage& storage, const Keyring& keyring,
+// True if an owner made the slot with that key and role.
+[[nodiscard]] bool is_certified(const KeySlot& slot,
+                                const RepositoryId& repository,
+                                const crypto::VerifyKey& root_key);
+
+// Adds a slot with the keys of that role, verified by opening it again. Throws
+// LockedError when the keys were renewed meanwhile.
+KeySlotId add_passphrase_slot(Storage& storage, const Keyring& owner, Role role,
                               std::string_view passphrase,
                               const crypto::PassphraseCost& cost,
                               std::string_view label, const Timestamp& now);
-KeySlotId add_key_file_slot(Storage& storage, const Keyring& keyring,
+KeySlotId add_key_file_slot(Storage& storage, const Keyring& owner, Role role,
                             const crypto::Secret& key, std::string_view label,
                             const Timestamp& now);
 

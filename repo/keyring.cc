@@ -34,6 +34,7 @@ struct Keyring::State {
   crypto::Hmac ids{id_key};
   CutSizes cut_sizes = cut_sizes_of(Config{});
   std::optional<KeySlotId> opened_slot = std::nullopt;
+  std::optional<crypto::Secret> slot_secret = std::nullopt;
 };
 
 Keyring::Keyring(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -118,6 +119,9 @@ std::vector<BlobId> Keyring::ids_of(
 const crypto::Secret& Keyring::cutter_key() const noexcept {
   return state_->cutter_key;
 }
+const Generations& Keyring::generations() const noexcept {
+  return state_->generations;
+}
 const Generation& Keyring::newest() const noexcept {
   return state_->generations.back();
 }
@@ -153,16 +157,27 @@ bool Keyring::can_read(KeyClass key_class) const noexcept {
   return newest().secret_of(key_class).has_value();
 }
 
+const crypto::Secret& Keyring::slot_secret() const noexcept {
+  assert(state_->slot_secret);
+  return *state_->slot_secret;
+}
+
+void Keyring::set_generations(Generations generations) {
+  assert(!generations.empty());
+  state_->generations = std::move(generations);
+}
+
 void Keyring::set_opened_slot(const KeySlotId& slot) {
   state_->opened_slot = slot;
 }
 
-std::vector<std::byte> Keyring::bundle() const {
+std::vector<std::byte> Keyring::bundle(
+    const crypto::Secret& slot_secret) const {
   const State& state = *state_;
   CborWriter out;
   // At once, or growing would leave copies of keys behind.
   out.reserve(kBundleBytes + max_encoded_bytes(state.generations));
-  out.map(state.role_certificate ? 10 : 9);
+  out.map(state.role_certificate ? 11 : 10);
   out.key(1).bytes(state.repository.bytes);
   out.key(2).bytes(state.family.bytes);
   out.key(3).bytes(state.root_key);
@@ -174,6 +189,7 @@ std::vector<std::byte> Keyring::bundle() const {
   if (state.role_certificate) out.key(9).bytes(*state.role_certificate);
   out.key(10).array(state.cut_sizes.size());
   for (const auto size : state.cut_sizes) out.uint(size);
+  out.key(11).bytes(slot_secret.bytes());
   return std::move(out).take();
 }
 
@@ -189,6 +205,7 @@ Keyring Keyring::from_bundle(std::span<const std::byte> bundle,
   std::optional<crypto::Secret> cutter_key;
   Generations generations;
   std::optional<crypto::Secret> seed;
+  std::optional<crypto::Secret> slot_secret;
   std::optional<crypto::Signature> certificate;
   CutSizes cut_sizes{};
   auto map = in.map();
@@ -228,12 +245,15 @@ Keyring Keyring::from_bundle(std::span<const std::byte> bundle,
           size = static_cast<std::uint32_t>(in.uint(kMaxBlobBytes));
         }
         break;
+      case 11:
+        slot_secret = read_secret(in);
+        break;
       default:
         in.unknown_key(*key);
     }
   }
   in.end();
-  seen.require({1, 2, 3, 4, 5, 6, 7, 8, 10}, in);
+  seen.require({1, 2, 3, 4, 5, 6, 7, 8, 10, 11}, in);
   if (certificate.has_value() ==
       (role == static_cast<std::uint64_t>(Role::owner))) {
     in.fail("a role certificate that does not fit the role");
@@ -243,6 +263,7 @@ Keyring Keyring::from_bundle(std::span<const std::byte> bundle,
                 std::move(*id_key), std::move(*cutter_key),
                 std::move(generations), std::move(*seed), certificate});
   state->cut_sizes = cut_sizes;
+  state->slot_secret = std::move(slot_secret);
   return Keyring(std::move(state));
 }
 

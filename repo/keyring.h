@@ -33,7 +33,9 @@ class Keyring {
 
   // What a key slot seals, as plain bytes (FORMAT.md, 6.4), which the caller
   // wipes; and back. Throws CorruptionError, in which `name` is the slot's.
-  [[nodiscard]] std::vector<std::byte> bundle() const;
+  // `slot_secret` is the slot's own key.
+  [[nodiscard]] std::vector<std::byte> bundle(
+      const crypto::Secret& slot_secret) const;
   static Keyring from_bundle(std::span<const std::byte> bundle,
                              std::string_view name);
 
@@ -58,7 +60,8 @@ class Keyring {
   // What the config must say of how content is cut.
   [[nodiscard]] const CutSizes& cut_sizes() const noexcept;
 
-  // The generation to seal with; the one with that number, or nothing.
+  // All of them; the one to seal with; the one with that number, or nothing.
+  [[nodiscard]] const Generations& generations() const noexcept;
   [[nodiscard]] const Generation& newest() const noexcept;
   [[nodiscard]] const Generation* find(std::uint32_t generation) const noexcept;
   [[nodiscard]] const Generation& oldest() const noexcept;
@@ -72,6 +75,11 @@ class Keyring {
   // The slot that these keys came out of; nothing: they came out of none.
   [[nodiscard]] const std::optional<KeySlotId>& opened_slot() const noexcept;
   void set_opened_slot(const KeySlotId& slot);
+
+  // What opens whatever was granted to that slot later (6.16). Requires: these
+  // keys came out of a bundle.
+  [[nodiscard]] const crypto::Secret& slot_secret() const noexcept;
+  void set_generations(Generations generations);
 
   // True if this role may read blobs of that class.
   [[nodiscard]] bool can_read(KeyClass key_class) const noexcept;

@@ -1,5 +1,6 @@
 #include "repo/last_seen.h"
 
+#include <algorithm>
 #include <sstream>
 
 namespace cairn::repo {
@@ -38,6 +39,10 @@ SeenSnapshot seen(const Snapshot& snapshot) {
           .arrival = {snapshot.header.arrival.seconds, 0}};
 }
 
+void LastSeen::note_generation(std::uint32_t newer) {
+  generation = std::max(generation, newer);
+}
+
 void LastSeen::note(const SeenEpoch& newer) {
   if (newer.number > epoch.number) epoch = newer;
 }
@@ -51,6 +56,7 @@ void LastSeen::note(const SeenSnapshot& newer) {
 }
 
 void LastSeen::note(const LastSeen& newer) {
+  note_generation(newer.generation);
   note(newer.epoch);
   for (const auto& [chain, snapshot] : newer.snapshots) note(snapshot);
 }
@@ -63,6 +69,7 @@ void LastSeen::forget(const SessionId& snapshot) {
 std::string to_text(const LastSeen& seen) {
   std::ostringstream out;
   out << kFirstLine << '\n';
+  out << "generation " << seen.generation << '\n';
   out << "epoch " << seen.epoch.number << ' '
       << crypto::to_hex(seen.epoch.object) << ' ' << seen.epoch.time.seconds
       << '\n';
@@ -84,7 +91,9 @@ std::optional<LastSeen> parse_last_seen(std::string_view text) {
     std::istringstream in(line);
     std::string kind;
     in >> kind;
-    if (kind == "epoch") {
+    if (kind == "generation") {
+      if (!(in >> seen.generation)) return std::nullopt;
+    } else if (kind == "epoch") {
       if (!read_epoch_line(in, seen.epoch)) return std::nullopt;
     } else if (kind == "snapshot") {
       SeenSnapshot snapshot;

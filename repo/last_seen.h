@@ -1,8 +1,10 @@
-// What a host last saw of a repository: its newest epoch, and the last snapshot
-// of each chain. A storage that shows less later was rolled back, or hides
-// something (repo/witness.h compares). It stays on the host, as lines of text:
+// What a host last saw of a repository: its newest keys and epoch, and the last
+// snapshot of each chain. A storage that shows less later was rolled back, or
+// hides something (repo/witness.h compares). It stays on the host, as lines of
+// text:
 //
 //   cairn last seen 1
+//   generation NUMBER
 //   epoch NUMBER DIGEST SECONDS
 //   snapshot SERIES-TAG SIGNER SESSION SEQUENCE DIGEST PINNED-EPOCH SECONDS
 #pragma once
@@ -48,10 +50,12 @@ struct LastSeen {
   // One signing key in one series.
   using Chain = std::pair<SeriesTag, crypto::VerifyKey>;
 
+  std::uint32_t generation = 1;  // of the keys
   SeenEpoch epoch;
   std::map<Chain, SeenSnapshot> snapshots;  // the last of each
 
   // Nothing happens where a later one is known already.
+  void note_generation(std::uint32_t newer);
   void note(const SeenEpoch& newer);
   void note(const SeenSnapshot& newer);
   void note(const LastSeen& newer);

@@ -15,6 +15,7 @@
 #include "repo/config.h"
 #include "repo/epoch.h"
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/index_batch.h"
 #include "repo/index_object.h"
 #include "repo/mark.h"
@@ -546,6 +547,7 @@ PruneOutcome prune(Repository& repository, const PruneOptions& options,
   }
   try {
     mend_config(repository.storage(), repository.config());
+    mend_generation_objects(repository.storage(), repository.keyring());
     take_reserve(repository.storage());
   } catch (const OutOfSpace&) {
     outcome.has_reserve = false;

@@ -10,6 +10,7 @@
 #include "crypto/random.h"
 #include "repo/base_chain.h"
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/index_batch.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
@@ -63,6 +64,7 @@ class Repair {
     repository_.index().refresh(storage_, keyring_);
     look_for_bases();
     mend_config(storage_, repository_.config());
+    mend_generation_objects(storage_, repository_.keyring());
     take_reserve(storage_);
     return std::move(repair_);
   }

@@ -70,7 +70,9 @@ OpenedRecord open_signed_record(const SealedRecordKind& kind,
   const Generation* generation = keyring.find(number);
   if (generation == nullptr) {
     throw UnsupportedFormat(std::string(name) +
-                            ": sealed under an unknown generation");
+                            ": sealed with keys of generation " +
+                            std::to_string(number) +
+                            ", which this run does not have");
   }
   if (sealed.size() < crypto::kTagBytes) in.fail("nothing sealed");
   std::vector<std::byte> plain(sealed.size() - crypto::kTagBytes);

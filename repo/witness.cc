@@ -7,6 +7,7 @@
 
 #include "repo/epoch.h"
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/mark.h"
 
 namespace cairn::repo {
@@ -151,6 +152,16 @@ void compare_epochs(const Storage& storage, const Keyring& keyring,
   if (is_another || is_gone) comparison.lost_epoch = known;
 }
 
+void compare_generations(const Storage& storage, const Keyring& keyring,
+                         const LastSeen& seen, Comparison& comparison) {
+  if (keyring.newest().number >= seen.generation) return;
+  // Somebody may have renewed the keys since this keyring was opened.
+  const auto numbers = list_generations(storage);
+  if (numbers.empty() || numbers.back() < seen.generation) {
+    comparison.lost_generation = seen.generation;
+  }
+}
+
 }  // namespace
 
 SeenEpoch newest_epoch(const Storage& storage, const Keyring& keyring) {
@@ -165,6 +176,7 @@ Comparison compare(const Storage& storage, const Keyring& keyring,
   Comparison comparison;
   compare_snapshots(storage, keyring, seen, comparison);
   compare_epochs(storage, keyring, seen, comparison);
+  compare_generations(storage, keyring, seen, comparison);
   return comparison;
 }
 
@@ -176,6 +188,7 @@ Comparison Witness::compare(const Storage& storage, const Keyring& keyring) {
   Comparison comparison =
       repo::compare(storage, keyring, seen.value_or(LastSeen{}));
   saw(comparison.newest);
+  saw_generation(keyring.newest().number);
   gone_ = comparison.settled;
   return comparison;
 }
@@ -192,6 +205,9 @@ std::optional<Comparison> Witness::compare_with_other_places(
 
 void Witness::accept(const Comparison& comparison) {
   if (comparison.lost_epoch) accepted_epoch_ = comparison.newest;
+  if (comparison.lost_generation) {
+    accepted_generation_ = learned_.generation;
+  }
   for (const auto& snapshot : comparison.lost) gone_.push_back(snapshot.id);
 }
 
@@ -199,6 +215,7 @@ void Witness::remember() {
   host_.change_last_seen(place_, [&](LastSeen& seen) {
     for (const auto& id : gone_) seen.forget(id);
     if (accepted_epoch_) seen.epoch = *accepted_epoch_;
+    if (accepted_generation_) seen.generation = *accepted_generation_;
     seen.note(learned_);
   });
 }

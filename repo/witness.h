@@ -27,11 +27,15 @@ struct Comparison {
   SeenEpoch newest;
   std::optional<SeenEpoch> lost_epoch;
 
+  // The keys that were seen, if they are gone: what is written now could be
+  // read by who was shut out by them.
+  std::optional<std::uint32_t> lost_generation;
+
   std::vector<SeenSnapshot> lost;  // gone, and nothing says why
   std::vector<SessionId> settled;  // gone, and something does
 
   [[nodiscard]] bool shows_less() const noexcept {
-    return lost_epoch || !lost.empty();
+    return lost_epoch || lost_generation || !lost.empty();
   }
 };
 
@@ -63,6 +67,9 @@ class Witness {
   void accept(const Comparison& comparison);
 
   // Only what was verified.
+  void saw_generation(std::uint32_t number) {
+    learned_.note_generation(number);
+  }
   void saw(const SeenEpoch& epoch) { learned_.note(epoch); }
   void saw(const SeenSnapshot& snapshot) { learned_.note(snapshot); }
 
@@ -75,6 +82,7 @@ class Witness {
   LastSeen learned_;
   std::vector<SessionId> gone_;
   std::optional<SeenEpoch> accepted_epoch_;
+  std::optional<std::uint32_t> accepted_generation_;
 };
 
 }  // namespace cairn::repo

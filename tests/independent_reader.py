@@ -32,7 +32,7 @@ import zstandard
 MIB = 1 << 20
 PAGE = 16384
 MAGIC = bytes.fromhex("8963 6169 726e 0d0a")
-DRAFT = 0x82
+DRAFT = 0x83
 CONTENT, LINKS, NAMES = 0, 1, 2  # kinds; the class of a kind has its number
 FILE, FOLDER, SYMLINK, FIFO, CHAR, BLOCK, STREAM = range(7)
 OWNER, RESTORE, LIST, MAINTAIN, WRITE = range(5)
@@ -185,13 +185,16 @@ SIGNER = [bstr(32), bstr(64), uint(), bstr(32), lambda v: v is None
 CONFIG = {1: bstr(16), 2: bstr(16), 3: uint(), 4: bstr(32), 5: TIME,
           6: [uint(), uint(), uint()], 7: uint()}
 SLOT = {1: uint(), 2: uint(), 3: bstr(16), 4: uint(), 5: uint(), 6: bstr(32),
-        7: bstr(), 8: tstr, 9: TIME}
+        7: bstr(), 8: tstr, 9: TIME, 10: bstr(32), 11: bstr(64)}
 GENERATION = {1: uint(2**32 - 1), 2: bstr(32), 3: bstr(32), 4: bstr(32),
               5: bstr(32), 6: Optional(bstr(32)), 7: Optional(bstr(32)),
               8: Optional(bstr(32))}
 BUNDLE = {1: bstr(16), 2: bstr(16), 3: bstr(32), 4: uint(), 5: bstr(32),
           6: bstr(32), 7: Each(GENERATION), 8: bstr(32), 9: Optional(bstr(64)),
-          10: [uint(), uint(), uint(), uint()]}
+          10: [uint(), uint(), uint(), uint()], 11: bstr(32)}
+GENERATION_OBJECT = [[uint(2**32 - 1), TIME,
+                      Each([bstr(32), uint(WRITE), bstr(80), bstr()])],
+                     bstr(64)]
 KEY = [uint(), uint(2**32 - 1), uint(), bstr()]
 SNAPSHOT = [uint(0), uint(), bstr(32), bstr(), bstr(80), bstr(), SIGNER,
             bstr(64)]
@@ -275,6 +278,11 @@ def envelope(data, type_):
     return cbor_decode(data[16:-32])
 
 
+def require_ascending(generations):
+    numbers = [g[1] for g in generations]
+    require(numbers and numbers == sorted(set(numbers)), "generations")
+
+
 Row = namedtuple("Row", "pack offset kind codec id plain stored key counter "
                  "base depth")
 Pack = namedtuple("Pack", "size directory rows")
@@ -328,15 +336,19 @@ class Repository:
     # Keys, section 6.4.
 
     def unlock(self, key_file=None, passphrase=None):
+        slot, bundle = self.find_slot(key_file, passphrase)
+        self.id_key, self.role = bundle[5], bundle[4]
+        self.generations = {g[1]: g for g in bundle[7]}
+        self.take_grants(slot[10], bundle[11])
+
+    def find_slot(self, key_file, passphrase):
         for name in self.names("keys"):
             with self.noting("keys/" + name):
                 data = read_bounded(f"{self.path}/keys/{name}", 1 << 16)
                 slot = check_shape(envelope(data, "k"), SLOT, "slot")
                 bundle = self.open_slot(slot, key_file, passphrase)
                 if bundle:
-                    self.id_key, self.role = bundle[5], bundle[4]
-                    self.generations = {g[1]: g for g in bundle[7]}
-                    return
+                    return slot, bundle
         raise Refused("no key slot opens with this key")
 
     def open_slot(self, slot, key_file, passphrase):
@@ -364,8 +376,9 @@ class Repository:
         require(bundle[10] == self.config[6] + [self.config[7]],
                 "other sizes than the config's")
         require(bundle[4] == role, "the bundle is another role's")
-        numbers = [g[1] for g in bundle[7]]
-        require(numbers and numbers == sorted(set(numbers)), "generations")
+        require_ascending(bundle[7])
+        require(slot[10] == sodium.crypto_scalarmult_base(bundle[11]),
+                "the slot's key")
         public = bytes(nacl.signing.SigningKey(bundle[8]).verify_key)
         require((role == OWNER) == (9 not in bundle), "role certificate")
         if role == OWNER:
@@ -374,6 +387,47 @@ class Repository:
             verify(self.root, "cairn role key", self.id + bytes([role]) +
                    public, bundle[9], "role certificate")
         return bundle
+
+    # Generations, section 6.16.
+
+    def take_grants(self, public, secret):
+        numbers = {int(name[:8], 16) for suffix in ("", ".copy")
+                   for name in self.names("generations", 8, suffix)}
+        newest = max(numbers, default=0)
+        if newest <= max(self.generations):
+            return
+        fields = self.generation_object(newest)
+        for slot, role, key, sealed in fields[2]:
+            if slot != public:
+                continue
+            key = sodium.crypto_box_seal_open(key, public, secret)
+            ad = b"cairn grant" + self.id + bytes([role]) + slot
+            granted = check_shape(cbor_decode(unseal(key, ad, sealed, "grant")),
+                                  Each(GENERATION), "grant")
+            require_ascending(granted)
+            require(granted[-1][1] == newest, "grants another generation")
+            self.generations = {g[1]: g for g in granted}
+            return
+        raise Refused("the keys were renewed without this one")
+
+    def generation_object(self, number):
+        """The first of the two copies that is sound."""
+        failure = None
+        for suffix in ("", ".copy"):
+            try:
+                return self.open_generation(f"{number:08x}{suffix}")
+            except (Damage, FileNotFoundError) as e:
+                failure = failure or e
+        raise failure
+
+    def open_generation(self, name):
+        data = read_bounded(f"{self.path}/generations/{name}", 4 * MIB)
+        fields, signature = check_shape(envelope(data, "g"), GENERATION_OBJECT,
+                                        "generation")
+        require(fields[0] == int(name[:8], 16), f"{name}: another number")
+        verify(self.root, "cairn generation", self.id + cbor(fields), signature,
+               "generation")
+        return fields
 
     def generation(self, number):
         require(number in self.generations, f"unknown generation {number}")
@@ -902,6 +956,10 @@ def verify_index(repo, name, packs):
 
 
 def verify_all(repo):
+    for name in (repo.names("generations", 8) +
+                 repo.names("generations", 8, ".copy")):
+        with repo.noting("generations/" + name):
+            repo.open_generation(name)
     for name in repo.names("keys"):
         with repo.noting("keys/" + name):
             envelope(read_bounded(f"{repo.path}/keys/{name}", 1 << 16), "k")

@@ -53,7 +53,7 @@ class Words(harness.Case):
                 self.assertIn(f"Usage: cairn {verb}", told)
                 self.assertEqual(self.cairn("help", *verb.split(), env=env).text,
                                  told)
-        self.assertIn("draft 2", self.cairn("--version", env=env).text)
+        self.assertIn("draft 3", self.cairn("--version", env=env).text)
 
     def test_without_a_repository_named_that_is_said(self):
         ran = self.cairn("snapshots", code=USAGE, env={"CAIRN_REPO": None})
@@ -110,7 +110,7 @@ class Repository(harness.Case):
         for name in ("config", "config.2"):
             path = self.repo / name
             data = bytearray(path.read_bytes())
-            self.assertEqual(data[9], 0x82)
+            self.assertEqual(data[9], 0x83)
             data[9] = 0x87
             data[-32:] = harness.sha256(data[:-32])
             path.write_bytes(data)

@@ -245,6 +245,101 @@ class DamagedSlot(KeyCase):
         self.assertEqual(len(self.keys()), 3)
 
 
+class Rotation(KeyCase):
+    """Keys are renewed, and who kept old ones is shut out."""
+
+    def setUp(self):
+        super().setUp()
+        self.cairn("init", "--recovery-key-out", self.key,
+                   env={"CAIRN_PASSWORD": PASSPHRASE})
+        self.before = noise(2 * MIB, 1)
+        self.back_up_bytes(self.before)
+        self.key_files = {}
+        for label, role in (("thief", "owner"), ("web 1", "write")):
+            path = self.folder / f"{label}.key"
+            self.cairn("key", "add", "--role", role, "--label", label,
+                       "--key-file-out", path)
+            self.key_files[label] = {
+                "CAIRN_KEY_FILE": path,
+                "CAIRN_CACHE_DIR": self.folder / f"{label} cache",
+                "XDG_STATE_HOME": self.folder / f"{label} state"}
+
+    def slot_of(self, label):
+        key, = [k for k in self.keys() if k["label"] == label]
+        return key["id"]
+
+    def rotate(self):
+        ran = self.cairn("-y", "key", "rotate", "--json")
+        self.assertEqual(ran.value["type"], "keys_rotated")
+        return ran.value
+
+    def test_everybody_goes_on_with_what_opened_before(self):
+        self.assertEqual(self.rotate()["generation"], 2)
+        self.assertEqual(self.rotate()["generation"], 3)
+        after = self.before[:MIB] + b"more"
+        told = self.backup("--stdin", "--as", "data", stdin=after,
+                           env=self.key_files["web 1"])
+        self.assertLess(told["new_bytes"], MIB)
+        for env in (self.by_passphrase, {}, self.key_files["thief"]):
+            self.assertEqual(self.cat("latest:data", env=env), after)
+            self.assertEqual(self.cat("latest~1:data", env=env), self.before)
+        self.cairn("prune", "--max-unused", "0%")
+        self.assert_sound()
+
+    def test_a_removed_key_reads_nothing_that_comes_later(self):
+        slot = self.repo / "keys" / self.slot_of("thief")
+        kept = slot.read_bytes()
+        self.cairn("key", "remove", slot.name)
+        granted = self.rotate()["granted_to"]
+        self.assertNotIn(slot.name, granted)
+        self.assertEqual(len(granted), len(self.keys()))
+        self.back_up_bytes(noise(2 * MIB, 2))
+        # Who writes to the storage brings the slot back.
+        slot.write_bytes(kept)
+        ran = self.cairn("cat", "latest:data", env=self.key_files["thief"],
+                         code=WRONG_KEY)
+        self.assertIn("renewed", ran.err)
+        # And hides that the keys were renewed: what was sealed before opens,
+        # what came later does not.
+        hidden = self.repo / "generations"
+        hidden.rename(self.folder / "hidden")
+        thief = {**self.key_files["thief"],
+                 "CAIRN_CACHE_DIR": self.folder / "another cache"}
+        old = self.cairn("snapshots", "--json", env=thief, code=(OK, DAMAGE,
+                                                                REFUSED))
+        self.assertNotIn(b"latest", old.out)
+        self.cairn("cat", "latest:data", env=thief,
+                   code=(1, DAMAGE, REFUSED))
+        # Our own host saw the new keys, and does not go back to old ones.
+        ran = self.cairn("backup", "--stdin", "--as", "data", stdin=b"secret",
+                         code=REFUSED)
+        self.assertIn("generation 2 of the keys is gone", ran.err)
+
+    def test_one_of_two_copies_is_enough_and_is_mended(self):
+        self.rotate()
+        folder = self.repo / "generations"
+        first, second = sorted(folder.iterdir())
+        flip(first, 300)
+        self.assertEqual(self.cat("latest:data"), self.before)
+        ran = self.cairn("check", code=DAMAGE)
+        self.assertIn("damaged-generation", ran.text + ran.err)
+        self.cairn("prune")
+        self.assertEqual(first.read_bytes(), second.read_bytes())
+        second.unlink()
+        self.cairn("check", "--no-key", code=DAMAGE)
+        self.cairn("prune")
+        self.assert_sound()
+
+    def test_it_asks_and_says_who_gets_them(self):
+        ran = self.cairn("key", "rotate", code=REFUSED)
+        self.assertIn("thief", ran.err)
+        self.cairn("key", "rotate", "--dry-run")
+        self.assertFalse((self.repo / "generations").exists() and
+                         list((self.repo / "generations").iterdir()))
+        self.cairn("-y", "key", "rotate", env=self.key_files["web 1"],
+                   code=WRONG_KEY)
+
+
 class WriteRole(KeyCase):
     """A machine that may add and nothing else."""
 

@@ -225,7 +225,7 @@ class Remembering(RollbackCase):
         path, = (p for p in pathlib.Path(self.state).rglob("seen-*")
                  if p.suffix != ".lock")
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
-        self.assertEqual(len(path.read_text().splitlines()), 3)
+        self.assertEqual(len(path.read_text().splitlines()), 4)
         self.assertNotIn("data", path.read_text())
 
     def test_a_dry_run_remembers_nothing(self):

@@ -52,6 +52,10 @@ def seeds():
     yield "config", [body("config"), cbor({1: id16, 200: [1, {3: None}]})]
     slots = sorted((GOLDEN / "repository/keys").iterdir())
     yield "key_slot", [body(f"keys/{slot.name}") for slot in slots]
+    objects = vectors("objects.txt")
+    yield "generation_object", [
+        bytes.fromhex(objects["generation_2"]),
+        cbor([2, time, []]), cbor([1, [-1, 0], [[id32, 4, bytes(80), b""]]])]
     directory = bytes.fromhex(vectors("directory.txt")["cbor"])
     yield "directory", [directory, cbor([[], []])]
     yield "index_body", [
@@ -71,7 +75,6 @@ def seeds():
     yield "session_record", [cbor({1: time, 2: "host", 3: id32, 4: id32,
                                    5: 4026531836, 6: 123, 7: 456789, 8: 0,
                                    9: 4026531834})]
-    objects = vectors("objects.txt")
     condemnation, doom = (bytes.fromhex(objects[f"epoch_{n}"]) for n in (1, 2))
     yield "epoch", [
         condemnation, doom,
@@ -92,10 +95,10 @@ def seeds():
         bytes.fromhex(vectors("weave.txt")["cbor"])]
     accepted = vectors("cbor_accepted.txt")
     yield "cbor", [bytes.fromhex(value) for value in accepted.values()]
-    prologue = b"\x89cairn\r\nm\x82\0\0" + (3).to_bytes(4, "little")
+    prologue = b"\x89cairn\r\nm\x83\0\0" + (3).to_bytes(4, "little")
     whole = prologue + b"abc"
     yield "envelope", [whole + hashlib.sha256(whole).digest(),
-                       b"\x89cairn\r\np\x82\0\0\1\0\0\0"]
+                       b"\x89cairn\r\np\x83\0\0\1\0\0\0"]
     key = (GOLDEN / "owner.key").read_bytes()
     yield "key_file", [key, b"  " + key.upper(), key[:-3]]
     name = id32.hex().encode()

@@ -61,7 +61,7 @@ def public_of(seed):
 
 
 def prologue(type_, number):
-    return (bytes.fromhex("8963 6169 726e 0d0a") + type_.encode() + b"\x82" +
+    return (bytes.fromhex("8963 6169 726e 0d0a") + type_.encode() + b"\x83" +
             bytes(2) + number.to_bytes(4, "little"))
 
 
@@ -182,10 +182,20 @@ class Pack:
                 (len(plain) + 16).to_bytes(4, "little") + b"dir\n")
 
 
+def generation(role, number, index_key, public, secret):
+    """The part that a role gets."""
+    fields = {1: number, 2: index_key, 3: public[0], 4: public[2],
+              5: public[1], 8: secret[1]}
+    if role == OWNER:
+        fields.update({6: secret[0], 7: secret[2]})
+    return fields
+
+
 class Golden:
     def __init__(self, path, fault=None):
         self.path, self.fault = path, fault  # no path: only `plain`
         self.plain = {}  # CBOR of objects, by what they are
+        self.slots = []  # label, role and public key of each
         self.id, self.family = rand("repository id", 16), rand("family id", 16)
         self.id_key, self.index_key = rand("id key", 32), rand("index key", 32)
         self.root_seed, self.write_seed = rand("root", 32), rand("write", 32)
@@ -228,14 +238,10 @@ class Golden:
             key = derive(key_file, "cairn key file seal", salt)
             commitment = derive(key_file, "cairn key file commitment", salt)
         method = 0 if passphrase else 1
-        generation = {1: 1, 2: self.index_key, 3: self.public[0],
-                      4: self.public[2], 5: self.public[1],
-                      8: self.secret[1]}
-        if role == OWNER:
-            generation.update({6: self.secret[0], 7: self.secret[2]})
         bundle = {1: self.id, 2: self.family, 3: public_of(self.root_seed),
                   4: role, 5: self.id_key, 6: rand("cutter key", 32),
-                  7: [generation],
+                  7: [generation(role, 1, self.index_key, self.public,
+                                 self.secret)],
                   8: self.root_seed if role == OWNER else self.write_seed}
         if self.fault == "bundle of another repository":
             bundle[1] = rand("elsewhere", 16)
@@ -243,14 +249,46 @@ class Golden:
             bundle[9] = role_certificate(self.id, role, self.write_seed,
                                          self.root_seed)
         bundle[10] = [1 << 19, 1 << 20, 1 << 23, 16384]
+        public, bundle[11] = sodium.crypto_box_seed_keypair(
+            rand(f"slot {label} key", 32))
+        self.slots.append((label, role, public))
         ad = b"cairn key slot" + cbor([self.id, role, method, salt, passes,
                                        memory])
         body = cbor({
             1: role, 2: method, 3: salt, 4: passes, 5: memory, 6: commitment,
-            7: seal(key, ad, cbor(bundle)), 8: label, 9: CREATED})
+            7: seal(key, ad, cbor(bundle)), 8: label, 9: CREATED, 10: public,
+            11: sign(self.root_seed, b"cairn slot key" + self.id +
+                     bytes([role]) + public)})
         if key_file:
             self.plain.setdefault("key_slot", body)
         self.put("keys/" + rand(f"slot {label}", 16).hex(), envelope("k", body))
+
+    def write_generation(self):
+        """The second, which seals nothing yet, for all slots so far."""
+        public, secret = {}, {}
+        for class_ in (0, 1, 2):
+            public[class_], secret[class_] = sodium.crypto_box_seed_keypair(
+                rand(f"second class {class_}", 32))
+        grants = []
+        for label, role, slot in self.slots:
+            if self.fault == f"nothing granted to {label}":
+                continue
+            key = rand(f"grant {label}", 32)
+            ad = b"cairn grant" + self.id + bytes([role]) + slot
+            plain = cbor([
+                generation(role, 1, self.index_key, self.public, self.secret),
+                generation(role, 2, rand("second index key", 32), public,
+                           secret)])
+            grants.append([slot, role, wrap(slot, key, f"grant {label}"),
+                           seal(key, ad, plain)])
+        self.plain["generation_2"] = cbor([2, [CREATED[0] + 600, 0], grants])
+        seed = (self.write_seed if self.fault == "generation by a write key"
+                else self.root_seed)
+        signed = self.plain["generation_2"]
+        data = envelope("g", b"\x82" + signed + cbor(
+            sign(seed, b"cairn generation" + self.id + signed)))
+        self.put("generations/00000002", data)
+        self.put("generations/00000002.copy", data)
 
     # the graph
 
@@ -585,6 +623,7 @@ def build(folder, fault=None, small=False, woven=False):
     # Committed when nobody waited for it any more; its tree is gone.
     golden.snapshot("late", golden.writer, [1, rand("late root", 32), 4711],
                     "golden/files", [time + 500, 0], entries=1)
+    golden.write_generation()
     return golden
 
 
@@ -675,7 +714,7 @@ def vectors():
             index_body=cbor(body), **{name: made[name] for name in (
                 "config", "key_slot", "snapshot_header", "snapshot_record",
                 "session_alive", "pin_alive", "mark_forget", "mark_hold",
-                "epoch_1", "epoch_2")}))
+                "epoch_1", "epoch_2", "generation_2")}))
 
     slot_salt = bytes(range(16))
     both = nacl.pwhash.argon2id.kdf(64, PASSPHRASE.encode(), slot_salt,

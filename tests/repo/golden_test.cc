@@ -20,6 +20,7 @@
 #include "repo/envelope.h"
 #include "repo/epoch.h"
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/index_object.h"
 #include "repo/key_file.h"
 #include "repo/key_slot.h"
@@ -292,6 +293,7 @@ TEST(Golden, ObjectsHaveTheListedSpelling) {
   expect_kept("session_alive", decode_session);
   expect_kept("mark_forget", decode_mark);
   expect_kept("mark_hold", decode_mark);
+  expect_kept("generation_2", decode_generation);
   for (const std::uint64_t number : {1, 2}) {
     expect_kept("epoch_" + std::to_string(number),
                 [&](const Bytes& listed, const std::string& name) {
@@ -468,7 +470,15 @@ TEST_F(GoldenRepository, OpensWithItsKeyFiles) {
   EXPECT_TRUE(writer.keyring().can_read(KeyClass::links));
   EXPECT_FALSE(writer.keyring().can_read(KeyClass::names));
   EXPECT_FALSE(writer.keyring().can_read(KeyClass::content));
-  EXPECT_EQ(list_key_slots(disk).slots.size(), 3U);
+  const auto slots = list_key_slots(disk).slots;
+  EXPECT_EQ(slots.size(), 3U);
+  for (const auto& slot : slots) {
+    EXPECT_TRUE(is_certified(slot, writer.keyring().repository(),
+                             writer.keyring().root_key()));
+  }
+  // Granted since the slot was made.
+  EXPECT_EQ(writer.keyring().generations().size(), 2U);
+  EXPECT_EQ(writer.keyring().newest().number, 2U);
 }
 
 TEST_F(GoldenRepository, ListsTheValidSnapshotsOldestFirst) {

@@ -34,8 +34,8 @@ Config config_of(const Keyring& keyring) {
 TEST(KeySlot, APassphraseSlotGivesTheSameKeysBack) {
   MemoryStorage storage;
   const Keyring keyring = Keyring::create();
-  const auto id =
-      add_passphrase_slot(storage, keyring, "secret", kCheap, "laptop", kNow);
+  const auto id = add_passphrase_slot(storage, keyring, Role::owner, "secret",
+                                      kCheap, "laptop", kNow);
 
   const Keyring opened =
       open_with_passphrase(storage, config_of(keyring), "secret");
@@ -55,7 +55,8 @@ TEST(KeySlot, APassphraseSlotGivesTheSameKeysBack) {
 class KeySlots : public ::testing::Test {
  protected:
   KeySlots() {
-    slot = add_key_file_slot(storage, keyring, key, "recovery", kNow);
+    slot =
+        add_key_file_slot(storage, keyring, Role::owner, key, "recovery", kNow);
   }
 
   Keyring open() const {
@@ -92,7 +93,8 @@ TEST_F(KeySlots, EveryFlippedBitIsDamageAndNotAWrongKey) {
 
 TEST_F(KeySlots, ADamagedSlotDoesNotKeepAnotherFromOpening) {
   const auto second = crypto::Secret::random();
-  (void)add_key_file_slot(storage, keyring, second, "second", kNow);
+  (void)add_key_file_slot(storage, keyring, Role::owner, second, "second",
+                          kNow);
   storage.flip_bit(key_slot_name(slot), 100, 3);
   EXPECT_NO_THROW(
       (void)open_with_key_file(storage, config_of(keyring), second));
@@ -113,8 +115,9 @@ KeySlot slot_of(const MemoryStorage& storage, const KeySlotId& id) {
 TEST_F(KeySlots, TheOneThatOpenedIsNotRemoved) {
   // Neither a slot copied from elsewhere nor a second owner changes that.
   const auto other = crypto::Secret::random();
-  (void)add_key_file_slot(storage, Keyring::create(), other, "", kNow);
-  (void)add_key_file_slot(storage, keyring, other, "", kNow);
+  (void)add_key_file_slot(storage, Keyring::create(), Role::owner, other, "",
+                          kNow);
+  (void)add_key_file_slot(storage, keyring, Role::owner, other, "", kNow);
   const Keyring opened = open();
   EXPECT_EQ(opened.opened_slot(), slot);
   EXPECT_THROW(remove_key_slot(storage, opened, slot_of(storage, slot)),
@@ -124,7 +127,8 @@ TEST_F(KeySlots, TheOneThatOpenedIsNotRemoved) {
 
 TEST_F(KeySlots, OneIsRemovedByWhoOpenedAnother) {
   const auto other = crypto::Secret::random();
-  const auto second = add_key_file_slot(storage, keyring, other, "", kNow);
+  const auto second =
+      add_key_file_slot(storage, keyring, Role::owner, other, "", kNow);
   remove_key_slot(storage, open(), slot_of(storage, second));
   EXPECT_EQ(list_key_slots(storage).slots.size(), 1U);
   EXPECT_THROW((void)open_with_key_file(storage, config_of(keyring), other),
@@ -133,7 +137,8 @@ TEST_F(KeySlots, OneIsRemovedByWhoOpenedAnother) {
 
 TEST_F(KeySlots, OneIsLeftWhenTwoOwnersRemoveEachOther) {
   const auto other = crypto::Secret::random();
-  const auto second = add_key_file_slot(storage, keyring, other, "", kNow);
+  const auto second =
+      add_key_file_slot(storage, keyring, Role::owner, other, "", kNow);
   const Keyring first_owner = open();
   const Keyring second_owner =
       open_with_key_file(storage, config_of(keyring), other);
@@ -183,14 +188,15 @@ TEST_F(KeySlots, OtherSizesInTheConfigAreNoticed) {
 
 TEST_F(KeySlots, ALabelThatIsTooLongIsRefusedBeforeItIsWritten) {
   const std::string label(std::size_t{64} << 10, 'x');
-  EXPECT_THROW((void)add_key_file_slot(storage, keyring, key, label, kNow),
-               Error);
+  EXPECT_THROW(
+      (void)add_key_file_slot(storage, keyring, Role::owner, key, label, kNow),
+      Error);
   EXPECT_EQ(list_key_slots(storage).slots.size(), 1U);
 }
 
 TEST_F(KeySlots, ALongLabelComesBack) {
   const std::string label(5'000, 'x');
-  (void)add_key_file_slot(storage, keyring, key, label, kNow);
+  (void)add_key_file_slot(storage, keyring, Role::owner, key, label, kNow);
   const auto slots = list_key_slots(storage).slots;
   EXPECT_TRUE(std::ranges::any_of(
       slots, [&](const KeySlot& each) { return each.label == label; }));
@@ -241,8 +247,8 @@ TEST(KeySlot, ACostlySlotThatWasPlantedIsNotTriedBeforeTheTrueOne) {
   store_slot(storage, {.passes = crypto::PassphraseCost::kMaxPasses,
                        .memory = crypto::PassphraseCost::kMaxMemoryBytes});
   const Keyring keyring = Keyring::create();
-  const auto id =
-      add_passphrase_slot(storage, keyring, "secret", kCheap, "", kNow);
+  const auto id = add_passphrase_slot(storage, keyring, Role::owner, "secret",
+                                      kCheap, "", kNow);
   ASSERT_LT(KeySlotId{}, id);
 
   EXPECT_EQ(
@@ -254,7 +260,7 @@ TEST(KeySlot, ASlotOfAnUnknownRoleIsPassedOver) {
   MemoryStorage storage;
   const Keyring keyring = Keyring::create();
   const auto key = crypto::Secret::random();
-  (void)add_key_file_slot(storage, keyring, key, "", kNow);
+  (void)add_key_file_slot(storage, keyring, Role::owner, key, "", kNow);
   store_slot(storage, {.role = 5});
 
   EXPECT_NO_THROW((void)open_with_key_file(storage, config_of(keyring), key));

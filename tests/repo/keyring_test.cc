@@ -54,7 +54,8 @@ TEST(Keyring, EachRoleReadsItsClassesAndNoOther) {
     SCOPED_TRACE(name_of(line.role));
     const Keyring part = owner.for_role(line.role);
 
-    const Keyring opened = Keyring::from_bundle(part.bundle(), "a bundle");
+    const Keyring opened =
+        Keyring::from_bundle(part.bundle(crypto::Secret::random()), "a bundle");
 
     EXPECT_EQ(opened.role(), line.role);
     EXPECT_EQ(opened.can_read(KeyClass::content), line.content);

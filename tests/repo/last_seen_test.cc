@@ -19,6 +19,7 @@ SeenSnapshot of_chain(unsigned char series, unsigned char signer,
 
 LastSeen sample() {
   LastSeen last;
+  last.note_generation(3);
   last.note(SeenEpoch{.number = 6, .object = {}, .time = {-5, 0}});
   last.note(of_chain(1, 1, 7));
   last.note(of_chain(1, 2, 9));
@@ -33,6 +34,8 @@ TEST(LastSeen, KeepsTheLastOfEachChainAndTheNewestEpoch) {
   EXPECT_EQ(last.snapshots.size(), 3U);
   EXPECT_EQ(last.snapshots.begin()->second.sequence, 7U);
   EXPECT_EQ(last.epoch.number, 6U);
+  last.note_generation(2);
+  EXPECT_EQ(last.generation, 3U);
   last.note(of_chain(1, 1, 8));
   EXPECT_EQ(last.snapshots.begin()->second.sequence, 8U);
   last.forget(of_chain(1, 1, 8).id);

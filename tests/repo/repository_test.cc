@@ -32,7 +32,7 @@ class RepositoryTest : public ::testing::Test {
  protected:
   void initialise_in(Storage& storage) {
     initialise(storage, sample.keyring, kNow, [&](Storage& s) {
-      (void)add_key_file_slot(s, sample.keyring, key, "", kNow);
+      (void)add_key_file_slot(s, sample.keyring, Role::owner, key, "", kNow);
     });
   }
 

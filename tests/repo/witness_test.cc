@@ -7,6 +7,7 @@
 
 #include "repo/epoch.h"
 #include "repo/forget.h"
+#include "repo/generation_object.h"
 #include "repo/prune.h"
 #include "repo/session.h"
 #include "tests/support/temp_folder.h"
@@ -81,6 +82,22 @@ TEST_F(Rollback, AStateThatWasSeenOrALaterOneIsNone) {
   EXPECT_FALSE(shows_less(first));
   EXPECT_FALSE(shows_less({}));
   EXPECT_FALSE(shows_less(look(repository)));
+}
+
+// Else a storage could have new data sealed with keys that a thief kept.
+TEST_F(Rollback, KeysOfAnEarlierGenerationAreNoticed) {
+  LastSeen last = look(repository);
+  last.note_generation(1);
+  EXPECT_FALSE(shows_less(last));
+  last.note_generation(2);
+  EXPECT_EQ(compared(last).lost_generation, 2U);
+  // Somebody renews them while this process works.
+  const auto keyring = site.keyring().for_role(Role::owner);
+  for (const auto& name : generation_names(2)) {
+    (void)site.disk().create(name,
+                             sign_generation({2, at_hour(1), {}}, keyring));
+  }
+  EXPECT_FALSE(shows_less(last));
 }
 
 TEST_F(Rollback, EveryEarlierStateIsNoticed) {

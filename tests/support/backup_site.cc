@@ -93,8 +93,8 @@ class Reading {
 
 BackupSite::BackupSite(ChunkSizing sizing) : keyring_(repo::Keyring::create()) {
   repo::initialise(disk_, keyring_, {1, 0}, [&](repo::Storage& storage) {
-    (void)repo::add_key_file_slot(storage, keyring_, crypto::Secret::random(),
-                                  "test", {1, 0});
+    (void)repo::add_key_file_slot(storage, keyring_, repo::Role::owner,
+                                  crypto::Secret::random(), "test", {1, 0});
   });
   if (sizing == ChunkSizing::as_by_default) return;
   auto config = repo::read_config(disk_);
@@ -117,8 +117,7 @@ repo::Repository BackupSite::open_for(repo::Storage& storage, repo::Role role,
 
 crypto::Secret BackupSite::add_key(repo::Role role) {
   auto key = crypto::Secret::random();
-  (void)repo::add_key_file_slot(disk_, keyring_.for_role(role), key, "another",
-                                {1, 0});
+  (void)repo::add_key_file_slot(disk_, keyring_, role, key, "another", {1, 0});
   return key;
 }
 

@@ -35,7 +35,8 @@ TestRepository::TestRepository()
   repo::initialise(disk_, keyring_, at_hour(0), [&](repo::Storage& storage) {
     // Two, so that a test may hurt one.
     for (const auto* const label : {"first", "second"}) {
-      repo::add_key_file_slot(storage, keyring_, key_file_, label, at_hour(0));
+      repo::add_key_file_slot(storage, keyring_, repo::Role::owner, key_file_,
+                              label, at_hour(0));
     }
   });
 }
@@ -75,8 +76,7 @@ repo::Repository TestRepository::open_as(repo::Role role) {
 
 crypto::Secret TestRepository::add_key(repo::Role role) {
   auto key = crypto::Secret::random();
-  repo::add_key_file_slot(disk_, keyring_.for_role(role), key, "another",
-                          at_hour(0));
+  repo::add_key_file_slot(disk_, keyring_, role, key, "another", at_hour(0));
   return key;
 }
 
