@@ -13,6 +13,7 @@
 #include "ingest/batch.h"
 #include "ingest/chunk_encoder.h"
 #include "ingest/feeder.h"
+#include "ingest/file_source.h"
 #include "ingest/host_cache.h"
 #include "ingest/learn_features.h"
 #include "ingest/pack_publisher.h"
@@ -21,6 +22,7 @@
 #include "repo/cbor.h"
 #include "repo/error.h"
 #include "repo/forget.h"
+#include "repo/heartbeat.h"
 #include "repo/reusable_blobs.h"
 #include "repo/session.h"
 #include "repo/session_keys.h"
@@ -330,7 +332,10 @@ BackupReport back_up(repo::Repository& repository, std::vector<Source> sources,
   std::optional<Run> run;
   try {
     run.emplace(repository, options, shared, progress, session);
-    const repo::Link root = run->store(sources, stop);
+    const repo::Link root = [&] {
+      const repo::Heartbeat heartbeat(session, file_clock_now);
+      return run->store(sources, stop);
+    }();
     BackupReport& report = run->report();
     const auto failed =
         std::ranges::count(report.sources, repo::SourceStatus::failed,

@@ -38,6 +38,7 @@ std::optional<ObjectType> type_by_name(std::string_view name) {
   if (folder == "sessions") {
     const auto pinned = id_in<SessionId>(name.substr(0, name.find('.')));
     if (pinned && name == pin_name(*pinned)) return ObjectType::pin;
+    if (beat_of(name)) return ObjectType::beat;
     if (id) return ObjectType::session;
   } else if (id && folder == "keys") {
     return ObjectType::key_slot;
@@ -212,15 +213,19 @@ std::vector<Snapshot> check_small_objects(const Storage& storage,
             break;
           }
           case ObjectType::generation:
-            (void)open_generation(
-                get_whole(storage, name, kMaxGenerationBytes),
-                generation_number(name), keyring.repository(),
-                keyring.root_key(), name);
+            (void)open_generation(get_whole(storage, name, kMaxGenerationBytes),
+                                  generation_number(name), keyring.repository(),
+                                  keyring.root_key(), name);
             break;
           case ObjectType::pin:
             (void)read_pin(storage, keyring,
                            *id_in<SessionId>(name.substr(0, name.find('.'))));
             break;
+          case ObjectType::beat: {
+            const auto [id, number] = *beat_of(name);
+            (void)read_beat(storage, keyring, id, number);
+            break;
+          }
           case ObjectType::session: {
             const auto session =
                 read_session(storage, keyring, *id_in<SessionId>(name));

@@ -22,6 +22,7 @@ enum class ObjectType : char {
   epoch = 'e',
   pin = 'i',
   generation = 'g',
+  beat = 'b',
 };
 
 inline constexpr std::size_t kPrologueBytes = 16;

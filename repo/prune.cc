@@ -517,11 +517,8 @@ void Collector::remove_old_epochs(const Epoch& doom) {
   }
 }
 
-// Pins whose registration is gone: it goes last.
 void Collector::tidy_sessions() {
-  for (const auto& id : list_stray_pins(storage_)) {
-    storage_.remove(pin_name(id));
-  }
+  for (const auto& name : list_strays(storage_)) storage_.remove(name);
 }
 
 }  // namespace

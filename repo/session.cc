@@ -9,10 +9,13 @@
 #include <charconv>
 #include <cstdio>
 #include <fstream>
+#include <map>
 #include <optional>
 #include <sstream>
 #include <system_error>
+#include <utility>
 
+#include "crypto/digest.h"
 #include "crypto/random.h"
 #include "repo/cbor.h"
 #include "repo/error.h"
@@ -31,7 +34,22 @@ constexpr SealedRecordKind kKind{ObjectType::session, "cairn session",
                                  Authority::indexer};
 constexpr SealedRecordKind kPinKind{ObjectType::pin, "cairn pin",
                                     Authority::indexer};
+constexpr std::string_view kBeatInfix = ".beat-";
+constexpr SealedRecordKind kBeatKind{ObjectType::beat, "cairn beat",
+                                     Authority::indexer};
 constexpr std::uint64_t kPurposeToWrite = 0;
+
+// What a beat signs besides its time: a storage must not pass an old one off as
+// a later one.
+std::array<std::byte, 20> signed_name(const SessionId& id,
+                                      std::uint32_t number) {
+  std::array<std::byte, 20> bytes;
+  const auto rest = std::ranges::copy(id.bytes, bytes.begin()).out;
+  for (int i = 0; i < 4; ++i) {
+    rest[i] = static_cast<std::byte>(number >> (8 * (3 - i)));
+  }
+  return bytes;
+}
 
 std::string first_word_of(const char* path) {
   std::ifstream in(path);
@@ -191,6 +209,34 @@ std::string session_name(const SessionId& id) {
 
 std::string pin_name(const SessionId& id) {
   return session_name(id) + std::string(kPinSuffix);
+}
+
+std::string beat_name(const SessionId& id, std::uint32_t number) {
+  const auto bytes = signed_name(id, number);
+  return session_name(id) + std::string(kBeatInfix) +
+         crypto::to_hex(std::span(bytes).last(4));
+}
+
+std::optional<std::pair<SessionId, std::uint32_t>> beat_of(
+    std::string_view name) {
+  if (!name.starts_with(kFolder)) return std::nullopt;
+  const auto rest = name.substr(kFolder.size());
+  constexpr std::size_t kIdDigits = 2 * SessionId::kBytes;
+  std::array<std::byte, 4> bytes{};
+  if (rest.size() != kIdDigits + kBeatInfix.size() + 2 * bytes.size() ||
+      rest.substr(kIdDigits, kBeatInfix.size()) != kBeatInfix) {
+    return std::nullopt;
+  }
+  const auto id = SessionId::from_hex(rest.substr(0, kIdDigits));
+  if (!id ||
+      !crypto::from_hex(rest.substr(kIdDigits + kBeatInfix.size()), bytes)) {
+    return std::nullopt;
+  }
+  std::uint32_t number = 0;
+  for (const auto byte : bytes) {
+    number = number << 8 | std::to_integer<std::uint32_t>(byte);
+  }
+  return std::pair(*id, number);
 }
 
 std::vector<std::byte> encode(const SessionRecord& record) {
@@ -354,7 +400,21 @@ Committed Session::commit(SnapshotHeader header, const SnapshotRecord& record) {
   return committed;
 }
 
-void Session::end() { remove_registration(storage_, id_); }
+void Session::beat(const Timestamp& now) {
+  const std::uint32_t number = beats_ + 1;
+  CborWriter time;
+  write_time(time, now);
+  (void)storage_.create(beat_name(id_, number),
+                        seal_record(kBeatKind, keyring_, signer_,
+                                    signed_name(id_, number), time.view()));
+  beats_ = number;
+  if (number > 1) storage_.remove(beat_name(id_, number - 1));
+}
+
+void Session::end() {
+  if (beats_ > 0) storage_.remove(beat_name(id_, beats_));
+  remove_registration(storage_, id_);
+}
 
 void remove_registration(Storage& storage, const SessionId& id) {
   // Without its pin it counts as older than it is, which is safe.
@@ -381,16 +441,33 @@ std::uint64_t read_pin(const Storage& storage, const Keyring& keyring,
   return epoch;
 }
 
+Timestamp read_beat(const Storage& storage, const Keyring& keyring,
+                    const SessionId& id, std::uint32_t number) {
+  const std::string name = beat_name(id, number);
+  const auto object = get_whole(storage, name, kMaxSealedRecordBytes);
+  const auto plain =
+      open_record(kBeatKind, keyring, signed_name(id, number), object, name);
+  CborReader in(plain, name);
+  const Timestamp time = read_time(in);
+  in.end();
+  return time;
+}
+
 namespace {
 
 struct ListedSessions {
   std::vector<SessionId> registered;  // ascending
   std::vector<SessionId> pinned;
+  std::map<SessionId, std::vector<std::uint32_t>> beats;  // each ascending
 };
 
 ListedSessions list_sessions(const Storage& storage) {
   ListedSessions listed;
   storage.list("sessions", [&](const ListedObject& object) {
+    if (const auto beat = beat_of(object.name)) {
+      listed.beats[beat->first].push_back(beat->second);
+      return;
+    }
     auto rest = std::string_view(object.name).substr(kFolder.size());
     const bool is_pin = rest.ends_with(kPinSuffix);
     if (is_pin) rest.remove_suffix(kPinSuffix.size());
@@ -398,26 +475,36 @@ ListedSessions list_sessions(const Storage& storage) {
     if (id) (is_pin ? listed.pinned : listed.registered).push_back(*id);
   });
   std::ranges::sort(listed.registered);
+  for (auto& [id, numbers] : listed.beats) std::ranges::sort(numbers);
   return listed;
 }
 
 }  // namespace
 
-std::vector<SessionId> list_stray_pins(const Storage& storage) {
-  auto listed = list_sessions(storage);
-  std::erase_if(listed.pinned, [&](const SessionId& id) {
+std::vector<std::string> list_strays(const Storage& storage) {
+  const auto listed = list_sessions(storage);
+  const auto is_registered = [&](const SessionId& id) {
     // Asked again: it may have been made between the two in the list.
     return std::ranges::binary_search(listed.registered, id) ||
            storage.size(session_name(id));
-  });
-  return std::move(listed.pinned);
+  };
+  std::vector<std::string> strays;
+  for (const auto& id : listed.pinned) {
+    if (!is_registered(id)) strays.push_back(pin_name(id));
+  }
+  for (const auto& [id, numbers] : listed.beats) {
+    if (is_registered(id)) continue;
+    for (const auto number : numbers) strays.push_back(beat_name(id, number));
+  }
+  return strays;
 }
 
 std::vector<StoredSession> read_sessions(const Storage& storage,
                                          const Keyring& keyring) {
   std::vector<StoredSession> sessions;
-  for (const auto& id : list_sessions(storage).registered) {
-    StoredSession session{id, {}, {}};
+  auto listed = list_sessions(storage);
+  for (const auto& id : listed.registered) {
+    StoredSession session{id, {}, {}, std::move(listed.beats[id])};
     try {
       session.record = read_session(storage, keyring, id);
     } catch (const NotFound&) {
@@ -443,11 +530,40 @@ void fence(Storage& storage, const Keyring& keyring, const Signer& signer,
   remove_registration(storage, id);
 }
 
+namespace {
+
+// When it last said that it lives: at this moment, if one of its beats went
+// away since they were listed.
+Timestamp last_sign_of_life(const Storage& storage, const Keyring& keyring,
+                            const StoredSession& session,
+                            const Timestamp& now) {
+  Timestamp last = session.record->started;
+  for (const auto number : session.beats) {
+    try {
+      last = read_beat(storage, keyring, session.id, number);
+    } catch (const NotFound&) {
+      last = now;
+    } catch (const CorruptionError&) {
+    }
+  }
+  return last;
+}
+
+bool is_revocable(const Timestamp& sign, const Timestamp& now,
+                  std::chrono::seconds revoke_after) {
+  return sign.seconds <= now.seconds - revoke_after.count() ||
+         sign.seconds >=
+             now.seconds + std::max<std::int64_t>(revoke_after.count(), 1);
+}
+
+}  // namespace
+
 std::vector<DeadSession> find_dead_sessions(
     const Storage& storage, const Keyring& keyring, const Timestamp& now,
     std::optional<std::chrono::seconds> revoke_after) {
   std::vector<DeadSession> dead;
-  for (const auto& [id, record, pin] : read_sessions(storage, keyring)) {
+  for (const auto& session : read_sessions(storage, keyring)) {
+    const auto& record = session.record;
     std::string reason;
     if (!record) {
       if (!revoke_after) continue;
@@ -455,14 +571,13 @@ std::vector<DeadSession> find_dead_sessions(
     } else if (may_be_passed_over(*record)) {
       reason = "its process on " + record->process.host + " is gone";
     } else if (revoke_after && !is_certainly_alive(record->process) &&
-               (record->started > now ||  // a wrong clock, then or now
-                record->started.seconds <=
-                    now.seconds - revoke_after->count())) {
+               is_revocable(last_sign_of_life(storage, keyring, session, now),
+                            now, *revoke_after)) {
       reason = "its process on " + record->process.host + " was revoked";
     } else {
       continue;
     }
-    dead.push_back({id, std::move(reason)});
+    dead.push_back({session.id, std::move(reason)});
   }
   return dead;
 }

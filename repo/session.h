@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "crypto/digest.h"
@@ -73,6 +74,7 @@ struct StoredSession {
   std::optional<SessionRecord> record;  // nothing: damaged
   // Of the epoch that it pinned. Nothing: none yet, or none that can be read.
   std::optional<std::uint64_t> pin;
+  std::vector<std::uint32_t> beats;  // their numbers, ascending
 
   // True if it may rest on what that condemnation condemns.
   [[nodiscard]] bool is_older_than(std::uint64_t condemnation) const noexcept {
@@ -83,6 +85,8 @@ struct StoredSession {
 // Registered while it lives.
 //
 // Ownership      borrows storage, keyring and signer.
+// Threads        beat() from one thread beside those that use the others, but
+//                not beside end(); else one thread at a time.
 // Abandonment    destroyed before end(), it leaves its objects behind, like a
 //                crash; the next prune of this host fences it.
 class Session {
@@ -104,6 +108,10 @@ class Session {
   [[nodiscard]] Committed commit(SnapshotHeader header,
                                  const SnapshotRecord& record);
 
+  // A sign of life, for a prune on another machine, which would take the
+  // session for dead once it has worked for `--revoke-after` (Heartbeat).
+  void beat(const Timestamp& now);
+
   // Takes the registration back. Idempotent.
   void end();
 
@@ -113,10 +121,15 @@ class Session {
   const Signer& signer_;
   SessionId id_;
   Epoch epoch_;
+  std::uint32_t beats_ = 0;
 };
 
 [[nodiscard]] std::string session_name(const SessionId& id);
 [[nodiscard]] std::string pin_name(const SessionId& id);
+[[nodiscard]] std::string beat_name(const SessionId& id, std::uint32_t number);
+// Nothing: cairn gives no such name to a beat.
+[[nodiscard]] std::optional<std::pair<SessionId, std::uint32_t>> beat_of(
+    std::string_view name);
 
 // Throws CorruptionError, NotFound, UnsupportedFormat.
 [[nodiscard]] SessionRecord read_session(const Storage& storage,
@@ -132,10 +145,17 @@ class Session {
 [[nodiscard]] std::vector<StoredSession> read_sessions(const Storage& storage,
                                                        const Keyring& keyring);
 
-// Those whose registration is gone. It goes last, so they serve nobody.
-[[nodiscard]] std::vector<SessionId> list_stray_pins(const Storage& storage);
+// Throws likewise.
+[[nodiscard]] Timestamp read_beat(const Storage& storage,
+                                  const Keyring& keyring, const SessionId& id,
+                                  std::uint32_t number);
 
-// Takes the registration away, whoever's it is.
+// The names of pins and beats whose registration is gone. It goes last, so they
+// serve nobody.
+[[nodiscard]] std::vector<std::string> list_strays(const Storage& storage);
+
+// Takes the registration away with the pin, whoever's it is. Beats stay, for
+// the next prune, since they have to be looked for.
 void remove_registration(Storage& storage, const SessionId& id);
 
 // Takes the slot with a tombstone where it is empty, so that the session can
@@ -150,9 +170,10 @@ struct DeadSession {
   std::string reason;
 };
 
-// Those that may be passed over, and those that began `revoke_after` before
-// `now` or earlier unless they are certainly alive. Given `revoke_after`,
-// damaged ones too: how old they are nobody can tell.
+// Those that may be passed over, and those that gave no sign of life since
+// `revoke_after` before `now` unless they are certainly alive. Clocks differ: a
+// sign from the future counts as long as that is no further away. Given
+// `revoke_after`, damaged ones too: how old they are nobody can tell.
 [[nodiscard]] std::vector<DeadSession> find_dead_sessions(
     const Storage& storage, const Keyring& keyring, const Timestamp& now,
     std::optional<std::chrono::seconds> revoke_after = std::nullopt);

@@ -566,7 +566,7 @@ TEST_F(GoldenRepository, ASessionOfAnotherMachineOpensAndIsNotSurelyGone) {
   ASSERT_EQ(sessions.size(), 1U);
   EXPECT_FALSE(is_certainly_gone(sessions[0].record.value().process));
   EXPECT_EQ(sessions[0].pin, 1U);
-  EXPECT_TRUE(list_stray_pins(disk).empty());
+  EXPECT_TRUE(list_strays(disk).empty());
 }
 
 TEST_F(GoldenRepository, TheIndexSaysWhatTheDirectoriesSay) {

@@ -226,13 +226,87 @@ TEST(Session, CommitsWithItsPin) {
   EXPECT_EQ(std::get<Snapshot>(slot).header.epoch, 1U);
 }
 
+TEST(Session, ABeatHasItsSessionAndNumberInItsName) {
+  const SessionId id{crypto::random_array<SessionId::kBytes>()};
+  for (const std::uint32_t number : {1U, 2U, 0xfffffffeU}) {
+    EXPECT_EQ(beat_of(beat_name(id, number)), (std::pair{id, number}));
+  }
+  EXPECT_FALSE(beat_of(session_name(id)));
+  EXPECT_FALSE(beat_of(pin_name(id)));
+  EXPECT_FALSE(beat_of(beat_name(id, 1) + "0"));
+  EXPECT_FALSE(beat_of("snapshots/" + beat_name(id, 1).substr(9)));
+}
+
+TEST(Session, OfItsBeatsTheLastStaysUntilItEnds) {
+  SampleRepository sample;
+  Session session(sample.storage, sample.keyring, sample.signer, kNow);
+  for (int i = 1; i <= 3; ++i) session.beat({kNow.seconds + i, 0});
+
+  const auto sessions = read_sessions(sample.storage, sample.keyring);
+  ASSERT_EQ(sessions.size(), 1U);
+  EXPECT_EQ(sessions[0].beats, std::vector<std::uint32_t>{3});
+  EXPECT_EQ(read_beat(sample.storage, sample.keyring, session.id(), 3),
+            (Timestamp{kNow.seconds + 3, 0}));
+  // An old one that the storage passes off as a later one.
+  const auto object = get_whole(sample.storage, beat_name(session.id(), 3),
+                                std::uint64_t{1} << 16);
+  (void)sample.storage.create(beat_name(session.id(), 4), object);
+  EXPECT_THROW((void)read_beat(sample.storage, sample.keyring, session.id(), 4),
+               CorruptionError);
+  sample.storage.remove(beat_name(session.id(), 4));
+
+  session.end();
+  std::size_t left = 0;
+  sample.storage.list("sessions", [&](const ListedObject&) { ++left; });
+  EXPECT_EQ(left, 0U);
+}
+
+TEST(Session, IsNotRevokedWhileItBeats) {
+  SampleRepository sample;
+  ProcessIdentity elsewhere = process_of_another_boot();
+  elsewhere.machine[0] ^= std::byte{1};
+  Session session(sample.storage, sample.keyring, sample.signer, kNow);
+  session.beat({kNow.seconds + 90, 0});
+  // As another machine has it.
+  sample.storage.remove(session_name(session.id()));
+  const auto id = session.id();
+  const SealedRecordKind kind{ObjectType::session, "cairn session",
+                              Authority::indexer};
+  (void)sample.storage.create(session_name(id),
+                              seal_record(kind, sample.keyring, sample.signer,
+                                          id.bytes, encode({kNow, elsewhere})));
+  const auto revoke = [&](std::int64_t after) {
+    return fence_dead_sessions(sample.storage, sample.keyring, sample.signer,
+                               {kNow.seconds + after, 0},
+                               std::chrono::seconds(100));
+  };
+
+  EXPECT_EQ(revoke(150), 0U);
+  EXPECT_EQ(revoke(189), 0U);
+  EXPECT_EQ(revoke(190), 1U);
+  EXPECT_EQ(list_strays(sample.storage), std::vector{beat_name(id, 1)});
+}
+
+TEST(Session, AClockThatIsSlightlyAheadRevokesNobody) {
+  SampleRepository sample;
+  ProcessIdentity elsewhere = process_of_another_boot();
+  elsewhere.machine[0] ^= std::byte{1};
+  (void)store_session(sample, {{kNow.seconds + 60, 0}, elsewhere});
+  const auto revoke = [&](std::chrono::seconds age) {
+    return fence_dead_sessions(sample.storage, sample.keyring, sample.signer,
+                               kNow, age);
+  };
+  EXPECT_EQ(revoke(std::chrono::seconds(61)), 0U);
+  EXPECT_EQ(revoke(std::chrono::seconds(60)), 1U);
+}
+
 TEST(Session, APinWhoseRegistrationIsGoneIsAStrayOne) {
   SampleRepository sample;
   const Session whole(sample.storage, sample.keyring, sample.signer, kNow);
   const Session half(sample.storage, sample.keyring, sample.signer, kNow);
   sample.storage.remove(session_name(half.id()));
 
-  EXPECT_EQ(list_stray_pins(sample.storage), std::vector{half.id()});
+  EXPECT_EQ(list_strays(sample.storage), std::vector{pin_name(half.id())});
 }
 
 // A clone of this machine that lives has the same machine id.

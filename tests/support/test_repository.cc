@@ -103,7 +103,7 @@ void TestRepository::let_processes_die() {
                                     repo::Authority::indexer};
   const auto seed = crypto::Secret::random();
   const repo::Signer signer(seed, keyring_);
-  for (auto& [id, record, pin] : repo::read_sessions(disk_, keyring_)) {
+  for (auto& [id, record, pin, beats] : repo::read_sessions(disk_, keyring_)) {
     record.value().process.pid = kDeadPid;
     disk_.replace(
         repo::session_name(id),
