@@ -21,7 +21,17 @@ enum class KeyClass : std::uint8_t { content = 0, links = 1, names = 2 };
   return static_cast<KeyClass>(kind);
 }
 
-enum class Codec : std::uint8_t { raw = 0, zstd = 1, difference = 2 };
+enum class Codec : std::uint8_t {
+  raw = 0,
+  zstd = 1,
+  zstd_to_base = 2,  // with the base as prefix
+  patch = 3,         // copies from the base, and literals
+};
+
+// Whether it takes another blob, the base, to read it.
+[[nodiscard]] constexpr bool is_difference(Codec codec) noexcept {
+  return codec == Codec::zstd_to_base || codec == Codec::patch;
+}
 
 inline constexpr std::size_t kMaxBlobBytes = std::size_t{8} << 20;
 inline constexpr unsigned kMaxDepth = 32;

@@ -13,19 +13,36 @@
 
 namespace cairn::repo {
 
+namespace {
+
+// Of the plain bytes: two states of one thing, whose difference is this small,
+// are near enough.
+constexpr std::size_t kSmallShare = 32;
+
+}  // namespace
+
+bool Unpacker::unpack(Codec codec, std::span<const std::byte> packed,
+                      std::span<const std::byte> base,
+                      std::span<std::byte> plain) {
+  assert(codec != Codec::raw);
+  return codec == Codec::patch
+             ? patch_.decode(packed, base, plain, decompressor_)
+             : decompressor_.decompress(packed, base, plain);
+}
+
 BlobEncoder::BlobEncoder(const Keyring& keyring, SessionKeys& keys,
                          const CompressionLevels& levels)
     : keyring_(keyring),
       keys_(keys),
       plain_(levels.plain),
-      to_base_(levels.difference) {}
+      to_base_(levels.difference),
+      after_patch_(levels.after_patch) {}
 
 const Base* BlobEncoder::smallest_difference(std::span<const std::byte> plain,
                                              const NextBase& next_base) {
-  // Two states of one thing; a better base would save less than it costs.
-  constexpr std::size_t kSmallShare = 32;
   const Base* smallest = nullptr;
   difference_size_ = plain.size();
+  // A better base would save less than it costs.
   while (difference_size_ > plain.size() / kSmallShare) {
     const Base* const base = next_base();
     if (base == nullptr) break;
@@ -38,14 +55,34 @@ bool BlobEncoder::has_smaller_difference(std::span<const std::byte> plain,
                                          const Base& base) {
   assert(base.depth < kMaxDepth);
   if (base.max_stored <= crypto::kTagBytes) return false;
-  // It has to be smaller than what there is; the room that it gets says so.
-  attempt_.resize(std::min<std::size_t>(base.max_stored - crypto::kTagBytes,
-                                        difference_size_ - 1));
-  const std::size_t size =
-      to_base_.compress_difference(plain, base.plain, attempt_);
+  // It has to be smaller than what there is.
+  const auto room = [&] {
+    return std::min<std::size_t>(base.max_stored - crypto::kTagBytes,
+                                 difference_size_ - 1);
+  };
+  const bool has_patch = try_patch(plain, base, room());
+  if (has_patch && after_patch_ == AfterPatch::nothing) return true;
+  return try_zstd(plain, base, room()) || has_patch;
+}
+
+bool BlobEncoder::try_patch(std::span<const std::byte> plain, const Base& base,
+                            std::size_t room) {
+  attempt_.resize(room);
+  return take_attempt(Codec::patch, patch_.encode(plain, base.plain, attempt_));
+}
+
+bool BlobEncoder::try_zstd(std::span<const std::byte> plain, const Base& base,
+                           std::size_t room) {
+  attempt_.resize(room);
+  return take_attempt(Codec::zstd_to_base, to_base_.compress_difference(
+                                               plain, base.plain, attempt_));
+}
+
+bool BlobEncoder::take_attempt(Codec codec, std::size_t size) {
   if (size == 0) return false;
   std::swap(difference_, attempt_);
   difference_size_ = size;
+  difference_codec_ = codec;
   return true;
 }
 
@@ -75,7 +112,7 @@ std::span<const std::byte> BlobEncoder::compress(
     base = before;
   }
   if (base != nullptr) {
-    row.codec = Codec::difference;
+    row.codec = difference_codec_;
     row.base = base->id;
     row.depth = base->depth + 1;
     return std::span(difference_).first(difference_size_);
@@ -125,9 +162,9 @@ void BlobEncoder::require_reads_back(const EncodedBlob& blob,
                                  associated_data, blob.stored, opened_);
   if (reads_back && blob.row.codec != Codec::raw) {
     decoded_.resize(plain.size());
-    reads_back = decompressor_.decompress(
-        opened_, blob.row.base ? base->plain : std::span<const std::byte>(),
-        decoded_);
+    reads_back = unpacker_.unpack(
+        blob.row.codec, opened_,
+        blob.row.base ? base->plain : std::span<const std::byte>(), decoded_);
   }
   const RawBytes& result = blob.row.codec == Codec::raw ? opened_ : decoded_;
   if (!reads_back || result.size() != plain.size() ||
@@ -165,7 +202,7 @@ void BlobDecoder::decode(const FamilyId& family, std::uint32_t generation,
     fail("tag does not verify");
   }
   if (row.codec != Codec::raw &&
-      !decompressor_.decompress(opened, base, plain)) {
+      !unpacker_.unpack(row.codec, opened, base, plain)) {
     fail("does not decompress to its plain size");
   }
 }

@@ -18,6 +18,7 @@
 #include "repo/compression.h"
 #include "repo/ids.h"
 #include "repo/keyring.h"
+#include "repo/patch.h"
 #include "repo/raw_bytes.h"
 #include "repo/session_keys.h"
 
@@ -43,15 +44,37 @@ struct EncodedBlob {
   std::vector<std::byte> stored;
 };
 
-// zstd levels for plain blobs and for differences (docs/decisions/0014).
+// Whether zstd tries a difference, too, that is small as a patch.
+enum class AfterPatch { nothing, zstd };
+
+// zstd levels for plain blobs and for differences (docs/decisions/0014, 0024).
 struct CompressionLevels {
   int plain = 2;
   int difference = 1;
+  AfterPatch after_patch = AfterPatch::nothing;
 };
 inline constexpr CompressionLevels kFastCompression{.plain = -1,
                                                     .difference = -1};
-inline constexpr CompressionLevels kMaxCompression{.plain = 12,
-                                                   .difference = 6};
+inline constexpr CompressionLevels kMaxCompression{
+    .plain = 12, .difference = 6, .after_patch = AfterPatch::zstd};
+
+// Undoes codecs, whatever anybody may have stored.
+//
+// Threads        one thread at a time; each worker has its own.
+class Unpacker {
+ public:
+  // Makes exactly plain.size() bytes. `base` is empty without one. False: it
+  // cannot be done.
+  //
+  // Requires: codec is not raw.
+  [[nodiscard]] bool unpack(Codec codec, std::span<const std::byte> packed,
+                            std::span<const std::byte> base,
+                            std::span<std::byte> plain);
+
+ private:
+  Decompressor decompressor_;
+  PatchDecoder patch_;
+};
 
 // Threads        one thread at a time; each worker has its own.
 class BlobEncoder {
@@ -76,11 +99,19 @@ class BlobEncoder {
 
  private:
   // The base to which the difference is smallest, which then lies in
-  // difference_[0, difference_size_). Null: none is small enough.
+  // difference_[0, difference_size_) in difference_codec_. Null: none is small
+  // enough.
   [[nodiscard]] const Base* smallest_difference(
       std::span<const std::byte> plain, const NextBase& next_base);
   [[nodiscard]] bool has_smaller_difference(std::span<const std::byte> plain,
                                             const Base& base);
+  // In at most `room` bytes. False: it does not fit.
+  [[nodiscard]] bool try_patch(std::span<const std::byte> plain,
+                               const Base& base, std::size_t room);
+  [[nodiscard]] bool try_zstd(std::span<const std::byte> plain,
+                              const Base& base, std::size_t room);
+  // attempt_ becomes difference_, if it has a size at all.
+  bool take_attempt(Codec codec, std::size_t size);
 
   // Sets the codec and chooses the base, null for none. The result points into
   // `plain` or a buffer.
@@ -95,11 +126,14 @@ class BlobEncoder {
   SessionKeys& keys_;
   Compressor plain_;
   Compressor to_base_;
-  Decompressor decompressor_;
+  AfterPatch after_patch_;
+  PatchEncoder patch_;
+  Unpacker unpacker_;
   RawBytes packed_;  // these are reused between blobs
   RawBytes difference_;
   RawBytes attempt_;
   std::size_t difference_size_ = 0;
+  Codec difference_codec_ = Codec::patch;
   RawBytes opened_;
   RawBytes decoded_;
 };
@@ -119,7 +153,7 @@ class BlobDecoder {
               std::span<const std::byte> base, std::span<std::byte> plain);
 
  private:
-  Decompressor decompressor_;
+  Unpacker unpacker_;
   RawBytes opened_;
 };
 

@@ -24,18 +24,26 @@ constexpr int kHashLog = 17;
 constexpr int kMinMatchOfText = 7;
 constexpr int kMinMatchOfLevel = 0;
 
-bool looks_like_text(std::span<const std::byte> plain) {
-  constexpr std::size_t kLookedAt = 1024;
-  return std::memchr(plain.data(), 0, std::min(kLookedAt, plain.size())) ==
-         nullptr;
-}
-
 void must(std::size_t result) {
   assert(!ZSTD_isError(result));
   (void)result;
 }
 
 }  // namespace
+
+bool looks_like_text(std::span<const std::byte> plain) {
+  constexpr std::size_t kLookedAt = 1024;
+  return std::memchr(plain.data(), 0, std::min(kLookedAt, plain.size())) ==
+         nullptr;
+}
+
+std::optional<std::uint64_t> claimed_size(std::span<const std::byte> frame) {
+  const auto size = ZSTD_getFrameContentSize(frame.data(), frame.size());
+  if (size == ZSTD_CONTENTSIZE_UNKNOWN || size == ZSTD_CONTENTSIZE_ERROR) {
+    return std::nullopt;
+  }
+  return size;
+}
 
 struct Compressor::State {
   struct Free {
@@ -117,9 +125,6 @@ Decompressor::Decompressor(Decompressor&&) noexcept = default;
 Decompressor& Decompressor::operator=(Decompressor&&) noexcept = default;
 
 namespace {
-
-constexpr std::array<std::byte, 4> kFrameMagic = {
-    std::byte{0x28}, std::byte{0xb5}, std::byte{0x2f}, std::byte{0xfd}};
 
 // What the frame's header asks for (RFC 8878, 3.1.1.1.2). A frame that is one
 // segment has its content for a window, which callers bound.

@@ -1,12 +1,27 @@
-// zstd, behind three functions. Contexts are kept and reused: making one costs
+// zstd, behind a few functions. Contexts are kept and reused: making one costs
 // more than compressing a chunk.
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 namespace cairn::repo {
+
+// What every frame begins with.
+inline constexpr std::array<std::byte, 4> kFrameMagic = {
+    std::byte{0x28}, std::byte{0xb5}, std::byte{0x2f}, std::byte{0xfd}};
+
+// Bytes that a frame's header says it decodes to. Nothing: it says none, or is
+// no header.
+[[nodiscard]] std::optional<std::uint64_t> claimed_size(
+    std::span<const std::byte> frame);
+
+// No zero in its first KiB. Not empty.
+[[nodiscard]] bool looks_like_text(std::span<const std::byte> plain);
 
 // Threads        one thread at a time; each worker has its own.
 class Compressor {

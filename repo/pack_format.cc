@@ -69,7 +69,7 @@ BlobRow read_row(CborReader& in, const std::vector<WrappedKey>& keys) {
   const auto kind = in.uint();
   const auto codec = in.uint();
   if (kind > static_cast<std::uint64_t>(BlobKind::names) ||
-      codec > static_cast<std::uint64_t>(Codec::difference)) {
+      codec > static_cast<std::uint64_t>(Codec::patch)) {
     throw UnsupportedFormat(
         "a blob of a kind or codec that this cairn does not know");
   }
@@ -81,9 +81,9 @@ BlobRow read_row(CborReader& in, const std::vector<WrappedKey>& keys) {
       static_cast<std::uint32_t>(in.uint(kMaxBlobBytes + crypto::kTagBytes));
   row.key = static_cast<std::uint32_t>(in.uint(kMaxKeys));
   row.counter = in.uint();
-  const bool is_difference = row.codec == Codec::difference;
-  if (fields != (is_difference ? 9U : 7U)) in.fail("a row of another length");
-  if (is_difference) {
+  const bool has_base = is_difference(row.codec);
+  if (fields != (has_base ? 9U : 7U)) in.fail("a row of another length");
+  if (has_base) {
     row.base = BlobId{in.fixed<BlobId::kBytes>()};
     row.depth = static_cast<std::uint32_t>(in.uint(kMaxDepth));
     if (row.depth == 0) in.fail("a difference of depth 0");

@@ -610,12 +610,12 @@ class Repository:
                                  uint(), uint(len(keys) - 1), uint()], "row")
         kind, codec, id_, plain, stored, place, counter = fields[:7]
         class_, _, wrap, _ = keys[place]
-        if kind > NAMES or codec > 2 or wrap != 1:
+        if kind > NAMES or codec > 3 or wrap != 1:
             raise Refused("unknown kind, codec or wrap")
         require(class_ == kind, "row: the key's class")
         require(17 <= stored <= plain + 16, "row: stored size")
         base, depth = check_shape(fields[7:], [bstr(32), uint(32, 1)] if
-                                  codec == 2 else [], "row: base") or (None, 0)
+                                  codec >= 2 else [], "row: base") or (None, 0)
         return Row(path, offset, kind, codec, id_, plain, stored, keys[place],
                    counter, base, depth)
 
@@ -627,30 +627,87 @@ class Repository:
         with open(row.pack, "rb") as file:
             stored = os.pread(file.fileno(), row.stored, row.offset)
         plain = unseal(self.unwrap(class_, number, wrapped), ad, stored, "blob")
-        if row.codec:
-            base = None
-            if row.codec == 2:
-                base = zstandard.ZstdCompressionDict(
-                    self.blob(row.base, row.kind, below=row.depth),
-                    dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-            plain = self.decompress(plain, row.plain, base)
+        if row.codec == 1:
+            plain = self.decompress(plain, row.plain)
+        elif row.codec >= 2:
+            base = self.blob(row.base, row.kind, below=row.depth)
+            plain = (self.decompress if row.codec == 2 else
+                     self.apply_patch)(plain, row.plain, base)
         require(len(plain) == row.plain, "blob: plain size")
         require(derive(self.id_key, "", bytes([row.kind]) + plain) == row.id,
                 "blob: the bytes have another id")
         return plain
 
     @staticmethod
-    def decompress(data, size, base):
+    def decompress(data, size, base=None):
         require(data[:4] == b"\x28\xb5\x2f\xfd", "blob: not a zstd frame")
         try:
             frame = zstandard.get_frame_parameters(data)
             require(frame.window_size <= 16 * MIB, "blob: zstd window")
             require(frame.content_size in (size, zstandard.CONTENTSIZE_UNKNOWN),
                     "blob: size in the zstd frame")
-            return zstandard.ZstdDecompressor(dict_data=base).decompress(
+            prefix = base and zstandard.ZstdCompressionDict(
+                base, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+            return zstandard.ZstdDecompressor(dict_data=prefix).decompress(
                 data, max_output_size=size, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise Damage(f"blob: {error}") from None
+
+    @staticmethod
+    def apply_patch(data, size, base):
+        """What a patch of section 6.6.1 makes of its base."""
+        def varint(data, at):
+            n = 0
+            for shift in range(0, 35, 7):
+                require(at < len(data), "patch: a number ends early")
+                n |= (data[at] & 127) << shift
+                at += 1
+                if data[at - 1] < 128:
+                    require(data[at - 1] or not shift, "patch: long number")
+                    return n, at
+            raise Damage("patch: a number is too long")
+
+        def unpack(frame):
+            frame = b"\x28\xb5\x2f\xfd" + frame
+            try:
+                claimed = zstandard.get_frame_parameters(frame).content_size
+            except zstandard.ZstdError as error:
+                raise Damage(f"patch: {error}") from None
+            require(0 < claimed <= size, "patch: size of its frame")
+            return Repository.decompress(frame, claimed)
+
+        head, at = varint(data, 0)
+        packed, count, rest = head & 3, head >> 2, data[at:]
+        require(packed < 3, "patch: unknown packing")
+        if packed == 2:
+            rest = unpack(rest)
+        require(count <= len(rest), "patch: too short for its steps")
+        steps, literals = rest[:count], rest[count:]
+        if packed == 1:
+            literals = unpack(literals)
+        at, taken, end, out = 0, 0, 0, bytearray()
+        while at < count:
+            (added, place), at = divmod(steps[at], 16), at + 1
+            if added == 15:
+                more, at = varint(steps, at)
+                added += more
+            if place == 15:
+                more, at = varint(steps, at)
+                place += more
+            length, at = varint(steps, at)
+            require(added <= min(len(literals) - taken, size - len(out)),
+                    "patch: literals")
+            out += literals[taken:taken + added]
+            taken += added
+            length = length or size - len(out)
+            begin = end + added + (-(place + 1) // 2 if place % 2 else
+                                   place // 2)
+            end = begin + length
+            require(0 <= begin < end <= len(base) and
+                    len(out) + length <= size, "patch: copy")
+            out += base[begin:end]
+        require(len(out) + len(literals) - taken == size, "patch: length")
+        return bytes(out + literals[taken:])
 
     def blob(self, id_, kind, below=33):
         """Plain bytes of a blob, from a copy of a depth less than `below`."""

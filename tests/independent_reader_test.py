@@ -159,6 +159,7 @@ class Golden(Case):
         for file, key in (("directory.txt", "row_0"), ("blob.txt", "ad"),
                           ("links_node.txt", "cbor"),
                           ("names_node.txt", "cbor"), ("weave.txt", "cbor"),
+                          ("patch.txt", "patch"),
                           ("weave.txt", "recipe")):
             lines = dict(line.split(": ", 1) for line in
                          (GOLDEN / file).read_text().split("\n\n")[0]
@@ -188,6 +189,22 @@ class Golden(Case):
             if name not in ("index_body", "generation_2"):
                 self.assertIn(reader.cbor_decode(bytes.fromhex(digits)), found,
                               name)
+
+    def test_patches_are_taken_as_listed_and_no_others(self):
+        def fields(text):
+            return {name: bytes.fromhex(digits) for name, digits in
+                    re.findall("^(\\w+): ?(.*)$", text, re.MULTILINE)}
+        cases = [fields(record) for record in
+                 (GOLDEN / "patch.txt").read_text().split("\n\n")]
+        for case in cases:
+            self.assertEqual(reader.Repository.apply_patch(
+                case["patch"], len(case["plain"]), case["base"]),
+                case["plain"])
+        refused = fields((GOLDEN / "patch_refused.txt").read_text())
+        for name, patch in refused.items():
+            with self.subTest(name), self.assertRaises(reader.Damage):
+                reader.Repository.apply_patch(
+                    patch, len(cases[0]["plain"]), cases[0]["base"])
 
     def test_a_weave_is_taken_as_listed_and_no_other(self):
         def check(digits):
@@ -406,6 +423,7 @@ FAULTS = {
     "row past the padding": "past the padding",
     "wrong id": "another id",
     "wide zstd window": "window",
+    "patch past its base": "patch: copy",
     "tree CBOR head not the shortest": "not the shortest",
     "content directory padding": "directory padding",
 }

@@ -24,6 +24,7 @@ FAULTS = ("name with a slash", "name of dots", "names out of order",
           "a row that no entry takes", "wrong length of a folder",
           "overlapping holes", "base of equal depth", "oversize plain size",
           "row past the padding", "wrong id", "wide zstd window",
+          "patch past its base",
           "wrong signature", "mark by a write key",
           "bundle of another repository")
 # This hurts no file; check tells it all the same.

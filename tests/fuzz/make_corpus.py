@@ -106,6 +106,11 @@ def seeds():
     raw = b"\x28\xb5\x2f\xfd\x20\x03\x19\x00\x00abc"
     repeated = b"\x28\xb5\x2f\xfd\x60\x00\x02\x03\x10\x00a"
     windowed = b"\x28\xb5\x2f\xfd\x00\x88\x09\x00\x00a"
+    # Behind the bytes that it claims to make, and with the same base.
+    patches = [dict(line.split(": ") for line in record.splitlines())
+               for record in (GOLDEN / "patch.txt").read_text().split("\n\n")]
+    yield "patch", [len(bytes.fromhex(one["plain"])).to_bytes(2, "big") +
+                    bytes.fromhex(one["patch"]) for one in patches]
     yield "zstd_frame", [b"\x00\x03" + raw, b"\x03\x00" + repeated,
                          b"\x00\x01" + windowed]
 

@@ -118,6 +118,43 @@ def role_certificate(repository_id, role, role_seed, root_seed):
                 public_of(role_seed))
 
 
+def varint(n):
+    out = b""
+    while n >= 128:
+        out, n = out + bytes([n & 127 | 128]), n >> 7
+    return out + bytes([n])
+
+
+def frame(content, size=None):
+    """A zstd frame of one raw block, without its magic."""
+    return (bytes([0x20, len(content) if size is None else size]) +
+            (len(content) << 3 | 1).to_bytes(3, "little") + content)
+
+
+def patch(steps, literals, packed=0):
+    """Each step is the literals before it, how far its copy lies from where it
+    is expected, and the bytes of that; section 6.6.1."""
+    text = b""
+    for count, shift, size in steps:
+        place = 2 * shift if shift >= 0 else -2 * shift - 1
+        text += bytes([min(count, 15) << 4 | min(place, 15)])
+        for number in count, place:
+            if number >= 15:
+                text += varint(number - 15)
+        text += varint(size)
+    head = varint(4 * len(text) + packed)
+    if packed == 2:
+        return head + frame(text + literals)
+    return head + text + (frame(literals) if packed else literals)
+
+
+def patch_to(plain, base):
+    """Of what differs in one place and is as long."""
+    differing = [i for i in range(len(plain)) if plain[i] != base[i]]
+    first, end = differing[0], differing[-1] + 1
+    return patch([(0, 0, first), (end - first, 0, 0)], plain[first:end])
+
+
 class Pack:
     """Blobs of one pack; `keys` maps a class to its place."""
 
@@ -140,7 +177,11 @@ class Pack:
             return id_
         plain_size = plain_size or len(plain)
         text = plain
-        if codec:
+        if codec == 3:
+            text = patch_to(plain, base[1])
+            if self.golden.fault == "patch past its base":
+                text = patch([(0, len(base[1]), 0)], b"")
+        elif codec:
             text = zstandard.ZstdCompressor(
                 level=19, dict_data=base and zstandard.ZstdCompressionDict(
                     base[1], dict_type=zstandard.DICT_TYPE_RAWCONTENT)
@@ -157,7 +198,7 @@ class Pack:
         self.blobs += seal(self.secret[kind], ad, text)
         self.rows.append([kind, codec, id_, plain_size, stored_size,
                           self.place[kind], self.counter] +
-                         ([base_id, depth] if codec == 2 else []))
+                         ([base_id, depth] if codec >= 2 else []))
         self.counter += 1
         return id_
 
@@ -539,7 +580,7 @@ def build(folder, fault=None, small=False, woven=False):
               fault == "oversize plain size" else None,
               id_=rand("wrong id", 32) if fault == "wrong id" else None)
     two = add(second, codec=2, base=one, depth=1)
-    three = add(third, codec=2, base=two,
+    three = add(third, codec=3, base=two,
                 depth=1 if fault == "base of equal depth" else 2)
     noise = add(rand("noise", 700))
     head, tail = add(b"head of the sparse file\n"), add(b"and its tail\n")
@@ -700,6 +741,7 @@ def vectors():
         id=hmac.digest(id_key, b"\1" + links, "sha256"))
 
     files.update(weave_vectors())
+    files.update(patch_vectors())
 
     body = {1: bytes(range(16)), 2: [[bytes(range(160, 192)), 16531,
                                       [keys, rows]]]}
@@ -763,6 +805,75 @@ def vectors():
             text="63e282ac", no_array="80", no_map="a0",
             map="a3010002818018186161",
             sixteen_levels="81" * 16 + "00"))
+    return files
+
+
+def patch_vectors():
+    base = b"one two three four five"
+    plain = b"one 2 three four five six"
+    steps, literals = [(0, 0, 4), (1, 2, 16)], b"2 six"
+    long_base = bytes(range(256)) * 2
+    more = b"sixteen letters!"
+    cases = [
+        (base, plain, patch(steps, literals)),
+        (base, plain, patch(steps, literals, packed=1)),
+        (base, plain, patch(steps, literals, packed=2)),
+        # All that is large: literals, the way back, the copy, the rest of it.
+        (long_base, long_base[300:] + more + long_base[3:400] + b"." +
+         long_base[9:21], patch([(0, 300, 212), (16, -525, 397), (1, -392, 0)],
+                                more + b".")),
+        (base, base, patch([(0, 0, 0)], b"")),
+        (b"x", b"new", patch([], b"new"))]
+    files = {"patch.txt": "\n".join(
+        hex_lines(base=base_, plain=plain_, patch=patch_)
+        for base_, plain_, patch_ in cases)}
+
+    def packed(content):
+        return b"\x02" + content
+    files["patch_refused.txt"] = (
+        "# Patches that are refused, for the base and a blob of as many bytes "
+        "as the first\n# plain of patch.txt.\n" + hex_lines(
+            nothing=b"", head_ends_early=b"\x80",
+            head_in_two=b"\x90\0" + patch(steps, literals)[1:],
+            head_of_six_bytes=b"\x90\x80\x80\x80\x80\0" +
+            patch(steps, literals)[1:],
+            packed_as_3=b"\x13" + patch(steps, literals)[1:],
+            steps_end_early=varint(4 * 40) + patch(steps, literals)[1:],
+            step_ends_early=varint(4) + b"\0",
+            size_in_two=varint(12) + b"\0\x84\0" + plain[4:],
+            size_of_six_bytes=varint(28) + b"\0" + b"\x84" + b"\x80" * 4 +
+            b"\0" + plain[4:],
+            literals_that_are_not_there=patch([(9, 0, 4)], b"12345678"),
+            more_literals_than_plain_bytes=patch([(26, 0, 1)], b"1" * 26),
+            copy_before_the_base=patch([(0, -1, 4)], plain[4:]),
+            copy_before_the_base_later=patch([(0, 0, 4), (1, -6, 4)],
+                                             plain[:16]),
+            copy_behind_the_base=patch([(0, 24, 1)], plain[1:]),
+            copy_from_the_end_of_the_base=patch([(0, 23, 1)], plain[1:]),
+            copy_past_the_base=patch([(0, 20, 4)], plain[4:]),
+            copy_of_the_rest_past_the_base=patch([(0, 0, 0)], b""),
+            copy_of_more_than_plain_bytes=patch([(0, 0, 23), (0, -23, 3)], b""),
+            copy_of_nothing=patch([(25, -3, 0)], plain),
+            shift_of_2_to_the_35=varint(4 * 7) + b"\x0f" + b"\xff" * 4 +
+            b"\x7f" + b"\1" + plain[1:],
+            literals_too_few=patch(steps, literals[:-1]),
+            literals_too_many=patch(steps, literals + b"!"),
+            no_frame=patch(steps, b"")[:0] + b"\x11" + patch(steps, b"")[1:],
+            frame_ends_early=patch(steps, literals, packed=1)[:-1],
+            frame_and_more=patch(steps, literals, packed=1) + b"!",
+            frame_of_everything_and_more=patch(steps, literals, packed=2) +
+            b"!",
+            frame_of_nothing=b"\x11" + patch(steps, b"")[1:] + frame(b""),
+            frame_larger_than_plain=packed(frame(b"1" * 26)),
+            frame_that_says_less=packed(frame(plain, len(plain) - 1)),
+            frame_that_says_more=packed(frame(plain[1:], len(plain))),
+            frame_without_its_size=packed(b"\0\0" + frame(plain)[2:]),
+            frame_of_a_wide_window=packed(
+                b"\x80\x98" + len(plain).to_bytes(4, "little") +
+                frame(plain)[2:]),
+            frame_with_magic=packed(b"\x28\xb5\x2f\xfd" + frame(plain)),
+            fewer_bytes_unpacked_than_steps=varint(4 * 26 + 2) +
+            frame(plain)))
     return files
 
 

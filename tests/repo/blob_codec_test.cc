@@ -76,10 +76,46 @@ TEST(BlobCodec, ALikeBaseMakesASmallDifference) {
     const auto blob = sample.encode(plain, BlobKind::content,
                                     Base{sample.id_of(base), 4, base});
 
-    EXPECT_EQ(blob.row.codec, Codec::difference);
+    EXPECT_EQ(blob.row.codec, Codec::patch);
     EXPECT_EQ(blob.row.base, sample.id_of(base));
     EXPECT_EQ(blob.row.depth, 5U);
-    EXPECT_LT(blob.stored.size(), 300U);
+    EXPECT_LT(blob.stored.size(), 100U);
+    EXPECT_EQ(decode(sample, blob, base), plain);
+  });
+}
+
+// Half of it moved: no patch, but a difference.
+TEST(BlobCodec, WhatIsTooFarFromItsBaseForAPatchZstdWrites) {
+  std::mt19937_64 random(1);
+  SampleRepository sample;
+  const Bytes base = random_bytes(random, 60'000);
+  Bytes plain = base;
+  std::ranges::rotate(plain, plain.begin() + 30'000);
+
+  const auto blob = sample.encode(plain, BlobKind::content,
+                                  Base{sample.id_of(base), 0, base});
+
+  EXPECT_EQ(blob.row.codec, Codec::zstd_to_base);
+  EXPECT_EQ(decode(sample, blob, base), plain);
+}
+
+TEST(BlobCodec, MaxCompressionTakesTheSmallerOfPatchAndZstd) {
+  for_each_seed(20, [](auto& random) {
+    SampleRepository sample;
+    const Bytes base = random_bytes(random, 60'000);
+    Bytes plain = base;
+    // In the base, where only zstd looks.
+    std::ranges::copy(std::span(base).first(200), plain.begin() + 40'000);
+    const std::optional<Base> given = Base{sample.id_of(base), 0, base};
+    const auto encoded = [&](const CompressionLevels& levels) {
+      BlobEncoder encoder(sample.keyring, sample.keys, levels);
+      return encoder.encode(BlobKind::content, sample.id_of(plain), plain,
+                            testing_support::one_base(given));
+    };
+
+    EXPECT_EQ(encoded({}).row.codec, Codec::patch);
+    const auto blob = encoded(kMaxCompression);
+    EXPECT_EQ(blob.row.codec, Codec::zstd_to_base);
     EXPECT_EQ(decode(sample, blob, base), plain);
   });
 }
@@ -108,11 +144,11 @@ TEST(BlobCodec, ADifferenceAboveWhatIsAllowedIsNotUsed) {
     return encoder.encode(BlobKind::content, sample.id_of(plain), plain,
                           testing_support::one_base(given));
   };
-  for (const std::uint32_t allowed : {0U, 16U, 26U}) {
+  for (const std::uint32_t allowed : {0U, 16U, 20U}) {
     EXPECT_EQ(encoded(allowed).row.codec, Codec::raw);
   }
   const auto blob = encoded(10'000);
-  EXPECT_EQ(blob.row.codec, Codec::difference);
+  EXPECT_EQ(blob.row.codec, Codec::patch);
   EXPECT_EQ(encoded(blob.row.stored_size - 1).row.codec, Codec::raw);
 }
 
@@ -144,7 +180,7 @@ TEST(BlobCodec, TheBlobBeforeWillDoForTheLittleThatItSaves) {
 
   const auto blob = encoded(no_base, &first_as_base);
 
-  EXPECT_EQ(blob.row.codec, Codec::difference);
+  EXPECT_EQ(blob.row.codec, Codec::zstd_to_base);
   EXPECT_EQ(blob.row.base, first_as_base.id);
   EXPECT_LT(blob.row.stored_size, alone.row.stored_size);
   EXPECT_EQ(decode(sample, blob, first), plain);

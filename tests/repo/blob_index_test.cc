@@ -39,7 +39,7 @@ IndexedPack made_up_pack(std::mt19937_64& random,
     row.plain_size = static_cast<std::uint32_t>(1 + random() % 1000);
     row.stored_size = row.plain_size + 16;
     if (random() % 2 == 0) {
-      row.codec = Codec::difference;
+      row.codec = Codec::zstd_to_base;
       row.base = random_id<BlobId>(random);
       row.depth = static_cast<std::uint32_t>(1 + random() % kMaxDepth);
     }

@@ -28,7 +28,7 @@ BlobRow row_of(std::uint64_t n, std::optional<std::uint64_t> base = {},
   row.id = id_of(n);
   row.stored_size = 100 + static_cast<std::uint32_t>(n % 7);
   if (base) {
-    row.codec = Codec::difference;
+    row.codec = Codec::zstd_to_base;
     row.base = id_of(*base);
     row.depth = depth;
   }

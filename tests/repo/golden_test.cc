@@ -29,6 +29,7 @@
 #include "repo/node.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
+#include "repo/patch.h"
 #include "repo/repository.h"
 #include "repo/session.h"
 #include "repo/signer.h"
@@ -116,6 +117,27 @@ TEST(Golden, BlobsAreSealedAsListed) {
 
     EXPECT_EQ(ad, vector.bytes("ad"));
     EXPECT_EQ(sealed, vector.bytes("sealed"));
+  }
+}
+
+TEST(Golden, PatchesAreTakenAsListedAndNoOthers) {
+  Decompressor decompressor;
+  PatchDecoder decoder;
+  const auto vectors = golden_vectors("patch.txt");
+  for (const Vector& vector : vectors) {
+    const Bytes plain = vector.bytes("plain");
+    Bytes made(plain.size());
+    EXPECT_TRUE(decoder.decode(vector.bytes("patch"), vector.bytes("base"),
+                               made, decompressor));
+    EXPECT_EQ(made, plain);
+  }
+  const Bytes base = vectors.front().bytes("base");
+  Bytes made(vectors.front().bytes("plain").size());
+  const auto refused = golden_vectors("patch_refused.txt");
+  for (const auto& [name, value] : refused.front().fields()) {
+    SCOPED_TRACE(name);
+    const Bytes patch = testing_support::from_hex(value);
+    EXPECT_FALSE(decoder.decode(patch, base, made, decompressor));
   }
 }
 

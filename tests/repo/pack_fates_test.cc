@@ -56,7 +56,7 @@ Fates decide(const Packs& packs, const PruneOptions& options,
     IndexedPack pack{id_of(letter), pack_bytes, {}};
     for (const auto& row : rows) {
       BlobRow blob;
-      blob.codec = row.base.empty() ? Codec::raw : Codec::difference;
+      blob.codec = row.base.empty() ? Codec::raw : Codec::zstd_to_base;
       blob.stored_size = kRowBytes;
       if (!row.base.empty()) {
         blob.base = BlobId{};

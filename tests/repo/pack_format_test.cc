@@ -27,7 +27,7 @@ Directory random_directory(std::mt19937_64& random) {
   for (auto n = random() % 20; n > 0; --n) {
     BlobRow row;
     row.kind = static_cast<BlobKind>(random() % 3);
-    row.codec = static_cast<Codec>(random() % 3);
+    row.codec = static_cast<Codec>(random() % 4);
     row.id = random_id<BlobId>(random);
     row.plain_size = static_cast<std::uint32_t>(1 + random() % kMaxBlobBytes);
     row.stored_size = static_cast<std::uint32_t>(
@@ -36,7 +36,7 @@ Directory random_directory(std::mt19937_64& random) {
                                  : 1 + random() % row.plain_size));
     row.key = static_cast<std::uint32_t>(row.kind);
     row.counter = random() >> (random() % 64);
-    if (row.codec == Codec::difference) {
+    if (is_difference(row.codec)) {
       row.base = random_id<BlobId>(random);
       row.depth = static_cast<std::uint32_t>(1 + random() % kMaxDepth);
     }
@@ -108,13 +108,14 @@ TEST(PackFormat, RowsThatCannotBeAreRefused) {
       changed([](BlobRow& r) { r.key = 2; }),          // no such key
       changed([](BlobRow& r) { r.key = 1; }),          // of another class
       changed([](BlobRow& r) { r.base = BlobId{}; }),  // raw with a base
-      changed([](BlobRow& r) { r.codec = Codec::difference; }),  // none
+      changed([](BlobRow& r) { r.codec = Codec::zstd_to_base; }),  // none
+      changed([](BlobRow& r) { r.codec = Codec::patch; }),         // none
       changed([](BlobRow& r) {
-        r.codec = Codec::difference;
+        r.codec = Codec::zstd_to_base;
         r.base = BlobId{};  // depth 0
       }),
       changed([](BlobRow& r) {
-        r.codec = Codec::difference;
+        r.codec = Codec::zstd_to_base;
         r.base = BlobId{};
         r.depth = kMaxDepth + 1;
       }),
@@ -129,7 +130,7 @@ TEST(PackFormat, AnUnknownKindCodecOrKeyClassIsUnsupported) {
   BlobRow kind = sound_row();
   kind.kind = static_cast<BlobKind>(3);
   BlobRow codec = sound_row();
-  codec.codec = static_cast<Codec>(3);
+  codec.codec = static_cast<Codec>(4);
   Directory key_class = with_row(sound_row());
   key_class.keys[1].key_class = static_cast<KeyClass>(3);
   EXPECT_THROW((void)decoded(encoded(with_row(kind))), UnsupportedFormat);
