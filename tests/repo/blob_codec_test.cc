@@ -90,7 +90,7 @@ TEST(BlobCodec, WhatIsTooFarFromItsBaseForAPatchZstdWrites) {
   SampleRepository sample;
   const Bytes base = random_bytes(random, 60'000);
   Bytes plain = base;
-  std::ranges::rotate(plain, plain.begin() + 30'000);
+  std::rotate(plain.begin(), plain.begin() + 30'000, plain.end());
 
   const auto blob = sample.encode(plain, BlobKind::content,
                                   Base{sample.id_of(base), 0, base});

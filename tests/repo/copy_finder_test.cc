@@ -97,8 +97,10 @@ TEST(CopyFinder, TakesAnySizes) {
   for (std::size_t plain_size = 0; plain_size < 40; ++plain_size) {
     for (std::size_t base_size = 0; base_size < 40; ++base_size) {
       const Bytes all = random_bytes(random, 40);
-      const Bytes plain(all.begin(), all.begin() + plain_size);
-      const Bytes base(all.end() - base_size, all.end());
+      const auto front = std::span(all).first(plain_size);
+      const auto back = std::span(all).last(base_size);
+      const Bytes plain(front.begin(), front.end());
+      const Bytes base(back.begin(), back.end());
       const auto copies = finder.find(plain, base);
       ASSERT_TRUE(copies);
       expect_true_copies(*copies, plain, base);
