@@ -1,6 +1,6 @@
 // Renewing the keys that seal, as when somebody may have kept a copy of them:
 // what is written from then on is closed to who has only the old ones
-// (FORMAT.md, 6.16; docs/decisions/0026).
+// (FORMAT.md, 6.16; docs/decisions/0028).
 #pragma once
 
 #include <cstdint>
