@@ -1,14 +1,27 @@
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
 #include "cli/commands.h"
 #include "cli/context.h"
 #include "cli/interrupt.h"
+#include "cli/printable.h"
 #include "cli/progress_display.h"
 #include "cli/quantity.h"
+#include "cli/usage_error.h"
+#include "repo/pack_format.h"
+#include "repo/pack_reader.h"
 #include "repo/repair.h"
+#include "repo/repair_packs.h"
 
 namespace cairn::cli {
 namespace {
 
-ExitCode run(Context& context) {
+ExitCode run_index(Context& context) {
   auto repository = context.open_as_owner();
   if (context.options.is_dry_run) {
     if (context.output.is_json()) {
@@ -65,7 +78,174 @@ ExitCode run(Context& context) {
   return repair.damage.empty() ? ExitCode::ok : ExitCode::damage;
 }
 
+struct PacksOptions {
+  std::vector<std::string> packs;
+  std::optional<std::string> from;
+};
+
+// A pack by its name, or by how that begins.
+repo::PackId find_pack(const std::vector<repo::StoredPack>& packs,
+                       std::string_view text) {
+  if (text.starts_with("packs/")) text = text.substr(text.rfind('/') + 1);
+  std::vector<repo::PackId> found;
+  for (const auto& pack : packs) {
+    if (pack.id.hex().starts_with(text)) found.push_back(pack.id);
+  }
+  if (found.size() != 1 || text.empty()) {
+    throw UsageError("'" + std::string(text) + "' " +
+                     (found.size() > 1 ? "begins the names of several packs"
+                                       : "is no pack of this repository"));
+  }
+  return found.front();
+}
+
+void print_lost(const repo::LostPaths& lost, Context& context) {
+  for (const auto& [snapshot, path] : lost.paths) {
+    if (context.output.is_json()) {
+      context.output.json(Json::line("lost", context.now())
+                              .set("snapshot", snapshot.hex())
+                              .set_bytes("path", path));
+    } else {
+      context.output.line(Colour::red, "lost",
+                          "  " + snapshot.brief() + ":" + printable(path));
+    }
+  }
+  if (lost.total > lost.paths.size() && !context.output.is_json()) {
+    context.output.warning(count_text(lost.total - lost.paths.size()) +
+                           " more are counted, and not listed");
+  }
+}
+
+Json json_of(const repo::PackRepair& repair, Context& context) {
+  Json packs = Json::array();
+  for (const auto& pack : repair.packs) {
+    Json one = Json::object();
+    one.set("pack", pack.id.hex())
+        .set("message", pack.what)
+        .set("blobs", pack.blobs)
+        .set("good_blobs", pack.good_blobs);
+    packs.add(std::move(one));
+  }
+  Json troubles = Json::array();
+  for (const auto& text : repair.troubles) troubles.add(text);
+  Json json = Json::line(context.options.is_dry_run ? "dry_run" : "summary",
+                         context.now());
+  if (context.options.is_dry_run) json.set("action", "repair packs");
+  json.set("packs_read", repair.packs_read)
+      .set("packs", std::move(packs))
+      .set("blobs_moved", repair.blobs_moved)
+      .set("blobs_fetched", repair.blobs_fetched)
+      .set("bytes_stored", repair.bytes_stored)
+      .set("blobs_lost", repair.blobs_lost)
+      .set("paths_lost", repair.lost.total)
+      .set("troubles", std::move(troubles));
+  return json;
+}
+
+void print(const repo::PackRepair& repair, Context& context) {
+  const bool is_plan = context.options.is_dry_run;
+  if (!context.output.is_json()) {
+    for (const auto& pack : repair.packs) {
+      context.output.line(Colour::yellow, "damaged",
+                          "  " + repo::pack_name(pack.id) + ": " +
+                              printable(pack.what) + "; " +
+                              count_text(pack.good_blobs) + " of " +
+                              counted(pack.blobs, "blob") + " in it are good");
+    }
+  }
+  for (const auto& text : repair.troubles) context.output.warning(text);
+  print_lost(repair.lost, context);
+  if (context.output.is_json()) {
+    context.output.json(json_of(repair, context));
+    return;
+  }
+  if (repair.packs.empty() && repair.blobs_fetched == 0) {
+    context.output.note("read " + counted(repair.packs_read, "pack") +
+                        "; none is damaged");
+  } else {
+    context.output.note(
+        (is_plan ? "would move " : "moved ") +
+        counted(repair.blobs_moved, "blob") + " into new packs" +
+        (repair.blobs_fetched == 0
+             ? ""
+             : ", " + std::string(is_plan ? "take " : "took ") +
+                   count_text(repair.blobs_fetched) + " from the sister") +
+        ", and " + (is_plan ? "take " : "took ") +
+        counted(repair.packs.size(), "pack") +
+        " out of the index; the next `cairn prune` removes what nothing "
+        "needs");
+  }
+  if (repair.blobs_lost > 0) {
+    context.output.warning(
+        counted(repair.blobs_lost, "blob") +
+        " that snapshots need could not be had. Back up again, which stores "
+        "anew what the sources still have, or take them from a sister with "
+        "--from; `cairn repair snapshots` makes snapshots without the rest");
+  }
+}
+
+ExitCode run_packs(const PacksOptions& options, Context& context) {
+  auto repository = context.open_as_owner();
+  repo::PackRepairOptions how;
+  how.now = context.now();
+  how.threads = std::clamp(std::thread::hardware_concurrency(), 1U, 8U);
+  if (context.options.is_dry_run) how.carry = repo::Carry::plan_only;
+  if (!options.packs.empty()) {
+    const auto packs = repo::list_packs(repository.storage());
+    for (const auto& text : options.packs) {
+      how.packs.push_back(find_pack(packs, text));
+    }
+  }
+  std::optional<repo::Repository> from;
+  if (options.from) {
+    from.emplace(context.open_other_to_read(*options.from, kFromVariables));
+    how.from = &*from;
+  }
+  repo::Progress progress;
+  repo::PackRepair repair;
+  {
+    const Interrupt interrupt;
+    const ProgressDisplay display(context.output, context.options.progress,
+                                  {"repair packs", "pack"}, progress);
+    repair = repo::repair_packs(repository, how, interrupt.token(), &progress);
+  }
+  print(repair, context);
+  return repair.is_whole() ? ExitCode::ok : ExitCode::damage;
+}
+
 }  // namespace
+
+Command repair_packs_command() {
+  const auto options = std::make_shared<PacksOptions>();
+  return {
+      .name = "repair packs",
+      .group = CommandGroup::administration,
+      .summary = "take what is good out of damaged packs",
+      .text =
+          "Reads every pack, or those given, and moves what is still good in "
+          "damaged ones into new packs, so that what is lost counts as absent: "
+          "the next backup stores it anew, and snapshots that need it are "
+          "whole "
+          "again. With --from, lost pieces come from a sister repository (see "
+          "init --like); its key comes from CAIRN_FROM_KEY_FILE or "
+          "CAIRN_FROM_PASSWORD_FILE, or is the same. Deletes nothing: prune "
+          "removes the damaged packs once nothing needs them. Ends with 4, "
+          "naming each file of each snapshot, when something could not be "
+          "had.",
+      .examples =
+          "cairn repair packs\n"
+          "cairn repair packs --from /mnt/second\n"
+          "cairn repair packs 3f9a12c4 --dry-run",
+      .declare =
+          [options](Flags& flags) {
+            flags.value("--from", "REPO", options->from,
+                        "take lost pieces from this sister");
+            flags.arguments("PACK", options->packs, Flags::Count::any);
+          },
+      .run =
+          [options](Context& context) { return run_packs(*options, context); },
+  };
+}
 
 Command repair_index_command() {
   return {
@@ -78,7 +258,7 @@ Command repair_index_command() {
           "be at work meanwhile.",
       .examples = "cairn repair index",
       .declare = [](Flags&) {},
-      .run = run,
+      .run = run_index,
   };
 }
 

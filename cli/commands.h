@@ -24,6 +24,7 @@ namespace cairn::cli {
 [[nodiscard]] Command ls_command();
 [[nodiscard]] Command prune_command();
 [[nodiscard]] Command repair_index_command();
+[[nodiscard]] Command repair_packs_command();
 [[nodiscard]] Command restore_command();
 [[nodiscard]] Command snapshots_command();
 [[nodiscard]] Command stats_command();

@@ -107,50 +107,93 @@ std::unique_ptr<repo::Storage> Context::open_storage() const {
   return cli::open_storage(repo_name());
 }
 
-repo::Repository Context::open_with(repo::HostFolders folders) {
-  auto repository = repo::Repository::open(
-      open_storage(),
-      [this](const repo::Storage& storage, const repo::Config& config) {
-        return open_keyring(storage, config);
-      },
-      std::move(folders));
+repo::Repository Context::open_with(std::unique_ptr<repo::Storage> storage,
+                                    const OpenKeys& open_keys,
+                                    repo::HostFolders folders) {
+  auto repository =
+      repo::Repository::open(std::move(storage), open_keys, std::move(folders));
   repository.set_warn([this](std::string_view text) { output.warning(text); });
   return repository;
 }
 
-repo::Comparison Context::compare_with_before(repo::Repository& repository) {
+Context::OpenKeys Context::own_keys() {
+  return [this](const repo::Storage& storage, const repo::Config& config) {
+    return open_keyring(storage, config);
+  };
+}
+
+Context::OpenKeys Context::other_keys(const KeyVariables& variables) {
+  return [this, variables](const repo::Storage& storage,
+                           const repo::Config& config) {
+    if (auto key = key_file_from_environment(variables, output)) {
+      return cli::open_keyring(storage, config, std::move(*key));
+    }
+    if (auto passphrase =
+            passphrase_from_environment(std::nullopt, variables, output)) {
+      return cli::open_keyring(storage, config, std::move(*passphrase));
+    }
+    return open_keyring(storage, config);
+  };
+}
+
+repo::Comparison Context::compare_with_before(
+    repo::Repository& repository, std::optional<repo::Witness>& witness) {
   auto& storage = repository.storage();
   const auto& keyring = repository.keyring();
-  witness_.emplace(repository.host_state(), storage.place());
+  witness.emplace(repository.host_state(), storage.place());
   // The repository ends before what it calls does.
-  repository.set_saw(
-      [this](const repo::SeenSnapshot& snapshot) { witness_->saw(snapshot); });
-  if (const auto other =
-          witness_->compare_with_other_places(storage, keyring)) {
+  repository.set_saw([&witness](const repo::SeenSnapshot& snapshot) {
+    witness->saw(snapshot);
+  });
+  if (const auto other = witness->compare_with_other_places(storage, keyring)) {
     output.warning(
         "this host saw a later state of this repository at another "
         "place: here " +
         text_of(*other));
   }
-  auto comparison = witness_->compare(storage, keyring);
+  auto comparison = witness->compare(storage, keyring);
   if (!options.accept_rollback || !comparison.shows_less()) return comparison;
   output.warning("accepted, and remembered as the right state: " +
                  text_of(comparison));
-  witness_->accept(comparison);
+  witness->accept(comparison);
   return {};
 }
 
+void Context::require_as_before(repo::Repository& repository,
+                                std::optional<repo::Witness>& witness) {
+  const auto comparison = compare_with_before(repository, witness);
+  if (!comparison.shows_less()) return;
+  throw repo::RefusedForSafety(
+      repository.storage().description() +
+      ": shows less than this host saw of it: " + text_of(comparison) +
+      ". An older copy may lie there, or somebody took something away; "
+      "nothing was done. Find out which, and look for a copy that has it. "
+      "--accept-rollback, given once, goes on from this state");
+}
+
+bool Context::warn_unless_as_before(repo::Repository& repository,
+                                    std::optional<repo::Witness>& witness) {
+  const auto comparison = compare_with_before(repository, witness);
+  if (!comparison.shows_less()) return false;
+  output.warning(
+      repository.storage().description() +
+      ": shows less than this host saw of it: " + text_of(comparison) +
+      ". An older copy may lie there, or somebody took something away; "
+      "another copy may have it");
+  return true;
+}
+
 repo::Repository Context::open_to_write() {
-  auto repository = open_with(host_folders());
-  const auto comparison = compare_with_before(repository);
-  if (comparison.shows_less()) {
-    throw repo::RefusedForSafety(
-        repository.storage().description() +
-        ": shows less than this host saw of it: " + text_of(comparison) +
-        ". An older copy may lie there, or somebody took something away; "
-        "nothing was done. Find out which, and look for a copy that has it. "
-        "--accept-rollback, given once, goes on from this state");
-  }
+  auto repository = open_with(open_storage(), own_keys(), host_folders());
+  require_as_before(repository, witness_);
+  return repository;
+}
+
+repo::Repository Context::open_other_to_write(const std::string& name,
+                                              const KeyVariables& variables) {
+  auto repository =
+      open_with(cli::open_storage(name), other_keys(variables), host_folders());
+  require_as_before(repository, other_witness_);
   return repository;
 }
 
@@ -164,27 +207,33 @@ repo::Repository Context::open_as_owner() {
   return repository;
 }
 
-repo::Repository Context::open_to_read() {
-  (void)open_storage();  // nothing is made where there is no repository
+repo::HostFolders Context::folders_to_read() {
   auto folders = host_folders();
-  if (!can_be_written(folders.cache)) {
+  if (can_be_written(folders.cache)) return folders;
+  if (!temporary_cache_) {
     temporary_cache_.emplace();
     output.warning(folders.cache.string() +
                    ": cannot be written; a temporary folder takes its place, " +
                    temporary_cache_->path().string() +
                    ". CAIRN_CACHE_DIR names another");
-    folders.cache = temporary_cache_->path();
   }
-  auto repository = open_with(std::move(folders));
-  const auto comparison = compare_with_before(repository);
-  shows_less_ = comparison.shows_less();
-  if (shows_less_) {
-    output.warning(
-        repository.storage().description() +
-        ": shows less than this host saw of it: " + text_of(comparison) +
-        ". An older copy may lie there, or somebody took something away; "
-        "another copy may have it");
-  }
+  folders.cache = temporary_cache_->path();
+  return folders;
+}
+
+repo::Repository Context::open_to_read() {
+  (void)open_storage();  // nothing is made where there is no repository
+  auto repository = open_with(open_storage(), own_keys(), folders_to_read());
+  shows_less_ = warn_unless_as_before(repository, witness_);
+  return repository;
+}
+
+repo::Repository Context::open_other_to_read(const std::string& name,
+                                             const KeyVariables& variables) {
+  (void)cli::open_storage(name);
+  auto repository = open_with(cli::open_storage(name), other_keys(variables),
+                              folders_to_read());
+  (void)warn_unless_as_before(repository, other_witness_);
   return repository;
 }
 
@@ -207,9 +256,11 @@ void Context::saw_generation(std::uint32_t number) {
 
 void Context::remember() {
   // A dry run does nothing, and accepts nothing.
-  if (!witness_ || options.is_dry_run) return;
+  if (options.is_dry_run) return;
   try {
-    witness_->remember();
+    for (auto* const witness : {&witness_, &other_witness_}) {
+      if (*witness) (*witness)->remember();
+    }
   } catch (const repo::Error& e) {
     // It stands in nobody's way: what was to be done is done.
     output.detail(std::string(e.what()) +

@@ -69,6 +69,13 @@ class Context {
   // the repository shows less than before.
   [[nodiscard]] repo::Repository open_to_read();
 
+  // A second repository beside that one. Its key comes from `variables`, or is
+  // the same. Both go by the rules of the two above.
+  [[nodiscard]] repo::Repository open_other_to_read(
+      const std::string& name, const KeyVariables& variables);
+  [[nodiscard]] repo::Repository open_other_to_write(
+      const std::string& name, const KeyVariables& variables);
+
   // Throws repo::RefusedForSafety, once open_to_read() has warned of that: the
   // newest snapshot there is may not be the newest there was.
   void require_that_latest_is() const;
@@ -97,15 +104,27 @@ class Context {
   }
 
  private:
-  [[nodiscard]] repo::Repository open_with(repo::HostFolders folders);
+  using OpenKeys = repo::Repository::OpenKeys;
+  [[nodiscard]] repo::Repository open_with(
+      std::unique_ptr<repo::Storage> storage, const OpenKeys& open_keys,
+      repo::HostFolders folders);
+  [[nodiscard]] OpenKeys own_keys();
+  [[nodiscard]] OpenKeys other_keys(const KeyVariables& variables);
+  [[nodiscard]] repo::HostFolders folders_to_read();
   [[nodiscard]] repo::Comparison compare_with_before(
-      repo::Repository& repository);
+      repo::Repository& repository, std::optional<repo::Witness>& witness);
+  void require_as_before(repo::Repository& repository,
+                         std::optional<repo::Witness>& witness);
+  // True: it shows less.
+  bool warn_unless_as_before(repo::Repository& repository,
+                             std::optional<repo::Witness>& witness);
   [[nodiscard]] repo::Keyring key_from_somewhere(const repo::Storage& storage,
                                                  const repo::Config& config);
 
   PasswordVariable password_;
   std::optional<TemporaryFolder> temporary_cache_;
   std::optional<repo::Witness> witness_;
+  std::optional<repo::Witness> other_witness_;
   bool shows_less_ = false;
 };
 

@@ -48,6 +48,10 @@ inline constexpr KeyVariables kKeyVariables{
     "CAIRN_KEY_FILE", "CAIRN_PASSWORD_FILE", "CAIRN_PASSWORD_COMMAND"};
 inline constexpr KeyVariables kLikeVariables{
     "CAIRN_LIKE_KEY_FILE", "CAIRN_LIKE_PASSWORD_FILE", nullptr};
+inline constexpr KeyVariables kFromVariables{
+    "CAIRN_FROM_KEY_FILE", "CAIRN_FROM_PASSWORD_FILE", nullptr};
+inline constexpr KeyVariables kToVariables{"CAIRN_TO_KEY_FILE",
+                                           "CAIRN_TO_PASSWORD_FILE", nullptr};
 
 // CAIRN_PASSWORD, taken out of the environment so that neither the programs we
 // start nor /proc show it.

@@ -293,6 +293,18 @@ void BlobIndex::add(const IndexedPack& pack) {
   }
 }
 
+void BlobIndex::take_back(const PackId& id) {
+  std::unique_lock lock(state_->mutex);
+  std::set<std::uint32_t> numbers;
+  for (const auto& [number, pack] : state_->packs) {
+    if (!is_lasting(number) && pack.info.id == id) numbers.insert(number);
+  }
+  std::erase_if(state_->own, [&](const auto& entry) {
+    return numbers.contains(entry.second.pack);
+  });
+  for (const auto number : numbers) state_->packs.erase(number);
+}
+
 std::vector<BlobCopy> BlobIndex::find(const BlobId& id) const {
   std::vector<BlobCopy> copies;
   const auto [value, lock] = state_->look_up(blob_key(id));

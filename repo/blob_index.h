@@ -92,6 +92,9 @@ class BlobIndex {
   // in memory.
   void add(const IndexedPack& pack);
 
+  // The opposite: one that came to harm since.
+  void take_back(const PackId& id);
+
   // Every copy in a pack that exists. First those that are vouched for: an
   // index object whose assurance covers this role key says so, or this process
   // published the pack. Of these and of the others, the ones of smaller depth

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -48,6 +49,13 @@ class FreshIndex {
   IndexStore store_;
 };
 
+// A pack that is damaged, and that no index object names: perhaps because
+// repair took it out.
+struct LeftOutPack {
+  PackId id;
+  std::string reason;
+};
+
 class Check {
  public:
   Check(Repository& repository, const CheckOptions& options,
@@ -69,7 +77,7 @@ class Check {
     if (options_.level == CheckLevel::data) look_at_data();
     look_at_unverified();
     if (findings_.has(Severity::damage)) trace_damage();
-    if (findings_.has("damaged-pack")) {
+    if (findings_.has("damaged-pack") && findings_.has(Severity::damage)) {
       findings_.add(Severity::note, "advice", "packs",
                     std::string(kDamagedPackAdvice));
     }
@@ -103,6 +111,10 @@ class Check {
   void open_index(IndexStore& store);
   void walk_graph_with(IndexStore& store);
   void look_at_data();
+  PackCheckResult read_packs(std::span<const StoredPack> packs,
+                             FindingList& findings);
+  void add_left_out(FindingList&& found, std::set<PackId> hurt);
+  void add_left_out(const LeftOutPack& pack, bool is_needed);
   void add_bad_blobs(const std::vector<BadBlob>& bad_blobs);
   void look_at_unverified();
   void vouch_for(std::span<const SoundPack> packs);
@@ -124,8 +136,9 @@ class Check {
   std::vector<StoredPack> packs_;  // those that exist, by id
   std::set<PackId> missing_;       // named by an index object
   std::set<PackId> indexed_;
-  std::set<PackId> unverified_;   // for everyone
-  std::vector<SoundPack> sound_;  // of the packs that level data read
+  std::set<PackId> unverified_;        // for everyone
+  std::vector<LeftOutPack> left_out_;  // whose directories cannot be read
+  std::vector<SoundPack> sound_;       // of the packs that level data read
 
   // From level structure on.
   PackFacts facts_;
@@ -196,14 +209,21 @@ void Check::survey() {
   for (const auto& pack : packs_) {
     step("reading directories");
     const std::string name = pack_name(pack.id);
-    const bool is_readable = look_at(findings_, "damaged-pack", name, [&] {
+    auto trouble = trouble_of("damaged-pack", name, IfGone::it_vanished, [&] {
       const auto directory = read_pack_directory(storage_, keyring_, pack.id);
       facts_.survey.add(directory.pack);
       facts_.is_indexed.push_back(indexed_.contains(pack.id));
       report_.blobs += directory.pack.directory.rows.size();
       report_.bytes_read += pack.size - directory.directory_offset;
     });
-    if (!is_readable) facts_.unreadable.insert(pack.id);
+    if (!trouble) continue;
+    facts_.unreadable.insert(pack.id);
+    if (trouble->severity == Severity::damage && !indexed_.contains(pack.id)) {
+      left_out_.push_back({pack.id, std::move(trouble->reason)});
+    } else {
+      findings_.add(trouble->severity, trouble->code, name,
+                    std::move(trouble->reason));
+    }
   }
 }
 
@@ -277,7 +297,10 @@ void Check::look_at_structure() {
     walk_graph_with(fresh_->store());
   }
   graph_->look_at_the_rest(stop_);
+  // What cannot be found may lie in any of them.
+  const bool misses_blobs = graph_findings_->has("missing-blob");
   findings_.append(std::move(*graph_findings_));
+  for (const auto& pack : left_out_) add_left_out(pack, misses_blobs);
 
   for (const auto& id : missing_) {
     const bool is_missed = graph_->missed_packs().contains(id);
@@ -311,13 +334,68 @@ void Check::look_at_data() {
                   "this key cannot open contents: of them only the packs' "
                   "SHA-256 was compared");
   }
+  std::vector<StoredPack> named;
+  std::vector<StoredPack> left_out;
+  for (const auto& pack : packs) {
+    (indexed_.contains(pack.id) ? named : left_out).push_back(pack);
+  }
+  auto bad_blobs = read_packs(named, findings_).bad_blobs;
+  FindingList found;
+  auto others = read_packs(left_out, found).bad_blobs;
+  std::set<PackId> hurt;
+  for (const auto& bad : others) hurt.insert(bad.pack);
+  std::ranges::move(others, std::back_inserter(bad_blobs));
+  add_bad_blobs(bad_blobs);
+  add_left_out(std::move(found), std::move(hurt));
+}
+
+PackCheckResult Check::read_packs(std::span<const StoredPack> packs,
+                                  FindingList& findings) {
   auto result =
       check_packs(repository_, *index_, packs, facts_.unreadable, unverified_,
-                  options_.threads, findings_, stop_, progress_);
-  report_.packs_read = result.packs;
+                  options_.threads, findings, stop_, progress_);
+  report_.packs_read += result.packs;
   report_.bytes_read += result.bytes;
-  add_bad_blobs(result.bad_blobs);
-  sound_ = std::move(result.sound);
+  std::ranges::move(result.sound, std::back_inserter(sound_));
+  return result;
+}
+
+// `found` of packs that no index object names; in those of `hurt` some blobs
+// are not what their ids name.
+void Check::add_left_out(FindingList&& found, std::set<PackId> hurt) {
+  CheckReport report;
+  found.move_to(report);
+  const auto is_needed = [&](std::size_t place) {
+    return graph_->unindexed_packs().contains(place);
+  };
+  for (auto& finding : report.findings) {
+    const auto id = parse_pack_name(finding.object);
+    if (finding.severity != Severity::damage || !id) {
+      findings_.add(finding.severity, finding.code, finding.object,
+                    std::move(finding.message));
+      continue;
+    }
+    hurt.erase(*id);
+    // One without a directory was told of before.
+    if (const auto place = facts_.survey.find(*id)) {
+      add_left_out({*id, std::move(finding.message)}, is_needed(*place));
+    }
+  }
+  for (const auto& id : hurt) {
+    if (const auto place = facts_.survey.find(id)) {
+      add_left_out({id, "not every blob in it can be read"}, is_needed(*place));
+    }
+  }
+}
+
+void Check::add_left_out(const LeftOutPack& pack, bool is_needed) {
+  findings_.add(
+      is_needed ? Severity::damage : Severity::garbage, "damaged-pack",
+      pack_name(pack.id),
+      pack.reason + (is_needed ? ""
+                               : "; no index object names it, and no "
+                                 "snapshot needs it, so that the next "
+                                 "prune removes it"));
 }
 
 void Check::look_at_unverified() {
@@ -391,10 +469,13 @@ void Check::add_bad_blobs(const std::vector<BadBlob>& bad_blobs) {
     // One whose base is missing was found by the graph.
     if (rows[i] && !graph_->copies().is_sound(bad.row, *rows[i])) continue;
     const auto copies = graph_->copies().find(bad.row.kind, bad.row.id);
+    const bool is_left_out = !indexed_.contains(bad.pack);
+    if (is_left_out && rows[i] && !graph_->is_reached(*rows[i])) continue;
     const bool has_other = std::ranges::any_of(copies, [&](const auto& copy) {
       return !bad_rows.contains(copy.row) &&
              graph_->copies().is_sound(copy.copy.row, copy.row);
     });
+    if (is_left_out && has_other) continue;
     findings_.add_blob(Severity::damage, "damaged-blob", pack_name(bad.pack),
                        "blob " + bad.row.id.brief() + ": " + bad.reason +
                            (has_other ? "; another copy of it is whole" : ""),
@@ -403,9 +484,16 @@ void Check::add_bad_blobs(const std::vector<BadBlob>& bad_blobs) {
 }
 
 void Check::trace_damage() {
-  if (!index_ || findings_.concerned().empty()) return;
+  if (!index_) return;
+  const auto concerned = findings_.concerned();
+  if (concerned.empty()) return;
   BlobReader blobs(storage_, keyring_, *index_, repository_.session_keys());
-  DamageTrace trace(blobs, keyring_, findings_);
+  DamageTrace trace(
+      blobs, keyring_, [&](const BlobId& id) { return concerned.contains(id); },
+      [&](const BlobId& id, const SessionId& snapshot,
+          const std::string& path) {
+        findings_.concern(concerned.find(id)->second, snapshot, path);
+      });
   for (const auto& snapshot : snapshots_) {
     step("tracing damage to snapshot " + snapshot.id.brief());
     trace.trace(snapshot, stop_);

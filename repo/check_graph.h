@@ -59,6 +59,11 @@ class GraphCheck {
 
   [[nodiscard]] ConfirmedCopies& copies() { return copies_; }
 
+  // True if a snapshot reaches the blob of which that is a copy.
+  [[nodiscard]] bool is_reached(RowNumber row) const {
+    return reached_.is_marked(row);
+  }
+
  private:
   Enter reach(const Link& link);
   void miss(const Link& link);

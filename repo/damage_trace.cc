@@ -7,11 +7,11 @@
 namespace cairn::repo {
 
 DamageTrace::DamageTrace(BlobReader& blobs, const Keyring& keyring,
-                         FindingList& findings)
+                         IsHurt is_hurt, Found found)
     : blobs_(blobs),
       keyring_(keyring),
-      findings_(findings),
-      concerned_(findings.concerned()) {}
+      is_hurt_(std::move(is_hurt)),
+      found_(std::move(found)) {}
 
 void DamageTrace::trace(const Snapshot& snapshot, const std::stop_token& stop) {
   std::vector<Node> way;
@@ -19,9 +19,8 @@ void DamageTrace::trace(const Snapshot& snapshot, const std::stop_token& stop) {
   const auto visit = [&](const Row& row) {
     const std::size_t path_size = path.size();
     if (!row.name.empty()) path += "/" + row.name;
-    const auto hurt = concerned_.find(row.link.id);
-    if (hurt != concerned_.end()) {
-      findings_.concern(hurt->second, snapshot.id, path);
+    if (is_hurt_(row.link.id)) {
+      found_(row.link.id, snapshot.id, path);
       if (!way.empty()) way.back().is_hurt = true;
     }
     if (row.link.kind == BlobKind::links && !sound_.contains(row.link.id)) {

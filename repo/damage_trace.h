@@ -2,13 +2,13 @@
 // person wants to know of damage.
 #pragma once
 
+#include <functional>
 #include <stop_token>
 #include <string>
-#include <unordered_set>
 #include <vector>
 
 #include "repo/blob_reader.h"
-#include "repo/finding.h"
+#include "repo/keyring.h"
 #include "repo/node.h"
 #include "repo/reachability.h"
 #include "repo/snapshot.h"
@@ -21,8 +21,15 @@ namespace cairn::repo {
 // Threads        one thread at a time.
 class DamageTrace {
  public:
-  // Borrows all of them.
-  DamageTrace(BlobReader& blobs, const Keyring& keyring, FindingList& findings);
+  using IsHurt = std::function<bool(const BlobId& blob)>;
+  // Gets each place where a hurt blob is needed, as often as it is: the entry's
+  // path, or that of the folder whose node it is; empty for the root.
+  using Found = std::function<void(
+      const BlobId& blob, const SessionId& snapshot, const std::string& path)>;
+
+  // Borrows `blobs` and `keyring`.
+  DamageTrace(BlobReader& blobs, const Keyring& keyring, IsHurt is_hurt,
+              Found found);
 
   void trace(const Snapshot& snapshot, const std::stop_token& stop);
 
@@ -42,8 +49,8 @@ class DamageTrace {
 
   BlobReader& blobs_;
   const Keyring& keyring_;
-  FindingList& findings_;
-  const FindingList::Concerned concerned_;
+  const IsHurt is_hurt_;
+  const Found found_;
   VisitedNodes sound_;
 };
 

@@ -248,6 +248,7 @@ Collector::Pass Collector::finish(const Epoch& condemnation,
   } else {
     second = plan_doom(repository_, condemnation, now_, stop_, progress_);
     doom.snapshots = second.roots;
+    for (const auto& pack : second.unreadable) add(pack.id);
     for (const auto place : second.removal_order) add(second.packs[place].id);
     for (const auto place : second.last_order) add(second.packs[place].id);
   }
@@ -323,6 +324,8 @@ std::vector<PackId> Collector::what_goes(const OwnPass& own) {
       going.push_back(own.plan.packs[place].id);
     }
   };
+  // What they lean on nobody knows.
+  for (const auto& pack : own.plan.unreadable) going.push_back(pack.id);
   add(own.plan.removal_order);
   // All or nothing: old packs may lean on one another. What stays is closed
   // under bases.
@@ -369,6 +372,7 @@ bool Collector::has_just_the_packs_of(const OwnPass& own,
   std::set<PackId> known(own.written.begin(), own.written.end());
   known.insert(own.needless.begin(), own.needless.end());
   for (const auto& pack : own.plan.packs) known.insert(pack.id);
+  for (const auto& pack : own.plan.unreadable) known.insert(pack.id);
   std::set<PackId> listed;
   for (const auto& pack : list_packs(storage_)) listed.insert(pack.id);
   for (const auto& pack : condemnation.doomed) listed.erase(pack.id);
@@ -396,6 +400,7 @@ bool Collector::carry_out(const Epoch& doom, const PrunePlan* plan) {
   }
   std::set<PackId> first;
   if (plan != nullptr) {
+    for (const auto& pack : plan->unreadable) first.insert(pack.id);
     for (const auto place : plan->removal_order) {
       first.insert(plan->packs[place].id);
     }
@@ -451,7 +456,13 @@ bool Collector::change_index(const Epoch& doom) {
   for (const auto& [assurance, packs] : change.to_name) {
     index.begin(assurance);
     for (const auto& id : packs) {
-      index.add(read_pack_directory(storage_, repository_.keyring(), id).pack);
+      try {
+        index.add(
+            read_pack_directory(storage_, repository_.keyring(), id).pack);
+      } catch (const CorruptionError&) {
+        // One that was taken out, and is not doomed yet.
+        if (assurance != Assurance{}) throw;
+      }
     }
   }
   index.finish();

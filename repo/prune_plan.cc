@@ -105,7 +105,8 @@ class Planner {
   std::vector<Snapshot> roots_;
   PrunePlan plan_;
 
-  std::vector<bool> is_condemned_;  // by pack
+  std::map<PackId, std::string> unreadable_;  // each with why
+  std::vector<bool> is_condemned_;            // by pack
 
   // Once the survey is complete.
   std::optional<ConfirmedCopies> copies_;
@@ -129,6 +130,11 @@ void Planner::mark(const Epoch& epoch, const std::set<PackId>* condemned) {
   for (std::size_t i = 0; condemned != nullptr && i < is_condemned_.size();
        ++i) {
     is_condemned_[i] = condemned->contains(survey_.packs()[i].id);
+  }
+  if (condemned != nullptr) {
+    std::erase_if(plan_.unreadable, [&](const StoredPack& pack) {
+      return !condemned->contains(pack.id);
+    });
   }
   copies_.emplace(index_, survey_, folder_);
   facts_.emplace(survey_, folder_);
@@ -257,10 +263,8 @@ void Planner::survey_packs(const Epoch& epoch) {
     } catch (const NotFound&) {
       continue;  // another collector came further than the epoch that we know
     } catch (const CorruptionError& e) {
-      throw CorruptionError(std::string(e.what()) +
-                            "; if it cannot be brought back, and `cairn check` "
-                            "names no snapshot that needs it, remove " +
-                            pack_name(pack.id));
+      unreadable_.emplace(pack.id, e.what());
+      plan_.unreadable.push_back(pack);
     }
     if (progress_ != nullptr) ++progress_->items_done;
   }
@@ -294,6 +298,11 @@ bool Planner::read_listed_indexes(std::vector<bool>& is_named) {
       return false;
     }
     for (const auto& pack : object.packs) {
+      if (const auto why = unreadable_.find(pack.id);
+          why != unreadable_.end()) {
+        throw CorruptionError(why->second +
+                              "; `cairn repair packs` takes out what is good");
+      }
       const auto place = survey_.find(pack.id);
       if (!place) continue;  // removed by a prune that came no further
       is_named[*place] = true;
@@ -452,6 +461,10 @@ void Planner::take(PackFates fates) {
     plan_.packs.push_back({packs[i].id, packs[i].size, packs[i].blob_bytes,
                            packs[i].holds_content, packs[i].is_verified,
                            std::move(verdict)});
+  }
+  for (const auto& pack : plan_.unreadable) {
+    ++plan_.removed.packs;
+    plan_.removed.bytes += pack.size;
   }
   plan_.removal_order = std::move(fates.removal_order);
   plan_.last_order = std::move(fates.last_order);

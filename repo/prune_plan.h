@@ -12,7 +12,9 @@
 //
 // Whoever deletes must have read everything first: a snapshot, a mark, a node,
 // a directory or an index object that cannot be read throws CorruptionError (or
-// UnsupportedFormat, when a newer program wrote it), and there is no plan.
+// UnsupportedFormat, when a newer program wrote it), and there is no plan. But
+// a pack whose directory is damaged, and which no index object names, counts as
+// absent: there is a plan if no snapshot misses anything without it.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +26,7 @@
 #include "repo/epoch.h"
 #include "repo/ids.h"
 #include "repo/pack_fates.h"
+#include "repo/pack_reader.h"
 #include "repo/progress.h"
 #include "repo/repository.h"
 
@@ -56,6 +59,10 @@ struct PrunePlan {
   std::vector<PlannedPack> packs;          // by id
   std::vector<std::size_t> removal_order;  // places of those to remove first
   std::vector<std::size_t> last_order;     // and of the others that go
+  // Those that may go, have no directory that can be read, and are named by no
+  // index object: repair took them out. Nothing is known of what they hold, but
+  // that no snapshot needs it.
+  std::vector<StoredPack> unreadable;
   std::uint64_t epoch = 0;            // the newest when the packs were listed
   std::vector<SessionId> slots;       // of forgotten snapshots, and void ones
   std::vector<SessionId> tombstones;  // of sessions that are registered no more

@@ -15,10 +15,10 @@ namespace cairn::repo {
 // For people, where a pack is damaged.
 inline constexpr std::string_view kDamagedPackAdvice =
     "a damaged pack: put a good copy of the file back if there is one. Else "
-    "move "
-    "it out of the repository, run `cairn repair index`, and back up again, "
-    "which stores anew what the sources still have; then `cairn check` names "
-    "the snapshots to forget before `cairn prune`";
+    "`cairn repair packs` takes out what is good in it, and with --from lost "
+    "pieces out of a sister repository; the next backup stores anew what the "
+    "sources still have, and `cairn check` names the snapshots that miss the "
+    "rest";
 
 struct IndexRepair {
   std::uint64_t packs = 0;  // that the new index objects name

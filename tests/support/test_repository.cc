@@ -30,8 +30,10 @@ repo::Timestamp at_hour(std::int64_t hours) {
   return {kFirst + hours * kSeconds, 0};
 }
 
-TestRepository::TestRepository()
-    : keyring_(repo::Keyring::create()), key_file_(crypto::Secret::random()) {
+TestRepository::TestRepository() : TestRepository(repo::Keyring::create()) {}
+
+TestRepository::TestRepository(repo::Keyring keyring)
+    : keyring_(std::move(keyring)), key_file_(crypto::Secret::random()) {
   repo::initialise(disk_, keyring_, at_hour(0), [&](repo::Storage& storage) {
     // Two, so that a test may hurt one.
     for (const auto* const label : {"first", "second"}) {

@@ -32,6 +32,7 @@ namespace cairn::testing_support {
 class TestRepository {
  public:
   TestRepository();
+  explicit TestRepository(repo::Keyring keyring);
 
   // What a test may copy, damage and put back.
   [[nodiscard]] MemoryStorage& disk() { return disk_; }

@@ -1,0 +1,112 @@
+#include "repo/blob_writer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "repo/error.h"
+#include "repo/pack_format.h"
+
+namespace cairn::repo {
+namespace {
+
+constexpr std::uint64_t kTargetPackBytes = std::uint64_t{64} << 20;
+
+// A crash costs at most the packs that no index object names: they are stored
+// again.
+constexpr std::size_t kPacksPerIndexObject = 16;
+
+}  // namespace
+
+BlobWriter::BlobWriter(Repository& repository, ReusableBlobs& reusable,
+                       const SessionId& session, Progress* progress,
+                       OnPack on_pack)
+    : repository_(repository),
+      reusable_(reusable),
+      progress_(progress),
+      on_pack_(std::move(on_pack)),
+      keys_(repository.keyring()),
+      encoder_(repository.keyring(), keys_, {}),
+      index_(repository.storage(), repository.keyring(), repository.signer(),
+             session) {
+  index_.begin(Assurance::by(repository.keyring()));
+}
+
+std::optional<std::uint32_t> BlobWriter::depth_of(BlobKind kind,
+                                                  const BlobId& id) {
+  const auto& rows = open_pack(kind).rows;
+  if (const auto row = rows.find(id); row != rows.end()) return row->second;
+  const auto chain = reusable_.chain_of(kind, id);
+  if (chain.empty()) return std::nullopt;
+  return chain.front().row.depth;
+}
+
+BlobId BlobWriter::store(BlobKind kind, std::span<const std::byte> plain,
+                         const NextBase& next_base) {
+  const BlobId id = repository_.keyring().id_of(kind, plain);
+  if (contains(kind, id)) return id;
+  const EncodedBlob blob = encoder_.encode(kind, id, plain, next_base);
+  add(blob.row, keys_.wrapped(class_of(kind)), blob.stored);
+  return id;
+}
+
+BlobId BlobWriter::store(BlobKind kind, std::span<const std::byte> plain) {
+  return store(kind, plain, []() -> const Base* { return nullptr; });
+}
+
+void BlobWriter::store_again(BlobKind kind, const BlobId& id,
+                             std::span<const std::byte> plain) {
+  const EncodedBlob blob = encoder_.encode(kind, id, plain);
+  add(blob.row, keys_.wrapped(class_of(kind)), blob.stored);
+}
+
+void BlobWriter::add(const BlobRow& row, const WrappedKey& key,
+                     std::span<const std::byte> stored) {
+  OpenPack& pack = open_pack(row.kind);
+  if (!pack.writer) {
+    pack.writer.emplace(repository_.storage(), repository_.keyring().newest());
+  }
+  pack.writer->add(row, key, stored);
+  pack.rows.insert_or_assign(row.id, row.depth);
+  ++blobs_;
+  if (pack.writer->size_if_finished() >= kTargetPackBytes ||
+      pack.writer->blob_count() >= kMaxRows) {
+    finish(pack);
+  }
+}
+
+void BlobWriter::finish() {
+  finish(content_);
+  finish(nodes_);
+  index_.finish();
+}
+
+BlobWriter::OpenPack& BlobWriter::open_pack(BlobKind kind) {
+  return kind == BlobKind::content ? content_ : nodes_;
+}
+
+void BlobWriter::finish(OpenPack& pack) {
+  if (!pack.writer) return;
+  IndexedPack finished = std::move(*pack.writer).finish();
+  pack.writer.reset();
+  pack.rows.clear();
+  bytes_stored_ += finished.size;
+  if (progress_ != nullptr) progress_->bytes_stored += finished.size;
+  repository_.index().add(finished);
+  if (on_pack_) on_pack_(finished);
+  index_.add(std::move(finished));
+  if (++packs_to_name_ >= kPacksPerIndexObject) publish_index();
+}
+
+void BlobWriter::publish_index() {
+  index_.finish();
+  packs_to_name_ = 0;
+  try {
+    repository_.index().refresh(repository_.storage(), repository_.keyring());
+  } catch (const Error&) {
+    // Another process is writing to the cache, its disk is full, it was
+    // deleted: the rows stay in memory. What is wrong with the repository, the
+    // next write to it tells.
+  }
+}
+
+}  // namespace cairn::repo

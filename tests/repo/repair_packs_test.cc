@@ -1,0 +1,510 @@
+#include "repo/repair_packs.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <stdexcept>
+#include <string>
+
+#include "repo/check.h"
+#include "repo/error.h"
+#include "repo/forget.h"
+#include "repo/index_object.h"
+#include "repo/pack_format.h"
+#include "repo/pack_reader.h"
+#include "repo/prune.h"
+#include "tests/support/power_cut.h"
+#include "tests/support/test_repository.h"
+
+namespace cairn::repo {
+namespace {
+
+using testing_support::at_hour;
+using testing_support::Bytes;
+using testing_support::ChunksByPath;
+using testing_support::CutFalls;
+using testing_support::Files;
+using testing_support::FilesOptions;
+using testing_support::PowerCut;
+using testing_support::random_bytes;
+using testing_support::read_all_snapshots;
+using testing_support::Reuse;
+using testing_support::store_false_copy;
+using testing_support::TestRepository;
+using testing_support::write_snapshot;
+
+Bytes noise(std::uint64_t seed, std::size_t size) {
+  std::mt19937_64 random(seed);
+  return random_bytes(random, size);
+}
+
+const Files kFiles{{"a", noise(1, 20'000)}, {"b", noise(2, 9'000)}};
+
+bool holds_content(const Directory& directory) {
+  return directory.rows.front().kind == BlobKind::content;
+}
+
+// The packs of contents.
+std::vector<StoredPack> content_packs(TestRepository& test) {
+  auto packs = list_packs(test.disk());
+  std::erase_if(packs, [&](const StoredPack& pack) {
+    return !holds_content(
+        read_pack_directory(test.disk(), test.keyring(), pack.id)
+            .pack.directory);
+  });
+  return packs;
+}
+
+// A bit of the first blob in it.
+void hurt_first_blob(TestRepository& test, const StoredPack& pack) {
+  test.disk().flip_bit(pack_name(pack.id), kPackHeadBytes + 7, 2);
+}
+
+void hurt_directory(TestRepository& test, const StoredPack& pack) {
+  test.disk().flip_bit(pack_name(pack.id), pack.size - kTrailerBytes - 9, 0);
+}
+
+PackRepair repair(Repository& repository, Repository* from = nullptr) {
+  PackRepairOptions options;
+  options.from = from;
+  options.now = at_hour(8);
+  return repair_packs(repository, options, {}, nullptr);
+}
+
+std::vector<Finding> damage_in(Repository& repository) {
+  auto report = check(
+      repository, {.level = CheckLevel::data, .now = at_hour(9)}, {}, nullptr);
+  std::erase_if(report.findings, [](const Finding& finding) {
+    return finding.severity != Severity::damage;
+  });
+  return std::move(report.findings);
+}
+
+void expect_sound(TestRepository& test) {
+  auto repository = test.open();
+  for (const auto& finding : damage_in(repository)) {
+    ADD_FAILURE() << finding.code << " " << finding.object << ": "
+                  << finding.message;
+  }
+}
+
+void prune_all(Repository& repository) {
+  PruneOptions options;
+  options.max_unused = 0;
+  (void)prune(repository, options, at_hour(10), {}, {}, nullptr);
+}
+
+std::set<PackId> ids_of(const std::vector<StoredPack>& packs) {
+  std::set<PackId> ids;
+  for (const auto& pack : packs) ids.insert(pack.id);
+  return ids;
+}
+
+TEST(RepairPacks, LeavesASoundRepositoryAsItIs) {
+  TestRepository test;
+  auto repository = test.open();
+  (void)write_snapshot(repository, kFiles, at_hour(1));
+  const auto packs = list_packs(test.disk());
+  const auto indexes = list_indexes(test.disk());
+
+  const auto repaired = repair(repository);
+
+  EXPECT_TRUE(repaired.is_whole());
+  EXPECT_EQ(repaired.packs_read, packs.size());
+  EXPECT_TRUE(repaired.packs.empty());
+  EXPECT_EQ(list_packs(test.disk()), packs);
+  EXPECT_EQ(list_indexes(test.disk()), indexes);
+  EXPECT_TRUE(read_sessions(test.disk(), test.keyring()).empty());
+}
+
+TEST(RepairPacks, NamesWhatIsLostAndTheNextStateHealsIt) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto first = write_snapshot(repository, kFiles, at_hour(1));
+  const auto pack = content_packs(test).front();
+  hurt_first_blob(test, pack);
+
+  const auto repaired = repair(repository);
+
+  ASSERT_EQ(repaired.packs.size(), 1U);
+  EXPECT_EQ(repaired.packs.front().id, pack.id);
+  EXPECT_EQ(repaired.packs.front().good_blobs + 1,
+            repaired.packs.front().blobs);
+  EXPECT_EQ(repaired.blobs_moved, repaired.packs.front().good_blobs);
+  EXPECT_EQ(repaired.blobs_lost, 1U);
+  ASSERT_EQ(repaired.lost.paths.size(), 1U);
+  EXPECT_EQ(repaired.lost.paths.front(), (LostPath{first, "/a"}));
+  EXPECT_TRUE(test.disk().size(pack_name(pack.id)));
+  EXPECT_FALSE(damage_in(repository).empty());
+
+  const auto second = write_snapshot(repository, kFiles, at_hour(2));
+
+  expect_sound(test);
+  EXPECT_EQ(read_all_snapshots(repository),
+            (std::map<SessionId, Files>{{first, kFiles}, {second, kFiles}}));
+  prune_all(repository);
+  EXPECT_FALSE(test.disk().size(pack_name(pack.id)));
+  expect_sound(test);
+}
+
+TEST(RepairPacks, TakesThePiecesOfAPackWithoutADirectoryByTheIndex) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto only = write_snapshot(repository, kFiles, at_hour(1));
+  const auto before = list_packs(test.disk());
+  for (const auto& pack : before) hurt_directory(test, pack);
+  EXPECT_THROW(prune_all(repository), CorruptionError);
+
+  const auto repaired = repair(repository);
+
+  EXPECT_TRUE(repaired.is_whole());
+  EXPECT_EQ(repaired.packs.size(), before.size());
+  expect_sound(test);
+  test.forget_cache();
+  auto elsewhere = test.open();
+  EXPECT_EQ(read_all_snapshots(elsewhere),
+            (std::map<SessionId, Files>{{only, kFiles}}));
+  prune_all(elsewhere);
+  for (const auto& pack : before) {
+    EXPECT_FALSE(test.disk().size(pack_name(pack.id)));
+  }
+  expect_sound(test);
+}
+
+TEST(RepairPacks, KeepsADamagedPackWhileASnapshotNeedsWhatIsLost) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto first = write_snapshot(repository, kFiles, at_hour(1));
+  const auto pack = content_packs(test).front();
+  hurt_first_blob(test, pack);
+  (void)repair(repository);
+
+  prune_all(repository);
+  EXPECT_TRUE(test.disk().size(pack_name(pack.id)));
+  EXPECT_EQ(repair(repository).lost.paths.size(), 1U);
+
+  (void)forget_snapshot(repository, first, "lost", at_hour(3));
+  prune_all(repository);
+  EXPECT_FALSE(test.disk().size(pack_name(pack.id)));
+  expect_sound(test);
+}
+
+TEST(RepairPacks, StopsPruneWhileWhatAnUnreadablePackHeldIsMissed) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto first = write_snapshot(repository, kFiles, at_hour(1));
+  const auto pack = content_packs(test).front();
+  hurt_first_blob(test, pack);
+  hurt_directory(test, pack);
+  (void)repair(repository);
+
+  EXPECT_THROW(prune_all(repository), CorruptionError);
+  EXPECT_TRUE(test.disk().size(pack_name(pack.id)));
+
+  (void)forget_snapshot(repository, first, "lost", at_hour(3));
+  prune_all(repository);
+  EXPECT_FALSE(test.disk().size(pack_name(pack.id)));
+  expect_sound(test);
+}
+
+TEST(RepairPacks, TakesNothingFromAPackInAnothersPlace) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto first = write_snapshot(repository, kFiles, at_hour(1));
+  const Files more{{"c", noise(3, 30'000)}};
+  const auto second = write_snapshot(repository, more, at_hour(2));
+  const auto packs = content_packs(test);
+  ASSERT_EQ(packs.size(), 2U);
+  const auto bytes_of = [&](const StoredPack& pack) {
+    return get_whole(test.disk(), pack_name(pack.id), kMaxPackBytes);
+  };
+  const auto one = bytes_of(packs[0]);
+  const auto other = bytes_of(packs[1]);
+  test.disk().replace(pack_name(packs[0].id), other);
+  test.disk().replace(pack_name(packs[1].id), one);
+  test.forget_cache();
+  auto again = test.open();
+
+  // All is there, if not where its name says.
+  EXPECT_TRUE(repair(again).is_whole());
+
+  expect_sound(test);
+  EXPECT_EQ(read_all_snapshots(again),
+            (std::map<SessionId, Files>{{first, kFiles}, {second, more}}));
+}
+
+// States of one file, each a difference to the one before.
+struct Chained {
+  explicit Chained(TestRepository& made) : test(made) {
+    auto repository = test.open();
+    ChunksByPath bases;
+    FilesOptions chained;
+    chained.bases = &bases;
+    Files files{{"db", noise(1, 12'000)}};
+    for (int state = 0; state < 4; ++state) {
+      const auto before = ids_of(content_packs(test));
+      states[write_snapshot(repository, files, at_hour(state), chained)] =
+          files;
+      for (const auto& pack : content_packs(test)) {
+        if (!before.contains(pack.id)) packs.push_back(pack);
+      }
+      for (std::size_t i = 0; i < 12'000; i += 4096) {
+        files["db"][i + static_cast<std::size_t>(state)] ^= std::byte{1};
+      }
+    }
+  }
+
+  TestRepository& test;
+  std::vector<StoredPack> packs;  // one for each state
+  std::map<SessionId, Files> states;
+};
+
+TEST(RepairPacks, TakesOutWhatLeansOnWhatIsLost) {
+  TestRepository test;
+  Chained chained(test);
+  ASSERT_EQ(chained.packs.size(), 4U);
+  hurt_first_blob(test, chained.packs[0]);
+  auto repository = test.open();
+
+  const auto repaired = repair(repository);
+
+  // The first chunk of each state is a link of the chain.
+  EXPECT_EQ(repaired.packs.size(), 4U);
+  EXPECT_EQ(repaired.blobs_lost, 4U);
+  EXPECT_EQ(repaired.lost.total, 4U);
+  for (const auto& [id, files] : chained.states) {
+    (void)write_snapshot(repository, files, at_hour(5));
+  }
+  expect_sound(test);
+  for (const auto& [id, files] : chained.states) {
+    EXPECT_EQ(read_all_snapshots(repository).at(id), files);
+  }
+  prune_all(repository);
+  for (const auto& pack : chained.packs) {
+    EXPECT_FALSE(test.disk().size(pack_name(pack.id)));
+  }
+  expect_sound(test);
+}
+
+TEST(RepairPacks, MovesDifferencesWithTheirBases) {
+  TestRepository test;
+  Chained chained(test);
+  for (const auto& pack : chained.packs) hurt_directory(test, pack);
+  auto repository = test.open();
+
+  const auto repaired = repair(repository);
+
+  EXPECT_TRUE(repaired.is_whole());
+  EXPECT_EQ(repaired.blobs_moved, 12U);
+  expect_sound(test);
+  EXPECT_EQ(read_all_snapshots(repository), chained.states);
+  // Moved, and not stored whole.
+  EXPECT_LT(repaired.bytes_stored, 3 * kDirectoryStep + 20'000);
+}
+
+TEST(RepairPacks, TakesOutAFalseCopyAndKeepsWhatIsTrue) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto only = write_snapshot(repository, kFiles, at_hour(1));
+  const auto row = read_pack_directory(test.disk(), test.keyring(),
+                                       content_packs(test).front().id)
+                       .pack.directory.rows.front();
+  const auto lie =
+      store_false_copy(repository, row.kind, row.id, noise(9, row.plain_size));
+  repository.index().refresh(repository.storage(), repository.keyring());
+
+  const auto repaired = repair(repository);
+
+  ASSERT_EQ(repaired.packs.size(), 1U);
+  EXPECT_EQ(repaired.packs.front().id, lie.id);
+  EXPECT_TRUE(repaired.is_whole());
+  expect_sound(test);
+  EXPECT_EQ(read_all_snapshots(repository),
+            (std::map<SessionId, Files>{{only, kFiles}}));
+}
+
+TEST(RepairPacks, MovesNothingThatIsElsewhereToo) {
+  TestRepository test;
+  auto repository = test.open();
+  (void)write_snapshot(repository, kFiles, at_hour(1));
+  const auto pack = content_packs(test).front();
+  FilesOptions anew;
+  anew.writer.reuse = Reuse::nothing;
+  (void)write_snapshot(repository, kFiles, at_hour(2), anew);
+  hurt_first_blob(test, pack);
+
+  const auto repaired = repair(repository);
+
+  EXPECT_EQ(repaired.packs.size(), 1U);
+  EXPECT_EQ(repaired.blobs_moved, 0U);
+  EXPECT_TRUE(repaired.is_whole());
+  expect_sound(test);
+}
+
+TEST(RepairPacks, PlansWithoutWriting) {
+  TestRepository test;
+  auto repository = test.open();
+  (void)write_snapshot(repository, kFiles, at_hour(1));
+  hurt_first_blob(test, content_packs(test).front());
+  std::map<std::string, std::uint64_t> before;
+  const auto list = [&] {
+    std::map<std::string, std::uint64_t> names;
+    for (const auto* const folder : {"packs", "index", "sessions"}) {
+      test.disk().list(folder, [&](const ListedObject& object) {
+        names[object.name] = object.size;
+      });
+    }
+    return names;
+  };
+  before = list();
+
+  PackRepairOptions only_plan;
+  only_plan.now = at_hour(8);
+  only_plan.carry = Carry::plan_only;
+  const auto plan = repair_packs(repository, only_plan, {}, nullptr);
+
+  EXPECT_EQ(list(), before);
+  const auto done = repair(repository);
+  EXPECT_EQ(plan.blobs_moved, done.blobs_moved);
+  EXPECT_EQ(plan.lost.paths, done.lost.paths);
+}
+
+// A sister with the same states, written the same way.
+struct Sisters {
+  Sisters() : sister(Keyring::create_like(test.keyring())) {
+    for (auto* const each : {&test, &sister}) {
+      auto repository = each->open();
+      ids.push_back(write_snapshot(repository, kFiles, at_hour(1)));
+    }
+  }
+
+  TestRepository test;
+  TestRepository sister;
+  std::vector<SessionId> ids;
+};
+
+TEST(RepairPacksFromASister, TakesWhatIsLostFromIt) {
+  Sisters both;
+  for (const auto& pack : list_packs(both.test.disk())) {
+    both.test.disk().remove(pack_name(pack.id));
+  }
+  auto repository = both.test.open();
+  auto sister = both.sister.open();
+
+  const auto repaired = repair(repository, &sister);
+
+  EXPECT_TRUE(repaired.is_whole());
+  EXPECT_GT(repaired.blobs_fetched, 0U);
+  expect_sound(both.test);
+  EXPECT_EQ(read_all_snapshots(repository),
+            (std::map<SessionId, Files>{{both.ids[0], kFiles}}));
+}
+
+TEST(RepairPacksFromASister, NamesWhatTheSisterHasNotEither) {
+  Sisters both;
+  for (auto* const each : {&both.test, &both.sister}) {
+    hurt_first_blob(*each, content_packs(*each).front());
+  }
+  auto repository = both.test.open();
+  auto sister = both.sister.open();
+
+  const auto repaired = repair(repository, &sister);
+
+  EXPECT_EQ(repaired.blobs_fetched, 0U);
+  ASSERT_EQ(repaired.lost.paths.size(), 1U);
+  EXPECT_EQ(repaired.lost.paths.front(), (LostPath{both.ids[0], "/a"}));
+}
+
+TEST(RepairPacksFromASister, BelievesNoFalseCopy) {
+  Sisters both;
+  const auto pack = content_packs(both.test).front();
+  const auto row =
+      read_pack_directory(both.test.disk(), both.test.keyring(), pack.id)
+          .pack.directory.rows.front();
+  hurt_first_blob(both.test, pack);
+  auto sister = both.sister.open();
+  for (const auto& theirs : content_packs(both.sister)) {
+    both.sister.disk().remove(pack_name(theirs.id));
+  }
+  (void)store_false_copy(sister, row.kind, row.id, noise(9, row.plain_size));
+  auto repository = both.test.open();
+
+  const auto repaired = repair(repository, &sister);
+
+  EXPECT_EQ(repaired.blobs_fetched, 0U);
+  EXPECT_EQ(repaired.blobs_lost, 1U);
+}
+
+TEST(RepairPacksFromASister, HealsChainsByTheirBases) {
+  TestRepository test;
+  TestRepository other(Keyring::create_like(test.keyring()));
+  Chained chained(test);
+  Chained theirs(other);
+  hurt_first_blob(test, chained.packs[0]);
+  auto repository = test.open();
+  auto sister = other.open();
+
+  const auto repaired = repair(repository, &sister);
+
+  EXPECT_TRUE(repaired.is_whole());
+  EXPECT_EQ(repaired.blobs_fetched, 1U);
+  EXPECT_EQ(repaired.packs.size(), 1U);
+  expect_sound(test);
+  EXPECT_EQ(read_all_snapshots(repository), chained.states);
+}
+
+TEST(RepairPacksFromASister, TakesNothingFromAStranger) {
+  TestRepository test;
+  TestRepository stranger;
+  auto repository = test.open();
+  auto other = stranger.open();
+  auto itself = test.open();
+  EXPECT_THROW((void)repair(repository, &other), std::invalid_argument);
+  EXPECT_THROW((void)repair(repository, &itself), std::invalid_argument);
+}
+
+TEST(RepairPacks, IsForAnOwnerOnly) {
+  TestRepository test;
+  for (const auto role :
+       {Role::restore, Role::list, Role::maintain, Role::write}) {
+    auto repository = test.open_as(role);
+    EXPECT_THROW((void)repair(repository), WrongKey);
+  }
+}
+
+TEST(RepairPacks, LosesNothingWhicheverWriteThePowerCutHits) {
+  for (const auto falls : {CutFalls::before_effect, CutFalls::after_effect}) {
+    bool finished = false;
+    for (std::size_t writes = 0; !finished; ++writes) {
+      SCOPED_TRACE("power cut after " + std::to_string(writes) + " writes");
+      TestRepository test;
+      Chained chained(test);
+      for (const auto& pack : chained.packs) hurt_directory(test, pack);
+      {
+        auto repository = test.open_through(
+            std::make_unique<PowerCut>(test.disk(), writes, falls));
+        try {
+          (void)repair(repository);
+          finished = true;
+        } catch (const IoError&) {
+        }
+      }
+      test.let_processes_die();
+      test.forget_cache();
+
+      auto repository = test.open();
+      EXPECT_EQ(read_all_snapshots(repository), chained.states);
+      EXPECT_TRUE(repair(repository).is_whole());
+      expect_sound(test);
+      prune_all(repository);
+      expect_sound(test);
+      EXPECT_EQ(read_all_snapshots(repository), chained.states);
+      if (HasFailure()) return;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace cairn::repo
