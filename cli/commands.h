@@ -10,6 +10,7 @@ namespace cairn::cli {
 [[nodiscard]] Command backup_command();
 [[nodiscard]] Command cat_command();
 [[nodiscard]] Command check_command();
+[[nodiscard]] Command copy_command();
 [[nodiscard]] Command diff_command();
 [[nodiscard]] Command find_command();
 [[nodiscard]] Command forget_command();

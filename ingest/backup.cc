@@ -20,6 +20,7 @@
 #include "ingest/source_places.h"
 #include "ingest/stage_group.h"
 #include "repo/cbor.h"
+#include "repo/commit.h"
 #include "repo/error.h"
 #include "repo/forget.h"
 #include "repo/heartbeat.h"
@@ -140,9 +141,6 @@ class Run {
   [[nodiscard]] BackupReport& report() { return report_; }
 
  private:
-  [[nodiscard]] repo::ChainLink last_link(
-      const repo::HostState::ChainLock& chain);
-
   repo::Repository& repository_;
   const BackupOptions& options_;
   const std::set<std::string>& shared_;
@@ -256,57 +254,18 @@ void Run::commit(const repo::Link& root, std::span<const Source> sources) {
 
   repo::SnapshotHeader header;
   header.time = options_.time.value_or(options_.now);
-  header.series_tag = tag_;
   header.root = root.id;
   header.logical_bytes = report_.bytes_read;
   header.stored_bytes = report_.bytes_stored;
   header.is_complete = report_.is_complete;
   header.entries = entries_;
 
-  auto chain = repository_.host_state().lock_chain(options_.series);
-  const repo::ChainLink last = last_link(chain);
-  header.arrival = file_clock_now();
-  header.sequence = last.sequence;
-  header.previous = last.object;
-  const auto committed = session_.commit(header, record);
-  if (committed.outcome == repo::Created::exists) {
-    throw repo::LockedError(
-        "session " + session_.id().brief() +
-        ": was fenced off by a prune, which took it for dead; nothing was "
-        "committed. Run the backup again");
+  if (auto warning =
+          repo::commit_snapshot(repository_, session_, header, record,
+                                history_.snapshots, file_clock_now)) {
+    report_.warnings.push_back(std::move(*warning));
   }
   report_.snapshot = session_.id();
-  repository_.note_seen({.series = tag_,
-                         .signer = repository_.signer().chain().host_key,
-                         .id = session_.id(),
-                         .sequence = header.sequence,
-                         .object = committed.object_digest,
-                         .epoch = session_.epoch().number,
-                         .arrival = {header.arrival.seconds, 0}});
-  try {
-    chain.store({header.sequence + 1, committed.object_digest});
-  } catch (const repo::Error& e) {
-    // It is committed: whatever fails now is no failure of the backup.
-    report_.warnings.push_back(
-        std::string(e.what()) +
-        "; the next backup finds its place in the series from its snapshots");
-  }
-}
-
-// As it was noted down, unless the series has a later snapshot of this host:
-// then that could not be, or the note is of another time.
-repo::ChainLink Run::last_link(const repo::HostState::ChainLock& chain) {
-  repo::ChainLink last = chain.last();
-  const auto& own_key = repository_.signer().chain().host_key;
-  for (const auto& [snapshot, holds] : history_.snapshots) {
-    if (snapshot.header.series_tag == tag_ &&
-        snapshot.signer.host_key == own_key &&
-        snapshot.header.sequence >= last.sequence) {
-      last = {snapshot.header.sequence + 1,
-              repo::object_digest(repository_.storage(), snapshot.id)};
-    }
-  }
-  return last;
 }
 
 // For what comes after the outcome of a run is decided, and must not change it.

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "repo/carry.h"
 #include "repo/entry.h"
 #include "repo/ids.h"
 #include "repo/lost_path.h"
@@ -23,8 +24,6 @@
 #include "repo/repository.h"
 
 namespace cairn::repo {
-
-enum class Carry { out, plan_only };
 
 struct PackRepairOptions {
   std::vector<PackId> packs;   // these alone; none: all that are there

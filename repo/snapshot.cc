@@ -157,9 +157,12 @@ SnapshotHeader decode_header(std::span<const std::byte> bytes,
   return header;
 }
 
+// Ignorable: who does not know it reads the rest.
+constexpr std::uint64_t kOriginKey = 128;
+
 std::vector<std::byte> encode(const SnapshotRecord& record) {
   CborWriter out;
-  out.map(7);
+  out.map(record.origin ? 8 : 7);
   out.key(1).text(record.series);
   out.key(2).text(record.host);
   out.key(3).text(record.user);
@@ -175,6 +178,11 @@ std::vector<std::byte> encode(const SnapshotRecord& record) {
     out.uint(source.bytes).uint(source.entries).text(source.message);
   }
   out.key(7).text(record.program);
+  if (record.origin) {
+    out.key(kOriginKey).array(2);
+    out.bytes(record.origin->repository.bytes);
+    out.bytes(record.origin->snapshot.bytes);
+  }
   return std::move(out).take();
 }
 
@@ -222,6 +230,14 @@ SnapshotRecord decode_record(std::span<const std::byte> bytes,
       case 7:
         record.program = in.text(kMaxText);
         break;
+      case kOriginKey: {
+        in.array_of(2);
+        SnapshotOrigin origin;
+        origin.repository.bytes = in.fixed<RepositoryId::kBytes>();
+        origin.snapshot.bytes = in.fixed<SessionId::kBytes>();
+        record.origin = origin;
+        break;
+      }
       default:
         in.unknown_key(*key);
     }

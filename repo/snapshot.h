@@ -64,6 +64,14 @@ struct SourceReport {
   bool operator==(const SourceReport&) const = default;
 };
 
+// Of a copy: the snapshot that it was made from first, and where that was.
+struct SnapshotOrigin {
+  RepositoryId repository;
+  SessionId snapshot;
+
+  auto operator<=>(const SnapshotOrigin&) const = default;
+};
+
 // What only the list role reads.
 struct SnapshotRecord {
   std::string series;
@@ -73,6 +81,7 @@ struct SnapshotRecord {
   std::vector<std::string> paths;  // any bytes
   std::vector<SourceReport> sources;
   std::string program;
+  std::optional<SnapshotOrigin> origin = std::nullopt;  // of a copy
 
   bool operator==(const SnapshotRecord&) const = default;
 };

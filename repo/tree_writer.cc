@@ -269,17 +269,18 @@ bool TreeWriter::begin_shared_folder(const Entry& folder) {
   return true;
 }
 
-void TreeWriter::end_folder() {
+std::vector<Link> TreeWriter::end_folder() {
   if (state_->folders.empty()) {
     assert(state_->shared.size() > 1);
     state_->shared.pop_back();
-    return;
+    return {};
   }
   OpenFolder folder = std::move(state_->folders.back());
   state_->folders.pop_back();
   std::vector<Link> rows;
   if (const auto node = folder.writer.finish()) rows.push_back(*node);
   add(folder.entry, rows);
+  return rows;
 }
 
 void TreeWriter::add(const Entry& entry, std::span<const Link> rows) {

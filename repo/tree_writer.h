@@ -53,7 +53,9 @@ class TreeWriter {
   ~TreeWriter();
 
   void begin_folder(const Entry& folder);
-  void end_folder();
+  // Answers the row that stands for it, if there is one: none for an empty
+  // folder, nor yet for a shared one.
+  std::vector<Link> end_folder();
   void add(const Entry& entry, std::span<const Link> rows);
 
   // In the root or in another shared folder; as often as there are sources with
