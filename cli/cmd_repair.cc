@@ -17,6 +17,7 @@
 #include "repo/pack_reader.h"
 #include "repo/repair.h"
 #include "repo/repair_packs.h"
+#include "repo/repair_snapshots.h"
 
 namespace cairn::cli {
 namespace {
@@ -213,7 +214,116 @@ ExitCode run_packs(const PacksOptions& options, Context& context) {
   return repair.is_whole() ? ExitCode::ok : ExitCode::damage;
 }
 
+Json json_of(const repo::SnapshotRepair& repair, Context& context) {
+  Json snapshots = Json::array();
+  for (const auto& one : repair.snapshots) {
+    Json json = Json::object();
+    json.set("snapshot", one.source.hex());
+    if (one.made) {
+      json.set("id", one.made->hex());
+    } else {
+      json.set("id", nullptr);
+    }
+    json.set("was_made_before", one.was_made_before)
+        .set("left_out", one.left_out);
+    snapshots.add(std::move(json));
+  }
+  Json damage = Json::array();
+  for (const auto& text : repair.damage) damage.add(text);
+  Json json = Json::line(context.options.is_dry_run ? "dry_run" : "summary",
+                         context.now());
+  if (context.options.is_dry_run) json.set("action", "repair snapshots");
+  json.set("snapshots_read", repair.snapshots_read)
+      .set("snapshots", std::move(snapshots))
+      .set("paths_lost", repair.lost.total)
+      .set("damage", std::move(damage));
+  return json;
+}
+
+void print(const repo::SnapshotRepair& repair, Context& context) {
+  for (const auto& text : repair.warnings) context.output.warning(text);
+  for (const auto& text : repair.damage) {
+    context.output.warning(
+        text +
+        "; what it held nobody can tell, and `cairn forget` with its whole "
+        "name gives it up");
+  }
+  print_lost(repair.lost, context);
+  if (context.output.is_json()) {
+    context.output.json(json_of(repair, context));
+    return;
+  }
+  std::string to_forget;
+  for (const auto& one : repair.snapshots) {
+    const std::string without = ", without " + counted(one.left_out, "path");
+    if (one.was_made_before) {
+      context.output.note("snapshot " + one.source.brief() +
+                          " was repaired before, as " + one.made->brief() +
+                          without);
+    } else if (one.made) {
+      context.output.note("made snapshot " + one.made->brief() + " of " +
+                          one.source.brief() + without);
+    } else if (context.options.is_dry_run) {
+      context.output.note("would make a snapshot of " + one.source.brief() +
+                          without);
+    } else {
+      context.output.note("of snapshot " + one.source.brief() +
+                          " nothing is left");
+    }
+    to_forget += " " + one.source.brief();
+  }
+  if (repair.snapshots.empty()) {
+    context.output.note("looked at " +
+                        counted(repair.snapshots_read, "snapshot") +
+                        "; none that can be read misses anything");
+  } else {
+    context.output.note("the damaged ones stay until `cairn forget" +
+                        to_forget + "`");
+  }
+}
+
+ExitCode run_snapshots(Context& context) {
+  auto repository = context.open_as_owner();
+  repo::SnapshotRepairOptions how;
+  how.clock = [&context] { return context.now(); };
+  if (context.options.is_dry_run) how.carry = repo::Carry::plan_only;
+  repo::Progress progress;
+  repo::SnapshotRepair repair;
+  {
+    const Interrupt interrupt;
+    const ProgressDisplay display(context.output, context.options.progress,
+                                  {"repair snapshots", "snapshot"}, progress);
+    repair =
+        repo::repair_snapshots(repository, how, interrupt.token(), &progress);
+  }
+  print(repair, context);
+  return repair.snapshots.empty() && repair.damage.empty() ? ExitCode::ok
+                                                           : ExitCode::damage;
+}
+
 }  // namespace
+
+Command repair_snapshots_command() {
+  return {
+      .name = "repair snapshots",
+      .group = CommandGroup::administration,
+      .summary = "make snapshots without what is lost",
+      .text =
+          "Makes a new snapshot of each one that misses something, with all "
+          "that is whole and without the rest, which is named. A file that "
+          "lacks any of its content is left out. The new one has the same "
+          "time and series, is marked as incomplete and tagged 'repaired'; "
+          "the damaged one stays until `cairn forget` removes it. Run `repair "
+          "packs` before, which finds what is damaged inside packs and saves "
+          "what can be saved. Of a snapshot whose own record cannot be read "
+          "nothing can be made. Ends with 4 when something is lost.",
+      .examples =
+          "cairn repair snapshots --dry-run\n"
+          "cairn repair packs; cairn repair snapshots",
+      .declare = [](Flags&) {},
+      .run = run_snapshots,
+  };
+}
 
 Command repair_packs_command() {
   const auto options = std::make_shared<PacksOptions>();

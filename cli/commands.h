@@ -26,6 +26,7 @@ namespace cairn::cli {
 [[nodiscard]] Command prune_command();
 [[nodiscard]] Command repair_index_command();
 [[nodiscard]] Command repair_packs_command();
+[[nodiscard]] Command repair_snapshots_command();
 [[nodiscard]] Command restore_command();
 [[nodiscard]] Command snapshots_command();
 [[nodiscard]] Command stats_command();

@@ -28,16 +28,32 @@ namespace cairn::cli {
 namespace {
 
 std::vector<Command> all_commands() {
-  return {
-      backup_command(),       restore_command(),      cat_command(),
-      check_command(),        copy_command(),         snapshots_command(),
-      ls_command(),           find_command(),         diff_command(),
-      stats_command(),        forget_command(),       prune_command(),
-      hold_add_command(),     hold_list_command(),    hold_remove_command(),
-      init_command(),         key_add_command(),      key_list_command(),
-      key_remove_command(),   key_rotate_command(),   audit_show_command(),
-      audit_verify_command(), repair_index_command(), repair_packs_command(),
-      version_command()};
+  return {backup_command(),
+          restore_command(),
+          cat_command(),
+          check_command(),
+          copy_command(),
+          snapshots_command(),
+          ls_command(),
+          find_command(),
+          diff_command(),
+          stats_command(),
+          forget_command(),
+          prune_command(),
+          hold_add_command(),
+          hold_list_command(),
+          hold_remove_command(),
+          init_command(),
+          key_add_command(),
+          key_list_command(),
+          key_remove_command(),
+          key_rotate_command(),
+          audit_show_command(),
+          audit_verify_command(),
+          repair_index_command(),
+          repair_packs_command(),
+          repair_snapshots_command(),
+          version_command()};
 }
 
 bool has_json_flag(std::span<const std::string> words) {

@@ -157,12 +157,13 @@ SnapshotHeader decode_header(std::span<const std::byte> bytes,
   return header;
 }
 
-// Ignorable: who does not know it reads the rest.
+// Ignorable: who does not know them reads the rest.
 constexpr std::uint64_t kOriginKey = 128;
+constexpr std::uint64_t kRepairedFromKey = 129;
 
 std::vector<std::byte> encode(const SnapshotRecord& record) {
   CborWriter out;
-  out.map(record.origin ? 8 : 7);
+  out.map(7U + (record.origin ? 1 : 0) + (record.repaired_from ? 1 : 0));
   out.key(1).text(record.series);
   out.key(2).text(record.host);
   out.key(3).text(record.user);
@@ -182,6 +183,9 @@ std::vector<std::byte> encode(const SnapshotRecord& record) {
     out.key(kOriginKey).array(2);
     out.bytes(record.origin->repository.bytes);
     out.bytes(record.origin->snapshot.bytes);
+  }
+  if (record.repaired_from) {
+    out.key(kRepairedFromKey).bytes(record.repaired_from->bytes);
   }
   return std::move(out).take();
 }
@@ -238,6 +242,9 @@ SnapshotRecord decode_record(std::span<const std::byte> bytes,
         record.origin = origin;
         break;
       }
+      case kRepairedFromKey:
+        record.repaired_from = SessionId{in.fixed<SessionId::kBytes>()};
+        break;
       default:
         in.unknown_key(*key);
     }

@@ -6,7 +6,7 @@ import os
 import shutil
 
 import harness
-from harness import DAMAGE, KIB, MIB, OK, REFUSED, USAGE, flip, noise, prose
+from harness import DAMAGE, KIB, MIB, OK, USAGE, flip, noise, prose
 
 
 class RepairCase(harness.Case):
@@ -253,6 +253,123 @@ class FromASister(RepairCase):
         self.assertEqual([x["pack"] for x in summary["packs"]],
                          [packs[0].name])
         self.assertEqual(self.check(), [])
+
+
+class Snapshots(RepairCase):
+    def repair_snapshots(self, *words, code=DAMAGE):
+        ran = self.cairn("--json", "repair", "snapshots", *words, code=code)
+        lost = [(x["snapshot"], x["path"]) for x in ran.lines
+                if x["type"] == "lost"]
+        return lost, ran.lines[-1]
+
+    def lose(self, name):
+        """A chunk of that file, in the repository and in the source."""
+        one = self.back_up("--tag", "mine", "--time", "2026-11-01T10:00:00Z")
+        pack = self.pack_of_content()
+        row = 0
+        while True:  # the packs hold the files in the order of their names
+            flip(pack, 5000 + row * 16 * KIB)
+            lost, _ = self.repair("--dry-run", code=DAMAGE)
+            if lost == [(one, f"{self.top}/{name}")]:
+                break
+            flip(pack, 5000 + row * 16 * KIB)
+            row += 1
+        self.repair(code=DAMAGE)
+        (self.top / name).unlink()
+        return one
+
+    def test_a_sound_repository_is_left_as_it_is(self):
+        self.back_up()
+        before = self.objects(".")
+        lost, summary = self.repair_snapshots(code=OK)
+        self.assertEqual((lost, summary["snapshots"]), ([], []))
+        self.assertEqual(self.objects("."), before)
+
+    def test_a_snapshot_without_what_is_lost(self):
+        one = self.lose("file 2")
+        lost, summary = self.repair_snapshots()
+        self.assertEqual(lost, [(one, f"{self.top}/file 2")])
+        made, = summary["snapshots"]
+        self.assertEqual((made["snapshot"], made["left_out"],
+                          made["was_made_before"]), (one, 1, False))
+
+        old, new = sorted(self.snapshots(), key=lambda x: x["id"] != one)
+        for key in ("time", "series", "host", "user", "paths"):
+            self.assertEqual(old[key], new[key])
+        self.assertEqual(new["id"], made["id"])
+        self.assertEqual(new["tags"], ["mine", "repaired"])
+        self.assertEqual((old["complete"], new["complete"]), (True, False))
+        self.assertEqual(new["logical_bytes"], old["logical_bytes"] - MIB)
+        out = self.folder / "out"
+        self.restore(f"{new['id']}:{self.top}", out)
+        for path in self.top.rglob("*"):
+            if path.is_file():
+                there = out / path.relative_to(self.top)
+                self.assertEqual(path.read_bytes(), there.read_bytes())
+        self.assertFalse((out / "file 2").exists())
+
+        # Once more makes nothing more; without the old one all is well.
+        _, summary = self.repair_snapshots()
+        self.assertTrue(summary["snapshots"][0]["was_made_before"])
+        self.assertEqual(len(self.snapshots()), 2)
+        self.cairn("forget", "-y", one)
+        self.repair_snapshots(code=OK)
+        self.cairn("prune")
+        self.assertEqual(self.check(), [])
+        self.restore(f"{new['id']}:{self.top}", self.folder / "out 2")
+        self.cairn("audit", "verify")
+
+    def test_it_says_what_it_leaves_out(self):
+        one = self.lose("file 1")
+        text = self.cairn("repair", "snapshots", code=DAMAGE)
+        self.assertIn(f"{self.top}/file 1", text.text)
+        self.assertIn(f"cairn forget {one[:8]}", text.err)
+
+    def test_a_lost_folder_is_named_and_the_rest_kept(self):
+        one = self.back_up()
+        before = self.snapshots()
+        packs = self.paths_of("packs")
+        nodes = min(packs, key=lambda p: p.stat().st_size)
+        # The nodes of inner folders come first.
+        flip(nodes, 60)
+        self.repair(code=DAMAGE)
+        lost, summary = self.repair_snapshots()
+        self.assertTrue(lost)
+        made = summary["snapshots"][0]["id"]
+        if made is None:
+            self.assertEqual([path for _, path in lost], ["/"])
+            return
+        self.cairn("ls", made)
+        self.cairn("forget", "-y", one)
+        self.cairn("prune")
+        self.assertEqual(self.check(), [])
+        self.assertEqual(len(before), len(self.snapshots()))
+
+    def test_a_dry_run_changes_nothing(self):
+        one = self.lose("file 3")
+        before = self.objects(".")
+        lost, said = self.repair_snapshots("--dry-run")
+        self.assertEqual((said["type"], said["action"]),
+                         ("dry_run", "repair snapshots"))
+        self.assertEqual(lost, [(one, f"{self.top}/file 3")])
+        self.assertEqual(self.objects("."), before)
+
+    def test_a_damaged_slot_is_named(self):
+        self.back_up()
+        slot, = self.paths_of("snapshots")
+        flip(slot, 100)
+        ran = self.cairn("repair", "snapshots", code=DAMAGE)
+        self.assertIn(slot.name, ran.err)
+        self.assertIn("forget", ran.err)
+
+    def test_a_lost_index_is_no_loss(self):
+        self.back_up()
+        for path in self.paths_of("index"):
+            path.unlink()
+        shutil.rmtree(self.cache)
+        lost, _ = self.repair_snapshots(code=OK)
+        self.assertEqual(lost, [])
+        self.assertEqual(len(self.snapshots()), 1)
 
 
 if __name__ == "__main__":
