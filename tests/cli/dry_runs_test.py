@@ -36,6 +36,8 @@ class DryRuns(harness.Case):
                 ("hold add", ["hold", "add", "latest"]),
                 ("hold remove", ["hold", "remove", snapshot]),
                 ("repair index", ["repair", "index"]),
+                ("repair packs", ["repair", "packs"]),
+                ("repair snapshots", ["repair", "snapshots"]),
                 ("init", ["-r", self.folder / "new", "init",
                           "--no-recovery-key"])):
             with self.subTest(action):

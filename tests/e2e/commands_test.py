@@ -46,7 +46,8 @@ class Words(harness.Case):
         for verb in ("init", "backup", "snapshots", "ls", "cat", "find", "diff",
                      "stats", "restore", "check", "forget", "prune", "hold add",
                      "hold remove", "hold list", "key add", "key remove",
-                     "key list", "repair index"):
+                     "key list", "repair index", "repair packs",
+                     "repair snapshots", "copy"):
             with self.subTest(verb):
                 self.assertIn(f"\n  {verb} ", everything)
                 told = self.cairn(*verb.split(), "--help", env=env).text

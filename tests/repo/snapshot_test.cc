@@ -50,6 +50,13 @@ SnapshotRecord random_record(std::mt19937_64& random) {
                               random() % 300, random_text(random, 30)});
   }
   record.program = "cairn 0.1";
+  if (random() % 2 == 0) {
+    record.origin = SnapshotOrigin{random_id<RepositoryId>(random),
+                                   random_id<SessionId>(random)};
+  }
+  if (random() % 2 == 0) {
+    record.repaired_from = random_id<SessionId>(random);
+  }
   return record;
 }
 

@@ -1,0 +1,265 @@
+#include "repo/repair_snapshots.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <string>
+
+#include "repo/check.h"
+#include "repo/error.h"
+#include "repo/forget.h"
+#include "repo/index_object.h"
+#include "repo/pack_format.h"
+#include "repo/pack_reader.h"
+#include "repo/prune.h"
+#include "repo/repair_packs.h"
+#include "tests/support/power_cut.h"
+#include "tests/support/test_repository.h"
+
+namespace cairn::repo {
+namespace {
+
+using testing_support::at_hour;
+using testing_support::Bytes;
+using testing_support::CutFalls;
+using testing_support::Files;
+using testing_support::PowerCut;
+using testing_support::random_bytes;
+using testing_support::read_snapshot;
+using testing_support::TestRepository;
+using testing_support::write_snapshot;
+
+Bytes noise(std::uint64_t seed, std::size_t size) {
+  std::mt19937_64 random(seed);
+  return random_bytes(random, size);
+}
+
+const Files kFiles{{"a", noise(1, 20'000)},
+                   {"folder/b", noise(2, 9'000)},
+                   {"folder/c", noise(3, 100)},
+                   {"other/d", noise(4, 3'000)}};
+
+SnapshotRepair repair(Repository& repository, Carry carry = Carry::out) {
+  return repair_snapshots(repository,
+                          {.clock = [] { return at_hour(8); }, .carry = carry},
+                          {}, nullptr);
+}
+
+// Without the blob that a pack holds at this place.
+void lose_row(TestRepository& test, bool of_content, std::size_t place) {
+  for (const auto& pack : list_packs(test.disk())) {
+    const auto rows = read_pack_directory(test.disk(), test.keyring(), pack.id)
+                          .pack.directory.rows;
+    if ((rows.front().kind == BlobKind::content) != of_content) continue;
+    std::uint64_t offset = kPackHeadBytes;
+    for (std::size_t i = 0; i < place; ++i) offset += rows[i].stored_size;
+    test.disk().flip_bit(pack_name(pack.id), offset + 3, 1);
+  }
+  auto repository = test.open();
+  PackRepairOptions options;
+  options.now = at_hour(7);
+  (void)repair_packs(repository, options, {}, nullptr);
+}
+
+Snapshot snapshot_of(Repository& repository, const SessionId& id) {
+  for (auto& valid : repository.snapshots(at_hour(9)).snapshots) {
+    if (valid.snapshot.id == id) return std::move(valid.snapshot);
+  }
+  throw NotFound("no such snapshot");
+}
+
+std::uint64_t damage_in(TestRepository& test) {
+  auto repository = test.open();
+  return check(repository, {.level = CheckLevel::data, .now = at_hour(9)}, {},
+               nullptr)
+      .count(Severity::damage);
+}
+
+void forget_and_prune(TestRepository& test, const SessionId& id) {
+  auto repository = test.open();
+  (void)forget_snapshot(repository, id, "test", at_hour(9));
+  PruneOptions options;
+  options.max_unused = 0;
+  (void)prune(repository, options, at_hour(9), {}, {}, nullptr);
+}
+
+TEST(RepairSnapshots, LeavesASoundRepositoryAsItIs) {
+  TestRepository test;
+  auto repository = test.open();
+  (void)write_snapshot(repository, kFiles, at_hour(1));
+  const auto packs = list_packs(test.disk());
+
+  const auto repaired = repair(repository);
+
+  EXPECT_EQ(repaired.snapshots_read, 1U);
+  EXPECT_TRUE(repaired.snapshots.empty());
+  EXPECT_EQ(list_packs(test.disk()), packs);
+}
+
+TEST(RepairSnapshots, LeavesOutAFileThatLacksContent) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto old = write_snapshot(repository, kFiles, at_hour(1));
+  lose_row(test, true, 6);  // the second chunk of folder/b
+  auto again = test.open();
+
+  const auto repaired = repair(again);
+
+  ASSERT_EQ(repaired.snapshots.size(), 1U);
+  EXPECT_EQ(repaired.snapshots.front().left_out, 1U);
+  ASSERT_EQ(repaired.lost.paths.size(), 1U);
+  EXPECT_EQ(repaired.lost.paths.front(), (LostPath{old, "/folder/b"}));
+  const auto one = snapshot_of(again, old);
+  const auto made = snapshot_of(again, repaired.snapshots.front().made.value());
+  Files whole = kFiles;
+  whole.erase("folder/b");
+  EXPECT_EQ(read_snapshot(again, made.header.root), whole);
+  EXPECT_EQ(made.header.time, one.header.time);
+  EXPECT_FALSE(made.header.is_complete);
+  EXPECT_EQ(made.header.entries, one.header.entries - 1);
+  EXPECT_EQ(made.header.logical_bytes, one.header.logical_bytes - 9'000);
+  EXPECT_EQ(made.record->tags, std::vector<std::string>{"repaired"});
+  EXPECT_EQ(made.record->repaired_from, old);
+
+  EXPECT_GT(damage_in(test), 0U);
+  forget_and_prune(test, old);
+  EXPECT_EQ(damage_in(test), 0U);
+  auto last = test.open();
+  EXPECT_EQ(read_snapshot(last, made.header.root), whole);
+}
+
+TEST(RepairSnapshots, MakesNoSecondOne) {
+  TestRepository test;
+  auto repository = test.open();
+  (void)write_snapshot(repository, kFiles, at_hour(1));
+  lose_row(test, true, 0);
+  auto again = test.open();
+  const auto first = repair(again);
+
+  const auto second = repair(again);
+
+  ASSERT_EQ(second.snapshots.size(), 1U);
+  EXPECT_TRUE(second.snapshots.front().was_made_before);
+  EXPECT_EQ(second.snapshots.front().made, first.snapshots.front().made);
+  EXPECT_EQ(second.lost.paths, first.lost.paths);
+  EXPECT_EQ(again.snapshots(at_hour(9)).snapshots.size(), 2U);
+}
+
+TEST(RepairSnapshots, KeepsWhatIsBesideALostNode) {
+  // Each of the nodes in turn: of folders, of the root, and their names.
+  for (std::size_t place = 0; place < 6; ++place) {
+    SCOPED_TRACE(place);
+    TestRepository test;
+    auto repository = test.open();
+    const auto old = write_snapshot(repository, kFiles, at_hour(1));
+    lose_row(test, false, place);
+    auto again = test.open();
+
+    const auto repaired = repair(again);
+
+    ASSERT_EQ(repaired.snapshots.size(), 1U);
+    ASSERT_EQ(repaired.lost.paths.size(), 1U);
+    const auto& path = repaired.lost.paths.front().path;
+    const auto& made = repaired.snapshots.front().made;
+    EXPECT_EQ(made.has_value(), path != "/");
+    if (!made) continue;
+    Files whole = kFiles;
+    std::erase_if(whole, [&](const auto& file) {
+      return ("/" + file.first).starts_with(path + "/");
+    });
+    EXPECT_LT(whole.size(), kFiles.size());
+    EXPECT_EQ(read_snapshot(again, snapshot_of(again, *made).header.root),
+              whole);
+    forget_and_prune(test, old);
+    EXPECT_EQ(damage_in(test), 0U);
+  }
+}
+
+TEST(RepairSnapshots, TakesNoLostIndexForALoss) {
+  TestRepository test;
+  auto repository = test.open();
+  (void)write_snapshot(repository, kFiles, at_hour(1));
+  for (const auto& id : list_indexes(test.disk())) {
+    test.disk().remove(index_name(id));
+  }
+  test.forget_cache();
+  auto again = test.open();
+  EXPECT_TRUE(repair(again).snapshots.empty());
+}
+
+TEST(RepairSnapshots, NamesASlotThatCannotBeRead) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto id = write_snapshot(repository, kFiles, at_hour(1));
+  test.disk().flip_bit(snapshot_name(id), 100, 1);
+  const auto repaired = repair(repository);
+  ASSERT_EQ(repaired.damage.size(), 1U);
+  EXPECT_NE(repaired.damage.front().find(id.hex()), std::string::npos);
+}
+
+TEST(RepairSnapshots, PlansWithoutWriting) {
+  TestRepository test;
+  auto repository = test.open();
+  (void)write_snapshot(repository, kFiles, at_hour(1));
+  lose_row(test, true, 0);
+  auto again = test.open();
+  const auto packs = list_packs(test.disk());
+
+  const auto plan = repair(again, Carry::plan_only);
+
+  ASSERT_EQ(plan.snapshots.size(), 1U);
+  EXPECT_FALSE(plan.snapshots.front().made);
+  EXPECT_EQ(plan.lost.paths.front().path, "/a");
+  EXPECT_EQ(list_packs(test.disk()), packs);
+  EXPECT_EQ(again.snapshots(at_hour(9)).snapshots.size(), 1U);
+}
+
+TEST(RepairSnapshots, IsForAnOwnerOnly) {
+  TestRepository test;
+  for (const auto role :
+       {Role::restore, Role::list, Role::maintain, Role::write}) {
+    auto repository = test.open_as(role);
+    EXPECT_THROW((void)repair(repository), WrongKey);
+  }
+}
+
+TEST(RepairSnapshots, LosesNothingWhicheverWriteThePowerCutHits) {
+  for (const auto falls : {CutFalls::before_effect, CutFalls::after_effect}) {
+    bool finished = false;
+    for (std::size_t writes = 0; !finished; ++writes) {
+      SCOPED_TRACE("power cut after " + std::to_string(writes) + " writes");
+      TestRepository test;
+      {
+        auto repository = test.open();
+        (void)write_snapshot(repository, kFiles, at_hour(1));
+      }
+      lose_row(test, true, 0);
+      {
+        auto repository = test.open_through(
+            std::make_unique<PowerCut>(test.disk(), writes, falls));
+        try {
+          (void)repair(repository);
+          finished = true;
+        } catch (const IoError&) {
+        }
+      }
+      test.let_processes_die();
+      auto repository = test.open();
+      const auto repaired = repair(repository);
+      ASSERT_EQ(repaired.snapshots.size(), 1U);
+      Files whole = kFiles;
+      whole.erase("a");
+      const auto made =
+          snapshot_of(repository, repaired.snapshots.front().made.value());
+      EXPECT_EQ(read_snapshot(repository, made.header.root), whole);
+      EXPECT_EQ(repository.snapshots(at_hour(9)).snapshots.size(), 2U);
+      forget_and_prune(test, repaired.snapshots.front().source);
+      EXPECT_EQ(damage_in(test), 0U);
+      if (HasFailure()) return;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace cairn::repo
