@@ -125,6 +125,7 @@ void print(const repo::CopyReport& report, const std::string& to,
            Context& context) {
   const bool is_plan = context.options.is_dry_run;
   const Sums sums = sums_of(report);
+  for (const auto& text : report.damage) context.output.warning(text);
   for (const auto& text : report.warnings) context.output.warning(text);
   if (context.output.is_json()) {
     Json json = Json::line(is_plan ? "dry_run" : "summary", context.now());
@@ -177,7 +178,7 @@ ExitCode run(const Options& options, Context& context) {
   }
   print(report, *options.to, context);
   const bool is_hurt = sums_of(report).failed > 0 || selector.is_in_doubt() ||
-                       !selector.damage().empty() || !report.warnings.empty();
+                       !selector.damage().empty() || !report.damage.empty();
   return is_hurt ? ExitCode::damage : ExitCode::ok;
 }
 

@@ -115,7 +115,8 @@ void GraphCheck::reach_copies(const Link& link,
     unindexed_packs_.insert(copies.front().pack);
     findings_.add_blob(Severity::damage, "unindexed-pack", pack_name(pack.id),
                        "no index object names it, though snapshots need it; "
-                       "`cairn repair index` does",
+                       "`cairn repair index` does, unless `cairn repair packs` "
+                       "took it out for damage",
                        link.id);
   }
   // Of the copies one may be false, and another whole.

@@ -380,7 +380,7 @@ class Copier {
 void Copier::look_at_target() {
   auto list = to_.snapshots(options_.clock());
   there_ = std::move(list.snapshots);
-  report_.warnings = std::move(list.damage);
+  report_.damage = std::move(list.damage);
   for (const auto& [snapshot, holds] : there_) {
     if (snapshot.record) {
       origins_.emplace(origin_of(to_, snapshot), snapshot.id);

@@ -50,6 +50,7 @@ struct CopiedSnapshot {
 struct CopyReport {
   bool are_sisters = false;
   std::vector<CopiedSnapshot> snapshots;  // in the order in which they came
+  std::vector<std::string> damage;        // slots there that cannot be read
   std::vector<std::string> warnings;
 };
 

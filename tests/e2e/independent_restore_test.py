@@ -51,6 +51,24 @@ class IndependentReader(harness.Case):
         self.assert_same_trees(top, theirs)
         self.read("verify")
 
+    def test_copies_in_other_repositories(self):
+        top = self.folder / "tree"
+        OddTree(top)
+        self.backup(top)
+        first = self.repo
+        for name, words in (("sister", ["--like", first]), ("stranger", [])):
+            with self.subTest(name):
+                there = self.folder / name
+                self.cairn("-r", there, "init", "--no-recovery-key", *words)
+                self.env["CAIRN_REPO"] = str(first)
+                self.cairn("copy", "--to", there)
+                self.repo = there
+                self.env["CAIRN_REPO"] = str(there)
+                snapshot, = (x["id"] for x in self.snapshots())
+                theirs = self.assert_restores_alike(snapshot, str(top)[1:])
+                self.assert_same_trees(top, theirs)
+                self.read("verify")
+
     def test_five_states_that_lean_on_one_another(self):
         rows = prose(60000).splitlines(keepends=True)
         states, ids, differences = [], [], 0
