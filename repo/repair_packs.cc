@@ -114,6 +114,7 @@ class PackRepairer {
   bool ensure(BlobKind kind, const BlobId& id, std::uint32_t below);
   bool heal(ExaminedRow& row);
   bool fetch(BlobKind kind, const BlobId& id);
+  void bring_to_light(const BlobId& id);
   PlainBlob read(BlobKind kind, const BlobId& id);
   void keep_fresh(const BlobId& id, PlainBlob plain);
 
@@ -428,6 +429,7 @@ void PackRepairer::move(ExaminedRow& row) {
     return;
   }
   // Its base is there for nobody who writes, or too deep.
+  bring_to_light(row.row.id);
   const auto plain = read(row.row.kind, row.row.id);
   if (writer_) writer_->store_again(row.row.kind, row.row.id, *plain);
   stored_[row.row.id] = 0;
@@ -484,6 +486,7 @@ void PackRepairer::walk_snapshots() {
       [&](const Link& link) {
         std::optional<std::vector<Link>> rows;
         if (lost_.contains(link.id)) return rows;
+        bring_to_light(link.id);
         const auto trouble =
             trouble_of("damaged-blob", "blob", IfGone::it_is_damage, [&] {
               rows = decode_links(*read(BlobKind::links, link.id),
@@ -531,21 +534,22 @@ bool PackRepairer::ensure(BlobKind kind, const BlobId& id,
 bool PackRepairer::heal(ExaminedRow& row) {
   row.state = RowState::stuck;
   if (!ensure(row.row.kind, *row.row.base, row.row.depth)) return false;
+  bring_to_light(*row.row.base);
+  auto plain = std::make_shared<RawBytes>(row.row.plain_size);
   const auto trouble =
       trouble_of("damaged-blob", "blob", IfGone::it_is_damage, [&] {
         const auto base = read(row.row.kind, *row.row.base);
         bytes_.resize(row.row.stored_size);
         storage_.get(pack_name(row.pack), row.offset, bytes_);
-        auto plain = std::make_shared<RawBytes>(row.row.plain_size);
         BlobDecoder().decode(keyring_.family(), row.key.generation,
                              *repository_.session_keys().find(row.key), row.row,
                              bytes_, *base, *plain);
         if (keyring_.id_of(row.row.kind, *plain) != row.row.id) {
           throw CorruptionError("its bytes are not what its id names");
         }
-        keep_fresh(row.row.id, std::move(plain));
       });
   row.state = trouble ? RowState::hurt : RowState::good;
+  if (!trouble) keep_fresh(row.row.id, std::move(plain));
   return !trouble;
 }
 
@@ -571,13 +575,19 @@ bool PackRepairer::fetch(BlobKind kind, const BlobId& id) {
   return true;
 }
 
-// Wherever it lies by now.
+// What lies in an open pack nobody finds. It writes: where a failure to read is
+// no more than a finding, this comes before.
+void PackRepairer::bring_to_light(const BlobId& id) {
+  if (writer_ && stored_.contains(id) && !fresh_.contains(id)) {
+    writer_->finish();
+  }
+}
+
+// Wherever it lies by now, once it was brought to light.
 PlainBlob PackRepairer::read(BlobKind kind, const BlobId& id) {
   if (const auto found = fresh_.find(id); found != fresh_.end()) {
     return found->second;
   }
-  // In an open pack nobody finds it.
-  if (writer_ && stored_.contains(id)) writer_->finish();
   PlainBlob plain;
   const auto trouble = trouble_of("damaged-blob", "blob", IfGone::it_is_damage,
                                   [&] { plain = blobs_.read(kind, id); });
@@ -610,16 +620,18 @@ bool PackRepairer::take_out_once(const SessionId& session) {
   std::vector<IndexId> superseded;
   for (const auto& id : list_indexes(storage_)) {
     step("writing the index");
-    (void)trouble_of("damaged-index", index_name(id), IfGone::it_vanished, [&] {
-      IndexObject object = read_index(storage_, keyring_, id);
-      const auto left = std::erase_if(
-          object.packs,
-          [&](const IndexedPack& pack) { return damaged_.contains(pack.id); });
-      if (left == 0) return;
-      superseded.push_back(id);
-      batch.begin(object.assurance);
-      for (auto& pack : object.packs) batch.add(std::move(pack));
-    });
+    IndexObject object;
+    const auto trouble =
+        trouble_of("damaged-index", index_name(id), IfGone::it_vanished,
+                   [&] { object = read_index(storage_, keyring_, id); });
+    if (trouble) continue;  // what cannot be read says nothing
+    const auto left_out = std::erase_if(
+        object.packs,
+        [&](const IndexedPack& pack) { return damaged_.contains(pack.id); });
+    if (left_out == 0) continue;
+    superseded.push_back(id);
+    batch.begin(object.assurance);
+    for (auto& pack : object.packs) batch.add(std::move(pack));
   }
   batch.finish();
   for (const auto& id : superseded) storage_.remove(index_name(id));

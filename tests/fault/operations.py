@@ -61,6 +61,8 @@ def operations():
         Operation("repair-index", "kept", ["repair", "index"]),
         Operation("repair-lost-index", "unindexed", ["repair", "index"],
                   is_repair=True),
+        Operation("repair-packs", "hurt", ["repair", "packs"],
+                  is_repair=True),
     ]
 
 
@@ -106,6 +108,16 @@ class Bases:
         for name in list(where.objects("index"))[:2]:
             (where.here / "repo" / name).unlink()
         self.save("unindexed", held)
+
+        # Directories, which index objects know: nothing in them is lost.
+        where.load("kept")
+        for name in list(where.objects("packs"))[:3]:
+            with open(where.here / "repo" / name, "r+b") as pack:
+                pack.seek(-9000, 2)
+                byte = pack.read(1)[0]
+                pack.seek(-1, 1)
+                pack.write(bytes([byte ^ 4]))
+        self.save("hurt", held)
 
         where.load("kept")
         self.make_loose(dict(held))

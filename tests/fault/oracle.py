@@ -89,15 +89,18 @@ class Oracle:
 
     def may_be_done_without(self, ran, fault):
         """Syncs that may fail in a run that succeeds: forget and prune try
-        again with the room of the reserve, and once the snapshot is stored a
-        session that comes back to life with a power cut is fenced off."""
+        again with the room of the reserve, and once the snapshot is stored, or
+        the damaged packs are out of the index, a session that comes back to
+        life with a power cut is fenced off."""
         words = self.operation.words[0]
         if fault.kind == "ENOSPC" and not fault.is_sticky and \
                 words in ("forget", "prune"):
             return True
         before = ran.calls[:ran.hit.number]
+        done = ("unlinkat", "/repo/index/") if words == "repair" else \
+            ("linkat", "/repo/snapshots/")
         return ran.hit.path.endswith("/repo/sessions") and any(
-            c.name == "linkat" and "/repo/snapshots/" in c.path for c in before)
+            c.name == done[0] and done[1] in c.path for c in before)
 
     def judge_calls(self, ran):
         """Only what a run may change was touched, even if to no effect."""
