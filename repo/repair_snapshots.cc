@@ -1,10 +1,7 @@
 #include "repo/repair_snapshots.h"
 
 #include <algorithm>
-#include <map>
 #include <set>
-#include <unordered_map>
-#include <unordered_set>
 #include <utility>
 
 #include "repo/base_chain.h"
