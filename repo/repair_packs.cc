@@ -179,6 +179,8 @@ void PackRepairer::repair(const Epoch& epoch, const SessionId* session) {
   if (options_.from != nullptr) sister_.emplace(options_.from->blobs());
 
   read_packs();
+  // What other sessions of this process made counts as far as it is indexed.
+  repository_.index().refresh(storage_, keyring_);
   reusable_.emplace(storage_, keyring_, repository_.index(), epoch);
   if (session != nullptr) {
     writer_.emplace(repository_, *reusable_, *session, progress_,
