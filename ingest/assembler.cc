@@ -66,7 +66,7 @@ struct Assembler::State {
       writer.emplace(repository.storage(), repository.keyring().newest());
     }
     writer->add(blob.row, keys.wrapped(repo::class_of(blob.row.kind)),
-                blob.stored);
+                blob.stored, blob.sum);
     if (writer->size_if_finished() >= options.pack_bytes ||
         writer->blob_count() >= repo::kMaxRows) {
       give(writer);

@@ -149,6 +149,7 @@ EncodedBlob BlobEncoder::encode(BlobKind kind, const BlobId& id,
       keyring_.family(), keys_.wrapped(key_class).generation, blob.row);
   blob.stored.resize(blob.row.stored_size);
   crypto::seal(keys_.key(key_class), ad, packed, blob.stored);
+  blob.sum = memory_sum(blob.stored);
   require_reads_back(blob, ad, plain, base);
   return blob;
 }

@@ -3,7 +3,7 @@
 // Whatever is encoded is at once opened, decoded and compared with the input,
 // before anything can come to rely on it. A broken compressor, a bit that
 // flipped in memory, a wrong key: all are found while the source is still
-// there.
+// there. A sum that is taken before goes with the blob until it is written.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +18,7 @@
 #include "repo/compression.h"
 #include "repo/ids.h"
 #include "repo/keyring.h"
+#include "repo/memory_sum.h"
 #include "repo/patch.h"
 #include "repo/raw_bytes.h"
 #include "repo/session_keys.h"
@@ -42,6 +43,7 @@ using NextBase = std::function<const Base*()>;
 struct EncodedBlob {
   BlobRow row;
   std::vector<std::byte> stored;
+  MemorySum sum;  // of `stored`, older than its being read back
 };
 
 // Whether zstd tries a difference, too, that is small as a patch.

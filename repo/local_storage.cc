@@ -18,12 +18,14 @@
 #include <cstring>
 #include <list>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <system_error>
 #include <utility>
 
 #include "crypto/random.h"
 #include "repo/error.h"
+#include "repo/memory_sum.h"
 
 namespace cairn::repo {
 
@@ -301,6 +303,7 @@ class UnnamedFile {
   UnnamedFile(UnnamedFile&&) = delete;
 
   void call_it(std::string_view object) { object_ = object; }
+  [[nodiscard]] const std::string& object() const { return object_; }
 
   void append(std::span<const std::byte> bytes) {
     assert(file_.is_open());
@@ -326,12 +329,12 @@ class UnnamedFile {
   }
 
   // Requires: synced. Compares with what the device gives back, as far as the
-  // kernel lets go of its own copy.
-  void verify(std::span<const std::byte> expected) {
+  // kernel lets go of its own copy. `sum` is older than the writing.
+  void verify(std::span<const std::byte> expected, const MemorySum& sum) {
     ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_DONTNEED);
     std::vector<std::byte> found(expected.size());
     read_fully(file_.get(), 0, found, object_);
-    if (!std::ranges::equal(found, expected)) {
+    if (!std::ranges::equal(found, expected) || memory_sum(found) != sum) {
       throw CorruptionError(object_ +
                             ": reads back differently from what was written");
     }
@@ -583,15 +586,18 @@ class LocalStorage::State::Staged final : public StagedObject {
       flush();
       const auto whole_writes =
           bytes.first(bytes.size() / kWriteBytes * kWriteBytes);
-      if (!whole_writes.empty()) file_.append(whole_writes);
+      if (!whole_writes.empty()) write(whole_writes);
       bytes = bytes.subspan(whole_writes.size());
     }
     buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
   }
 
+  void expect(const MemorySum& sum) override { expected_ = sum; }
+
   Created publish(std::string_view name) override {
     file_.call_it(name);
     flush();
+    require_expected();
     file_.sync();
     return state_->publish(file_, name);
   }
@@ -600,13 +606,28 @@ class LocalStorage::State::Staged final : public StagedObject {
   static constexpr const char* kNewObject = "new object";
 
   void flush() {
-    file_.append(buffer_);
+    write(buffer_);
     buffer_.clear();
+  }
+
+  // What changed before it was written is still changed after it.
+  void write(std::span<const std::byte> bytes) {
+    file_.append(bytes);
+    written_.add(bytes);
+  }
+
+  void require_expected() const {
+    if (!expected_ || written_ == *expected_) return;
+    throw CorruptionError(file_.object() +
+                          ": changed before it was written; the memory of "
+                          "this machine is failing");
   }
 
   std::shared_ptr<State> state_;
   UnnamedFile file_;
   std::vector<std::byte> buffer_;  // fewer than kWriteBytes
+  MemorySum written_;
+  std::optional<MemorySum> expected_;
 };
 
 std::unique_ptr<LocalStorage> LocalStorage::open(
@@ -649,11 +670,12 @@ LocalStorage::~LocalStorage() = default;
 
 Created LocalStorage::create(std::string_view name,
                              std::span<const std::byte> bytes) {
+  const MemorySum sum = memory_sum(bytes);
   const auto attempt = [&] {
     UnnamedFile file(state_->unfinished_folder(name), std::string(name));
     file.append(bytes);
     file.sync();
-    file.verify(bytes);
+    file.verify(bytes, sum);
     return state_->publish(file, name);
   };
   try {

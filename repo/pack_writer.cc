@@ -24,10 +24,16 @@ struct PackWriter::State {
   std::unique_ptr<StagedObject> object;
   crypto::Sha256 digest;
   std::uint64_t size = 0;
+  MemorySum sum;
   Directory directory;
   std::map<WrappedKey, std::uint32_t> places;
 
   void append(std::span<const std::byte> bytes) {
+    append(bytes, memory_sum(bytes));
+  }
+
+  void append(std::span<const std::byte> bytes, const MemorySum& bytes_sum) {
+    sum.add(bytes_sum);
     object->append(bytes);
     digest.add(bytes);
     size += bytes.size();
@@ -41,6 +47,7 @@ PackWriter::PackWriter(Storage& storage, const Generation& generation)
                        {},
                        0,
                        {},
+                       {},
                        {}}) {
   state_->append(state_->head);
 }
@@ -51,13 +58,18 @@ PackWriter& PackWriter::operator=(PackWriter&&) noexcept = default;
 
 void PackWriter::add(BlobRow row, const WrappedKey& key,
                      std::span<const std::byte> stored) {
+  add(std::move(row), key, stored, memory_sum(stored));
+}
+
+void PackWriter::add(BlobRow row, const WrappedKey& key,
+                     std::span<const std::byte> stored, const MemorySum& sum) {
   assert(stored.size() == row.stored_size);
   auto& keys = state_->directory.keys;
   const auto [place, is_new] =
       state_->places.try_emplace(key, static_cast<std::uint32_t>(keys.size()));
   if (is_new) keys.push_back(key);
   row.key = place->second;
-  state_->append(stored);
+  state_->append(stored, sum);
   state_->directory.rows.push_back(std::move(row));
 }
 
@@ -93,6 +105,7 @@ IndexedPack PackWriter::finish() && {
   IndexedPack pack{{std::move(state.digest).finish()},
                    state.size,
                    std::move(state.directory)};
+  state.object->expect(state.sum);
   if (state.object->publish(pack_name(pack.id)) == Created::exists) {
     throw IoError(pack_name(pack.id) + ": exists already");  // salt is random
   }

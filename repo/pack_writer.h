@@ -30,6 +30,10 @@ class PackWriter {
   // this pack. Requires: stored.size() == row.stored_size.
   // Writes what it is told to, even twice: knowing what is already stored is
   // the index's business, not the pack's.
+  // `sum` is that of the bytes as they ought to be: what changes in memory from
+  // then on makes finish() throw CorruptionError.
+  void add(BlobRow row, const WrappedKey& key,
+           std::span<const std::byte> stored, const MemorySum& sum);
   void add(BlobRow row, const WrappedKey& key,
            std::span<const std::byte> stored);
 

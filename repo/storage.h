@@ -22,6 +22,8 @@
 #include <string_view>
 #include <vector>
 
+#include "repo/memory_sum.h"
+
 namespace cairn::repo {
 
 enum class [[nodiscard]] Created{created, exists};
@@ -38,6 +40,10 @@ class StagedObject {
   virtual ~StagedObject() = default;
 
   virtual void append(std::span<const std::byte> bytes) = 0;
+
+  // What all that was appended sums up to, as taken before: publish() throws
+  // CorruptionError when something else was written, as far as it can tell.
+  virtual void expect(const MemorySum& sum) { (void)sum; }
 
   // Makes it durable, then visible under `name`. Throws AmbiguousError when it
   // cannot tell whether that happened.

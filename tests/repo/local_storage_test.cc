@@ -181,6 +181,29 @@ TEST_F(LocalStorageTest, LeavesNoTemporaryNameBehind) {
   EXPECT_EQ(unfinished_count(), 0);
 }
 
+// As when a bit flips in a buffer that was summed up before.
+TEST_F(LocalStorageTest, PublishesNothingThatChangedOnTheWay) {
+  const auto storage = LocalStorage::open(root());
+  for (const std::size_t size : {std::size_t{9}, std::size_t{3} << 20}) {
+    Bytes bytes(size, std::byte{7});
+    const auto sum = repo::memory_sum(bytes);
+    bytes[size / 2] ^= std::byte{4};
+    auto staged = storage->stage();
+    staged->append(bytes);
+    staged->expect(sum);
+
+    EXPECT_THROW((void)staged->publish("packs/00"), repo::CorruptionError);
+
+    EXPECT_FALSE(storage->size("packs/00"));
+    bytes[size / 2] ^= std::byte{4};
+    staged = storage->stage();
+    staged->append(bytes);
+    staged->expect(sum);
+    EXPECT_EQ(staged->publish("packs/" + std::to_string(size)),
+              Created::created);
+  }
+}
+
 TEST_F(LocalStorageTest, ListsEverythingButTheUnfinishedWhenNoFolderIsNamed) {
   ASSERT_EQ(storage().create("config", {}), Created::created);
   ASSERT_EQ(storage().create("packs/3f/object", {}), Created::created);
