@@ -53,9 +53,12 @@ struct Assembler::State {
 
   repo::BlobId store_node(repo::BlobKind kind,
                           std::span<const std::byte> plain) {
+    const repo::MemorySum sum = repo::memory_sum(plain);
     const repo::BlobId id = repository.keyring().id_of(kind, plain);
     if (!reusable.contains(kind, id) && claimed.claim(id)) {
-      pack(encoder.encode(kind, id, plain), node_pack);
+      const auto blob = encoder.encode(kind, id, plain);
+      repo::require_unchanged(id, plain, sum);
+      pack(blob, node_pack);
     }
     return id;
   }

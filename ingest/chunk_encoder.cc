@@ -80,6 +80,7 @@ void ChunkEncoder::encode(Chunk& chunk) {
   counts_.bytes_new += chunk.plain.size();
   progress_.bytes_new += chunk.plain.size();
   encode_new(chunk);
+  repo::require_unchanged(chunk.id, chunk.plain, chunk.sum);
 }
 
 class ChunkEncoder::Bases {

@@ -217,6 +217,7 @@ struct Feeder::State {
                   const StreamBefore* before) {
     Chunk chunk;
     chunk.plain = plain;
+    chunk.sum = repo::memory_sum(plain);
     chunk.part = part;
     if (before != nullptr) chunk.stream = before->file;
     if (known) {

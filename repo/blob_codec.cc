@@ -30,6 +30,14 @@ bool Unpacker::unpack(Codec codec, std::span<const std::byte> packed,
              : decompressor_.decompress(packed, base, plain);
 }
 
+void require_unchanged(const BlobId& id, std::span<const std::byte> plain,
+                       const MemorySum& sum) {
+  if (memory_sum(plain) == sum) return;
+  throw CorruptionError("blob " + id.brief() +
+                        ": changed before it was encoded; the memory of this "
+                        "machine is failing");
+}
+
 BlobEncoder::BlobEncoder(const Keyring& keyring, SessionKeys& keys,
                          const CompressionLevels& levels)
     : keyring_(keyring),

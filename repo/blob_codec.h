@@ -46,6 +46,11 @@ struct EncodedBlob {
   MemorySum sum;  // of `stored`, older than its being read back
 };
 
+// Of a blob that has been encoded: throws CorruptionError if the bytes are not
+// those any more of which the sum was taken before they got their id.
+void require_unchanged(const BlobId& id, std::span<const std::byte> plain,
+                       const MemorySum& sum);
+
 // Whether zstd tries a difference, too, that is small as a patch.
 enum class AfterPatch { nothing, zstd };
 

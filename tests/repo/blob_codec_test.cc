@@ -297,6 +297,16 @@ TEST(BlobCodec, EveryFlippedBitIsNoticed) {
   }
 }
 
+TEST(BlobCodec, WhatChangedSinceItGotItsIdIsRefused) {
+  SampleRepository sample;
+  Bytes plain(1000);
+  const auto sum = memory_sum(plain);
+  const auto id = sample.id_of(plain);
+  EXPECT_NO_THROW(require_unchanged(id, plain, sum));
+  plain[500] ^= std::byte{1};
+  EXPECT_THROW(require_unchanged(id, plain, sum), CorruptionError);
+}
+
 TEST(BlobCodec, ABlobThatClaimsAnotherSizeIsRefused) {
   SampleRepository sample;
   auto blob = sample.encode(Bytes(1000));
