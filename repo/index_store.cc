@@ -23,6 +23,7 @@
 #include "crypto/digest.h"
 #include "crypto/random.h"
 #include "repo/error.h"
+#include "repo/index_disk.h"
 #include "repo/own_folder.h"
 #include "repo/pending_changes.h"
 
@@ -120,6 +121,12 @@ rocksdb::Options options() {
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return options;
 }
+
+// A database that is open for writing. It goes before the disk under it.
+struct Primary {
+  IndexDisk disk;
+  std::unique_ptr<rocksdb::DB> database;
+};
 
 // A lock of the system's on a file or folder, given back when it goes.
 class FolderLock {
@@ -286,12 +293,17 @@ struct IndexStore::State {
     return lock;
   }
 
-  [[nodiscard]] std::unique_ptr<rocksdb::DB> open_primary(
-      const std::string& name) const {
+  [[nodiscard]] Primary open_primary(const std::string& name) const {
+    Primary primary;
+    auto how = options();
+    how.env = &primary.disk.env();
     rocksdb::DB* opened = nullptr;
-    must(rocksdb::DB::Open(options(), (folder / name).string(), &opened),
-         "open");
-    return std::unique_ptr<rocksdb::DB>(opened);
+    const auto status =
+        rocksdb::DB::Open(how, (folder / name).string(), &opened);
+    primary.database.reset(opened);
+    primary.disk.require_written();
+    must(status, "open");
+    return primary;
   }
 
   // Under the lock. What is damaged is noticed when it is read, written, or
@@ -312,14 +324,21 @@ struct IndexStore::State {
     }
   }
 
-  static void write_to(const std::unique_ptr<rocksdb::DB>& primary,
+  static void write_to(const Primary& primary,
                        const std::function<void(IndexStore::Writer&)>& change) {
-    PrimaryWriter writer(*primary);
-    change(writer);
-    writer.finish();
-    let_merge(*primary);
-    must(primary->Close(), "close");
-    remove_empty_logs(primary->GetName());
+    rocksdb::DB& database = *primary.database;
+    try {
+      PrimaryWriter writer(database);
+      change(writer);
+      writer.finish();
+      let_merge(database);
+      must(database.Close(), "close");
+    } catch (const IoError&) {
+      primary.disk.require_written();  // says what was behind it
+      throw;
+    }
+    primary.disk.require_written();
+    remove_empty_logs(database.GetName());
   }
 
   // RocksDB merges tables once they are many, beside what else goes on; to
@@ -359,7 +378,7 @@ struct IndexStore::State {
   }
 
   // Under the lock.
-  [[nodiscard]] std::unique_ptr<rocksdb::DB> open_or_remake_primary() const {
+  [[nodiscard]] Primary open_or_remake_primary() const {
     const std::string name = current();
     if (name.empty() || fs::exists(damage_note(name))) return begin_database();
     try {
@@ -372,7 +391,7 @@ struct IndexStore::State {
   }
 
   // Under the lock. An empty one, which counts from now on.
-  [[nodiscard]] std::unique_ptr<rocksdb::DB> begin_database() const {
+  [[nodiscard]] Primary begin_database() const {
     const std::string name = std::string(kDatabasePrefix) +
                              crypto::to_hex(crypto::random_array<8>());
     auto primary = open_primary(name);
