@@ -62,6 +62,9 @@ void print_summary(const repo::CheckReport& report, double seconds,
     context.output.warning(count_text(left_out(report)) +
                            " more findings are counted, and not listed");
   }
+  if (!report.verifying_failed.empty()) {
+    context.output.warning(report.verifying_failed);
+  }
   if (context.output.is_quiet()) return;
   std::string looked = "looked at " + counted(report.packs, "pack");
   if (report.packs_read > 0) {

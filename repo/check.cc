@@ -447,11 +447,12 @@ void Check::vouch_for(std::span<const SoundPack> packs) {
     for (const PackId& id : named) unverified_.erase(id);
     report_.packs_verified = named.size();
   } catch (const Error& e) {
+    report_.verifying_failed =
+        std::to_string(packs.size()) +
+        " packs were found to be sound, and could not be named as verified: " +
+        e.what();
     findings_.add(Severity::note, "unverified-packs", "index",
-                  std::to_string(packs.size()) +
-                      " packs were found to be sound, and could not be named "
-                      "as verified: " +
-                      e.what());
+                  report_.verifying_failed);
   }
 }
 

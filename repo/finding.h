@@ -44,6 +44,8 @@ struct CheckReport {
   std::uint64_t packs_read = 0;  // whole
   // That write keys had stored, and that this check has verified.
   std::uint64_t packs_verified = 0;
+  // Why packs that are sound could not be named as verified. Empty: they were.
+  std::string verifying_failed;
   std::uint64_t index_objects = 0;
   std::uint64_t snapshots = 0;  // valid ones
   std::uint64_t blobs = 0;      // rows of directories

@@ -782,6 +782,7 @@ TEST(Check, VerifiesNothingWhereItCannotWriteOrAPruneInterferes) {
         nullptr);
     EXPECT_EQ(report.packs_verified, 0U);
     EXPECT_NE(find(report, "unverified-packs"), nullptr);
+    EXPECT_NE(report.verifying_failed, "");
     EXPECT_EQ(report.count(Severity::damage), 0U);
     for (const auto& [id, who] : site.vouched_packs()) EXPECT_EQ(who, "a");
   };
