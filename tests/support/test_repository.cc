@@ -68,6 +68,14 @@ repo::Repository TestRepository::open_elsewhere(repo::Storage& storage) {
        folder_ / ("state-of-other-" + number)});
 }
 
+void TestRepository::forget_others() {
+  for (; others_ > 0; --others_) {
+    const auto number = std::to_string(others_);
+    std::filesystem::remove_all(folder_ / ("cache-of-other-" + number));
+    std::filesystem::remove_all(folder_ / ("state-of-other-" + number));
+  }
+}
+
 repo::Repository TestRepository::open_as(repo::Role role) {
   return repo::Repository::open(std::make_unique<FaultyStorage>(disk_),
                                 [&](const repo::Storage&, const repo::Config&) {

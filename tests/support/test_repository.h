@@ -45,6 +45,8 @@ class TestRepository {
 
   // As on another machine, which has a cache of its own. Borrows `storage`.
   [[nodiscard]] repo::Repository open_elsewhere(repo::Storage& storage);
+  // Requires: none of them is open.
+  void forget_others();
 
   // The same with another role's keys, new ones each time.
   [[nodiscard]] repo::Repository open_as(repo::Role role);
