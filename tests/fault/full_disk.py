@@ -1,16 +1,22 @@
 #!/usr/bin/python3
-"""Real small disks: backups until there is no room, then forget and prune have
-to make some. On the disk lie the repository alone, or cache and state as well;
-it is left as the last backup left it, or stuffed to the last byte.
+"""Real small disks, in memory or ext4 in a file: backups until there is no
+room, then forget and prune have to make some. On the disk lie the repository
+alone, or cache and state as well; it is left as the last backup left it, or
+stuffed to the last byte.
 
 Mounts are made in a mount namespace of this process, and go with it.
 """
 
 import argparse
+import itertools
 import os
+import pathlib
+import random
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 
 sys.dont_write_bytecode = True
 
@@ -21,12 +27,39 @@ from place import Finding, NO_SPACE, OK, expect, noise  # noqa: E402
 
 KIB = 1 << 10
 STREAM = 150 * KIB
+SMALLEST = {"tmpfs": 2500, "ext4": 4600}  # KiB, with room for two backups
+SPAN = 2000  # KiB, between the smallest and the largest of chance
 INSIDE = "CAIRN_FAULT_INSIDE"  # of the namespace
 
 
-def mount(where, size):
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none",
-                    where], check=True)
+def mount(kind, where, size, image):
+    if kind == "tmpfs":
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none",
+                        where], check=True)
+        return
+    with open(image, "wb") as file:
+        file.truncate(size)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-b", "1024", "-J", "size=1",
+                    image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, where], check=True)
+    (where / "lost+found").rmdir()
+
+
+def why_not(kind):
+    """Why there is no disk of that kind here, or None."""
+    if kind == "tmpfs":
+        return None
+    if not shutil.which("mkfs.ext4"):
+        return "there is no mkfs.ext4"
+    with tempfile.TemporaryDirectory() as folder:
+        where = pathlib.Path(folder) / "disk"
+        where.mkdir()
+        try:
+            mount(kind, where, 8 << 20, pathlib.Path(folder) / "image")
+        except subprocess.CalledProcessError:
+            return "no file can be mounted here"
+        subprocess.run(["umount", where], check=True)
+    return None
 
 
 def free(where):
@@ -68,12 +101,12 @@ def judge(where, held):
     return listed
 
 
-def try_size(where, size, has_all, is_stuffed):
+def try_size(where, kind, size, has_all, is_stuffed):
     shutil.rmtree(where.here)
     where.here.mkdir()
     disk = where.here if has_all else where.here / "repo"
     disk.mkdir(exist_ok=True)
-    mount(disk, size)
+    mount(kind, disk, size, where.top / "image")
     try:
         where.cairn("init", "--recovery-key-out", "{here}/owner.key")
         held = fill(where)
@@ -100,13 +133,37 @@ def try_size(where, size, has_all, is_stuffed):
         subprocess.run(["umount", disk], check=True)
 
 
-def main():
+def sizes(options):
+    """In KiB: so many steps, or numbered ones of chance as long as there is
+    time."""
+    smallest = options.smallest or SMALLEST[options.disk]
+    if options.time is None:
+        yield from range(smallest, smallest + options.steps * options.step,
+                         options.step)
+        return
+    deadline = time.monotonic() + options.time
+    for number in itertools.count(options.first):
+        if time.monotonic() > deadline:
+            return
+        chance = random.Random(f"{options.seed} {number}")
+        yield smallest + 4 * chance.randrange(SPAN // 4)
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--from", type=int, default=2500, dest="first",
-                        help="KiB of the smallest disk")
+    parser.add_argument("--disk", choices=SMALLEST, default="tmpfs")
+    parser.add_argument("--smallest", type=int, help="KiB")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--step", type=int, default=44, help="KiB")
-    options = parser.parse_args()
+    parser.add_argument("--time", type=int, help="seconds, instead of steps")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--from", type=int, default=0, dest="first",
+                        help="the number of the first size of chance")
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
     if reason := tracer.why_not():
         print(f"skipped: {reason}")
         return 77
@@ -116,19 +173,22 @@ def main():
             return 77
         os.environ[INSIDE] = "1"
         os.execvp("unshare", ["unshare", "-m", sys.executable, *sys.argv])
-    findings = tried = 0
+    if reason := why_not(options.disk):
+        print(f"skipped: {reason}")
+        return 77
+    findings = tried = steps = 0
     with place.Place() as where:
-        for i in range(options.steps):
-            size = (options.first + i * options.step) * KIB
+        for size in sizes(options):
+            steps += 1
             for has_all in (False, True):
                 for is_stuffed in (False, True):
-                    what = (f"{size >> 10} KiB, "
+                    what = (f"{size} KiB, "
                             f"{'all' if has_all else 'repository alone'}"
                             f"{', stuffed' * is_stuffed}")
                     tried += 1
                     try:
-                        count, tries = try_size(where, size, has_all,
-                                                is_stuffed)
+                        count, tries = try_size(where, options.disk,
+                                                size * KIB, has_all, is_stuffed)
                         print(f"{what}: {count} backups, room again after "
                               f"{tries} prunes", flush=True)
                     except Finding as finding:
@@ -136,7 +196,8 @@ def main():
                         findings += not reason
                         print(f"{'KNOWN: ' + reason if reason else 'FINDING'}"
                               f": {what}: {finding}", flush=True)
-    print(f"{tried} disks, {findings} findings")
+    print(f"{tried} full disks of {options.disk}, {findings} findings, next "
+          f"{options.first + steps}")
     return 1 if findings else 0
 
 
