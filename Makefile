@@ -11,8 +11,9 @@ help:
 	@echo 'make test     install what tests need, build, and pass all tests, also'
 	@echo '              under the sanitizers: half an hour on two cores'
 	@echo
-	@echo 'make torture  TIME=60m [SEED=n]: kill the program, or let the disk fail, at'
-	@echo '              one system call after the other, and see that all is there'
+	@echo 'make torture  TIME=60m [SEED=n]: kill the program, cut the power, let the'
+	@echo '              disk fail or bits flip, at one system call after the other,'
+	@echo '              and see that all is there'
 	@echo
 	@echo 'make deps     install what building needs (Debian 12; root or sudo)'
 	@echo 'make build    deps, then build/release/bin/cairn'

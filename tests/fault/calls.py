@@ -40,6 +40,9 @@ NEEDS_SPACE = SYNCS | {
     "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "mkdir",
     "mkdirat"}
 
+# write(descriptor, address, size)
+FROM_MEMORY = frozenset({"write", "pwrite64"})
+
 AT_FDCWD = -100
 
 

@@ -9,25 +9,9 @@ import re
 
 # The operation; what it found; where the fault hit; the reason.
 KNOWN = [
-    (r"", r"WritableFileWriter::AssertFalseAndGetStatusForPrevError",
-     r" cache/",
-     "Debian builds RocksDB with assertions: it aborts when the disk of the "
-     "cache fails for good"),
-    (r"", r"takes a full disk for something else; it ended with 1 .*"
-     r"(/here/cache/|index cache: close)", r" cache/",
-     "a full disk under the cache is told as 1 instead of 14"),
-    (r"key-add", r"takes a full disk for something else; it ended with 1 .*"
-     r"/added\.key", r" added\.key$| \S*/here$",
-     "a full disk under a new key file is told as 1 instead of 14"),
-    (r"check", r"failed, and it says all is well; .* 0 and said:\s*$",
-     r" repo(/|$)",
-     "check does not say that it could not note packs as verified"),
 ]
 
-KNOWN_ON_FULL_DISK = [
-    (r"do not free what was forgotten, .* index cache: open: .*No space left",
-     "prune does not give the reserve to a cache on the same disk"),
-]
+KNOWN_ON_FULL_DISK = []
 
 
 def reason_of(outcome):

@@ -25,7 +25,9 @@ class Operation:
     drops: tuple = ()  # the snapshots that it takes away
     key_added: str = None
     key_removed: str = None
+    leans_on: str = None  # the snapshot from before
     is_repair: bool = False  # of what is damaged until it has run
+    is_without_cache: bool = False
 
     @property
     def is_done_once(self):
@@ -40,10 +42,11 @@ def operations():
         Operation("first-backup", "empty", ["--json", "backup", "{source}"],
                   adds="source"),
         Operation("backup", "kept", ["--json", "backup", "{source}"],
-                  adds="source"),
-        Operation("stream", "kept", by_stdin, STREAM[2], adds=stream),
+                  adds="source", leans_on="tree 1"),
+        Operation("stream", "kept", by_stdin, STREAM[2], adds=stream,
+                  leans_on="shop 2"),
         Operation("write-key", "kept", by_stdin, STREAM[2], key="web.key",
-                  adds=stream),
+                  adds=stream, leans_on="web 2"),
         Operation("forget", "kept", ["forget", "--keep-last", "1"],
                   drops=("shop 1", "web 1")),
         Operation("forget-prune", "kept",
@@ -55,9 +58,9 @@ def operations():
         Operation("check", "kept", ["check", "--level", "data"]),
         Operation("key-add", "kept",
                   ["key", "add", "--key-file-out", "{here}/" + ADDED],
-                  key_added=ADDED),
+                  key_added=ADDED, is_without_cache=True),
         Operation("key-remove", "kept", ["key", "remove", "{second_key}"],
-                  key_removed=OTHER),
+                  key_removed=OTHER, is_without_cache=True),
         Operation("repair-index", "kept", ["repair", "index"]),
         Operation("repair-lost-index", "unindexed", ["repair", "index"],
                   is_repair=True),

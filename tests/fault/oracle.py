@@ -11,8 +11,9 @@ prune nothing is left that nobody needs. Nothing else of the machine changed.
 import shutil
 
 import place
+from acts import SLEEPS
 from calls import SYNCS
-from place import Finding, NO_SPACE, OK, expect
+from place import FENCED, Finding, NO_SPACE, OK, expect
 
 ENDS_OF_FULL_DISK = {OK, NO_SPACE}
 
@@ -31,17 +32,33 @@ class Oracle:
         self.stay = {i: tree for i, tree in held.items()
                      if i not in self.dropped}
         self.held = held
+        self.before = bases.named.get(operation.leans_on)
         self.content = operation.adds
         if self.content == "source":
             self.content = place.tree_of(where.source)
         self.outside = where.outside()
 
-    def judge(self, ran, fault=None):
+    # While it runs
+
+    def leans_on(self):
+        """What others forget: what a backup leans on first of all."""
+        if self.before in self.stay:
+            return self.before
+        return next(iter(self.stay)) if len(self.stay) > 2 else None
+
+    def is_forgotten(self, snapshot):
+        """By others."""
+        self.dropped.add(snapshot)
+        del self.stay[snapshot]
+
+    # After that
+
+    def judge(self, ran, fault=None, kind=None):
         """Raises a Finding, the worst one. Changes the place."""
         if fault and fault.kind in LOSE_THE_CACHE:
             shutil.rmtree(self.where.here / "cache", ignore_errors=True)
         try:
-            self.judge_end(ran, fault)
+            self.judge_end(ran, fault, kind)
         except Finding:
             self.judge_place(ran)
             raise
@@ -63,8 +80,9 @@ class Oracle:
 
     # How it ended
 
-    def judge_end(self, ran, fault):
+    def judge_end(self, ran, fault, kind):
         expect(not ran.has_hung, "it hangs", ran)
+        act = kind if fault and ran.hit and fault.kind == "acts" else None
         kind = fault.kind if fault and ran.hit else None
         if kind in ("before", "after"):
             expect(ran.code == -9, "it outlives being killed", ran)
@@ -74,6 +92,10 @@ class Oracle:
         if not kind:
             expect(ran.code == OK, "it fails without a fault", ran)
             return
+        if act in SLEEPS:
+            expect(ran.code in ((OK, FENCED) if self.content else (OK,)),
+                   "it does not take its being asleep", ran)
+            return
         expect(ran.code == OK or "error: " in ran.err or
                "the disk ran full" in ran.err, "it fails and does not say why",
                ran)
@@ -82,17 +104,20 @@ class Oracle:
         if kind == "ENOSPC":
             expect(ran.code in ENDS_OF_FULL_DISK,
                    "it takes a full disk for something else", ran)
-        if ran.hit.name in SYNCS and "/repo" in ran.hit.path and \
+        if not act and ran.hit.name in SYNCS and "/repo" in ran.hit.path and \
                 not self.may_be_done_without(ran, fault):
             expect(ran.code != OK, f"{ran.hit} failed, and it says all is well",
                    ran)
 
     def may_be_done_without(self, ran, fault):
         """Syncs that may fail in a run that succeeds: forget and prune try
-        again with the room of the reserve, and once the snapshot is stored, or
-        the damaged packs are out of the index, a session that comes back to
-        life with a power cut is fenced off."""
+        again with the room of the reserve, check says that it noted nothing,
+        and once the snapshot is stored, or the damaged packs are out of the
+        index, a session that comes back to life with a power cut is fenced
+        off."""
         words = self.operation.words[0]
+        if words == "check" and "could not be named as verified" in ran.err:
+            return True
         if fault.kind == "ENOSPC" and not fault.is_sticky and \
                 words in ("forget", "prune"):
             return True

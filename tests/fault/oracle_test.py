@@ -2,14 +2,17 @@
 """The oracle sees what it is there to see."""
 
 import os
+import random
 import sys
 import unittest
 
 sys.dont_write_bytecode = True
 
+import acts  # noqa: E402
 import operations  # noqa: E402
 import oracle  # noqa: E402
 import place  # noqa: E402
+import power  # noqa: E402
 import tracer  # noqa: E402
 from place import Finding  # noqa: E402
 
@@ -140,6 +143,112 @@ class Injects(Case):
         self.assertEqual(ran.hit.name, "unlinkat")
         self.assertIn("Input/output error", ran.err)
         self.assertTrue(os.path.exists(ran.hit.path))
+
+
+class Ends(Case):
+    def test_a_disk_of_the_cache_that_fails_for_good_aborts_nothing(self):
+        for name, kind in (("backup", "EIO"), ("prune", "ENOSPC")):
+            fault = tracer.Fault(lambda call: "/MANIFEST-" in call.path, kind,
+                                 is_sticky=True)
+            judge, ran = self.run_one(name, fault)
+            self.assertIsNotNone(ran.hit)
+            self.assertGreaterEqual(ran.code, 0, ran.err)
+            judge.judge(ran, fault)
+
+    def test_check_says_that_it_could_not_note_packs_as_verified(self):
+        fault = tracer.Fault(lambda call: "/repo/tmp" in call.path, "EIO",
+                             is_sticky=True)
+        _, ran = self.run_one("check", fault)
+        self.assertEqual(ran.code, place.OK)
+        self.assertIn("could not be named as verified", ran.err)
+
+
+class Acts(Case):
+    def act_at(self, name, kind, is_it):
+        operation = self.operations[name]
+        self.where.load(operation.base)
+        judge = oracle.Oracle(self.where, self.bases, operation)
+        fault = acts.fault_of(kind, is_it, self.where, judge, random.Random(1))
+        ran = self.where.traced(operation.words, operation.stdin,
+                                operation.key, fault)
+        self.assertIsNotNone(ran.hit)
+        return judge, ran, fault
+
+    def test_who_sleeps_is_fenced_off_and_what_it_leans_on_is_gone(self):
+        is_commit = (lambda call: call.name == "linkat" and
+                     "/repo/snapshots/" in call.path)
+        judge, ran, fault = self.act_at("stream", "asleep-long", is_commit)
+        self.assertEqual(ran.code, place.FENCED)
+        self.assertNotIn(self.bases.named["shop 2"],
+                         [s["id"] for s in self.where.snapshots()])
+        judge.judge(ran, fault, "asleep-long")
+
+    def test_a_bit_that_flips_on_the_way_to_the_disk_ends_a_backup(self):
+        is_write = (lambda call: "/repo/tmp/" in call.path and
+                    os.path.getsize(call.path) == 0)
+        _, ran, _ = self.act_at("stream", "bit", is_write)
+        self.assertEqual(ran.code, place.DAMAGE)
+        self.assertRegex(ran.err, "failing|differently")
+        self.assertEqual({s["id"] for s in self.where.snapshots()},
+                         set(self.bases.held["kept"]))
+
+    def test_a_cache_that_goes_meanwhile_is_made_anew(self):
+        judge, ran, fault = self.act_at(
+            "backup", "cache-gone", lambda call: "/repo/packs/" in call.path)
+        self.assertTrue((self.where.here / "cache").exists())
+        judge.judge(ran, fault, "cache-gone")
+
+
+class PowerCuts(Case):
+    def record(self, name):
+        operation = self.operations[name]
+        self.where.load(operation.base)
+        judge = oracle.Oracle(self.where, self.bases, operation)
+        recorder = power.Recorder(self.where.here,
+                                  self.where.top / "io" / "out")
+        ran = self.where.traced(operation.words, operation.stdin,
+                                operation.key, recorder=recorder)
+        self.assertEqual(ran.code, place.OK)
+        return judge, ran, recorder
+
+    def cut(self, recorder, kind, last=10**9):
+        disk = power.Disk(recorder, last)
+        cut = power.Cut(disk, kind, random.Random(1))
+        cut.write(self.where.here)
+        return disk
+
+    def test_of_what_was_synced_nothing_is_lost(self):
+        for kind in power.CUTS:
+            judge, ran, recorder = self.record("backup")
+            self.cut(recorder, kind)
+            judge.judge_place(ran)
+
+    def test_what_was_not_synced_is_lost(self):
+        for kind in ("cut-all", "cut-contents", "cut-zeros", "cut-names"):
+            judge, ran, recorder = self.record("backup")
+            recorder.events = [e for e in recorder.events if e[1] != "sync"]
+            self.cut(recorder, kind)
+            with self.assertRaises(Finding):
+                judge.judge_place(ran)
+
+    def test_the_state_without_a_cut_is_that_of_the_disk(self):
+        _, _, recorder = self.record("prune")
+        before = place.tree_of(self.where.here)
+        for event in recorder.events[:]:
+            if event[1] == "contents":
+                recorder.events.append((event[0], "sync", event[2]))
+            elif event[1] == "names":
+                recorder.events += [(event[0], "sync", folder)
+                                    for folder, _, _ in event[2]]
+        self.cut(recorder, "cut-all")
+        after = place.tree_of(self.where.here)
+        self.assertEqual({p: f[-1] for p, f in before.items()},
+                         {p: f[-1] for p, f in after.items()})
+
+    def test_before_the_first_call_it_has_said_nothing(self):
+        _, ran, recorder = self.record("backup")
+        self.assertEqual(self.cut(recorder, "cut-all", 0).said, b"")
+        self.assertEqual(self.cut(recorder, "cut-all").said, ran.out)
 
 
 if __name__ == "__main__":

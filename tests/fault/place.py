@@ -14,8 +14,9 @@ import tempfile
 import tracer
 
 PROGRAM = os.path.abspath(os.environ.get("CAIRN_PROGRAM", "/usr/bin/cairn"))
-OK, DAMAGE, NO_SPACE = 0, 4, 14
+OK, DAMAGE, FENCED, NO_SPACE = 0, 4, 11, 14
 MEMORY = pathlib.Path("/dev/shm")
+NEW_PROCESSES = ["/usr/bin/unshare", "--pid", "--fork", "--mount-proc"]
 
 
 class Finding(Exception):
@@ -82,8 +83,9 @@ class Place:
         self.source = self.top / "source"
         self.out = self.top / "restored"
         self.names = {"here": self.here, "source": self.source}
+        self.elsewhere = self.top / "elsewhere"
         for folder in (self.here, self.source, self.top / "io",
-                       self.top / "tmp"):
+                       self.top / "tmp", self.elsewhere):
             folder.mkdir()
 
     def remove(self):
@@ -111,12 +113,24 @@ class Place:
         """With what is only known here in them."""
         return [str(word).format(**self.names) for word in words]
 
-    def cairn(self, *words, stdin=b"", key="owner.key", code=OK):
+    def cairn_elsewhere(self, *words):
+        """A run as on another machine: it knows nothing of this one, and sees
+        none of its processes."""
+        environment = self.environment() | {
+            "HOME": str(self.elsewhere),
+            "CAIRN_CACHE_DIR": str(self.elsewhere / "cache"),
+            "XDG_STATE_HOME": str(self.elsewhere / "state")}
+        return self.cairn(*words, environment=environment,
+                          command=[*NEW_PROCESSES, PROGRAM])
+
+    def cairn(self, *words, stdin=b"", key="owner.key", code=OK,
+              environment=None, command=(PROGRAM,)):
         """An ordinary run, which has to end with `code`; None: with any."""
         try:
             ended = subprocess.run(
-                [PROGRAM, *self.words(words)], input=stdin,
-                capture_output=True, env=self.environment(key),
+                [*command, *self.words(words)], input=stdin,
+                capture_output=True,
+                env=environment or self.environment(key),
                 timeout=tracer.TIMEOUT, check=False)
         except subprocess.TimeoutExpired:
             raise Finding(f"'{' '.join(map(str, words))}' hangs") from None
@@ -126,14 +140,16 @@ class Place:
                f"'{' '.join(self.words(words))}' does not end with {code}", ran)
         return ran
 
-    def traced(self, words, stdin=b"", key="owner.key", fault=None):
+    def traced(self, words, stdin=b"", key="owner.key", fault=None,
+               recorder=None):
         """A run whose changes of anything but its output are counted."""
         outputs = str(self.top / "io") + "/"
         return tracer.run(
             [PROGRAM, *self.words(words)], self.environment(key),
             self.top / "io", stdin,
             lambda path: path.startswith("/") and
-            not path.startswith((outputs, "/proc/", "/dev/null")), fault)
+            not path.startswith((outputs, "/proc/", "/dev/null")), fault,
+            recorder)
 
     def save(self, name):
         shutil.rmtree(self.top / name, ignore_errors=True)

@@ -2,10 +2,13 @@
 wrong there. "prune:17:EIO+" is one: from the 17th call on all of them fail."""
 
 import dataclasses
+import random
 import time
 
+import acts
 import calls
 import oracle
+import power
 import tracer
 from place import Finding
 
@@ -13,6 +16,11 @@ from place import Finding
 # it is done and said to have failed, as network file systems do; it does half.
 KILLS = ("before", "after")
 ERRORS = ("EIO", "EIO+", "ENOSPC", "ENOSPC+", "lost", "short")
+GROUPS = {"killed": KILLS, "failed": ERRORS, "asleep": acts.SLEEPS,
+          "power cut": power.CUTS, "cache damaged": acts.CACHE_DAMAGE,
+          "bit flipped": acts.FLIPS}
+GROUP_OF = {kind: group for group, kinds in GROUPS.items() for kind in kinds}
+KINDS = tuple(GROUP_OF)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +38,14 @@ class Point:
         return Point(operation, int(number), kind)
 
     @property
-    def fault(self):
-        return tracer.Fault(self.number, self.kind.rstrip("+"),
-                            self.kind.endswith("+"))
+    def group(self):
+        return GROUP_OF[self.kind]
+
+    def fault(self, where, judge, chance):
+        if self.kind in KILLS + ERRORS:
+            return tracer.Fault(self.number, self.kind.rstrip("+"),
+                                self.kind.endswith("+"))
+        return acts.fault_of(self.kind, self.number, where, judge, chance)
 
 
 @dataclasses.dataclass
@@ -41,6 +54,7 @@ class Outcome:
     hit: calls.Call  # None: the run ended before
     finding: str = None
     seconds: float = 0
+    state: str = None  # of the disk after a power cut
 
     @property
     def where(self):
@@ -51,12 +65,12 @@ class Outcome:
 class Points:
     """Of the operations on prepared repositories in one place."""
 
-    def __init__(self, where, bases, operations):
-        self.where, self.bases = where, bases
+    def __init__(self, where, bases, operations, seed):
+        self.where, self.bases, self.seed = where, bases, seed
         self.operations = {o.name: o for o in operations}
         self.recorded = {}  # operation -> its calls
 
-    def all_of(self, name, kinds=KILLS + ERRORS):
+    def all_of(self, name, kinds=KINDS):
         """Of an operation that has been recorded. One call more or less depends
         on random names, so those that were not recorded are tried as well."""
         count = len(self.recorded[name]) + 2
@@ -67,6 +81,11 @@ class Points:
         """Whether that call, or one that may take its place, can fail so."""
         near = self.recorded[name][max(0, number - 2):number + 1]
         by = tracer.CAN_FAIL_BY.get(kind.rstrip("+"))
+        if kind in acts.FLIPS:
+            return any(call.name in calls.FROM_MEMORY and
+                       "/repo/" in call.path for call in near)
+        if kind in acts.CACHE_DAMAGE:
+            return not self.operations[name].is_without_cache
         return by is None or any(call.name in by for call in near)
 
     def record(self, name):
@@ -77,19 +96,41 @@ class Points:
         began = time.monotonic()
         outcome = Outcome(point, None)
         try:
-            self.run_operation(self.operations[point.operation], point.fault,
-                               outcome)
+            self.run_operation(point, outcome)
         except Finding as finding:
             outcome.finding = str(finding)
         outcome.seconds = time.monotonic() - began
         return outcome
 
-    def run_operation(self, operation, fault, outcome):
+    def run_operation(self, point, outcome):
+        operation = self.operations[point.operation]
         self.where.load(operation.base)
         judge = oracle.Oracle(self.where, self.bases, operation)
+        chance = random.Random(f"{self.seed} {point}")
+        if point.group == "power cut":
+            return self.cut_power(operation, judge, point, outcome, chance)
+        fault = point.fault(self.where, judge, chance)
         ran = self.where.traced(operation.words, operation.stdin,
                                 operation.key, fault)
         outcome.hit = ran.hit
         if not ran.hit:
             self.recorded[operation.name] = ran.calls
-        judge.judge(ran, fault)
+        return judge.judge(ran, fault, point.kind)
+
+    def cut_power(self, operation, judge, point, outcome, chance):
+        where = self.where
+        recorder = power.Recorder(where.here, where.top / "io" / "out")
+        ran = where.traced(operation.words, operation.stdin, operation.key,
+                           recorder=recorder)
+        judge.judge_end(ran, None, None)
+        if point.number > len(ran.calls):
+            return
+        outcome.hit = ran.calls[point.number - 1]
+        is_over = point.number == len(ran.calls)
+        disk = power.Disk(recorder, point.number)
+        cut = power.Cut(disk, point.kind, chance)
+        outcome.state = cut.digest()
+        cut.write(where.here)
+        judge.judge_place(dataclasses.replace(
+            ran, code=ran.code if is_over else -9, out=disk.said,
+            hit=outcome.hit))

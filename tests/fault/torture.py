@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """Tries points in an order drawn from a seed, as many as there is time for:
-first those where something is written to the repository.
+first each write to the repository of backup, forget and prune with a fault of
+each group, then all others. A share of the time goes to the programs beside
+it.
 
 Which are done is kept in a file, so that a run goes on where the last one of
 the same seed and the same program ended. What was done is added to
@@ -21,6 +23,7 @@ import time
 
 sys.dont_write_bytecode = True
 
+import beside  # noqa: E402
 import operations  # noqa: E402
 import place  # noqa: E402
 import points  # noqa: E402
@@ -29,6 +32,8 @@ from known import reason_of  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 EVIDENCE = ROOT / "docs" / "evidence.md"
+
+FIRST = {"backup", "forget", "forget-prune", "prune"}
 
 
 def seconds(text):
@@ -42,6 +47,8 @@ def arguments():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--operations", help="only these, with commas")
     parser.add_argument("--kinds", help="only these faults, with commas")
+    parser.add_argument("--beside", action="store_true",
+                        help="run the programs beside it as well")
     parser.add_argument("--state", type=pathlib.Path,
                         help="keep here which points are done")
     parser.add_argument("--evidence", action="store_true",
@@ -75,47 +82,70 @@ class State:
             path.write_text("".join(line + "\n" for line in [
                 self.head, *map(" ".join, self.done.items())]))
 
-    def add(self, outcome):
-        where = outcome.where + ";"
-        self.done[str(outcome.point)] = where
+    def add(self, name, where):
+        """Of a point, or of a program beside it, where it goes on."""
+        self.done[name] = f"{where};"
         if self.path:
             with open(self.path, "a", encoding="utf-8") as file:
-                file.write(f"{outcome.point} {where}\n")
+                file.write(f"{name} {where};\n")
+
+    def points(self):
+        """Those that were hit, with the write that each of them hit."""
+        return [(points.Point.parse(name), where[:-1])
+                for name, where in self.done.items()
+                if ":" in name and where != "-;"]
 
 
-def replay(point):
+def replay(point, seed):
     return (f"CAIRN_PROGRAM={place.PROGRAM} {sys.executable} "
-            f"{pathlib.Path(__file__).resolve()} --points {point}")
+            f"{pathlib.Path(__file__).resolve()} --seed {seed} "
+            f"--points {point}")
 
 
 class Torture:
     def __init__(self, options, where):
         self.options = options
         bases = operations.Bases(where)
-        self.points = points.Points(where, bases, operations.operations())
+        self.points = points.Points(where, bases, operations.operations(),
+                                    options.seed)
         self.state = State(options.state, options.seed)
         self.outcomes, self.findings, self.known = [], [], []
+        self.beside = []  # what the programs said
 
     def all_points(self):
         names = (self.options.operations or
                  ",".join(self.points.operations)).split(",")
         kinds = (self.options.kinds or
-                 ",".join(points.KILLS + points.ERRORS)).split(",")
+                 ",".join(points.KINDS)).split(",")
         drawn = []
         for name in names:
             self.take(self.points.record(name))
             drawn += self.points.all_of(name, kinds)
         random.Random(self.options.seed).shuffle(drawn)
-        return sorted(drawn, key=self.comes_later)
+        had, ranks = collections.Counter(), {}
+        for point in drawn:
+            place_and_fault = self.call_at(point), point.group
+            ranks[point] = (self.comes_later(point),
+                            point.operation not in FIRST or
+                            had[place_and_fault] > 0)
+            had[place_and_fault] += 1
+        return sorted(drawn, key=ranks.get)
+
+    def call_at(self, point):
+        """An operation and a write of it."""
+        calls = self.points.recorded[point.operation]
+        return (point.operation, calls[point.number - 1].write
+                if point.number <= len(calls) else None)
 
     def comes_later(self, point):
         """What goes to the cache or the state of the host, or may not come."""
-        calls = self.points.recorded[point.operation]
-        return point.number > len(calls) or \
-            "/repo" not in calls[point.number - 1].path
+        _, write = self.call_at(point)
+        return write is None or " repo" not in write
 
     def run(self):
         deadline = time.monotonic() + self.options.time
+        if self.options.beside and not self.options.points:
+            self.run_beside()
         for point in self.options.points or self.all_points():
             if str(point) in self.state.done and not self.options.points:
                 continue
@@ -123,11 +153,20 @@ class Torture:
                 return
             self.take(self.points.try_point(point))
 
+    def run_beside(self):
+        for program in beside.programs():
+            first = int(self.state.done.get(program.name, "0;")[:-1])
+            said = program.run(self.options.time, self.options.seed, first)
+            self.state.add(program.name, said.goes_on)
+            self.beside.append(said)
+            print(f"{program.name}: {said.summary}", *said.findings, sep="\n",
+                  flush=True)
+
     def take(self, outcome):
         self.outcomes.append(outcome)
         if outcome.point.number and \
                 (not outcome.finding or reason_of(outcome)):
-            self.state.add(outcome)
+            self.state.add(str(outcome.point), outcome.where)
         if not outcome.finding:
             return
         reason = reason_of(outcome)
@@ -136,7 +175,7 @@ class Torture:
             return
         print(f"{'KNOWN: ' + reason if reason else 'FINDING'}: "
               f"{outcome.point}, at {outcome.where}\n  {outcome.finding}\n"
-              f"  {replay(outcome.point)}", flush=True)
+              f"  {replay(outcome.point, self.options.seed)}", flush=True)
 
     def report(self):
         """A sentence, and the rows of a table."""
@@ -149,31 +188,37 @@ class Torture:
             if count:
                 rows.append(f"| {name} | {count:,} | "
                             f"{' | '.join(self.covered(name))} |")
-        return (f"{len(hit):,} points in {took / 60:.0f} minutes "
+        states = {o.state for o in hit if o.state}
+        groups = collections.Counter(o.point.group for o in hit)
+        kinds = ", ".join(f"{count:,} {group}"
+                          for group, count in groups.most_common())
+        return (f"{len(hit):,} points ({kinds}; {len(states):,} states of a "
+                f"disk) in {took / 60:.0f} minutes "
                 f"({took / max(1, len(self.outcomes)):.2f} s each), "
                 f"{missed} not reached, "
-                f"{len(self.findings)} findings, {len(self.known)} of known "
+                f"{self.count_findings()} findings, {len(self.known)} of known "
                 f"kinds", rows)
 
+    def count_findings(self):
+        return len(self.findings) + sum(len(s.findings) for s in self.beside)
+
     def covered(self, name):
-        """By all runs with this seed: points; calls that it was killed at;
-        which writes these were, and which ones failed."""
-        killed, failed, numbers, count = set(), set(), set(), 0
-        for text, write in self.state.done.items():
-            point = points.Point.parse(text)
-            if point.operation != name or write == "-;":
-                continue
-            count += 1
-            if point.kind in points.KILLS:
-                killed.add(write[:-1])
-                numbers.add(point.number)
-            else:
-                failed.add(write[:-1])
+        """By all runs with this seed: points; of the writes to the repository
+        how many each group of faults has hit."""
         calls = self.points.recorded.get(name, [])
-        writes = {call.write for call in calls}
-        return (f"{count:,}", f"{len(numbers)} of {len(calls)}",
-                f"{len(killed & writes)} of {len(writes)}",
-                f"{len(failed & writes)} of {len(writes)}")
+        writes = {call.write for call in calls if " repo" in call.write}
+        hit = {group: set() for group in points.GROUPS}
+        count = 0
+        for point, write in self.state.points():
+            if point.operation == name:
+                count += 1
+                hit[point.group].add(write)
+        return (f"{count:,}", f"{len(writes)}",
+                *(f"{len(hit[group] & writes)}" for group in points.GROUPS))
+
+
+HEAD = (f"| operation | points | with this seed so far | writes to the "
+        f"repository | {' | '.join(points.GROUPS)} |")
 
 
 def write_evidence(seed, summary, rows, torture):
@@ -182,10 +227,9 @@ def write_evidence(seed, summary, rows, torture):
     day = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     kinds = collections.Counter(reason_of(o) for o in torture.known)
     text = [f"\n## {day} UTC, commit {commit.stdout.strip()}, seed {seed}\n",
-            summary + ".\n",
-            "| operation | points | with this seed so far | killed at calls | "
-            "at writes | failed at writes |",
-            "|---|---|---|---|---|---|", *rows, ""]
+            summary + "." + "".join(f" {s.summary}." for s in torture.beside) +
+            "\n", HEAD, re.sub(r"[^|]+", "---", HEAD), *rows, ""]
+    text += [f"- {line}" for s in torture.beside for line in s.findings]
     text += [f"- finding: {o.point} at {o.where}: "
              f"{o.finding.splitlines()[0][:300]}" for o in torture.findings]
     text += [f"- known, {count} times: {reason}"
@@ -217,7 +261,7 @@ def main():
     print(summary, *rows, sep="\n")
     if options.evidence and torture.outcomes:
         write_evidence(options.seed, summary, rows, torture)
-    return 1 if torture.findings else 0
+    return 1 if torture.count_findings() else 0
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ counted in one row, and a process can be killed after a call as well as before
 it. (Nor does strace 6.1 deliver signals with --seccomp-bpf, which is fast.)
 """
 
+import collections
 import ctypes
 import dataclasses
 import errno
@@ -39,6 +40,10 @@ class Registers(ctypes.Structure):
         "rip cs eflags rsp ss fs_base gs_base ds es fs gs").split()]
 
 
+def arguments_of(registers):
+    return [getattr(registers, name) for name in ARGUMENTS]
+
+
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p,
                         ctypes.c_void_p]
@@ -58,13 +63,17 @@ def why_not():
 class Fault:
     """`at` is a number or a test of a Call; sticky ones hit all that follow
     too. Kinds: before, after (both kill); EIO, ENOSPC or another error; lost
-    (done, and said to have failed); short (half of what was to be written)."""
+    (done, and said to have failed); short (half of what was to be written);
+    acts (the whole process waits before the call until `act` is done, which
+    gets the Call, the thread and the call's arguments)."""
     at: object
     kind: str
     is_sticky: bool = False
+    act: object = None
+    names: frozenset = frozenset(calls.MUTATING)  # that it may hit
 
     def hits(self, call, has_hit):
-        if call.name not in CAN_FAIL_BY.get(self.kind, calls.MUTATING):
+        if call.name not in CAN_FAIL_BY.get(self.kind, self.names):
             return False
         if has_hit:
             return self.is_sticky
@@ -94,11 +103,14 @@ def filter_program():
 
 
 class Tracer:
-    """Of one run. One thread at a time, and no other child that may end."""
+    """Of one run. One thread at a time, and no other child that may end. A
+    recorder sees each call before and after it, and none meanwhile."""
 
-    def __init__(self, below, fault=None):
+    def __init__(self, below, fault=None, recorder=None):
         self.below = below  # a test of a path
         self.fault = fault
+        self.recorder = recorder
+        self.recorded, self.waiting = None, collections.deque()
         self.calls, self.hit = [], None
         self.main, self.tids, self.leaving = None, set(), set()
 
@@ -139,6 +151,8 @@ class Tracer:
                     self.stopped(tid, status)
                     continue
                 self.tids.discard(tid)
+                if tid == self.recorded:
+                    self.record_next()
                 if tid == self.main:
                     ended = status
             has_hung = time.monotonic() >= deadline
@@ -164,15 +178,26 @@ class Tracer:
             self.go_on(tid, 0 if number == signal.SIGTRAP else number)
 
     def entering(self, tid):
+        if self.recorded:
+            return self.waiting.append(tid)
         registers = Registers()
         libc.ptrace(GETREGS, tid, None, ctypes.byref(registers))
         call = self.call_of(tid, registers)
+        if self.recorder:
+            self.recorded = tid
+            self.recorder.before(len(self.calls), tid,
+                                 calls.NAMES[registers.orig_rax],
+                                 arguments_of(registers))
+            return libc.ptrace(SYSCALL, tid, None, None)
         fault = self.fault
         if not call or not fault or not fault.hits(call, self.hit):
             return self.go_on(tid)
         self.hit = self.hit or call
         if fault.kind == "before":
             return self.kill()
+        if fault.kind == "acts":
+            fault.act(call, tid, arguments_of(registers))
+            return self.go_on(tid)
         if fault.kind in ("after", "lost"):
             self.leaving.add(tid)
             return libc.ptrace(SYSCALL, tid, None, None)
@@ -184,7 +209,18 @@ class Tracer:
         libc.ptrace(SETREGS, tid, None, ctypes.byref(registers))
         return self.go_on(tid)
 
+    def record_next(self):
+        self.recorded = None
+        if self.waiting:
+            self.entering(self.waiting.popleft())
+
     def left(self, tid):
+        if tid == self.recorded:
+            registers = Registers()
+            libc.ptrace(GETREGS, tid, None, ctypes.byref(registers))
+            self.recorder.after(ctypes.c_long(registers.rax).value)
+            self.go_on(tid)
+            return self.record_next()
         if tid in self.leaving and self.fault.kind == "after":
             self.kill()
         elif tid in self.leaving:
@@ -207,23 +243,22 @@ class Tracer:
 
     def call_of(self, tid, registers):
         """None: it changes nothing of interest."""
-        name, path = calls.name_and_path(
-            tid, registers.orig_rax,
-            [getattr(registers, name) for name in ARGUMENTS])
+        name, path = calls.name_and_path(tid, registers.orig_rax,
+                                         arguments_of(registers))
         if not path or not self.below(path):
             return None
         self.calls.append(calls.Call(len(self.calls) + 1, name, path))
         return self.calls[-1]
 
 
-def run(argv, env, folder, stdin=b"", below=None, fault=None):
+def run(argv, env, folder, stdin=b"", below=None, fault=None, recorder=None):
     """What the program wrote is kept in `folder` while it runs."""
     names = [os.path.join(folder, name) for name in ("in", "out", "err")]
     with open(names[0], "wb") as file:
         file.write(stdin)
     fds = [os.open(names[0], os.O_RDONLY)] + [
         os.open(n, os.O_RDWR | os.O_CREAT | os.O_TRUNC) for n in names[1:]]
-    tracer = Tracer(below or (lambda path: True), fault)
+    tracer = Tracer(below or (lambda path: True), fault, recorder)
     try:
         code, has_hung = tracer.run(argv, env, *fds)
         out, err = (os.pread(fd, 1 << 24, 0) for fd in fds[1:])

@@ -1,0 +1,171 @@
+#!/usr/bin/python3
+"""Bits flip in the memory of a backup at random moments. Then it has failed
+and there is no snapshot, or the snapshot can be restored and holds what was
+read: the source, or the source with a few bits changed, where they flipped
+before anything could be known about them. What was stored before is there in
+any case.
+"""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+
+import acts  # noqa: E402
+import place  # noqa: E402
+import tracer  # noqa: E402
+from place import Finding, OK, expect, noise  # noqa: E402
+from torture import seconds  # noqa: E402
+
+PAGE = 4096
+RUN = 0.2  # seconds, about
+LARGE = 256 << 10  # bytes of a mapping that holds contents
+IS_PRESENT = 1 << 63
+
+
+def present_pages(pid):
+    """Of private memory that is written to: addresses."""
+    pages = []
+    with open(f"/proc/{pid}/maps", encoding="ascii") as maps, \
+            open(f"/proc/{pid}/pagemap", "rb") as pagemap:
+        for line in maps:
+            places, rights, _, _, inode, *name = line.split()
+            first, last = (int(x, 16) for x in places.split("-"))
+            if not rights.startswith("rw-p") or inode != "0" or \
+                    last - first < LARGE or name == ["[stack]"]:
+                continue
+            pagemap.seek(first // PAGE * 8)
+            entries = pagemap.read((last - first) // PAGE * 8)
+            pages += [first + i // 8 * PAGE for i in range(0, len(entries), 8)
+                      if int.from_bytes(entries[i:i + 8], "little") &
+                      IS_PRESENT]
+    return pages
+
+
+def flip_bits(process, chance, count):
+    """Answers how many."""
+    done = 0
+    moments = sorted(chance.random() * RUN for _ in range(count))
+    began = time.monotonic()
+    for moment in moments:
+        time.sleep(max(0, began + moment - time.monotonic()))
+        try:
+            pages = present_pages(process.pid)
+            done += bool(pages) and acts.flip_bit(
+                process.pid, chance.choice(pages), PAGE, chance)
+        except (OSError, ValueError):
+            break  # it has ended
+    return done
+
+
+def bits_that_differ(one, other):
+    if len(one) != len(other):
+        return abs(len(one) - len(other)) * 8
+    return (int.from_bytes(one, "little") ^
+            int.from_bytes(other, "little")).bit_count()
+
+
+class Memory:
+    def __init__(self, where):
+        self.where = where
+        rows = [b"INSERT INTO t VALUES (%d, '%s');\n" % (
+            i, noise(9, i).hex().encode()) for i in range(40_000)]
+        self.data = b"".join([noise(2 << 20, 1), bytes(1 << 20), *rows])
+        where.cairn("init", "--recovery-key-out", "{here}/owner.key")
+        self.old = self.data[:1 << 20] + noise(1 << 20, 2)
+        where.cairn("backup", "--stdin", "--as", "db", stdin=self.old)
+        where.save("kept")
+
+    def try_once(self, chance):
+        """Answers how many bits flipped and how it ended."""
+        where = self.where
+        where.load("kept")
+        process = subprocess.Popen(
+            [place.PROGRAM, "--json", "backup", "--stdin", "--as", "db"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, env=where.environment())
+        feeder = os.fork()
+        if feeder == 0:
+            try:
+                process.stdin.write(self.data)
+                process.stdin.close()
+            finally:
+                os._exit(0)
+        process.stdin.close()
+        process.stdin = None
+        flipped = flip_bits(process, chance, chance.choice([1, 1, 2, 4, 16]))
+        try:
+            out, err = process.communicate(timeout=tracer.TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            out, err = b"", b"it hung, and was killed"
+        os.waitpid(feeder, 0)
+        ran = place.Ran(process.returncode, out, err.decode(errors="replace"))
+        self.judge(ran, flipped)
+        return flipped, ran.code
+
+    def judge(self, ran, flipped):
+        where = self.where
+        snapshots = where.snapshots()
+        said = [line["snapshot_id"] for line in place.lines_of(ran)
+                if line.get("type") == "summary"]
+        expect(said or ran.code != OK, "all is well, and it says nothing", ran)
+        new = snapshots[1:]
+        expect(len(new) <= 1, f"{len(new)} snapshots are new", ran)
+        expect(set(said) <= {s["id"] for s in snapshots},
+               f"{said} is reported, and is not there", ran)
+        old = where.restored(snapshots[0]["id"])["db"][-1]
+        expect(old == self.old, "what was there is not what it was", ran)
+        if not new:
+            return
+        restored = where.cairn("restore", new[0]["id"], "--to", "{here}/back",
+                               code=None)
+        expect(restored.code == OK, "what it stored cannot be restored: "
+               f"{restored.err.strip()}", ran)
+        back = (where.here / "back" / "db").read_bytes()
+        differing = bits_that_differ(back, self.data)
+        expect(differing <= flipped,
+               f"{flipped} bits flipped, and {differing} differ", ran)
+        checked = where.cairn("check", "--level", "data", code=None)
+        expect(checked.code == OK,
+               f"check finds damage: {checked.out.decode()}", ran)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--time", type=seconds, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--from", type=int, default=0, dest="first",
+                        help="the number of the first run")
+    options = parser.parse_args()
+    if reason := tracer.why_not():
+        print(f"skipped: {reason}")
+        return 77
+    findings = runs = bits = failed = 0
+    deadline = time.monotonic() + options.time
+    with place.Place() as where:
+        memory = Memory(where)
+        while time.monotonic() < deadline:
+            number = options.first + runs
+            runs += 1
+            try:
+                flipped, code = memory.try_once(
+                    random.Random(f"{options.seed} {number}"))
+                bits += flipped
+                failed += code != OK
+            except Finding as finding:
+                findings += 1
+                print(f"FINDING: run {number} of seed {options.seed}: "
+                      f"{finding}", flush=True)
+    print(f"{bits} bits flipped in {runs} runs, {failed} of which failed, "
+          f"{findings} findings, next {options.first + runs}")
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
