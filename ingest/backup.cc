@@ -236,6 +236,7 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
 }
 
 void Run::commit(const repo::Link& root, std::span<const Source> sources) {
+  keys_.require_unwrap(repository_.keyring());
   repo::SnapshotRecord record;
   record.series = options_.series;
   record.host = options_.host;

@@ -382,8 +382,8 @@ Session::Session(Storage& storage, const Keyring& keyring, const Signer& signer,
 
 Committed Session::commit(SnapshotHeader header, const SnapshotRecord& record) {
   header.epoch = epoch_.number;
-  Committed committed =
-      publish_snapshot(storage_, keyring_, signer_, id_, header, record);
+  Committed committed = publish_snapshot_that_opens(storage_, keyring_, signer_,
+                                                    id_, header, record);
   // The tombstone of who was fenced off is removed after a while. Then the slot
   // can be taken, but by the last doom it is void, or no prune knows any more
   // that it has to wait for it.

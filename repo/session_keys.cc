@@ -1,5 +1,7 @@
 #include "repo/session_keys.h"
 
+#include <algorithm>
+
 #include "repo/error.h"
 
 namespace cairn::repo {
@@ -14,7 +16,23 @@ SessionKeys::Key SessionKeys::make(const Keyring& keyring, KeyClass key_class) {
 
 SessionKeys::SessionKeys(const Keyring& keyring)
     : keys_{make(keyring, KeyClass::content), make(keyring, KeyClass::links),
-            make(keyring, KeyClass::names)} {}
+            make(keyring, KeyClass::names)} {
+  require_unwrap(keyring);
+}
+
+void SessionKeys::require_unwrap(const Keyring& keyring) const {
+  for (const Key& key : keys_) {
+    const WrappedKey& wrapped = key.wrapped;
+    const auto& reader = keyring.newest().secret_of(wrapped.key_class);
+    if (!reader) continue;
+    const auto secret = crypto::unwrap(wrapped.wrapped, *reader);
+    if (secret && std::ranges::equal(secret->bytes(), key.secret.bytes())) {
+      continue;
+    }
+    throw CorruptionError(
+        "a session key does not unwrap; the memory of this machine is failing");
+  }
+}
 
 SessionKeyCache::SessionKeyCache(const Keyring& keyring) : keyring_(keyring) {}
 

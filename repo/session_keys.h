@@ -28,6 +28,10 @@ class SessionKeys {
     return keys_[static_cast<std::size_t>(key_class)].wrapped;
   }
 
+  // Throws CorruptionError when, as far as `keyring` can tell, those who may
+  // read could not: when memory fails, that of a key costs all that it sealed.
+  void require_unwrap(const Keyring& keyring) const;
+
   // No two blobs of a session carry the same number.
   [[nodiscard]] std::uint64_t next_counter() noexcept { return counter_++; }
 

@@ -254,37 +254,6 @@ SnapshotRecord decode_record(std::span<const std::byte> bytes,
   return record;
 }
 
-Committed publish_snapshot(Storage& storage, const Keyring& keyring,
-                           const Signer& signer, const SessionId& id,
-                           const SnapshotHeader& header,
-                           const SnapshotRecord& record) {
-  const Generation& generation = keyring.newest();
-  const auto salt = crypto::random_array<kSaltBytes>();
-  const auto header_key =
-      crypto::derive(generation.index_key, kHeaderLabel, salt);
-  const auto record_key = crypto::Secret::random();
-  const auto wrapped = crypto::wrap(
-      record_key,
-      generation.public_keys[static_cast<std::size_t>(KeyClass::names)]);
-  constexpr std::size_t kFields = 6;
-  CborWriter fields;
-  fields.uint(kIsSnapshot).uint(generation.number).bytes(salt);
-  fields.bytes(sealed(header_key,
-                      bound_to(kHeaderLabel, keyring.repository(), id),
-                      encode(header)));
-  fields.bytes(wrapped);
-  fields.bytes(sealed(record_key,
-                      bound_to(kRecordLabel, keyring.repository(), id),
-                      encode(record)));
-  const auto object =
-      signed_object(signer, keyring.repository(), id, kFields, fields.view());
-  if (object.size() > kLimitBytes) {
-    throw Error("the snapshot's record is too large: fewer paths or tags");
-  }
-  const Created outcome = storage.create(snapshot_name(id), object);
-  return {outcome, crypto::sha256(object)};
-}
-
 Created publish_tombstone(Storage& storage, const Keyring& keyring,
                           const Signer& signer, const Tombstone& tombstone) {
   constexpr std::size_t kFields = 3;
@@ -304,9 +273,9 @@ class Slot {
  public:
   // Throws CorruptionError, NotFound, UnsupportedFormat.
   Slot(const Storage& storage, const SessionId& id)
-      : id_(id),
-        name_(snapshot_name(id)),
-        object_(get_whole(storage, name_, kLimitBytes)) {
+      : Slot(get_whole(storage, snapshot_name(id), kLimitBytes), id) {}
+  Slot(std::vector<std::byte> object, const SessionId& id)
+      : id_(id), name_(snapshot_name(id)), object_(std::move(object)) {
     const auto body = disclose(object_, ObjectType::snapshot, name_);
     CborReader in(body, name_);
     fields_ = in.array(8);
@@ -338,6 +307,7 @@ class Slot {
   Slot(const Slot&) = delete;
   Slot& operator=(const Slot&) = delete;
 
+  [[nodiscard]] const SessionId& id() const { return id_; }
   [[nodiscard]] bool is_snapshot() const { return is_snapshot_; }
   [[nodiscard]] Tombstone tombstone() const {
     return {id_, time_, reason_, signer_};
@@ -409,23 +379,85 @@ class Slot {
   std::string reason_;
 };
 
-}  // namespace
-
-std::variant<Snapshot, Tombstone> read_slot(const Storage& storage,
-                                            const Keyring& keyring,
-                                            const SessionId& id) {
-  const Slot slot(storage, id);
+std::variant<Snapshot, Tombstone> open_slot(const Slot& slot,
+                                            const Keyring& keyring) {
   slot.require_signature(keyring);
   if (!slot.is_snapshot()) return slot.tombstone();
 
   const Generation& generation = slot.generation_in(keyring);
   Snapshot snapshot;
-  snapshot.id = id;
+  snapshot.id = slot.id();
   snapshot.signer = slot.signer();
   snapshot.header = slot.open_header(keyring, generation);
   snapshot.record = slot.open_record(keyring, generation);
   snapshot.object = slot.digest();
   return snapshot;
+}
+
+}  // namespace
+
+namespace {
+
+std::vector<std::byte> snapshot_object(const Keyring& keyring,
+                                       const Signer& signer,
+                                       const SessionId& id,
+                                       const SnapshotHeader& header,
+                                       const SnapshotRecord& record) {
+  const Generation& generation = keyring.newest();
+  const auto salt = crypto::random_array<kSaltBytes>();
+  const auto header_key =
+      crypto::derive(generation.index_key, kHeaderLabel, salt);
+  const auto record_key = crypto::Secret::random();
+  const auto wrapped = crypto::wrap(
+      record_key,
+      generation.public_keys[static_cast<std::size_t>(KeyClass::names)]);
+  constexpr std::size_t kFields = 6;
+  CborWriter fields;
+  fields.uint(kIsSnapshot).uint(generation.number).bytes(salt);
+  fields.bytes(sealed(header_key,
+                      bound_to(kHeaderLabel, keyring.repository(), id),
+                      encode(header)));
+  fields.bytes(wrapped);
+  fields.bytes(sealed(record_key,
+                      bound_to(kRecordLabel, keyring.repository(), id),
+                      encode(record)));
+  const auto object =
+      signed_object(signer, keyring.repository(), id, kFields, fields.view());
+  if (object.size() > kLimitBytes) {
+    throw Error("the snapshot's record is too large: fewer paths or tags");
+  }
+  return object;
+}
+
+Committed create_slot(Storage& storage, const SessionId& id,
+                      std::span<const std::byte> object) {
+  const Created outcome = storage.create(snapshot_name(id), object);
+  return {outcome, crypto::sha256(object)};
+}
+
+}  // namespace
+
+Committed publish_snapshot(Storage& storage, const Keyring& keyring,
+                           const Signer& signer, const SessionId& id,
+                           const SnapshotHeader& header,
+                           const SnapshotRecord& record) {
+  return create_slot(storage, id,
+                     snapshot_object(keyring, signer, id, header, record));
+}
+
+Committed publish_snapshot_that_opens(Storage& storage, const Keyring& keyring,
+                                      const Signer& signer, const SessionId& id,
+                                      const SnapshotHeader& header,
+                                      const SnapshotRecord& record) {
+  const auto object = snapshot_object(keyring, signer, id, header, record);
+  (void)open_slot(Slot(object, id), keyring);
+  return create_slot(storage, id, object);
+}
+
+std::variant<Snapshot, Tombstone> read_slot(const Storage& storage,
+                                            const Keyring& keyring,
+                                            const SessionId& id) {
+  return open_slot(Slot(storage, id), keyring);
 }
 
 std::optional<SnapshotClaim> read_claim(const Storage& storage,

@@ -119,6 +119,14 @@ struct Committed {
                                          const SnapshotHeader& header,
                                          const SnapshotRecord& record);
 
+// The same, once it has been opened as a reader will, as far as `keyring` can:
+// from memory that fails nobody shall believe that it is stored. Throws
+// CorruptionError.
+[[nodiscard]] Committed publish_snapshot_that_opens(
+    Storage& storage, const Keyring& keyring, const Signer& signer,
+    const SessionId& id, const SnapshotHeader& header,
+    const SnapshotRecord& record);
+
 // Fills the slot of a session that is gone, so that it can never commit.
 Created publish_tombstone(Storage& storage, const Keyring& keyring,
                           const Signer& signer, const Tombstone& tombstone);

@@ -297,6 +297,12 @@ TEST(BlobCodec, EveryFlippedBitIsNoticed) {
   }
 }
 
+TEST(SessionKeys, ThoseThatDoNotUnwrapAreRefused) {
+  const SampleRepository sample;
+  EXPECT_NO_THROW(sample.keys.require_unwrap(sample.keyring));
+  EXPECT_THROW(sample.keys.require_unwrap(Keyring::create()), CorruptionError);
+}
+
 TEST(BlobCodec, WhatChangedSinceItGotItsIdIsRefused) {
   SampleRepository sample;
   Bytes plain(1000);

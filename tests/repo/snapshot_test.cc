@@ -119,6 +119,21 @@ class StoredSnapshot : public ::testing::Test {
   Committed committed{};
 };
 
+TEST_F(StoredSnapshot, IsNotPublishedWhereNobodyWouldTakeIt) {
+  const SampleRepository other;
+  const auto another = random_id<SessionId>(random);
+
+  EXPECT_THROW(
+      (void)publish_snapshot_that_opens(sample.storage, sample.keyring,
+                                        other.signer, another, header, record),
+      CorruptionError);
+  EXPECT_FALSE(sample.storage.size(snapshot_name(another)));
+  EXPECT_EQ(publish_snapshot_that_opens(sample.storage, sample.keyring,
+                                        sample.signer, another, header, record)
+                .outcome,
+            Created::created);
+}
+
 TEST_F(StoredSnapshot, ComesBackWithItsSigner) {
   const auto slot = read(sample.keyring);
   const auto& snapshot = std::get<Snapshot>(slot);
