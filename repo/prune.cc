@@ -153,6 +153,7 @@ class Collector {
   bool carry_out(const Epoch& doom, const PrunePlan* plan);
   bool remove_pack(const Epoch& doom, const PackId& id, PackSum& sum);
   bool change_index(const Epoch& doom);
+  IndexChange write_new_index(const Epoch& doom);
   void settle(const Epoch& doom, const PrunePlan& first,
               const PrunePlan& second);
   bool settle_slots(const Epoch& doom, std::span<const SessionId> slots);
@@ -438,8 +439,25 @@ bool Collector::remove_pack(const Epoch& doom, const PackId& id, PackSum& sum) {
 }
 
 // New index objects, and just the packs that stay are named, before old ones
-// go.
+// go. Again if one went meanwhile that was to serve: `repair index`, which
+// knows no epochs, makes all of them anew, and may have seen one here that is
+// gone now.
 bool Collector::change_index(const Epoch& doom) {
+  IndexChange change;
+  do {
+    change = write_new_index(doom);
+    for (const auto& id : change.removed) {
+      if (!may_remove(doom, "removing old index objects")) return false;
+      storage_.remove(index_name(id));
+      ++outcome_.indexes_removed;
+    }
+  } while (std::ranges::any_of(change.serving, [&](const IndexId& id) {
+    return !storage_.size(index_name(id));
+  }));
+  return true;
+}
+
+IndexChange Collector::write_new_index(const Epoch& doom) {
   // Before the packs: a pack is older than what names it, so that what others
   // publish meanwhile is not taken for an index object of packs that are gone.
   const auto indexes = read_index_contents(storage_, repository_.keyring());
@@ -449,7 +467,7 @@ bool Collector::change_index(const Epoch& doom) {
   for (const auto& pack : list_packs(storage_)) {
     if (!doomed.contains(pack.id)) remaining.push_back(pack.id);
   }
-  const IndexChange change = plan_index_change(indexes, remaining);
+  IndexChange change = plan_index_change(indexes, remaining);
   step("writing the index");
   IndexBatch index(storage_, repository_.keyring(), repository_.signer(),
                    session_);
@@ -467,12 +485,9 @@ bool Collector::change_index(const Epoch& doom) {
   }
   index.finish();
   outcome_.indexes_written += index.published().size();
-  for (const auto& id : change.removed) {
-    if (!may_remove(doom, "removing old index objects")) return false;
-    storage_.remove(index_name(id));
-    ++outcome_.indexes_removed;
-  }
-  return true;
+  change.serving.insert(change.serving.end(), index.published().begin(),
+                        index.published().end());
+  return change;
 }
 
 // What was forgotten before the condemnation, and is so still: what is not in

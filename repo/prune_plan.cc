@@ -533,6 +533,7 @@ void cover(std::vector<const PlannedIndex*> indexes, const Assurance& assurance,
     if (!serves || index->packs.empty() || (merge_small && is_small(index))) {
       change.removed.push_back(index->id);
     } else {
+      change.serving.push_back(index->id);
       covered.insert(index->packs.begin(), index->packs.end());
     }
   }

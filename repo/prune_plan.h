@@ -117,6 +117,7 @@ struct IndexChange {
     std::vector<PackId> packs;
   };
   std::vector<IndexId> removed;
+  std::vector<IndexId> serving;  // that stay
   std::vector<ToName> to_name;
 };
 [[nodiscard]] IndexChange plan_index_change(

@@ -69,6 +69,14 @@ class Repair {
     return std::move(repair_);
   }
 
+  // A prune may have begun before the old index objects went, and have taken
+  // them to serve in place of the new ones.
+  [[nodiscard]] bool is_undone() const {
+    return std::ranges::any_of(batch_.published(), [&](const IndexId& id) {
+      return !storage_.size(index_name(id));
+    });
+  }
+
  private:
   // The directories that index objects of one assurance give packs.
   using Words = std::multimap<PackId, crypto::Digest>;
@@ -211,7 +219,13 @@ IndexRepair repair_index(Repository& repository, std::stop_token stop,
     throw WrongKey("the " + std::string(name_of(role)) +
                    " role may not say for whom packs are verified");
   }
-  return Repair(repository, std::move(stop), progress).run();
+  constexpr int kAttempts = 5;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    Repair repair(repository, stop, progress);
+    IndexRepair result = repair.run();
+    if (!repair.is_undone()) return result;
+  }
+  throw LockedError("index: others change it again and again; try again later");
 }
 
 }  // namespace cairn::repo

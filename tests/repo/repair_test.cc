@@ -5,13 +5,18 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <memory>
 #include <string>
 
 #include "repo/check.h"
 #include "repo/error.h"
 #include "repo/index_object.h"
+#include "repo/mark.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
+#include "repo/prune.h"
+#include "tests/support/observed_storage.h"
 #include "tests/support/power_cut.h"
 #include "tests/support/test_repository.h"
 
@@ -25,6 +30,7 @@ using testing_support::CutFalls;
 using testing_support::Files;
 using testing_support::FilesOptions;
 using testing_support::MemoryStorage;
+using testing_support::ObservedStorage;
 using testing_support::PowerCut;
 using testing_support::random_bytes;
 using testing_support::read_all_snapshots;
@@ -167,6 +173,66 @@ TEST(RepairIndex, CountsWhatLeansOnBasesThatAreGone) {
 
   EXPECT_EQ(repair.rows_without_base, 3U);
   EXPECT_TRUE(repair.damage.empty());
+}
+
+// A prune that found the old objects beside the new one may take either to
+// serve, while the repair sleeps.
+TEST(RepairIndex, BeginsAnewWhereAPruneLetTheOldObjectsServe) {
+  TwoSnapshots two;
+  auto& disk = two.test.disk();
+  const auto old = list_indexes(disk);
+  auto observed = std::make_unique<ObservedStorage>(disk);
+  bool has_pruned = false;
+  observed->before_write = [&](std::string_view name) {
+    if (has_pruned || name != index_name(old.front())) return;
+    has_pruned = true;
+    for (const auto& id : list_indexes(disk)) {
+      if (!std::ranges::count(old, id)) disk.remove(index_name(id));
+    }
+  };
+  auto repository = two.test.open_through(std::move(observed));
+
+  (void)repair_index(repository, {}, nullptr);
+
+  EXPECT_TRUE(has_pruned);
+  two.expect_sound();
+}
+
+// The other way round: the prune sleeps.
+TEST(RepairIndex, MayEndWhileAPruneIsAboutToRemoveItsObject) {
+  TwoSnapshots two;
+  auto& disk = two.test.disk();
+  {
+    auto repository = two.test.open();
+    IndexObject all;
+    for (const auto& id : list_indexes(disk)) {
+      IndexObject one = read_index(disk, repository.keyring(), id);
+      all.assurance = one.assurance;
+      std::ranges::move(one.packs, std::back_inserter(all.packs));
+    }
+    (void)publish_index(disk, repository.keyring(), repository.signer(), all);
+    const auto forgotten =
+        write_snapshot(repository, {{"gone", noise(3, 9'000)}}, at_hour(3));
+    (void)publish_mark(
+        disk, repository.keyring(), repository.signer(),
+        {MarkAction::forget, forgotten, at_hour(4), "", std::nullopt});
+  }
+  auto observed = std::make_unique<ObservedStorage>(disk);
+  bool has_removed = false;
+  observed->before_write = [&](std::string_view name) {
+    if (!name.starts_with("index/") || !disk.size(name)) return;
+    has_removed = true;
+    for (const auto& id : list_indexes(disk)) {
+      if (index_name(id) != name) disk.remove(index_name(id));
+    }
+  };
+  auto repository = two.test.open_through(std::move(observed));
+
+  (void)prune(repository, {.max_unused = 0, .budget = {}}, at_hour(5), {}, {},
+              nullptr);
+
+  EXPECT_TRUE(has_removed);
+  two.expect_sound();
 }
 
 TEST(RepairIndex, LosesNothingWhicheverWriteThePowerCutHits) {
