@@ -205,12 +205,19 @@ std::string text_of(const std::vector<repo::KeySlot>& slots) {
 ExitCode rotate(Context& context) {
   auto repository = context.open_as_owner();
   const auto& owner = repository.keyring();
-  const auto slots = repo::slots_to_grant(repository.storage(), owner);
+  auto slots = repo::slots_to_grant(repository.storage(), owner);
   std::uint32_t generation = owner.newest().number + 1;
   const bool is_dry = context.options.is_dry_run;
   if (!is_dry) {
     context.confirm("The new keys go to " + text_of(slots) +
                     ", and to nobody else. Renew them?");
+    const auto asked_about = text_of(slots);
+    slots = repo::slots_to_grant(repository.storage(), owner);
+    if (text_of(slots) != asked_about) {
+      throw repo::RefusedForSafety(
+          "keys were added or removed while you were asked; nothing was done: "
+          "run it again");
+    }
     generation =
         repo::rotate_keys(repository.storage(), owner, slots, context.now());
     context.saw_generation(generation);
@@ -289,8 +296,9 @@ Command key_rotate_command() {
           "every key that `cairn key list` shows, whose passphrases and files "
           "stay as they are. After `cairn key remove` that shuts out who kept "
           "a copy of the removed one: what was written before it can still "
-          "read, what comes later it cannot. Programs at work meanwhile end "
-          "as they began, with the old keys.",
+          "read, what comes later it cannot. A backup at work meanwhile ends "
+          "as it began, with the old keys; a prune or copy may have to be run "
+          "again.",
       .examples =
           "cairn key remove 1f2e3d4c && cairn key rotate\n"
           "cairn key rotate --dry-run",

@@ -161,6 +161,9 @@ repo::Comparison Context::compare_with_before(
 
 void Context::require_as_before(repo::Repository& repository,
                                 std::optional<repo::Witness>& witness) {
+  if (const auto& why = repository.keyring().later_keys_lost()) {
+    throw repo::CorruptionError(*why);
+  }
   const auto comparison = compare_with_before(repository, witness);
   if (!comparison.shows_less()) return;
   throw repo::RefusedForSafety(
@@ -173,6 +176,9 @@ void Context::require_as_before(repo::Repository& repository,
 
 bool Context::warn_unless_as_before(repo::Repository& repository,
                                     std::optional<repo::Witness>& witness) {
+  if (const auto& why = repository.keyring().later_keys_lost()) {
+    output.warning(*why);
+  }
   const auto comparison = compare_with_before(repository, witness);
   if (!comparison.shows_less()) return false;
   output.warning(

@@ -226,8 +226,17 @@ GenerationObject read_generation_object(const Storage& storage,
   throw NotFound(generation_names(number)[0] + ": no such object");
 }
 
+std::string missing_keys(std::uint32_t generation) {
+  return "keys of generation " + std::to_string(generation) +
+         ", which this run does not have: if the keys were renewed just now, "
+         "run it again; else the folder " +
+         std::string(kGenerationsFolder) +
+         " lost them, and a copy of the repository may have it";
+}
+
 void mend_generation_objects(Storage& storage, const Keyring& keyring) {
-  for (const auto number : list_generations(storage)) {
+  const auto numbers = list_generations(storage);
+  for (const auto number : numbers) {
     const auto names = generation_names(number);
     const std::array sound = {is_sound(storage, names[0], number, keyring),
                               is_sound(storage, names[1], number, keyring)};
@@ -239,23 +248,48 @@ void mend_generation_objects(Storage& storage, const Keyring& keyring) {
     storage.remove(lost);
     (void)storage.create(lost, object);  // another may have been first
   }
+  const std::uint32_t newest = keyring.newest().number;
+  const auto names = generation_names(newest);
+  if (!is_sound(storage, names[0], newest, keyring) ||
+      !is_sound(storage, names[1], newest, keyring)) {
+    return;
+  }
+  for (const auto number : numbers) {
+    if (number >= newest) continue;
+    for (const auto& name : generation_names(number)) storage.remove(name);
+  }
 }
 
 void take_granted_generations(const Storage& storage, Keyring& keyring) {
-  const auto numbers = list_generations(storage);
-  if (numbers.empty() || numbers.back() <= keyring.newest().number) return;
-  const auto object = read_generation_object(
-      storage, numbers.back(), keyring.repository(), keyring.root_key());
-  auto generations =
-      open_grant(object, keyring.slot_secret(), keyring.repository());
-  if (!generations) {
-    throw WrongKey(
-        storage.description() +
-        ": the keys were renewed (`cairn key rotate`) without this key, which "
-        "had been removed then or is not one that an owner made; ask an owner "
-        "for another one (`cairn key add`)");
+  auto numbers = list_generations(storage);
+  for (; !numbers.empty() && numbers.back() > keyring.newest().number;
+       numbers.pop_back()) {
+    try {
+      const auto object = read_generation_object(
+          storage, numbers.back(), keyring.repository(), keyring.root_key());
+      auto generations =
+          open_grant(object, keyring.slot_secret(), keyring.repository());
+      if (!generations) {
+        throw WrongKey(
+            storage.description() +
+            ": the keys were renewed (`cairn key rotate`) without this key, "
+            "which had been removed then or is not one that an owner made; ask "
+            "an owner for another one (`cairn key add`)");
+      }
+      keyring.set_generations(std::move(*generations));
+      return;
+    } catch (const NotFound&) {
+      continue;  // a newer one replaced it
+    } catch (const CorruptionError& e) {
+      if (keyring.later_keys_lost()) continue;
+      keyring.set_later_keys_lost(
+          std::string(e.what()) +
+          ": the newest keys are damaged, in both copies. What was sealed with "
+          "the ones before can be read, and nothing be written; bring the "
+          "folder " +
+          std::string(kGenerationsFolder) + " back from a copy");
+    }
   }
-  keyring.set_generations(std::move(*generations));
 }
 
 }  // namespace cairn::repo

@@ -80,12 +80,17 @@ struct GenerationObject {
     const Storage& storage, std::uint32_t number,
     const RepositoryId& repository, const crypto::VerifyKey& root_key);
 
-// Writes those anew of which one of the two is lost or damaged.
+// "keys of generation 3, which this run does not have; ...", with what to do.
+[[nodiscard]] std::string missing_keys(std::uint32_t generation);
+
+// Writes those anew of which one of the two is lost or damaged, and removes
+// those that a newer one, of which both are sound, replaces.
 void mend_generation_objects(Storage& storage, const Keyring& keyring);
 
-// Gives a keyring that came out of a slot what was granted to that since.
-// Throws WrongKey when the slot was left out: whoever was granted nothing could
-// neither read what is written now nor write what others should read.
+// Gives a keyring that came out of a slot what was granted to that since, as
+// far as it can be read (Keyring::later_keys_lost()). Throws WrongKey when the
+// slot was left out: whoever was granted nothing could neither read what is
+// written now nor write what others should read.
 void take_granted_generations(const Storage& storage, Keyring& keyring);
 
 }  // namespace cairn::repo

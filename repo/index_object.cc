@@ -8,6 +8,7 @@
 #include "repo/cbor.h"
 #include "repo/envelope.h"
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/pack_format.h"
 #include "repo/record.h"
 
@@ -155,7 +156,8 @@ IndexObject read_index(const Storage& storage, const Keyring& keyring,
   const Prologue prologue = decode_prologue(bytes, ObjectType::index, name);
   const Generation* generation = keyring.find(prologue.number);
   if (generation == nullptr) {
-    throw UnsupportedFormat(name + ": sealed under an unknown generation");
+    throw UnsupportedFormat(name + ": sealed with " +
+                            missing_keys(prologue.number));
   }
   if (bytes.size() < kHeadBytes + crypto::kTagBytes) {
     throw CorruptionError(name + ": too short");
@@ -191,6 +193,19 @@ std::vector<IndexId> list_indexes(const Storage& storage) {
   });
   std::ranges::sort(ids);
   return ids;
+}
+
+bool are_there(const Storage& storage, std::span<const IndexId> ids) {
+  return std::ranges::all_of(ids, [&](const IndexId& id) {
+    return storage.size(index_name(id)).has_value();
+  });
+}
+
+std::uint32_t generation_of(const Storage& storage, const IndexId& id) {
+  const std::string name = index_name(id);
+  std::array<std::byte, kPrologueBytes> prologue;
+  storage.get(name, 0, prologue);
+  return decode_prologue(prologue, ObjectType::index, name).number;
 }
 
 }  // namespace cairn::repo

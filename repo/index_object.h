@@ -70,6 +70,15 @@ IndexId publish_index(Storage& storage, const Keyring& keyring,
 // All of them, in the order of their names.
 [[nodiscard]] std::vector<IndexId> list_indexes(const Storage& storage);
 
+// True if none of them went.
+[[nodiscard]] bool are_there(const Storage& storage,
+                             std::span<const IndexId> ids);
+
+// The generation of keys that it was sealed with, which anybody may read.
+// Throws CorruptionError, NotFound, UnsupportedFormat.
+[[nodiscard]] std::uint32_t generation_of(const Storage& storage,
+                                          const IndexId& id);
+
 // For tests and fuzzing: the plain body.
 [[nodiscard]] std::vector<std::byte> encode(const IndexObject& object);
 [[nodiscard]] IndexObject decode_index(std::span<const std::byte> body,

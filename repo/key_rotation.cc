@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cassert>
+#include <set>
 #include <string>
 #include <utility>
 
 #include "repo/error.h"
 #include "repo/generation_object.h"
+#include "repo/index_object.h"
 
 namespace cairn::repo {
 namespace {
@@ -46,13 +48,31 @@ std::vector<KeySlot> slots_to_grant(const Storage& storage,
   return std::move(list.slots);
 }
 
-std::uint32_t rotate_keys(Storage& storage, const Keyring& owner,
-                          const std::vector<KeySlot>& slots,
-                          const Timestamp& now) {
-  assert(owner.role() == Role::owner);
-  Generations generations = restrict_to(owner.generations(), Role::owner);
-  const std::uint32_t number = owner.newest().number + 1;
-  generations.push_back(new_generation(number));
+namespace {
+
+// The number of a lost generation must not be given again: what was sealed with
+// its keys would look damaged, and theirs could not be brought back.
+void require_none_lost(const Storage& storage, const Keyring& owner) {
+  const std::uint32_t newest = owner.newest().number;
+  for (const auto& id : list_indexes(storage)) {
+    std::uint32_t generation = 0;
+    try {
+      generation = generation_of(storage, id);
+    } catch (const NotFound&) {
+      continue;
+    } catch (const CorruptionError&) {
+      continue;  // check tells of it
+    }
+    if (generation <= newest) continue;
+    throw RefusedForSafety(index_name(id) + ": was sealed with " +
+                           missing_keys(generation));
+  }
+}
+
+void publish(Storage& storage, const Keyring& owner,
+             const Generations& generations, const std::vector<KeySlot>& slots,
+             const Timestamp& now) {
+  const std::uint32_t number = generations.back().number;
   GenerationObject object{number, now, {}};
   for (const auto& slot : slots) {
     object.grants.push_back(make_grant(generations, slot.role, slot.public_key,
@@ -65,10 +85,35 @@ std::uint32_t rotate_keys(Storage& storage, const Keyring& owner,
     throw LockedError("the keys were renewed by somebody else at this moment");
   }
   if (get_whole(storage, names[0], kMaxGenerationBytes) != bytes) {
+    storage.remove(names[0]);
     throw CorruptionError(names[0] + ": does not read back as it was written");
   }
   (void)storage.create(names[1], bytes);
-  return number;
+}
+
+std::set<crypto::PublicKey> keys_of(const std::vector<KeySlot>& slots) {
+  std::set<crypto::PublicKey> keys;
+  for (const auto& slot : slots) keys.insert(slot.public_key);
+  return keys;
+}
+
+}  // namespace
+
+std::uint32_t rotate_keys(Storage& storage, const Keyring& owner,
+                          std::vector<KeySlot> slots, const Timestamp& now) {
+  assert(owner.role() == Role::owner);
+  require_none_lost(storage, owner);
+  Generations generations = restrict_to(owner.generations(), Role::owner);
+  while (true) {
+    const std::uint32_t number = generations.back().number + 1;
+    generations.push_back(new_generation(number));
+    publish(storage, owner, generations, slots, now);
+    // A key that was added meanwhile looked for generations before this one was
+    // there, or takes itself back; one that was removed has these keys.
+    auto now_there = slots_to_grant(storage, owner);
+    if (keys_of(now_there) == keys_of(slots)) return number;
+    slots = std::move(now_there);
+  }
 }
 
 }  // namespace cairn::repo

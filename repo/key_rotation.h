@@ -19,12 +19,15 @@ namespace cairn::repo {
 [[nodiscard]] std::vector<KeySlot> slots_to_grant(const Storage& storage,
                                                   const Keyring& owner);
 
-// Makes the next generation, for those slots, and answers its number.
+// Makes the next generation, for those slots, and answers its number. If keys
+// were added or removed meanwhile, it makes another one for those that are
+// left.
 //
 // Failure        LockedError: somebody else renewed them at the same time, and
-//                nothing was done. Cut short, it happened or did not.
+//                nothing was done. RefusedForSafety: keys that the repository
+//                is sealed with are lost, whose number would be given again.
+//                Cut short, it happened or did not.
 std::uint32_t rotate_keys(Storage& storage, const Keyring& owner,
-                          const std::vector<KeySlot>& slots,
-                          const Timestamp& now);
+                          std::vector<KeySlot> slots, const Timestamp& now);
 
 }  // namespace cairn::repo

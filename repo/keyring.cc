@@ -35,6 +35,7 @@ struct Keyring::State {
   CutSizes cut_sizes = cut_sizes_of(Config{});
   std::optional<KeySlotId> opened_slot = std::nullopt;
   std::optional<crypto::Secret> slot_secret = std::nullopt;
+  std::optional<std::string> later_keys_lost = std::nullopt;
 };
 
 Keyring::Keyring(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -165,6 +166,14 @@ const crypto::Secret& Keyring::slot_secret() const noexcept {
 void Keyring::set_generations(Generations generations) {
   assert(!generations.empty());
   state_->generations = std::move(generations);
+}
+
+const std::optional<std::string>& Keyring::later_keys_lost() const noexcept {
+  return state_->later_keys_lost;
+}
+
+void Keyring::set_later_keys_lost(std::string why) {
+  state_->later_keys_lost = std::move(why);
 }
 
 void Keyring::set_opened_slot(const KeySlotId& slot) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -80,6 +81,12 @@ class Keyring {
   // keys came out of a bundle.
   [[nodiscard]] const crypto::Secret& slot_secret() const noexcept;
   void set_generations(Generations generations);
+
+  // Why later generations than the newest here cannot be had, if there are any:
+  // then these keys read what was sealed before, and must seal nothing.
+  [[nodiscard]] const std::optional<std::string>& later_keys_lost()
+      const noexcept;
+  void set_later_keys_lost(std::string why);
 
   // True if this role may read blobs of that class.
   [[nodiscard]] bool can_read(KeyClass key_class) const noexcept;

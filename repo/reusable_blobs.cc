@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
 #include "repo/wire.h"
@@ -33,6 +34,30 @@ std::optional<BlobIndex::Era> era_for(
 
 }  // namespace
 
+namespace {
+
+// Whoever wrote on with older keys would seal for who was shut out by the newer
+// ones.
+void require_newest_keys(const Storage& storage, const Keyring& keyring,
+                         const BlobIndex& index) {
+  if (const auto& why = keyring.later_keys_lost()) throw CorruptionError(*why);
+  for (const auto& unreadable : index.unreadable()) {
+    std::uint32_t generation = 0;
+    try {
+      generation = generation_of(storage, unreadable.id);
+    } catch (const StorageUnreachable&) {
+      throw;
+    } catch (const Error&) {
+      continue;  // damaged, or gone
+    }
+    if (generation <= keyring.newest().number) continue;
+    throw RefusedForSafety(index_name(unreadable.id) + ": was sealed with " +
+                           missing_keys(generation));
+  }
+}
+
+}  // namespace
+
 ReusableBlobs::ReusableBlobs(const Storage& storage, const Keyring& keyring,
                              BlobIndex& index, const Epoch& epoch)
     : storage_(storage),
@@ -40,6 +65,7 @@ ReusableBlobs::ReusableBlobs(const Storage& storage, const Keyring& keyring,
       index_(index),
       index_era_(index.era()),
       era_(era_for(keyring, index_era_)) {
+  require_newest_keys(storage, keyring, index);
   auto listed = list_packs(storage);
   const auto leave_out = [&](const PackId& id) {
     const auto found =

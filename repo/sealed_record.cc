@@ -7,6 +7,7 @@
 #include "crypto/seal.h"
 #include "repo/cbor.h"
 #include "repo/error.h"
+#include "repo/generation_object.h"
 
 namespace cairn::repo {
 namespace {
@@ -69,10 +70,8 @@ OpenedRecord open_signed_record(const SealedRecordKind& kind,
   }
   const Generation* generation = keyring.find(number);
   if (generation == nullptr) {
-    throw UnsupportedFormat(std::string(name) +
-                            ": sealed with keys of generation " +
-                            std::to_string(number) +
-                            ", which this run does not have");
+    throw UnsupportedFormat(std::string(name) + ": sealed with " +
+                            missing_keys(number));
   }
   if (sealed.size() < crypto::kTagBytes) in.fail("nothing sealed");
   std::vector<std::byte> plain(sealed.size() - crypto::kTagBytes);

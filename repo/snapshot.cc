@@ -7,6 +7,7 @@
 #include "repo/cbor.h"
 #include "repo/envelope.h"
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/record.h"
 
 namespace cairn::repo {
@@ -332,7 +333,8 @@ class Slot {
   [[nodiscard]] const Generation& generation_in(const Keyring& keyring) const {
     const Generation* const generation = keyring.find(generation_);
     if (generation != nullptr) return *generation;
-    throw UnsupportedFormat(name_ + ": sealed under an unknown generation");
+    throw UnsupportedFormat(name_ + ": sealed with " +
+                            missing_keys(generation_));
   }
 
   [[nodiscard]] SnapshotHeader open_header(const Keyring& keyring,

@@ -310,6 +310,14 @@ class Rotation(KeyCase):
         self.assertNotIn(b"latest", old.out)
         self.cairn("cat", "latest:data", env=thief,
                    code=(1, DAMAGE, REFUSED))
+        # A host without memory sees what it has no keys for: it neither seals
+        # with old ones, nor gives their number again.
+        stranger = {"CAIRN_CACHE_DIR": self.folder / "stranger cache",
+                    "XDG_STATE_HOME": self.folder / "stranger state"}
+        for words in (["backup", "--stdin", "--as", "data"],
+                      ["-y", "key", "rotate"]):
+            ran = self.cairn(*words, env=stranger, code=REFUSED)
+            self.assertIn("keys of generation 2", ran.err)
         # Our own host saw the new keys, and does not go back to old ones.
         ran = self.cairn("backup", "--stdin", "--as", "data", stdin=b"secret",
                          code=REFUSED)
