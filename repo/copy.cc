@@ -12,6 +12,7 @@
 #include "repo/blob_writer.h"
 #include "repo/commit.h"
 #include "repo/error.h"
+#include "repo/heartbeat.h"
 #include "repo/look_at.h"
 #include "repo/pack_format.h"
 #include "repo/reachability.h"
@@ -427,6 +428,7 @@ CopiedSnapshot Copier::copy(const Snapshot& snapshot) {
   if (options_.carry == Carry::plan_only) return copied;
   Session session(to_.storage(), to_.keyring(), to_.signer(), options_.clock());
   try {
+    const Heartbeat heartbeat(session, options_.clock);
     store(snapshot, session, copied);
   } catch (const SourceDamage& e) {
     copied.outcome = CopyOutcome::failed;

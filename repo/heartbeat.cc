@@ -22,4 +22,10 @@ Heartbeat::Heartbeat(Session& session, std::function<Timestamp()> clock,
         }
       }) {}
 
+Timestamp Heartbeat::system_time() {
+  using std::chrono::floor, std::chrono::seconds;
+  const auto now = std::chrono::system_clock::now();
+  return {floor<seconds>(now.time_since_epoch()).count(), 0};
+}
+
 }  // namespace cairn::repo

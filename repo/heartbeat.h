@@ -19,8 +19,11 @@ class Heartbeat {
  public:
   static constexpr std::chrono::milliseconds kPeriod = std::chrono::minutes(5);
 
-  Heartbeat(Session& session, std::function<Timestamp()> clock,
-            std::chrono::milliseconds period = kPeriod);
+  explicit Heartbeat(Session& session,
+                     std::function<Timestamp()> clock = system_time,
+                     std::chrono::milliseconds period = kPeriod);
+
+  static Timestamp system_time();
 
  private:
   std::mutex mutex_;

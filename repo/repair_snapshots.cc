@@ -9,6 +9,7 @@
 #include "repo/blob_writer.h"
 #include "repo/commit.h"
 #include "repo/error.h"
+#include "repo/heartbeat.h"
 #include "repo/index_object.h"
 #include "repo/look_at.h"
 #include "repo/pack_reader.h"
@@ -229,6 +230,7 @@ void SnapshotRepairer::make(const Snapshot& snapshot,
     }
   };
   try {
+    const Heartbeat heartbeat(session, options_.clock);
     ReusableBlobs reusable(storage_, keyring_, repository_.index(),
                            session.epoch());
     BlobWriter writer(repository_, reusable, session.id(), progress_,
