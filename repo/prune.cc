@@ -153,7 +153,7 @@ class Collector {
   bool carry_out(const Epoch& doom, const PrunePlan* plan);
   bool remove_pack(const Epoch& doom, const PackId& id, PackSum& sum);
   bool change_index(const Epoch& doom);
-  IndexChange write_new_index(const Epoch& doom);
+  std::optional<IndexChange> write_new_index(const Epoch& doom);
   void settle(const Epoch& doom, const PrunePlan& first,
               const PrunePlan& second);
   bool settle_slots(const Epoch& doom, std::span<const SessionId> slots);
@@ -443,21 +443,21 @@ bool Collector::remove_pack(const Epoch& doom, const PackId& id, PackSum& sum) {
 // knows no epochs, makes all of them anew, and may have seen one here that is
 // gone now.
 bool Collector::change_index(const Epoch& doom) {
-  IndexChange change;
-  do {
-    change = write_new_index(doom);
-    for (const auto& id : change.removed) {
+  while (true) {
+    const auto change = write_new_index(doom);
+    if (!change) continue;
+    for (const auto& id : change->removed) {
       if (!may_remove(doom, "removing old index objects")) return false;
       storage_.remove(index_name(id));
       ++outcome_.indexes_removed;
     }
-  } while (std::ranges::any_of(change.serving, [&](const IndexId& id) {
-    return !storage_.size(index_name(id));
-  }));
-  return true;
+    if (are_there(storage_, change->serving)) return true;
+  }
 }
 
-IndexChange Collector::write_new_index(const Epoch& doom) {
+// Nothing: an index object went whose word was taken over. Then somebody took
+// back what it said, as `repair packs` does of a damaged pack.
+std::optional<IndexChange> Collector::write_new_index(const Epoch& doom) {
   // Before the packs: a pack is older than what names it, so that what others
   // publish meanwhile is not taken for an index object of packs that are gone.
   const auto indexes = read_index_contents(storage_, repository_.keyring());
@@ -484,6 +484,10 @@ IndexChange Collector::write_new_index(const Epoch& doom) {
     }
   }
   index.finish();
+  if (!are_there(storage_, change.removed)) {
+    index.discard();
+    return std::nullopt;
+  }
   outcome_.indexes_written += index.published().size();
   change.serving.insert(change.serving.end(), index.published().begin(),
                         index.published().end());

@@ -52,6 +52,11 @@ class Repair {
       for (const auto& id : old) take_from(id);
     }
     batch_.finish();
+    if (!are_there(storage_, superseded_)) {
+      batch_.discard();
+      is_overtaken_ = true;
+      return {};
+    }
     repair_.indexes_written = batch_.published().size();
     for (const auto& id : superseded_) {
       storage_.remove(index_name(id));
@@ -69,12 +74,11 @@ class Repair {
     return std::move(repair_);
   }
 
-  // A prune may have begun before the old index objects went, and have taken
-  // them to serve in place of the new ones.
+  // Somebody took back what an old index object said, as `repair packs` does of
+  // a damaged pack, so that it must not be said again. Or a prune, which began
+  // before the old ones went, took them to serve in place of the new ones.
   [[nodiscard]] bool is_undone() const {
-    return std::ranges::any_of(batch_.published(), [&](const IndexId& id) {
-      return !storage_.size(index_name(id));
-    });
+    return is_overtaken_ || !are_there(storage_, batch_.published());
   }
 
  private:
@@ -207,6 +211,7 @@ class Repair {
   std::set<std::pair<PackId, Assurance>> taken_;
   std::set<PackId> with_differences_;
   std::vector<IndexId> superseded_;
+  bool is_overtaken_ = false;
   IndexRepair repair_;
 };
 

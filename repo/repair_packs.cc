@@ -17,6 +17,7 @@
 #include "repo/check_packs.h"
 #include "repo/damage_trace.h"
 #include "repo/error.h"
+#include "repo/heartbeat.h"
 #include "repo/index_batch.h"
 #include "repo/look_at.h"
 #include "repo/object_digest.h"
@@ -77,6 +78,7 @@ class PackRepairer {
     }
     Session session(storage_, keyring_, repository_.signer(), options_.now);
     try {
+      const Heartbeat heartbeat(session);
       repair(session.epoch(), &session.id());
     } catch (...) {
       end(session);
@@ -609,8 +611,12 @@ void PackRepairer::keep_fresh(const BlobId& id, PlainBlob plain) {
 // Index objects that name a damaged pack are replaced by such as name the
 // others of theirs, with the same assurance.
 void PackRepairer::take_out_of_index(const SessionId& session) {
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    if (!take_out_once(session)) break;
+  int attempt = 0;
+  while (take_out_once(session)) {
+    if (++attempt == kAttempts) {
+      throw LockedError(
+          "index: others change it again and again; run the repair again");
+    }
   }
   for (const auto& id : damaged_) repository_.index().take_back(id);
   repository_.index().refresh(storage_, keyring_);
@@ -636,8 +642,21 @@ bool PackRepairer::take_out_once(const SessionId& session) {
     for (auto& pack : object.packs) batch.add(std::move(pack));
   }
   batch.finish();
-  for (const auto& id : superseded) storage_.remove(index_name(id));
-  return !superseded.empty();
+  if (!are_there(storage_, superseded)) {
+    batch.discard();  // others replaced them meanwhile
+    return true;
+  }
+  for (const auto& id : superseded) {
+    // What a prune that fenced this session off dooms may be what this repair
+    // takes for good.
+    if (!storage_.size(session_name(session))) {
+      throw LockedError(session_name(session) +
+                        ": was fenced off by a prune, which took it for dead; "
+                        "run the repair again");
+    }
+    storage_.remove(index_name(id));
+  }
+  return !superseded.empty() || !are_there(storage_, batch.published());
 }
 
 void PackRepairer::name_what_is_lost() {
@@ -664,10 +683,16 @@ PackRepair repair_packs(Repository& repository,
   }
   if (options.from != nullptr) {
     const Keyring& sister = options.from->keyring();
-    if (sister.repository() == repository.keyring().repository() ||
-        sister.family() != repository.keyring().family()) {
+    const Storage& there = options.from->storage();
+    if (sister.repository() == repository.keyring().repository() &&
+        there.place() == repository.storage().place()) {
+      throw std::invalid_argument(there.description() +
+                                  ": is the repository that is to be repaired; "
+                                  "name a copy of it, or a sister");
+    }
+    if (sister.family() != repository.keyring().family()) {
       throw std::invalid_argument(
-          options.from->storage().description() +
+          there.description() +
           ": is no sister of this repository, so that its blobs have other "
           "names; `cairn init --like` makes one");
     }

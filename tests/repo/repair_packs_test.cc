@@ -15,6 +15,8 @@
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
 #include "repo/prune.h"
+#include "repo/repair.h"
+#include "tests/support/observed_storage.h"
 #include "tests/support/power_cut.h"
 #include "tests/support/test_repository.h"
 
@@ -27,6 +29,7 @@ using testing_support::ChunksByPath;
 using testing_support::CutFalls;
 using testing_support::Files;
 using testing_support::FilesOptions;
+using testing_support::ObservedStorage;
 using testing_support::PowerCut;
 using testing_support::random_bytes;
 using testing_support::read_all_snapshots;
@@ -341,6 +344,52 @@ TEST(RepairPacks, MovesNothingThatIsElsewhereToo) {
   EXPECT_EQ(repaired.blobs_moved, 0U);
   EXPECT_TRUE(repaired.is_whole());
   expect_sound(test);
+}
+
+// What an index object said of a damaged pack was taken back: who had read that
+// before must not say it again. Found by freezing a prune there.
+TEST(RepairPacks, IsNotUndoneByAPruneOrARepairOfTheIndexThatBeganBefore) {
+  for (const bool is_prune : {true, false}) {
+    SCOPED_TRACE(is_prune ? "prune" : "repair index");
+    TestRepository test;
+    auto repository = test.open();
+    const auto first = write_snapshot(repository, kFiles, at_hour(1));
+    const auto hurt = content_packs(test).front();
+    const auto going =
+        write_snapshot(repository, Files{{"z", noise(77, 9'000)}}, at_hour(2));
+    hurt_first_blob(test, hurt);
+    (void)forget_snapshot(repository, going, "test", at_hour(3));
+    ObservedStorage observed(test.disk());
+    bool is_repaired = false;
+    observed.before_write = [&](std::string_view name) {
+      if (!name.starts_with("index/") || is_repaired) return;
+      is_repaired = true;
+      auto other = test.open();
+      (void)repair(other);
+    };
+    auto slow = test.open_elsewhere(observed);
+
+    if (is_prune) {
+      prune_all(slow);
+    } else {
+      (void)repair_index(slow, {}, nullptr);
+    }
+
+    ASSERT_TRUE(is_repaired);
+    // Named it may be, but for nobody.
+    for (const auto& id : list_indexes(test.disk())) {
+      const auto object = read_index(test.disk(), test.keyring(), id);
+      if (object.assurance == Assurance{}) continue;
+      for (const auto& pack : object.packs) EXPECT_NE(pack.id, hurt.id);
+    }
+    auto again = test.open();
+    const auto healed = write_snapshot(again, kFiles, at_hour(4));
+    const auto states = read_all_snapshots(again);
+    EXPECT_EQ(states.at(first), kFiles);
+    EXPECT_EQ(states.at(healed), kFiles);
+    prune_all(again);
+    expect_sound(test);
+  }
 }
 
 TEST(RepairPacks, PlansWithoutWriting) {
