@@ -90,9 +90,8 @@ std::uint64_t verify_other_signatures(const Storage& storage,
             [&] { (void)read_session(storage, keyring, session.id); });
     for (const auto number : session.beats) {
       ++count;
-      look_at(findings, "damaged-session", beat_name(session.id, number), [&] {
-        (void)read_beat(storage, keyring, session.id, number);
-      });
+      look_at(findings, "damaged-session", beat_name(session.id, number),
+              [&] { (void)read_beat(storage, keyring, session.id, number); });
     }
     if (!storage.size(pin_name(session.id))) continue;
     ++count;
