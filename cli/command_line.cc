@@ -418,7 +418,9 @@ std::string CommandLine::help_of_all() const {
       "CAIRN_PASSWORD_COMMAND, CAIRN_PASSWORD, CAIRN_CACHE_DIR, NO_COLOR; of\n"
       "'key add' CAIRN_NEW_PASSWORD_FILE, of 'init --like' "
       "CAIRN_LIKE_KEY_FILE\n"
-      "and CAIRN_LIKE_PASSWORD_FILE.\n";
+      "and CAIRN_LIKE_PASSWORD_FILE, of 'copy' CAIRN_TO_..., of 'repair packs "
+      "--from'\n"
+      "CAIRN_FROM_..., each with KEY_FILE and PASSWORD_FILE.\n";
   return out;
 }
 
