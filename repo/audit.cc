@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/index_object.h"
 #include "repo/key_slot.h"
 #include "repo/look_at.h"
@@ -97,6 +98,16 @@ std::uint64_t verify_other_signatures(const Storage& storage,
     ++count;
     look_at(findings, "damaged-session", pin_name(session.id),
             [&] { (void)read_pin(storage, keyring, session.id); });
+  }
+  for (const auto number : list_generations(storage)) {
+    for (const auto& name : generation_names(number)) {
+      ++count;
+      look_at(findings, "damaged-generation", name, [&] {
+        (void)open_generation(get_whole(storage, name, kMaxGenerationBytes),
+                              number, keyring.repository(), keyring.root_key(),
+                              name);
+      });
+    }
   }
   for (const auto& id : list_indexes(storage)) {
     ++count;

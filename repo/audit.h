@@ -48,8 +48,8 @@ struct AuditTrail {
                                           const Keyring& keyring,
                                           FindingList& findings);
 
-// Verifies the signatures of what tells no history: sessions, pins and index
-// objects. Answers how many there are.
+// Verifies the signatures of what tells no history: sessions, pins, keys
+// that were renewed and index objects. Answers how many there are.
 std::uint64_t verify_other_signatures(const Storage& storage,
                                       const Keyring& keyring,
                                       FindingList& findings);

@@ -329,8 +329,9 @@ class Rotation(KeyCase):
         first, second = sorted(folder.iterdir())
         flip(first, 300)
         self.assertEqual(self.cat("latest:data"), self.before)
-        ran = self.cairn("check", code=DAMAGE)
-        self.assertIn("damaged-generation", ran.text + ran.err)
+        for words in (["check"], ["audit", "verify"]):
+            ran = self.cairn(*words, code=DAMAGE)
+            self.assertIn("damaged-generation", ran.text + ran.err)
         self.cairn("prune")
         self.assertEqual(first.read_bytes(), second.read_bytes())
         second.unlink()
