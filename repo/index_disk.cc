@@ -4,16 +4,20 @@
 #include <rocksdb/file_system.h>
 
 #include <mutex>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "repo/error.h"
+#include "repo/index_table.h"
 
 namespace cairn::repo {
 namespace {
 
 using rocksdb::DataVerificationInfo;
 using rocksdb::FileOptions;
+using rocksdb::FSRandomAccessFile;
 using rocksdb::FSWritableFile;
 using rocksdb::IODebugContext;
 using rocksdb::IOOptions;
@@ -113,6 +117,18 @@ class File : public rocksdb::FSWritableFileOwnerWrapper {
   std::shared_ptr<FirstFailure> failure_;
 };
 
+constexpr std::string_view kTableSuffix = ".sst";
+
+std::optional<std::string> read(const FSRandomAccessFile& file,
+                                std::uint64_t offset, std::size_t size) {
+  std::string buffer(size, '\0');
+  Slice bytes;
+  if (!file.Read(offset, size, {}, &bytes, buffer.data(), nullptr).ok()) {
+    return std::nullopt;
+  }
+  return bytes.ToString();
+}
+
 // What names a file may say that it failed: no file's state hangs on that.
 class Disk : public rocksdb::FileSystemWrapper {
  public:
@@ -122,6 +138,24 @@ class Disk : public rocksdb::FileSystemWrapper {
 
   const char* Name() const override { return "cairn index disk"; }
 
+  IOStatus NewRandomAccessFile(const std::string& name,
+                               const FileOptions& options,
+                               std::unique_ptr<FSRandomAccessFile>* file,
+                               IODebugContext* debug) override {
+    const IOStatus status =
+        target()->NewRandomAccessFile(name, options, file, debug);
+    if (!status.ok() || !name.ends_with(kTableSuffix)) return status;
+    std::uint64_t size = 0;
+    const IOStatus measured = target()->GetFileSize(name, {}, &size, debug);
+    if (!measured.ok()) return measured;
+    if (is_sound_table(size, [&](std::uint64_t offset, std::size_t bytes) {
+          return read(**file, offset, bytes);
+        })) {
+      return status;
+    }
+    file->reset();
+    return IOStatus::Corruption(name + ": damaged table");
+  }
   IOStatus NewWritableFile(const std::string& name, const FileOptions& options,
                            std::unique_ptr<FSWritableFile>* file,
                            IODebugContext* debug) override {

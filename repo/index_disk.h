@@ -2,7 +2,8 @@
 // builds it, RocksDB asserts that nothing more is done to a file after one,
 // does it all the same, and takes the program along. So from the first failure
 // on nothing more is written, as after a crash, and whoever uses the database
-// asks for the failure.
+// asks for the failure. Nor does it open a table that it would stumble over
+// (index_table.h).
 //
 // Threads        all members from many threads.
 #pragma once

@@ -241,6 +241,7 @@ class PrimaryWriter : public IndexStore::Writer {
 struct IndexStore::State {
   fs::path folder;
   std::optional<OwnFolder> reader;
+  IndexDisk reader_disk;                   // under the next
   std::unique_ptr<rocksdb::DB> secondary;  // null: there was no database yet
   std::string generation;                  // which database it reads
   std::optional<FolderLock> hold;          // of that
@@ -272,8 +273,10 @@ struct IndexStore::State {
       throw DamagedCache("index cache: has to be made anew");
     }
     auto new_hold = hold_folder(folder / name);
+    auto how = options();
+    how.env = &reader_disk.env();
     rocksdb::DB* opened = nullptr;
-    must(rocksdb::DB::OpenAsSecondary(options(), (folder / name).string(),
+    must(rocksdb::DB::OpenAsSecondary(how, (folder / name).string(),
                                       reader->path().string(), &opened),
          "open");
     std::unique_lock lock(mutex);
