@@ -10,10 +10,9 @@
 
 #include "repo/base_chain.h"
 #include "repo/blob_codec.h"
-#include "repo/directory_cache.h"
 #include "repo/error.h"
+#include "repo/often_read_packs.h"
 #include "repo/pack_format.h"
-#include "repo/pack_reader.h"
 
 namespace cairn::repo {
 
@@ -28,13 +27,27 @@ struct OpenPack {
   };
 
   std::string name;
+  std::uint64_t size = 0;
   std::vector<Key> keys;
+  // Some of its bytes, from `window_at` on: differences are small, and those of
+  // neighbours lie side by side.
+  RawBytes window;
+  std::uint64_t window_at = 0;
 };
 
 struct SealKey {
   std::uint32_t generation;
   const crypto::Secret& secret;  // of the cache
 };
+
+struct Stored {
+  SealKey key;
+  std::span<const std::byte> bytes;  // valid until the next is got
+};
+
+constexpr std::size_t kWindowBytes = std::size_t{16} << 10;
+// Larger ones are read by themselves.
+constexpr std::size_t kMostWindowedBytes = kWindowBytes / 4;
 
 // A check or a large restore comes by all packs there are.
 constexpr std::size_t kMostOpenPacks = 256;
@@ -47,6 +60,7 @@ struct BlobReader::State {
   const BlobIndex& index;
   SessionKeyCache& keys;
   SearchFurther search_further;
+  std::shared_ptr<OftenReadPacks> often_read;
   BlobDecoder decoder = {};
   RawBytes stored = {};  // these are reused between blobs
   RawBytes base_of_chain = {};
@@ -56,8 +70,6 @@ struct BlobReader::State {
   PlainBlob searched_base = {};  // what base_of() answered last, else null
   // Of bases. Only after something went wrong: it costs as much as decoding.
   VerifyId verify_bases = VerifyId::no;
-  DirectoryCache directories = {};
-  std::unordered_map<std::uint32_t, unsigned> asked = {};  // by pack
   // By number, which never comes to mean another one.
   std::unordered_map<std::uint32_t, OpenPack> packs = {};
   // Copies that were of no use to the read that goes on, by where they lie:
@@ -68,14 +80,21 @@ struct BlobReader::State {
                                   std::uint32_t max_depth);
   // The chain of the row's base. Empty: the index knows none.
   std::vector<BlobCopy> chain_of_base(const BlobRow& row);
-  void note(const BlobCopy& copy);
+  std::optional<BlobCopy> any_copy(BlobKind kind, const BlobId& id);
+  // The one that the index names first.
+  std::optional<BlobCopy> noted_copy(BlobKind kind, const BlobId& id,
+                                     std::uint32_t max_depth);
   std::span<const std::byte> base_of(const BlobRow& row, VerifyId verify);
   bool read_last_base(const BlobRow& row);
   PlainBlob search_base(const BlobRow& row);
   PlainBlob read_copy(const BlobCopy& copy, VerifyId verify);
   OpenPack& open_pack(std::uint32_t number);
-  // The copy's stored bytes into `stored`, and what they were sealed with.
-  SealKey get_stored(const BlobCopy& copy);
+  Stored get_stored(const BlobCopy& copy);
+  std::span<const std::byte> get_bytes(OpenPack& pack, const BlobCopy& copy);
+  // False: they cannot be read together with what comes after them.
+  bool move_window(OpenPack& pack, std::uint64_t offset, std::size_t size);
+  // After a failure, which may have been theirs.
+  void forget_windows();
   const crypto::Secret& secret_of(const WrappedKey& key, const BlobRow& row);
   void read_chain(std::span<const BlobCopy> chain, RawBytes& plain);
   void decode_into(std::span<std::byte> plain, const BlobRow& row,
@@ -124,25 +143,31 @@ std::span<const std::byte> BlobReader::State::base_of(const BlobRow& row,
 }
 
 std::vector<BlobCopy> BlobReader::State::chain_of_base(const BlobRow& row) {
-  auto chain = directories.chain_below(row);
-  if (!chain.empty()) return chain;
-  chain = chain_below(index, row);
-  for (const BlobCopy& copy : chain) note(copy);
+  std::vector<BlobCopy> chain;
+  BlobRow at = row;
+  while (at.base) {
+    auto next = often_read->base_of(at);
+    if (!next) next = noted_copy(at.kind, *at.base, at.depth - 1);
+    if (!next) return chain_below(index, row);  // there may be another way
+    at = next->row;
+    chain.push_back(std::move(*next));
+  }
   return chain;
 }
 
-// A pack that is asked for so often will be asked for more, and to read its
-// directory costs as much as to look up a tenth of its rows.
-void BlobReader::State::note(const BlobCopy& copy) {
-  constexpr unsigned kOften = 64;
-  if (++asked[copy.pack] != kOften) return;
-  try {
-    const PackId id = index.pack(copy.pack).id;
-    directories.add(copy.pack,
-                    read_pack_directory(storage, keyring, id).pack.directory);
-  } catch (const Error&) {
-    return;  // what the index knows will do
-  }
+std::optional<BlobCopy> BlobReader::State::any_copy(BlobKind kind,
+                                                    const BlobId& id) {
+  if (auto copy = often_read->copy_of(kind, id)) return copy;
+  return noted_copy(kind, id, kMaxDepth);
+}
+
+std::optional<BlobCopy> BlobReader::State::noted_copy(BlobKind kind,
+                                                      const BlobId& id,
+                                                      std::uint32_t max_depth) {
+  auto copies = copies_of(kind, id, max_depth);
+  if (copies.empty()) return std::nullopt;
+  often_read->note(storage, keyring, index, copies.front());
+  return std::move(copies.front());
 }
 
 // False: its copies have to be tried one after another.
@@ -154,6 +179,7 @@ bool BlobReader::State::read_last_base(const BlobRow& row) {
     if (chain.empty()) return false;
     read_chain(chain, last_base);
   } catch (const Error&) {
+    forget_windows();
     return false;
   }
   last_base_id = row.base;
@@ -183,6 +209,7 @@ PlainBlob BlobReader::State::read_first(const BlobId& id,
     } catch (const Error&) {
       // Whatever it is, a bad disk under one pack say: another may be sound.
       if (!first_failure) first_failure = std::current_exception();
+      forget_windows();
       useless.insert(place);
     }
   }
@@ -195,8 +222,8 @@ PlainBlob BlobReader::State::read_first(const BlobId& id,
 
 PlainBlob BlobReader::State::read_copy(const BlobCopy& copy, VerifyId verify) {
   const auto base = base_of(copy.row, verify);
-  const SealKey key = get_stored(copy);
-  return decode(copy.row, key, stored, base, verify);
+  const auto [key, bytes] = get_stored(copy);
+  return decode(copy.row, key, bytes, base, verify);
 }
 
 OpenPack& BlobReader::State::open_pack(std::uint32_t number) {
@@ -207,21 +234,55 @@ OpenPack& BlobReader::State::open_pack(std::uint32_t number) {
   if (packs.size() >= kMostOpenPacks) packs.clear();
   OpenPack& pack = packs[number];
   pack.name = pack_name(info.id);
+  pack.size = info.size;
   for (const auto& key : info.keys) pack.keys.push_back({key});
   return pack;
 }
 
-SealKey BlobReader::State::get_stored(const BlobCopy& copy) {
+std::span<const std::byte> BlobReader::State::get_bytes(OpenPack& pack,
+                                                        const BlobCopy& copy) {
+  const std::size_t size = copy.row.stored_size;
+  if (size <= kMostWindowedBytes && move_window(pack, copy.offset, size)) {
+    return std::span<const std::byte>(pack.window)
+        .subspan(copy.offset - pack.window_at, size);
+  }
+  stored.resize(size);
+  storage.get(pack.name, copy.offset, stored);
+  return stored;
+}
+
+bool BlobReader::State::move_window(OpenPack& pack, std::uint64_t offset,
+                                    std::size_t size) {
+  if (offset >= pack.window_at &&
+      offset + size <= pack.window_at + pack.window.size()) {
+    return true;
+  }
+  if (offset + size > pack.size) return false;
+  pack.window.resize(std::min<std::uint64_t>(kWindowBytes, pack.size - offset));
+  pack.window_at = offset;
+  try {
+    storage.get(pack.name, offset, pack.window);
+  } catch (const Error&) {
+    pack.window.resize(0);
+    return false;
+  }
+  return true;
+}
+
+void BlobReader::State::forget_windows() {
+  for (auto& [number, pack] : packs) pack.window.resize(0);
+}
+
+Stored BlobReader::State::get_stored(const BlobCopy& copy) {
   OpenPack& pack = open_pack(copy.pack);
   if (copy.row.key >= pack.keys.size()) {
     throw CorruptionError("blob " + copy.row.id.brief() +
                           ": names a key that its pack does not have");
   }
-  stored.resize(copy.row.stored_size);
-  storage.get(pack.name, copy.offset, stored);
+  const auto bytes = get_bytes(pack, copy);
   auto& [wrapped, secret] = pack.keys[copy.row.key];
   if (secret == nullptr) secret = &secret_of(wrapped, copy.row);
-  return {wrapped.generation, *secret};
+  return {{wrapped.generation, *secret}, bytes};
 }
 
 const crypto::Secret& BlobReader::State::secret_of(const WrappedKey& key,
@@ -238,9 +299,9 @@ void BlobReader::State::read_chain(std::span<const BlobCopy> chain,
   base_of_chain.resize(0);
   for (std::size_t i = chain.size(); i-- > 0;) {
     const BlobRow& row = chain[i].row;
-    const SealKey key = get_stored(chain[i]);
+    const auto [key, bytes] = get_stored(chain[i]);
     plain.resize(row.plain_size);
-    decode_into(plain, row, key, stored, base_of_chain);
+    decode_into(plain, row, key, bytes, base_of_chain);
     if (i > 0) std::swap(plain, base_of_chain);
   }
 }
@@ -292,9 +353,14 @@ PlainBlob BlobReader::State::read_verified(bool has_base, const Read& read) {
 
 BlobReader::BlobReader(const Storage& storage, const Keyring& keyring,
                        const BlobIndex& index, SessionKeyCache& keys,
-                       SearchFurther search_further)
-    : state_(new State{storage, keyring, index, keys,
-                       std::move(search_further)}) {}
+                       SearchFurther search_further,
+                       std::shared_ptr<OftenReadPacks> often_read)
+    : state_(new State{storage, keyring, index, keys, std::move(search_further),
+                       std::move(often_read)}) {
+  if (!state_->often_read) {
+    state_->often_read = std::make_shared<OftenReadPacks>();
+  }
+}
 
 BlobReader::~BlobReader() = default;
 BlobReader::BlobReader(BlobReader&&) noexcept = default;
@@ -315,10 +381,11 @@ std::vector<PlainBlob> BlobReader::try_read(BlobKind kind,
   state_->useless.clear();
   for (std::size_t i = 0; i < ids.size(); ++i) {
     try {
-      const auto copies = state_->copies_of(kind, ids[i], kMaxDepth);
-      if (copies.empty()) continue;
-      blobs[i] = state_->read_copy(copies.front(), VerifyId::no);
+      const auto copy = state_->any_copy(kind, ids[i]);
+      if (!copy) continue;
+      blobs[i] = state_->read_copy(*copy, VerifyId::no);
     } catch (const Error&) {
+      state_->forget_windows();
       continue;
     }
     numbers.push_back(i);

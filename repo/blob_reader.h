@@ -18,6 +18,8 @@
 
 namespace cairn::repo {
 
+class OftenReadPacks;
+
 // Plain bytes. Shared between those who work on them; the last frees them.
 // Never null, but where it says so.
 using PlainBlob = std::shared_ptr<const RawBytes>;
@@ -43,10 +45,12 @@ using SearchFurther = std::function<bool(const BlobId& id)>;
 //                is shared.
 class BlobReader {
  public:
-  // Borrows all of them.
+  // Borrows the first four. `often_read`: what other readers of the same index
+  // know; null: nothing.
   BlobReader(const Storage& storage, const Keyring& keyring,
              const BlobIndex& index, SessionKeyCache& keys,
-             SearchFurther search_further = {});
+             SearchFurther search_further = {},
+             std::shared_ptr<OftenReadPacks> often_read = nullptr);
   ~BlobReader();
   BlobReader(BlobReader&&) noexcept;
 

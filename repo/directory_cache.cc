@@ -7,8 +7,8 @@
 namespace cairn::repo {
 
 void DirectoryCache::add(std::uint32_t number, Directory directory) {
-  if (directory.rows.size() > kMostRows) return;
-  while (row_count_ + directory.rows.size() > kMostRows) {
+  if (directory.rows.size() > most_rows_) return;
+  while (row_count_ + directory.rows.size() > most_rows_) {
     forget_rows(0);
     packs_.pop_front();
     ++forgotten_;
@@ -36,26 +36,35 @@ void DirectoryCache::forget(std::uint32_t number) {
 std::vector<BlobCopy> DirectoryCache::chain_of(BlobKind kind,
                                                const BlobId& id) const {
   std::vector<BlobCopy> chain;
-  if (!append(kind, id, kMaxDepth + 1, chain)) chain.clear();
-  return chain;
+  auto next = copy_of(kind, id);
+  while (next) {
+    chain.push_back(*next);
+    if (!next->row.base) return chain;
+    next = base_of(next->row);
+  }
+  return {};
 }
 
-std::vector<BlobCopy> DirectoryCache::chain_below(const BlobRow& row) const {
-  std::vector<BlobCopy> chain;
-  if (row.base && !append(row.kind, *row.base, row.depth, chain)) chain.clear();
-  return chain;
+std::optional<BlobCopy> DirectoryCache::copy_of(BlobKind kind,
+                                                const BlobId& id) const {
+  return find(kind, id, kMaxDepth + 1);
 }
 
-bool DirectoryCache::append(BlobKind kind, const BlobId& id,
-                            std::uint32_t below,
-                            std::vector<BlobCopy>& chain) const {
+std::optional<BlobCopy> DirectoryCache::base_of(const BlobRow& row) const {
+  if (!row.base) return std::nullopt;
+  return find(row.kind, *row.base, row.depth);
+}
+
+std::optional<BlobCopy> DirectoryCache::find(BlobKind kind, const BlobId& id,
+                                             std::uint32_t below) const {
   const auto found = places_.find(id.prefix());
-  if (found == places_.end()) return false;
+  if (found == places_.end()) return std::nullopt;
   const Pack& pack = packs_[found->second.pack - forgotten_];
   const BlobRow& row = pack.rows[found->second.row];
-  if (row.id != id || row.kind != kind || row.depth >= below) return false;
-  chain.push_back({pack.number, pack.offsets[found->second.row], row});
-  return !row.base || append(kind, *row.base, row.depth, chain);
+  if (row.id != id || row.kind != kind || row.depth >= below) {
+    return std::nullopt;
+  }
+  return BlobCopy{pack.number, pack.offsets[found->second.row], row};
 }
 
 // What is left keeps the place of the pack: those of the others are counted

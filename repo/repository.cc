@@ -10,6 +10,7 @@
 #include "crypto/random.h"
 #include "repo/epoch.h"
 #include "repo/error.h"
+#include "repo/often_read_packs.h"
 
 namespace cairn::repo {
 namespace {
@@ -96,6 +97,7 @@ struct Repository::State {
   std::optional<IndexStore> index_store;
   std::optional<BlobIndex> index;
   SessionKeyCache session_keys;
+  std::shared_ptr<OftenReadPacks> often_read;  // of the index
   Warn warn;
   Saw saw;
 
@@ -193,6 +195,7 @@ void Repository::load_index_anew() {
 
 void Repository::load_index() {
   state_->index.emplace(index_store(), state_->keyring);
+  state_->often_read = std::make_shared<OftenReadPacks>();
   state_->index->refresh(*state_->storage, state_->keyring);
   if (!state_->index->unreadable().empty()) {
     state_->index->search_packs(*state_->storage, state_->keyring);
@@ -219,11 +222,12 @@ void Repository::note_seen(const SeenSnapshot& snapshot) const {
 }
 
 BlobReader Repository::blobs() {
-  return BlobReader(*state_->storage, state_->keyring, index(),
-                    state_->session_keys,
-                    [state = state_.get()](const BlobId& id) {
-                      return state->search_further(id);
-                    });
+  return BlobReader(
+      *state_->storage, state_->keyring, index(), state_->session_keys,
+      [state = state_.get()](const BlobId& id) {
+        return state->search_further(id);
+      },
+      state_->often_read);
 }
 
 SessionKeyCache& Repository::session_keys() noexcept {

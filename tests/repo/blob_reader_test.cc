@@ -177,9 +177,51 @@ TEST_F(BlobReaderTest, ReadsAnotherCopyWhenTheDiskFailsUnderTheFirst) {
   const Bytes plain = random_bytes(random, 1000);
   for (int i = 0; i < 2; ++i) publish({sample.encode(plain)});
   FaultyStorage faulty(sample.storage);
+  // With what comes after it, and by itself.
   faulty.fail(Call::get, 1, IoError("bad sector"));
+  faulty.fail(Call::get, 2, IoError("bad sector"));
   BlobReader blobs(faulty, sample.keyring, index, cached_keys);
   EXPECT_EQ(*blobs.read(BlobKind::content, sample.id_of(plain)), plain);
+}
+
+// Differences are small, and to ask for each by itself takes as long as to
+// decode it.
+TEST_F(BlobReaderTest, ReadsSmallNeighboursTogether) {
+  std::vector<Bytes> plains;
+  std::vector<EncodedBlob> blobs;
+  for (int i = 0; i < 100; ++i) {
+    plains.push_back(random_bytes(random, 500));
+    blobs.push_back(sample.encode(plains.back()));
+  }
+  publish(blobs);
+  FaultyStorage counting(sample.storage);
+  BlobReader reading(counting, sample.keyring, index, cached_keys);
+  for (const Bytes& plain : plains) {
+    EXPECT_EQ(*reading.read(BlobKind::content, sample.id_of(plain)), plain);
+  }
+  EXPECT_LE(counting.count(Call::get), 10u);
+}
+
+TEST_F(BlobReaderTest, ABadSectorUnderOneOfThemKeepsNoOther) {
+  const Bytes first = random_bytes(random, 500);
+  const Bytes second = random_bytes(random, 500);
+  publish({sample.encode(first), sample.encode(second)});
+  FaultyStorage faulty(sample.storage);
+  faulty.fail(Call::get, 1, IoError("bad sector"));
+  BlobReader reading(faulty, sample.keyring, index, cached_keys);
+  EXPECT_EQ(*reading.read(BlobKind::content, sample.id_of(first)), first);
+}
+
+TEST_F(BlobReaderTest, WhatWasBadInMemoryIsReadAgain) {
+  const Bytes first = random_bytes(random, 500);
+  const Bytes second = random_bytes(random, 500);
+  publish({sample.encode(first), sample.encode(second)});
+  BlobReader reading = reader();
+  sample.storage.flip_bit(pack_name(packs[0].id), kPackHeadBytes + 3, 1);
+  EXPECT_THROW((void)reading.read(BlobKind::content, sample.id_of(first)),
+               Error);
+  sample.storage.flip_bit(pack_name(packs[0].id), kPackHeadBytes + 3, 1);
+  EXPECT_EQ(*reading.read(BlobKind::content, sample.id_of(first)), first);
 }
 
 TEST_F(BlobReaderTest, ReadsAnotherCopyOfADamagedBase) {

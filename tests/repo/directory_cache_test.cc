@@ -54,9 +54,9 @@ TEST(DirectoryCache, FollowChainsFromPackToPack) {
   EXPECT_EQ(chain[2].row, row_of(1));
   EXPECT_EQ(chain[2].offset, kPackHeadBytes + row_of(9).stored_size);
 
-  EXPECT_EQ(rows.chain_below(row_of(3, 2, 2)).size(), 2u);
-  EXPECT_EQ(rows.chain_below(row_of(4, 3, 2)).size(), 0u);  // not below it
-  EXPECT_EQ(rows.chain_below(row_of(1)).size(), 0u);
+  EXPECT_EQ(rows.base_of(row_of(3, 2, 2))->row, row_of(2, 1, 1));
+  EXPECT_FALSE(rows.base_of(row_of(4, 3, 2)));  // that is not less deep
+  EXPECT_FALSE(rows.base_of(row_of(1)));
 }
 
 TEST(DirectoryCache, GiveNoChainThatTheyHaveInPart) {

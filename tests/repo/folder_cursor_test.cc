@@ -30,14 +30,23 @@ class FolderCursorTest : public ::testing::Test {
   FolderCursorTest() {
     Repository repository = stored.open();
     StateWriter writer(repository);
+    std::mt19937_64 random{1};
     for (int i = 0; i < kEntries; ++i) {
-      names.push_back(std::to_string(10'000 + i));
+      // Long and random, so that nodes are too large to be read together.
+      names.push_back(std::to_string(10'000 + i) + random_letters(random));
       writer.add_file(names.back(), {});
     }
     writer.commit(at_hour(1));
     const auto list = repository.snapshots(at_hour(0));
     root.kind = BlobKind::links;
     root.id = list.snapshots.back().snapshot.header.root;
+  }
+
+  static std::string random_letters(std::mt19937_64& random) {
+    std::string letters(40, 'a');
+    for (char& letter : letters)
+      letter = static_cast<char>('a' + random() % 26);
+    return letters;
   }
 
   static Names rest_of(FolderCursor& cursor) {
@@ -78,7 +87,8 @@ TEST_F(FolderCursorTest, StandsWhereItStoodWhenItsMemoryWasGivenBack) {
 }
 
 TEST_F(FolderCursorTest, GoesOnWhereAReadFailed) {
-  for (std::size_t nth = 1; nth < 40; nth += 3) {
+  int failures = 0;
+  for (std::size_t nth = 1; nth < 20; ++nth) {
     auto storage =
         std::make_unique<testing_support::FaultyStorage>(stored.disk());
     auto& faulty = *storage;
@@ -93,11 +103,16 @@ TEST_F(FolderCursorTest, GoesOnWhereAReadFailed) {
         found.push_back(entry->entry.name);
       }
     };
-    EXPECT_THROW(read_rest(), IoError);
-    read_rest();
+    try {
+      read_rest();  // a small node is tried again by itself
+    } catch (const IoError&) {
+      ++failures;
+      read_rest();
+    }
 
     EXPECT_EQ(found, names);
   }
+  EXPECT_GT(failures, 3);
 }
 
 TEST_F(FolderCursorTest, PassesOverOneNodeOnly) {
