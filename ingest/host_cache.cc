@@ -34,8 +34,12 @@ void HostCache::write(repo::IndexStore::Writer& writer) {
 void HostCache::flush() {
   try {
     (void)repository_.index_store().write(
-        kPatience,
-        [&](repo::IndexStore::Writer& writer) { this->write(writer); });
+        kPatience, [&](repo::IndexStore::Writer& writer) {
+          // The cache may have gone meanwhile, and be made anew by this.
+          repository_.index().bring_in(writer, repository_.storage(),
+                                       repository_.keyring());
+          this->write(writer);
+        });
   } catch (const repo::Error&) {
     return;
   }

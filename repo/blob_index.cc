@@ -235,6 +235,8 @@ void BlobIndex::search_packs(const Storage& storage, const Keyring& keyring,
       packs, [&](const StoredPack& pack) { return known.contains(pack.id); });
   if (!packs.empty() || missed) {
     state_->write([&](IndexStore::Writer& writer) {
+      // The cache may have gone meanwhile, and be made anew by this.
+      bring_in(writer, storage, keyring);
       import_unindexed(writer, storage, keyring, packs);
       if (missed && is_in_unindexed(writer, *missed)) {
         writer.put(kIncomplete, "");

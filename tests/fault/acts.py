@@ -5,6 +5,7 @@ import os
 import shutil
 
 import calls
+from place import DAMAGE, OK, expect
 from tracer import Fault
 
 # It sleeps while others prune; while they forget as well, and prune twice.
@@ -31,7 +32,9 @@ def fault_of(kind, number, where, judge, chance):
 
 def collect(where, judge, is_long):
     """All of it, as on another machine, where nobody can tell whether the
-    process that waits is alive."""
+    process that waits is alive. What is damaged until the operation has
+    repaired it may end a prune."""
+    code = None if judge.operation.is_repair else OK
     shutil.rmtree(where.elsewhere)
     where.elsewhere.mkdir()
     for _ in range(1 + is_long):
@@ -39,8 +42,10 @@ def collect(where, judge, is_long):
         if gone:
             where.cairn_elsewhere("forget", "-y", gone)
             judge.is_forgotten(gone)
-        where.cairn_elsewhere("prune", "--revoke-after", "0s", "--max-unused",
-                              "0%", "--wait", "0s")
+        ran = where.cairn_elsewhere("prune", "--revoke-after", "0s",
+                                    "--max-unused", "0%", "--wait", "0s",
+                                    code=code)
+        expect(ran.code in (OK, DAMAGE), "others cannot prune", ran)
 
 
 def damage_cache(cache, kind, chance):

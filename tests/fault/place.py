@@ -113,14 +113,14 @@ class Place:
         """With what is only known here in them."""
         return [str(word).format(**self.names) for word in words]
 
-    def cairn_elsewhere(self, *words):
+    def cairn_elsewhere(self, *words, code=OK):
         """A run as on another machine: it knows nothing of this one, and sees
         none of its processes."""
         environment = self.environment() | {
             "HOME": str(self.elsewhere),
             "CAIRN_CACHE_DIR": str(self.elsewhere / "cache"),
             "XDG_STATE_HOME": str(self.elsewhere / "state")}
-        return self.cairn(*words, environment=environment,
+        return self.cairn(*words, environment=environment, code=code,
                           command=[*NEW_PROCESSES, PROGRAM])
 
     def cairn(self, *words, stdin=b"", key="owner.key", code=OK,

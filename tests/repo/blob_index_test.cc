@@ -280,6 +280,21 @@ TEST_F(BlobIndexOfPacks, FindsInThePacksWhatNoIndexObjectNames) {
   EXPECT_TRUE(other.is_incomplete());
 }
 
+// `repair packs` went by an index that had lost what index objects say, and
+// took for lost what leaned on it.
+TEST_F(BlobIndexOfPacks, ASearchBringsBackWhatWentWithTheCacheMeanwhile) {
+  const auto named = store_pack();
+  const auto left = store_pack();
+  (void)sample.store_index({named});
+  index.refresh(sample.storage, sample.keyring);
+  std::filesystem::remove_all(folder.path());
+
+  index.search_packs(sample.storage, sample.keyring);
+
+  EXPECT_EQ(index.find(blob_of(left)).size(), 1U);
+  EXPECT_EQ(index.find(blob_of(named)).size(), 1U);
+}
+
 TEST_F(BlobIndexOfPacks, AFoundPackStaysUntilItIsNamedOrGone) {
   const auto one = store_pack();
   const auto two = store_pack();
