@@ -82,8 +82,12 @@ std::string assignment(const char* variable, std::string_view value) {
   return std::string(variable) + "=" + std::string(value);
 }
 
+// warn     password files: container engines mount secrets as they like
+// refuse   key files: we made them, for their owner alone
+enum class WhenPublic { warn, refuse };
+
 void read_secret_file(const char* variable, const std::string& path,
-                      Output& output, Gathered& into) {
+                      WhenPublic when_public, Output& output, Gathered& into) {
   const std::string what = assignment(variable, path);
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) throw repo::WrongKey(what + ": " + std::strerror(errno));
@@ -92,6 +96,13 @@ void read_secret_file(const char* variable, const std::string& path,
   struct stat status {};
   if (::fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
       (status.st_mode & 077) != 0) {
+    if (when_public == WhenPublic::refuse && (status.st_mode & S_IROTH) != 0) {
+      throw repo::RefusedForSafety(
+          what +
+          ": everybody on this machine may read this key; if nobody can "
+          "have, chmod 600 it; else make another with `cairn key add`, "
+          "remove this one, and `cairn key rotate`");
+    }
     output.warning(path + ": others on this machine may read it; chmod 600 it");
   }
   read_all(fd, what, into);
@@ -166,7 +177,8 @@ std::optional<crypto::Secret> key_file_from_environment(
   const char* const path = variable(variables.key_file);
   if (!path) return std::nullopt;
   Gathered gathered;
-  read_secret_file(variables.key_file, path, output, gathered);
+  read_secret_file(variables.key_file, path, WhenPublic::refuse, output,
+                   gathered);
   auto key = repo::parse_key_file(gathered.text());
   if (!key) {
     throw repo::WrongKey(assignment(variables.key_file, path) +
@@ -191,7 +203,7 @@ std::optional<SecretText> passphrase_from_environment(
 SecretText read_password_file(const char* variable, const std::string& path,
                               Output& output) {
   Gathered gathered;
-  read_secret_file(variable, path, output, gathered);
+  read_secret_file(variable, path, WhenPublic::warn, output, gathered);
   return checked(gathered.line(), assignment(variable, path));
 }
 

@@ -67,7 +67,9 @@ class PasswordVariable {
 };
 
 // All of these throw repo::WrongKey, saying what to set, when there is no key
-// to be had. A key or password file that others may read earns a warning.
+// to be had, and repo::RefusedForSafety for a key file that everybody may read.
+// One that its group may read, or a password file that others may, earns a
+// warning.
 
 // Nothing: the variables name none.
 [[nodiscard]] std::optional<crypto::Secret> key_file_from_environment(

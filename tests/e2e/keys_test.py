@@ -82,6 +82,16 @@ class Passphrases(KeyCase):
         os.chmod(path, 0o644)
         self.assertIn("chmod 600", self.opens(CAIRN_PASSWORD_FILE=path).err)
 
+    def test_a_key_file_that_everybody_may_read_is_refused(self):
+        path = self.folder / "key"
+        self.cairn("key", "add", "--key-file-out", path,
+                   env=self.by_passphrase)
+        os.chmod(path, 0o640)
+        self.assertIn("chmod 600", self.opens(CAIRN_KEY_FILE=path).err)
+        os.chmod(path, 0o644)
+        self.assertIn("chmod 600",
+                      self.opens(code=REFUSED, CAIRN_KEY_FILE=path).err)
+
     def test_the_passphrase_can_be_changed(self):
         new = self.secret("new", b"another \xff\xfe one\n")
         old, = self.cairn("key", "list", "--json").value
