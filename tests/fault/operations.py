@@ -12,6 +12,7 @@ STREAM = [b"".join(b"INSERT INTO t VALUES (%d, '%s');\n" % (
     for i in range(900)) for state in range(3)]
 BOTH = noise(90_000, 20), noise(90_000, 21)
 OWN, OTHER, ADDED = "owner.key", "second.key", "added.key"
+SISTER = "sister.key"
 
 
 @dataclasses.dataclass
@@ -66,6 +67,9 @@ def operations():
                   is_repair=True),
         Operation("repair-packs", "hurt", ["repair", "packs"],
                   is_repair=True),
+        Operation("copy", "sister",
+                  ["-r", "{here}/sister", "copy", "--to", "{here}/repo"],
+                  key=SISTER, adds=stream),
     ]
 
 
@@ -121,6 +125,13 @@ class Bases:
                 pack.seek(-1, 1)
                 pack.write(bytes([byte ^ 4]))
         self.save("hurt", held)
+
+        where.load("kept")
+        where.cairn("-r", "{here}/sister", "init", "--like", "{here}/repo",
+                    "--recovery-key-out", "{here}/" + SISTER)
+        where.cairn("-r", "{here}/sister", "backup", "--stdin", "--as",
+                    "shop.sql", stdin=STREAM[2], key=SISTER)
+        self.save("sister", held)
 
         where.load("kept")
         self.make_loose(dict(held))

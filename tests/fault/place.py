@@ -104,6 +104,8 @@ class Place:
             "TMPDIR": str(self.top / "tmp"),
             "CAIRN_REPO": str(self.here / "repo"),
             "CAIRN_KEY_FILE": str(self.here / key),
+            "CAIRN_LIKE_KEY_FILE": str(self.here / "owner.key"),
+            "CAIRN_TO_KEY_FILE": str(self.here / "owner.key"),
             "CAIRN_CACHE_DIR": str(self.here / "cache"),
             "XDG_STATE_HOME": str(self.here / "state"),
             "CAIRN_SETTLING": "0s",
