@@ -49,6 +49,17 @@ std::string name_in_snapshot(std::string_view database) {
   return name;
 }
 
+// Those that were named, in the order of all there are, and what is not among
+// them behind; all there are when none was.
+std::vector<std::string> in_order(std::vector<std::string> named,
+                                  std::vector<std::string> all) {
+  if (named.empty()) return all;
+  std::ranges::stable_sort(named, {}, [&](const std::string& name) {
+    return std::ranges::find(all, name) - all.begin();
+  });
+  return named;
+}
+
 // Text that is made when it is read.
 class LateText : public ByteStream {
  public:
@@ -93,7 +104,10 @@ std::string pg_restrict_key(const repo::Keyring& keyring) {
   return hexadecimal(key.bytes().first(kBytes));
 }
 
-// Starts the dump after it when it is read first.
+// Starts the dump after it when it is read first, so that two run side by side
+// as far as the second one's pipe and check take what it writes. The locks that
+// it holds while it waits are the price: it waits for a smaller database than
+// its own.
 class PgDump::InTurn : public ByteStream {
  public:
   InTurn(std::shared_ptr<PgDumpStream> dump, std::shared_ptr<PgDumpStream> next)
@@ -123,9 +137,8 @@ PgDump::PgDump(PgDumpOptions options, std::stop_token stop)
       find_psql(options_.places),
       options_.dsn.with_database_unless_named("postgres")};
   server_ = ask_server(questions, stop);
-  if (options_.databases.empty()) {
-    options_.databases = ask_databases(questions, stop);
-  }
+  options_.databases =
+      in_order(std::move(options_.databases), ask_databases(questions, stop));
   programs_ = find_dump_programs(options_.places, server_.major, stop);
 
   add_dump("", std::string(kGlobalsName), command_for_globals());
