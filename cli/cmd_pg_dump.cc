@@ -190,6 +190,8 @@ ExitCode dry_run(const Options& options, const std::string& series,
   const Interrupt interrupt;
   const ingest::PgDump dump(dump_options(options, "", context),
                             interrupt.token());
+  std::vector<std::string> databases;
+  for (const auto& one : dump.databases()) databases.push_back(one.name);
   if (context.output.is_json()) {
     context.output.json(
         Json::line("dry_run", context.now())
@@ -197,12 +199,12 @@ ExitCode dry_run(const Options& options, const std::string& series,
             .set("series", series)
             .set("server_version", dump.server().version)
             .set("pg_dump_version", dump.programs().version.text)
-            .set_bytes("databases", dump.databases()));
+            .set_bytes("databases", databases));
     return ExitCode::ok;
   }
   for (const auto& note : dump.notes()) context.output.note(note);
   std::string names;
-  for (const auto& database : dump.databases()) {
+  for (const auto& database : databases) {
     names += (names.empty() ? "" : ", ") + printable(database);
   }
   context.output.note("would dump " + names + " of PostgreSQL " +

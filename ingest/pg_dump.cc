@@ -1,7 +1,10 @@
 #include "ingest/pg_dump.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
+#include <functional>
+#include <numeric>
 #include <span>
 #include <utility>
 
@@ -14,6 +17,11 @@ namespace {
 constexpr std::string_view kGlobalsName = "globals.sql";
 constexpr unsigned kHighDigit = 4;
 constexpr unsigned kDigitMask = 0xf;
+
+// How many dumps run at a time. Each is one process of the server's at full
+// speed, and one of ours.
+constexpr unsigned kSideBySide = 2;
+static_assert(kSideBySide <= kMaxLanes);
 
 // For how long pg_dump waits for a table that somebody has locked. It has locks
 // of its own meanwhile, which others wait behind.
@@ -49,16 +57,51 @@ std::string name_in_snapshot(std::string_view database) {
   return name;
 }
 
-// Those that were named, in the order of all there are, and what is not among
-// them behind; all there are when none was.
-std::vector<std::string> in_order(std::vector<std::string> named,
-                                  std::vector<std::string> all) {
-  if (named.empty()) return all;
-  std::ranges::stable_sort(named, {}, [&](const std::string& name) {
-    return std::ranges::find(all, name) - all.begin();
-  });
-  return named;
+// All there are, or those that were named, which need not be there.
+std::vector<PgDatabase> chosen(const std::vector<std::string>& names,
+                               std::vector<PgDatabase> all) {
+  if (names.empty()) return all;
+  std::vector<PgDatabase> databases;
+  for (const auto& name : names) {
+    const auto found = std::ranges::find(all, name, &PgDatabase::name);
+    databases.push_back(found != all.end() ? *found : PgDatabase{.name = name});
+  }
+  return databases;
 }
+
+// The lane of each. The largest is given out first, each to the lane that has
+// the least to do.
+std::vector<unsigned> lanes_of(const std::vector<PgDatabase>& databases) {
+  std::vector<std::size_t> largest_first(databases.size());
+  std::iota(largest_first.begin(), largest_first.end(), std::size_t{0});
+  std::ranges::stable_sort(
+      largest_first, std::ranges::greater(),
+      [&](std::size_t place) { return databases[place].bytes; });
+  std::array<std::uint64_t, kSideBySide> bytes{};
+  std::vector<unsigned> lanes(databases.size());
+  for (const std::size_t place : largest_first) {
+    const auto least = std::ranges::min_element(bytes);
+    lanes[place] = static_cast<unsigned>(least - bytes.begin());
+    *least += databases[place].bytes + 1;
+  }
+  return lanes;
+}
+
+// A stream that stays its owner's.
+class Borrowed : public ByteStream {
+ public:
+  explicit Borrowed(ByteStream& stream) : stream_(stream) {}
+
+  std::size_t read(std::span<std::byte> out, std::stop_token stop) override {
+    return stream_.read(out, std::move(stop));
+  }
+  void finish(std::stop_token stop) override {
+    stream_.finish(std::move(stop));
+  }
+
+ private:
+  ByteStream& stream_;
+};
 
 // Text that is made when it is read.
 class LateText : public ByteStream {
@@ -104,45 +147,17 @@ std::string pg_restrict_key(const repo::Keyring& keyring) {
   return hexadecimal(key.bytes().first(kBytes));
 }
 
-// Starts the dump after it when it is read first, so that two run side by side
-// as far as the second one's pipe and check take what it writes. The locks that
-// it holds while it waits are the price: it waits for a smaller database than
-// its own.
-class PgDump::InTurn : public ByteStream {
- public:
-  InTurn(std::shared_ptr<PgDumpStream> dump, std::shared_ptr<PgDumpStream> next)
-      : dump_(std::move(dump)), next_(std::move(next)) {}
-
-  std::size_t read(std::span<std::byte> out, std::stop_token stop) override {
-    if (next_) {
-      dump_->start();
-      try {
-        std::exchange(next_, nullptr)->start();
-      } catch (const ProducerFailed&) {
-        // It says so when it is read itself.
-      }
-    }
-    return dump_->read(out, std::move(stop));
-  }
-  void finish(std::stop_token stop) override { dump_->finish(std::move(stop)); }
-
- private:
-  std::shared_ptr<PgDumpStream> dump_;
-  std::shared_ptr<PgDumpStream> next_;
-};
-
 PgDump::PgDump(PgDumpOptions options, std::stop_token stop)
     : options_(std::move(options)) {
   const PgQuestions questions{
       find_psql(options_.places),
       options_.dsn.with_database_unless_named("postgres")};
   server_ = ask_server(questions, stop);
-  options_.databases =
-      in_order(std::move(options_.databases), ask_databases(questions, stop));
+  databases_ = chosen(options_.databases, ask_databases(questions, stop));
   programs_ = find_dump_programs(options_.places, server_.major, stop);
 
   add_dump("", std::string(kGlobalsName), command_for_globals());
-  for (const auto& database : options_.databases) {
+  for (const auto& [database, bytes] : databases_) {
     add_dump(database, pg_dump_name(database, options_.format),
              command_for(database));
   }
@@ -204,29 +219,33 @@ void PgDump::add_dump(std::string database, std::string source,
                       PgDumpCommand command) {
   dumps_.push_back({.database = std::move(database),
                     .source = std::move(source),
-                    .stream = std::make_shared<PgDumpStream>(std::move(command),
+                    .stream = std::make_unique<PgDumpStream>(std::move(command),
                                                              options_.now),
-                    .sizes = {}});
+                    .sizes = {},
+                    .note = {}});
 }
 
 std::vector<Source> PgDump::sources(const Describe& describe) {
   std::vector<Source> sources;
-  const auto add = [&](std::string name, std::unique_ptr<ByteStream> stream) {
-    sources.emplace_back(StreamToBackUp{
-        std::move(name), repo::SourceKind::command, std::move(stream)});
+  const auto lanes = lanes_of(databases_);
+  const auto add = [&](std::string name, std::unique_ptr<ByteStream> stream,
+                       unsigned lane) {
+    sources.emplace_back(StreamToBackUp{.name = std::move(name),
+                                        .kind = repo::SourceKind::command,
+                                        .stream = std::move(stream),
+                                        .lane = lane});
   };
   for (std::size_t i = 0; i < dumps_.size(); ++i) {
     PgDatabaseDump& dump = dumps_[i];
-    add(dump.source,
-        std::make_unique<InTurn>(dump.stream, i + 1 < dumps_.size()
-                                                  ? dumps_[i + 1].stream
-                                                  : nullptr));
+    const unsigned lane = dump.database.empty() ? 0 : lanes[i - 1];
+    add(dump.source, std::make_unique<Borrowed>(*dump.stream), lane);
     if (dump.database.empty()) continue;
     add(pg_tables_name(dump.database),
         std::make_unique<LateText>(
             [this, &dump, describe](std::stop_token stop) {
               return tables_of(dump, describe, std::move(stop));
-            }));
+            }),
+        lane);
   }
   return sources;
 }
@@ -243,8 +262,8 @@ std::string PgDump::tables_of(PgDatabaseDump& dump, const Describe& describe,
         {programs_.programs, options_.dsn.with_database(dump.database)},
         std::move(stop));
   } catch (const ProducerFailed& e) {
-    notes_.push_back(pg_tables_name(dump.database) +
-                     ": without the tables' sizes: " + e.what());
+    dump.note = pg_tables_name(dump.database) +
+                ": without the tables' sizes: " + e.what();
   }
   return describe(dump);
 }
@@ -252,6 +271,7 @@ std::string PgDump::tables_of(PgDatabaseDump& dump, const Describe& describe,
 std::vector<std::string> PgDump::notes() const {
   std::vector<std::string> notes = notes_;
   for (const auto& dump : dumps_) {
+    if (!dump.note.empty()) notes.push_back(dump.note);
     if (!dump.stream->warnings().empty()) {
       notes.push_back(dump.source + ": " + dump.stream->warnings());
     }

@@ -45,7 +45,7 @@ enum class PgDumpFormat { custom, plain };
 struct PgDumpOptions {
   PgDumpDsn dsn;
   PgProgramPlaces places;
-  std::vector<std::string> databases;  // empty: all there are
+  std::vector<std::string> databases;  // each once; empty: all there are
   PgDumpFormat format = PgDumpFormat::custom;
   std::string restrict_key;
   PgDumpStream::Clock now;
@@ -55,12 +55,14 @@ struct PgDumpOptions {
 struct PgDatabaseDump {
   std::string database;  // empty: what belongs to no database
   std::string source;    // "shop.dump"
-  std::shared_ptr<PgDumpStream> stream;
+  std::unique_ptr<PgDumpStream> stream;
   std::optional<std::vector<PgTableSize>> sizes;  // soon after it
+  std::string note;  // why there are none; else empty
 };
 
-// Threads        one thread at a time: the one that makes it, then, while its
-//                sources are backed up, the one that reads them.
+// Threads        one thread; while its sources are backed up, none but those
+// that
+//                read them.
 class PgDump {
  public:
   // Gives the content of NAME.tables.json.
@@ -70,16 +72,16 @@ class PgDump {
   // when it does not answer or there are none, repo::Cancelled.
   PgDump(PgDumpOptions options, std::stop_token stop);
 
-  // Borrows this object. At most two dumps run at a time: when one is read, the
-  // next begins.
+  // Borrows this object. They are in two lanes, so that two dumps run at a
+  // time. Once.
   [[nodiscard]] std::vector<Source> sources(const Describe& describe);
 
   [[nodiscard]] const PgServer& server() const noexcept { return server_; }
   [[nodiscard]] const PgDumpPrograms& programs() const noexcept {
     return programs_;
   }
-  [[nodiscard]] const std::vector<std::string>& databases() const noexcept {
-    return options_.databases;
+  [[nodiscard]] const std::vector<PgDatabase>& databases() const noexcept {
+    return databases_;
   }
 
   // In the order of the sources, the cluster's globals first.
@@ -91,7 +93,6 @@ class PgDump {
   [[nodiscard]] std::vector<std::string> notes() const;
 
  private:
-  class InTurn;
   [[nodiscard]] PgDumpCommand command_for_globals() const;
   [[nodiscard]] PgDumpCommand command_for(const std::string& database) const;
   void add_dump(std::string database, std::string source,
@@ -102,6 +103,7 @@ class PgDump {
 
   PgDumpOptions options_;
   PgServer server_;
+  std::vector<PgDatabase> databases_;
   PgDumpPrograms programs_;
   std::vector<PgDatabaseDump> dumps_;
   std::vector<std::string> notes_;

@@ -75,19 +75,22 @@ PgServer ask_server(const PgQuestions& questions, std::stop_token stop) {
           .may_read_passwords = row[3] == "yes"};
 }
 
-std::vector<std::string> ask_databases(const PgQuestions& questions,
-                                       std::stop_token stop) {
+std::vector<PgDatabase> ask_databases(const PgQuestions& questions,
+                                      std::stop_token stop) {
   const auto rows =
-      ask(questions, 1,
-          "SELECT datname FROM pg_catalog.pg_database"
-          " WHERE datallowconn AND NOT datistemplate AND datconnlimit <> -2"
-          " ORDER BY CASE"
+      ask(questions, 2,
+          "SELECT datname, CASE"
           " WHEN pg_catalog.has_database_privilege(oid, 'CONNECT')"
-          " THEN pg_catalog.pg_database_size(oid) ELSE 0 END, datname",
+          " THEN pg_catalog.pg_database_size(oid) ELSE 0 END"
+          " FROM pg_catalog.pg_database"
+          " WHERE datallowconn AND NOT datistemplate AND datconnlimit <> -2"
+          " ORDER BY datname",
           std::move(stop));
-  std::vector<std::string> names;
-  for (const auto& row : rows) names.push_back(row[0]);
-  return names;
+  std::vector<PgDatabase> databases;
+  for (const auto& row : rows) {
+    databases.push_back({row[0], number_of<std::uint64_t>(row[1])});
+  }
+  return databases;
 }
 
 std::vector<PgTableSize> ask_table_sizes(const PgQuestions& questions,

@@ -31,10 +31,14 @@ struct PgServer {
 [[nodiscard]] PgServer ask_server(const PgQuestions& questions,
                                   std::stop_token stop);
 
-// The databases that can be connected to, are no templates and were not being
-// dropped when the server went down. The smallest
-// first, as far as the role may know their size; else by name.
-[[nodiscard]] std::vector<std::string> ask_databases(
+struct PgDatabase {
+  std::string name;
+  std::uint64_t bytes = 0;  // 0 too where the role may not know
+};
+
+// By name, those that can be connected to, are no templates and were not being
+// dropped when the server went down.
+[[nodiscard]] std::vector<PgDatabase> ask_databases(
     const PgQuestions& questions, std::stop_token stop);
 
 struct PgTableSize {

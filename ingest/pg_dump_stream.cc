@@ -24,19 +24,13 @@ PgDumpStream::PgDumpStream(PgDumpCommand command, Clock now)
 PgDumpStream::~PgDumpStream() { end_programs(); }
 
 void PgDumpStream::start() {
-  if (dump_) return;
   began_ = now_();
   dump_.emplace(command_.dump, ChildProcess::Input::empty,
                 ChildProcess::Errors::kept);
   if (command_.to_sql.empty()) return;
-  try {
-    to_sql_.emplace(command_.to_sql, ChildProcess::Input::pipe,
-                    ChildProcess::Errors::kept);
-    scan_ = std::jthread([this](std::stop_token stop) { scan_sql(stop); });
-  } catch (...) {
-    end_programs();
-    throw;
-  }
+  to_sql_.emplace(command_.to_sql, ChildProcess::Input::pipe,
+                  ChildProcess::Errors::kept);
+  scan_ = std::jthread([this](std::stop_token stop) { scan_sql(stop); });
 }
 
 // The thread's. It reads to the end even what is of no use any more, or
@@ -60,7 +54,7 @@ void PgDumpStream::scan_sql(std::stop_token stop) {
 
 std::size_t PgDumpStream::read(std::span<std::byte> out, std::stop_token stop) {
   try {
-    start();
+    if (!dump_) start();
     const std::size_t size = read_patiently(dump_->output(), out, stop);
     feed_check(out.first(size), std::move(stop));
     return size;

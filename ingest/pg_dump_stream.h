@@ -36,8 +36,8 @@ struct PgDumpCommand {
   DumpTextKind kind = DumpTextKind::database;
 };
 
-// Threads        one thread at a time; the one that starts it must live as long
-//                as it is needed. It has a thread of its own while it is read.
+// Threads        one thread at a time; the one that reads first must live until
+//                the end. It has a thread of its own meanwhile.
 class PgDumpStream : public ByteStream {
  public:
   using Clock = std::function<repo::Timestamp()>;
@@ -45,12 +45,8 @@ class PgDumpStream : public ByteStream {
   PgDumpStream(PgDumpCommand command, Clock now);
   ~PgDumpStream() override;
 
-  // Starts the programs, unless they are started; the first read() does so too.
-  // Throws ProducerFailed.
-  void start();
-
-  // Both throw ProducerFailed as soon as it shows that the dump is not whole,
-  // and have ended the programs then.
+  // The first one starts the programs. Both throw ProducerFailed as soon as it
+  // shows that the dump is not whole, and have ended the programs then.
   [[nodiscard]] std::size_t read(std::span<std::byte> out,
                                  std::stop_token stop) override;
   void finish(std::stop_token stop) override;
@@ -79,6 +75,7 @@ class PgDumpStream : public ByteStream {
   }
 
  private:
+  void start();
   void scan_sql(std::stop_token stop);
   void feed_check(std::span<const std::byte> bytes, std::stop_token stop);
   void finish_check(std::stop_token stop);
