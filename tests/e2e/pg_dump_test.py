@@ -325,7 +325,8 @@ class Dumps(DumpCase):
             self.assertEqual(self.names_in(), ["n8n.dump", "n8n.tables.json"])
 
     def test_nothing_is_saved_when_everything_fails(self):
-        fail = '[[ "$*" == *dbname* ]] || exec $real "$@"\necho torn >&2; exit 1'
+        fail = ('[[ "$*" == *dbname* ]] || exec $real "$@"\n'
+                'echo torn >&2; exit 1')
         folder = self.wrappers(self.server, pg_dump=fail, pg_dumpall=fail)
 
         ran = self.cairn("pg", "dump", "--dsn", self.server.dsn, "--bin-dir",
