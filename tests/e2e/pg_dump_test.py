@@ -234,7 +234,7 @@ class Dumps(DumpCase):
             len([x for x in summary["notes"] if "passwords" in x]), 1)
 
     def hold(self, database, table, name):
-        """A session that keeps a table locked until the test ends."""
+        """A session that keeps a table locked until it or the test ends."""
         psql = subprocess.Popen(
             ["psql", *self.server.where("-d", database, "-X", "-q")],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
@@ -252,6 +252,7 @@ class Dumps(DumpCase):
             SELECT count(*) FROM pg_stat_activity
             WHERE application_name = '{name}'
             AND state = 'idle in transaction'""") == "1", "the lock")
+        return psql
 
     def test_a_database_that_is_dropped_meanwhile_fails_alone(self):
         self.server.sql("postgres", "CREATE DATABASE victim;")
@@ -270,6 +271,20 @@ class Dumps(DumpCase):
         self.assertIn("terminat", self.message(summary, "victim.dump"))
         self.assertEqual(self.names_in(),
                          ["globals.sql", "shop.dump", "shop.tables.json"])
+
+    def test_two_databases_are_dumped_at_a_time(self):
+        holders = [self.hold("n8n", "flows", "holder of flows"),
+                   self.hold("shop", "stock.orders", "holder of orders")]
+        running = self.start("--json", "pg", "dump", "--dsn", self.server.dsn)
+        wait_until(lambda: self.server.dumping("n8n")
+                   and self.server.dumping("shop"), "two pg_dump")
+        for holder in holders:
+            holder.kill()
+
+        summary = self.end(running).lines[-1]
+        self.assertTrue(summary["complete"])
+        self.assertEqual({x["rows"] for x in summary["dumps"] if "rows" in x},
+                         {40000, 20005, 1, 0})
 
     def test_an_interruption_commits_nothing_and_leaves_no_program(self):
         self.hold("n8n", "flows", "holder of flows")
