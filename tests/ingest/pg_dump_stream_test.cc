@@ -10,7 +10,6 @@
 #include <thread>
 #include <vector>
 
-#include "ingest/program_output.h"
 #include "repo/error.h"
 #include "tests/support/bytes.h"
 #include "tests/support/temp_folder.h"
@@ -207,32 +206,6 @@ TEST_F(DumpStream, StopsWhileItWrites) {
         for (;;) (void)dump->read(room, stop.get_token());
       },
       repo::Cancelled);
-}
-
-TEST(ProgramOutput, IsWhatTheProgramWrites) {
-  EXPECT_EQ(output_of(shell("echo a; echo b >&2"), 100, {}), "a\n");
-}
-
-TEST(ProgramOutput, IsBounded) {
-  EXPECT_EQ(output_of(shell("printf 12345"), 5, {}), "12345");
-  EXPECT_THROW((void)output_of(shell("printf 123456"), 5, {}), ProducerFailed);
-  EXPECT_THROW((void)output_of(shell("yes"), 1'000'000, {}), ProducerFailed);
-}
-
-// What nobody reads must keep no program waiting, nor fill our memory.
-TEST(ProgramOutput, KeepsTheBeginningOfManyErrors) {
-  try {
-    (void)output_of(shell("yes error | head -c 10000000 >&2; exit 1"), 5, {});
-    FAIL();
-  } catch (const ProducerFailed& e) {
-    EXPECT_EQ(std::string(e.what()).find("/bin/sh: exited with 1: error; "), 0U)
-        << e.what();
-    EXPECT_LT(std::string(e.what()).size(), 1100U);
-  }
-  ChildProcess child(shell("yes | head -c 10000000 >&2; true"),
-                     ChildProcess::Input::empty, ChildProcess::Errors::kept);
-  child.wait({});
-  EXPECT_EQ(child.errors().size(), ChildProcess::kMaxErrorBytes);
 }
 
 }  // namespace
