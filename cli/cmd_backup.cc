@@ -9,14 +9,13 @@
 #include <memory>
 #include <thread>
 
+#include "cli/backup_report.h"
 #include "cli/commands.h"
 #include "cli/context.h"
 #include "cli/interrupt.h"
-#include "cli/printable.h"
 #include "cli/progress_display.h"
 #include "cli/quantity.h"
 #include "cli/series.h"
-#include "cli/snapshot_text.h"
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
 #include "ingest/backup.h"
@@ -28,8 +27,6 @@ namespace cairn::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::size_t kMaxShown = 20;
 
 struct Options {
   std::vector<std::string> arguments;  // paths, or a command and its arguments
@@ -271,97 +268,6 @@ ExitCode dry_run(const Options& options, const std::string& series,
   return count.unreadable_ > 0 ? ExitCode::partial : ExitCode::ok;
 }
 
-void print_json(const ingest::BackupReport& report, const std::string& series,
-                double seconds, Context& context) {
-  Json sources = Json::array();
-  for (const auto& source : report.sources) sources.add(json_of(source));
-  Json problems = Json::array();
-  for (const auto& problem : report.problems) {
-    Json json = Json::object();
-    json.set_bytes("path", problem.path).set("message", problem.why);
-    problems.add(std::move(json));
-  }
-  Json warnings = Json::array();
-  for (const auto& warning : report.warnings) warnings.add(warning);
-  Json notes = Json::array();
-  for (const auto& note : report.notes) notes.add(note);
-  Json json = Json::line("summary", context.now());
-  if (report.snapshot) {
-    json.set("snapshot_id", report.snapshot->hex());
-  } else {
-    json.set("snapshot_id", nullptr);
-  }
-  json.set("series", series)
-      .set("complete", report.is_complete)
-      .set("sources", std::move(sources))
-      .set("files_new", report.files_new)
-      .set("files_changed", report.files_changed)
-      .set("files_unmodified", report.files_unmodified)
-      .set("folders", report.folders)
-      .set("others", report.others)
-      .set("sockets_skipped", report.sockets_skipped)
-      .set("excluded", report.excluded)
-      .set("logical_bytes", report.bytes_read)
-      .set("new_bytes", report.bytes_new)
-      .set("stored_bytes", report.bytes_stored)
-      .set("chunks", report.chunks)
-      .set("chunks_new", report.chunks_new)
-      .set("differences", report.differences)
-      .set("problem_count", report.problem_count)
-      .set("problems", std::move(problems))
-      .set("warnings", std::move(warnings))
-      .set("notes", std::move(notes))
-      .set("seconds", seconds);
-  context.output.json(json);
-}
-
-void print_text(const ingest::BackupReport& report, const std::string& series,
-                double seconds, Context& context) {
-  for (std::size_t i = 0; i < std::min(report.problems.size(), kMaxShown);
-       ++i) {
-    const auto& problem = report.problems[i];
-    context.output.warning(problem.path + ": " + problem.why);
-  }
-  if (report.problem_count > kMaxShown) {
-    context.output.warning(count_text(report.problem_count - kMaxShown) +
-                           " more entries could not be read as they are");
-  }
-  for (const auto& warning : report.warnings) context.output.warning(warning);
-  if (report.future) {
-    context.output.warning(
-        "snapshot " + report.future->brief() +
-        " of this series claims to have arrived in the future; a clock is "
-        "wrong, and forgetting by rules refuses until it is forgotten by name");
-  }
-  for (const auto& note : report.notes) context.output.note(note);
-  if (report.sockets_skipped > 0) {
-    context.output.detail("passed over " +
-                          counted(report.sockets_skipped, "socket"));
-  }
-  if (context.output.is_quiet() || !report.snapshot) return;
-
-  const std::uint64_t files =
-      report.files_new + report.files_changed + report.files_unmodified;
-  std::string read = "  read    " + size_text(report.bytes_read);
-  if (files > 0) {
-    read += " in " + counted(files, "file") + ": " +
-            count_text(report.files_new) + " new, " +
-            count_text(report.files_changed) + " changed, " +
-            count_text(report.files_unmodified) + " unmodified";
-  }
-  context.output.line("snapshot " + report.snapshot->brief() + " of " +
-                      printable(series) +
-                      (report.is_complete ? "" : ", incomplete"));
-  context.output.line(read);
-  context.output.line("  new     " + size_text(report.bytes_new) + " in " +
-                      count_text(report.chunks_new) + " of " +
-                      counted(report.chunks, "chunk"));
-  context.output.line("  stored  " + size_text(report.bytes_stored) +
-                      ", ratio " +
-                      ratio_text(report.bytes_read, report.bytes_stored));
-  context.output.line("  time    " + duration_text(seconds));
-}
-
 ExitCode run(const Options& options, Context& context) {
   require_sense(options);
   const std::string series =
@@ -400,18 +306,11 @@ ExitCode run(const Options& options, Context& context) {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began)
           .count();
   if (context.output.is_json()) {
-    print_json(report, series, seconds, context);
+    context.output.json(summary_of(report, series, seconds, context.now()));
   } else {
-    print_text(report, series, seconds, context);
+    print_summary(report, series, seconds, context.output);
   }
-  if (!report.snapshot) {
-    std::string why;
-    for (const auto& source : report.sources) {
-      why += (why.empty() ? "" : "; ") + source.name + ": " + source.message;
-    }
-    throw ingest::ProducerFailed("nothing was backed up: " + why);
-  }
-  return report.is_complete ? ExitCode::ok : ExitCode::partial;
+  return exit_code_of(report);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "ingest/assembler.h"
 
+#include <array>
 #include <optional>
 #include <utility>
 #include <variant>
@@ -44,9 +45,18 @@ struct Assembler::State {
   repo::BlobEncoder encoder;  // of nodes
   repo::StoreNode store;
   repo::TreeWriter tree;
-  // Of the content that is being received, a list for each of its parts.
-  std::vector<repo::ListWriter> content;
-  std::optional<KnownStreamWriter> stream;  // if it is one
+  // Of the content that is being received.
+  struct Lane {
+    std::vector<repo::ListWriter> content;    // a list for each of its parts
+    std::optional<KnownStreamWriter> stream;  // if it is one
+
+    void clear() {
+      content.clear();
+      stream.reset();
+    }
+  };
+  std::array<Lane, kMaxLanes> lanes;
+  Lane* lane = lanes.data();  // of the events that come
   std::optional<repo::PackWriter> content_pack;
   std::optional<repo::PackWriter> node_pack;
   std::uint64_t entries = 0;
@@ -109,25 +119,25 @@ struct Assembler::State {
         cache.flush_if_large();
       }
     }
+    auto& content = lane->content;
     while (content.size() <= event.part) content.emplace_back(store);
     content[event.part].add(
         {repo::BlobKind::content, event.id, event.plain.size()});
     event.encoded.reset();
     if (!event.stream) return;
-    if (!stream) stream.emplace(*event.stream);
-    stream->add({static_cast<std::uint32_t>(event.plain.size()),
-                 head_of(event.plain), *event.mac, event.id});
+    if (!lane->stream) lane->stream.emplace(*event.stream);
+    lane->stream->add({static_cast<std::uint32_t>(event.plain.size()),
+                       head_of(event.plain), *event.mac, event.id});
   }
 
   void operator()(ContentEnds& event) {
     std::vector<repo::Link> rows;
-    for (auto& part : content) {
+    for (auto& part : lane->content) {
       const auto own = std::move(part).finish();
       rows.insert(rows.end(), own.begin(), own.end());
     }
-    content.clear();
-    if (stream) std::move(*stream).finish();
-    stream.reset();
+    if (lane->stream) std::move(*lane->stream).finish();
+    lane->clear();
     tree.add(event.entry, rows);
     ++entries;
     cache.paths.remember(event.path, {.snapshot = session,
@@ -141,10 +151,7 @@ struct Assembler::State {
                                       .rows = rows});
   }
 
-  void operator()(ContentFails&) {
-    content.clear();
-    stream.reset();
-  }
+  void operator()(ContentFails&) { lane->clear(); }
 };
 
 Assembler::Assembler(repo::Repository& repository,
@@ -160,6 +167,7 @@ Assembler::Assembler(repo::Repository& repository,
 Assembler::~Assembler() = default;
 
 void Assembler::add(Batch& batch) {
+  state_->lane = &state_->lanes.at(batch.lane);
   for (auto& event : batch.events) std::visit(*state_, event);
 }
 

@@ -1,6 +1,8 @@
 #include "ingest/backup.h"
 
 #include <algorithm>
+#include <atomic>
+#include <iterator>
 #include <numeric>
 #include <set>
 #include <span>
@@ -34,7 +36,8 @@ namespace {
 // Each worker has one batch in hand; the others wait, are being fed or put
 // together.
 constexpr std::size_t kBatchesPerWorker = 2;
-constexpr std::size_t kBatchesBeside = 4;
+constexpr std::size_t kBatchesPerLane = 2;
+constexpr std::size_t kBatchesBeside = 2;
 constexpr std::size_t kLeastBatchBytes = std::size_t{2} << 20;
 constexpr std::size_t kChunksPerBatch = 4;  // of the largest
 
@@ -54,6 +57,52 @@ std::vector<std::size_t> order_of(std::span<const Source> sources,
     });
   }
   return order;
+}
+
+// How many of them there are. What comes from different ones mixes, which
+// folders would not bear.
+unsigned lanes_of(std::span<const Source> sources) {
+  unsigned last = 0;
+  bool is_flat = true;
+  for (const auto& source : sources) {
+    const auto* const stream = std::get_if<StreamToBackUp>(&source);
+    is_flat = is_flat && stream && names_of_stream(stream->name).size() == 1;
+    if (stream) last = std::max(last, stream->lane);
+  }
+  if (last >= kMaxLanes || (last > 0 && !is_flat)) {
+    throw std::invalid_argument(
+        "only streams outside of folders are read side by side, in " +
+        std::to_string(kMaxLanes) + " lanes at most");
+  }
+  return last + 1;
+}
+
+unsigned lane_of(const Source& source) {
+  const auto* const stream = std::get_if<StreamToBackUp>(&source);
+  return stream ? stream->lane : 0;
+}
+
+// What one lane has fed, to what others have; `places` are those of its
+// sources.
+void add_report(BackupReport& fed, std::span<const std::size_t> places,
+                BackupReport& report) {
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    report.sources[places[i]] = std::move(fed.sources.at(i));
+  }
+  for (auto& problem : fed.problems) {
+    if (report.problems.size() == BackupReport::kMaxProblems) break;
+    report.problems.push_back(std::move(problem));
+  }
+  report.problem_count += fed.problem_count;
+  std::ranges::move(fed.notes, std::back_inserter(report.notes));
+  report.files_new += fed.files_new;
+  report.files_changed += fed.files_changed;
+  report.files_unmodified += fed.files_unmodified;
+  report.folders += fed.folders;
+  report.others += fed.others;
+  report.sockets_skipped += fed.sockets_skipped;
+  report.excluded += fed.excluded;
+  report.bytes_read += fed.bytes_read;
 }
 
 void require_utf8(const BackupOptions& options) {
@@ -169,25 +218,39 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
     learn_features(repository_, history_.previous->header.root, cache_,
                    progress_, stop);
   }
-  BatchLine line(options_.workers * kBatchesPerWorker + kBatchesBeside,
+  // The places of each lane's sources, as they are fed, and what it reports.
+  struct Lane {
+    std::vector<std::size_t> places;
+    BackupReport fed;
+  };
+  std::vector<Lane> lanes(lanes_of(sources));
+  for (const std::size_t place : order_of(sources, shared_)) {
+    lanes[lane_of(sources[place])].places.push_back(place);
+  }
+  BatchLine line(options_.workers * kBatchesPerWorker +
+                     lanes.size() * kBatchesPerLane + kBatchesBeside,
                  std::max(kLeastBatchBytes, kChunksPerBatch * max_chunk));
-  const auto order = order_of(sources, shared_);
+  std::atomic<std::size_t> feeding = lanes.size();
   repo::Link root;
   {
     StageGroup stages(stop);
-    stages.start([&](std::stop_token stage_stop) {
-      Feeder feeder(repository_, reusable, cache_.paths, shared_, session_.id(),
-                    line, progress_, report_, stage_stop);
-      for (const std::size_t place : order) {
-        Source& source = sources[place];
-        if (auto* const files = std::get_if<FilesToBackUp>(&source)) {
-          feeder.feed(*files);
-        } else {
-          feeder.feed(std::get<StreamToBackUp>(source), options_);
+    for (unsigned i = 0; i < lanes.size(); ++i) {
+      stages.start([&, i](std::stop_token stage_stop) {
+        Feeder feeder(repository_, reusable, cache_.paths, shared_,
+                      session_.id(), i, line, progress_, lanes[i].fed,
+                      stage_stop);
+        for (const std::size_t place : lanes[i].places) {
+          Source& source = sources[place];
+          if (auto* const files = std::get_if<FilesToBackUp>(&source)) {
+            feeder.feed(*files);
+          } else {
+            feeder.feed(std::get<StreamToBackUp>(source), options_);
+          }
         }
-      }
-      feeder.finish();
-    });
+        feeder.finish();
+        if (--feeding == 0) line.close();
+      });
+    }
     for (unsigned i = 0; i < options_.workers; ++i) {
       stages.start([&](std::stop_token stage_stop) {
         ChunkEncoder encoder(repository_, reusable_, keys_, options_.levels,
@@ -218,11 +281,8 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
   if (stop.stop_requested()) throw repo::Cancelled("interrupted");
   publisher_.finish();
 
-  std::vector<repo::SourceReport> as_given(sources.size());
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    as_given[order[i]] = std::move(report_.sources[i]);
-  }
-  report_.sources = std::move(as_given);
+  report_.sources.resize(sources.size());
+  for (auto& lane : lanes) add_report(lane.fed, lane.places, report_);
   report_.chunks = counts_.chunks;
   report_.chunks_new = counts_.chunks_new;
   report_.bytes_new = counts_.bytes_new;
@@ -287,6 +347,7 @@ BackupReport back_up(repo::Repository& repository, std::vector<Source> sources,
                      std::stop_token stop) {
   require_utf8(options);
   const auto shared = shared_folders(sources);
+  (void)lanes_of(sources);
   repo::Session session(repository.storage(), repository.keyring(),
                         repository.signer(), options.now);
   std::optional<Run> run;

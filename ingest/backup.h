@@ -9,18 +9,19 @@
 //                                                  v
 //                                            publish: packs, index objects
 //
-// feed        one thread; finds unchanged files in the path cache and passes
-//             them by
+// feed        one thread for each lane, of which there is mostly one; finds
+//             unchanged files in the path cache and passes them by
 // encode      the id of each chunk; new ones become a difference to the chunk
 //             at the same place of the series' previous state, or are
 //             compressed, then sealed, then read back and compared
-// assemble    one thread, in the order of the source, so that the graph does
-//             not depend on how many workers ran
+// assemble    one thread, in the order of each lane's sources, so that the
+//             graph does not depend on how many workers ran
 // publish     one thread; waits for the disk so that nobody else does
 //
-// Memory: two batch buffers for each worker and four beside, of 2 MiB each (or
-// of four of the largest chunks), the same again at most in encoded form, the
-// directories of four packs, the rows of packs that no index object names yet.
+// Memory: two batch buffers for each worker and each lane and two beside, of 2
+// MiB each (or of four of the largest chunks), the same again at most in
+// encoded form, the directories of four packs, the rows of packs that no index
+// object names yet.
 #pragma once
 
 #include <cstdint>
@@ -53,7 +54,12 @@ struct StreamToBackUp {
   std::string name;
   repo::SourceKind kind = repo::SourceKind::standard_input;
   std::unique_ptr<ByteStream> stream;
+  // Streams of different lanes are read side by side, by a thread for each
+  // lane; those of one in their order. Less than kMaxLanes.
+  unsigned lane = 0;
 };
+
+inline constexpr unsigned kMaxLanes = 4;
 
 using Source = std::variant<FilesToBackUp, StreamToBackUp>;
 
@@ -113,7 +119,8 @@ struct BackupReport {
 // several of them are one folder there, as the first of the files describes it;
 // where there are such, files are read before streams. Throws
 // std::invalid_argument, before anything is read, when two sources are in each
-// other's way or a name or word is none.
+// other's way, a name or word is none, or there are several lanes and files or
+// folders beside them.
 //
 // What fails of a source is reported and leaves the rest alone; what fails of
 // the repository ends the run without a snapshot: repo::OutOfSpace,

@@ -1,5 +1,7 @@
 // What travels through the backup pipeline: stretches of source bytes with the
-// events that happened to them, in the order of the source.
+// events that happened to them, in the order of the source. Where sources are
+// read side by side, their batches mix, and what is said of an order is said of
+// those of one lane.
 #pragma once
 
 #include <condition_variable>
@@ -76,6 +78,7 @@ struct Batch {
   repo::RawBytes buffer;
   std::size_t used = 0;  // bytes of the buffer
   std::vector<Event> events;
+  unsigned lane = 0;        // whose events these are
   bool is_encoded = false;  // guarded by the BatchLine
 };
 

@@ -77,13 +77,14 @@ void fit_to_content(repo::Entry& entry, std::uint64_t content_bytes) {
 struct Feeder::State {
   State(repo::Repository& repository_, const ReusableRows& reusable_,
         const PathCache& paths_, const std::set<std::string>& shared_,
-        const repo::SessionId& session_, BatchLine& line_,
+        const repo::SessionId& session_, unsigned lane_, BatchLine& line_,
         repo::Progress& progress_, BackupReport& report_, std::stop_token stop_)
       : repository(repository_),
         reusable(reusable_),
         paths(paths_),
         shared(shared_),
         session(session_),
+        lane(lane_),
         line(line_),
         progress(progress_),
         report(report_),
@@ -99,6 +100,7 @@ struct Feeder::State {
   const PathCache& paths;
   const std::set<std::string>& shared;
   const repo::SessionId& session;
+  const unsigned lane;
   BatchLine& line;
   repo::Progress& progress;
   BackupReport& report;
@@ -114,9 +116,15 @@ struct Feeder::State {
 
   void need_batch() {
     if (batch) return;
-    batch = line.acquire(stop);
-    if (!batch) throw repo::Cancelled("interrupted");
+    batch = empty_batch();
     cut_end = 0;
+  }
+
+  [[nodiscard]] std::shared_ptr<Batch> empty_batch() {
+    auto empty = line.acquire(stop);
+    if (!empty) throw repo::Cancelled("interrupted");
+    empty->lane = lane;
+    return empty;
   }
 
   // Sends the batch; what is read but not cut yet moves to the next.
@@ -127,8 +135,7 @@ struct Feeder::State {
       line.feed(std::exchange(batch, nullptr));
       return;
     }
-    auto next = line.acquire(stop);
-    if (!next) throw repo::Cancelled("interrupted");
+    auto next = empty_batch();
     std::memcpy(next->buffer.data(), batch->buffer.data() + cut_end, left);
     next->used = left;
     line.feed(std::exchange(batch, std::move(next)));
@@ -330,11 +337,11 @@ struct Feeder::State {
 
 Feeder::Feeder(repo::Repository& repository, const ReusableRows& reusable,
                const PathCache& paths, const std::set<std::string>& shared,
-               const repo::SessionId& session, BatchLine& line,
+               const repo::SessionId& session, unsigned lane, BatchLine& line,
                repo::Progress& progress, BackupReport& report,
                std::stop_token stop)
     : state_(std::make_unique<State>(repository, reusable, paths, shared,
-                                     session, line, progress, report,
+                                     session, lane, line, progress, report,
                                      std::move(stop))) {}
 
 Feeder::~Feeder() = default;
@@ -604,9 +611,6 @@ void Feeder::feed(StreamToBackUp& stream, const BackupOptions& options) {
   state.report.sources.push_back(std::move(report));
 }
 
-void Feeder::finish() {
-  state_->send();
-  state_->line.close();
-}
+void Feeder::finish() { state_->send(); }
 
 }  // namespace cairn::ingest

@@ -29,13 +29,14 @@ struct ReusableRows {
   repo::ReusableBlobs& blobs;
 };
 
-// Threads        one thread.
+// Threads        one thread; several feeders may share a line.
 class Feeder {
  public:
-  // Borrows everything. `shared` as shared_folders() gives them.
+  // Borrows everything. `shared` as shared_folders() gives them; `report` is
+  // this feeder's alone.
   Feeder(repo::Repository& repository, const ReusableRows& reusable,
          const PathCache& paths, const std::set<std::string>& shared,
-         const repo::SessionId& session, BatchLine& line,
+         const repo::SessionId& session, unsigned lane, BatchLine& line,
          repo::Progress& progress, BackupReport& report, std::stop_token stop);
   ~Feeder();
 
@@ -44,7 +45,7 @@ class Feeder {
   void feed(const FilesToBackUp& files);
   void feed(StreamToBackUp& stream, const BackupOptions& options);
 
-  // Sends what is left and closes the line.
+  // Sends what is left.
   void finish();
 
  private:

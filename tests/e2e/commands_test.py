@@ -47,7 +47,7 @@ class Words(harness.Case):
                      "stats", "restore", "check", "forget", "prune", "hold add",
                      "hold remove", "hold list", "key add", "key remove",
                      "key list", "repair index", "repair packs",
-                     "repair snapshots", "copy"):
+                     "repair snapshots", "copy", "pg dump"):
             with self.subTest(verb):
                 self.assertIn(f"\n  {verb} ", everything)
                 told = self.cairn(*verb.split(), "--help", env=env).text

@@ -7,6 +7,7 @@ import pathlib
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import unittest
@@ -75,15 +76,26 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
 class Postgres(Server):
-    def __init__(self):
+    def __init__(self, port=None):
+        """With a port, also on the loopback, where it wants a password."""
         super().__init__()
         self.programs = postgres_folder()
-        self.run(self.program("initdb"), "-D", "data", "-A", "trust", "-U",
-                 "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+        self.port = port or 5432
+        self.run(self.program("initdb"), "-D", "data", "-A", "trust",
+                 "--auth-host=scram-sha-256", "-U", "postgres", "-E", "UTF8",
+                 "--locale=C.UTF-8", "--no-sync")
         self.start(self.program("postgres"), "-D", "data", "-k", self.folder,
-                   "-c", "listen_addresses=", "-c", "fsync=off", "-c",
-                   "shared_buffers=16MB", is_up=self.is_up)
+                   "-p", str(self.port), "-c",
+                   "listen_addresses=" + ("127.0.0.1" if port else ""),
+                   "-c", "fsync=off", "-c", "shared_buffers=16MB",
+                   is_up=self.is_up)
 
     def program(self, name):
         return os.path.join(self.programs, name)
@@ -95,7 +107,8 @@ class Postgres(Server):
 
     def where(self, *words):
         """The words by which PostgreSQL's programs find this server."""
-        return ["-h", str(self.folder), "-U", "postgres", *words]
+        return ["-h", str(self.folder), "-p", str(self.port), "-U",
+                "postgres", *words]
 
     def sql(self, database, text):
         return self.run("psql", *self.where("-d", database, "-X", "-q", "-A",

@@ -1,0 +1,323 @@
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "cli/backup_report.h"
+#include "cli/commands.h"
+#include "cli/context.h"
+#include "cli/interrupt.h"
+#include "cli/json.h"
+#include "cli/printable.h"
+#include "cli/progress_display.h"
+#include "cli/quantity.h"
+#include "cli/series.h"
+#include "cli/time_text.h"
+#include "cli/usage_error.h"
+#include "ingest/backup.h"
+#include "ingest/pg_dump.h"
+#include "repo/error.h"
+
+namespace cairn::cli {
+namespace {
+
+struct Options {
+  std::optional<std::string> dsn;
+  std::vector<std::string> databases;
+  std::optional<std::string> series;
+  std::vector<std::string> tags;
+  ingest::PgDumpFormat format = ingest::PgDumpFormat::custom;
+  std::optional<std::string> bin_dir;
+  std::optional<std::string> container;
+  std::optional<std::string> container_program;
+};
+
+ingest::PgDumpFormat format_of(std::string_view word) {
+  if (word == "custom") return ingest::PgDumpFormat::custom;
+  if (word == "plain") return ingest::PgDumpFormat::plain;
+  throw UsageError("'" + std::string(word) + "' is neither custom nor plain");
+}
+
+void require_sense(const Options& options) {
+  if (!options.dsn) {
+    throw UsageError(
+        "pg dump: which server? Give --dsn 'host=... user=...', or --dsn '' "
+        "for what PGHOST, PGUSER and PGSERVICE say");
+  }
+  if (options.container && options.bin_dir) {
+    throw UsageError("pg dump: --docker and --bin-dir exclude each other");
+  }
+  if (options.container && options.container->empty()) {
+    throw UsageError("pg dump: --docker needs the name of a container");
+  }
+  if (options.container && options.container->starts_with('-')) {
+    throw UsageError("pg dump: '" + *options.container +
+                     "' is not the name of a container");
+  }
+  if (options.container_program && !options.container) {
+    throw UsageError("pg dump: --container-program needs --docker CONTAINER");
+  }
+  if (options.bin_dir && options.bin_dir->empty()) {
+    throw UsageError("pg dump: --bin-dir is empty");
+  }
+  if (std::ranges::count(options.databases, "") > 0) {
+    throw UsageError("pg dump: a database without a name");
+  }
+}
+
+// Empty is none, as for libpq.
+const char* variable(const char* name) {
+  const char* const value = std::getenv(name);
+  return value && *value != '\0' ? value : nullptr;
+}
+
+ingest::PgProgramPlaces places_of(const Options& options) {
+  ingest::PgProgramPlaces places;
+  places.bin_dir = options.bin_dir;
+  if (const char* const path = variable("PATH")) places.path = path;
+  if (options.container) {
+    ingest::PgContainer container{
+        .program = options.container_program.value_or("docker"),
+        .name = *options.container,
+        .variables = {}};
+    // Those that mean the same in there.
+    for (const char* const name : {"PGUSER", "PGPASSWORD", "PGDATABASE"}) {
+      if (variable(name)) container.variables.emplace_back(name);
+    }
+    places.container = std::move(container);
+  }
+  return places;
+}
+
+ingest::PgDumpOptions dump_options(const Options& options,
+                                   std::string restrict_key,
+                                   const Context& context) {
+  std::vector<std::string> databases;  // each once
+  for (const auto& database : options.databases) {
+    if (std::ranges::find(databases, database) == databases.end()) {
+      databases.push_back(database);
+    }
+  }
+  return {.dsn = ingest::PgDumpDsn(*options.dsn),
+          .places = places_of(options),
+          .databases = std::move(databases),
+          .format = options.format,
+          .restrict_key = std::move(restrict_key),
+          .now = [&context] { return context.now(); }};
+}
+
+// Which database as of when, and by what it was dumped.
+Json json_of(const ingest::PgDatabaseDump& dump) {
+  Json json = Json::object();
+  json.set_bytes("source", dump.source);
+  if (!dump.database.empty()) json.set_bytes("database", dump.database);
+  const auto& began = dump.stream->began();
+  const auto& ended = dump.stream->ended();
+  began ? json.set("began", *began) : json.set("began", nullptr);
+  ended ? json.set("ended", *ended) : json.set("ended", nullptr);
+  json.set("whole", ended.has_value());
+  if (ended && !dump.database.empty()) {
+    json.set("tables", dump.stream->table_count())
+        .set("rows", dump.stream->row_count());
+  }
+  return json;
+}
+
+// NAME.tables.json: what the dump holds of each table, and, of tables and
+// materialised views, what they took on the server.
+std::string tables_document(const ingest::PgDatabaseDump& dump,
+                            const ingest::PgDump& all) {
+  using Name = std::pair<std::string_view, std::string_view>;
+  struct Table {
+    const ingest::TableInDump* in_dump = nullptr;
+    const ingest::PgTableSize* size = nullptr;
+  };
+  std::map<Name, Table> tables;
+  for (const auto& table : dump.stream->tables()) {
+    tables[{table.schema, table.name}].in_dump = &table;
+  }
+  if (dump.sizes) {
+    for (const auto& size : *dump.sizes) {
+      tables[{size.schema, size.name}].size = &size;
+    }
+  }
+  Json list = Json::array();
+  for (const auto& [name, table] : tables) {
+    Json json = Json::object();
+    json.set_bytes("schema", name.first).set_bytes("table", name.second);
+    if (table.in_dump != nullptr) {
+      json.set("rows", table.in_dump->rows)
+          .set("dump_bytes", table.in_dump->bytes);
+    }
+    if (table.size != nullptr) {
+      json.set("table_bytes", table.size->table_bytes)
+          .set("total_bytes", table.size->total_bytes);
+    }
+    list.add(std::move(json));
+  }
+  Json json = Json::object();
+  json.set("type", "pg_tables")
+      .set("v", 1)
+      .set_bytes("database", dump.database);
+  json.set_bytes("source", dump.source)
+      .set("began", *dump.stream->began())
+      .set("ended", *dump.stream->ended())
+      .set("server_version", all.server().version)
+      .set("pg_dump_version", all.programs().version.text)
+      .set("tables_with_data", dump.stream->table_count())
+      .set("rows", dump.stream->row_count())
+      .set("tables", std::move(list));
+  return json.text() + "\n";
+}
+
+void print_dumps(const ingest::PgDump& dump, Output& output) {
+  if (output.is_quiet()) return;
+  for (const auto& one : dump.dumps()) {
+    if (!one.stream->ended() || one.database.empty()) continue;
+    output.line("  " + printable(one.source) + " is of " +
+                local_time_text(*one.stream->began()) + ": " +
+                counted(one.stream->row_count(), "row") + " in " +
+                counted(one.stream->table_count(), "table"));
+  }
+}
+
+ExitCode dry_run(const Options& options, const std::string& series,
+                 Context& context) {
+  const Interrupt interrupt;
+  const ingest::PgDump dump(dump_options(options, "", context),
+                            interrupt.token());
+  std::vector<std::string> databases;
+  for (const auto& one : dump.databases()) databases.push_back(one.name);
+  if (context.output.is_json()) {
+    context.output.json(
+        Json::line("dry_run", context.now())
+            .set("action", "pg dump")
+            .set("series", series)
+            .set("server_version", dump.server().version)
+            .set("pg_dump_version", dump.programs().version.text)
+            .set_bytes("databases", databases));
+    return ExitCode::ok;
+  }
+  for (const auto& note : dump.notes()) context.output.note(note);
+  std::string names;
+  for (const auto& database : databases) {
+    names += (names.empty() ? "" : ", ") + printable(database);
+  }
+  context.output.note("would dump " + names + " of PostgreSQL " +
+                      dump.server().version + " by pg_dump " +
+                      dump.programs().version.text + ", to series " + series);
+  return ExitCode::ok;
+}
+
+ExitCode run(const Options& options, Context& context) {
+  require_sense(options);
+  const std::string series = whole_series(options.series.value_or("pg"));
+  if (context.options.is_dry_run) return dry_run(options, series, context);
+  auto dumped = dump_options(options, "", context);
+
+  auto repository = context.open_to_write();
+  dumped.restrict_key = ingest::pg_restrict_key(repository.keyring());
+  const auto began = std::chrono::steady_clock::now();
+  const ingest::BackupOptions how{
+      .series = series,
+      .host = host_name(),
+      .user = user_name(),
+      .program = std::string(kProgram),
+      .tags = options.tags,
+      .now = context.now(),
+      .time = {},
+      .levels = {},
+      .workers = std::clamp(std::thread::hardware_concurrency(), 1U, 8U)};
+  const Interrupt interrupt;
+  ingest::PgDump dump(std::move(dumped), interrupt.token());
+  repo::Progress progress;
+  ingest::BackupReport report;
+  {
+    const ProgressDisplay display(context.output, context.options.progress,
+                                  {"pg dump", "source"}, progress);
+    report = ingest::back_up(
+        repository, dump.sources([&dump](const ingest::PgDatabaseDump& one) {
+          return tables_document(one, dump);
+        }),
+        how, progress, interrupt.token());
+  }
+  context.output.allow_loss();
+  std::ranges::copy(dump.notes(), std::back_inserter(report.notes));
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - began)
+          .count();
+  if (context.output.is_json()) {
+    Json dumps = Json::array();
+    for (const auto& one : dump.dumps()) dumps.add(json_of(one));
+    Json json = summary_of(report, series, seconds, context.now());
+    json.set("server_version", dump.server().version)
+        .set("pg_dump_version", dump.programs().version.text)
+        .set("dumps", std::move(dumps));
+    context.output.json(json);
+  } else {
+    print_summary(report, series, seconds, context.output);
+    if (report.snapshot) print_dumps(dump, context.output);
+  }
+  return exit_code_of(report);
+}
+
+}  // namespace
+
+Command pg_dump_command() {
+  const auto options = std::make_shared<Options>();
+  return {
+      .name = "pg dump",
+      .group = CommandGroup::backup,
+      .summary = "save PostgreSQL's databases by pg_dump",
+      .text =
+          "Saves the databases of a PostgreSQL server, each as NAME.dump for "
+          "pg_restore (or NAME.sql for psql), with globals.sql, which holds "
+          "roles and tablespaces, in one snapshot. Each dump is read to its "
+          "end while it is saved; one that is cut, or whose pg_dump failed, "
+          "leaves nothing and does not keep the others from being saved: 3, "
+          "or 15 when nothing was. NAME.tables.json holds the number of rows "
+          "that the dump has of each table, and the tables' sizes. Each "
+          "database is as of the beginning of its dump; they are not of one "
+          "moment. The programs are those of the server's own version, of "
+          "this machine or in the server's container. A password comes by "
+          "~/.pgpass, a service file or PGPASSWORD, never by --dsn.",
+      .examples =
+          "cairn pg dump --dsn 'host=db user=backup'\n"
+          "cairn pg dump --dsn service=shop --database shop --database n8n\n"
+          "cairn pg dump --dsn user=postgres --docker shop-postgres-1",
+      .declare =
+          [options](Flags& flags) {
+            flags.value("--dsn", "DSN", options->dsn,
+                        "the server, as libpq's programs take it, without a "
+                        "password");
+            flags.values("--database", "D", options->databases,
+                         "save this one; may be repeated (default: all that "
+                         "can be connected to and are no templates)");
+            flags.text("--series", "S", options->series,
+                       "the succession it belongs to (default: HOST/pg)");
+            flags.texts("--tag", "T", options->tags,
+                        "a word to find it by; may be repeated");
+            flags.value(
+                "--format", "custom|plain",
+                [options](std::string_view text) {
+                  options->format = format_of(text);
+                },
+                "for pg_restore (the default), or SQL for psql");
+            flags.value("--bin-dir", "DIR", options->bin_dir,
+                        "where psql, pg_dump, pg_dumpall and pg_restore are");
+            flags.value("--docker", "CONTAINER", options->container,
+                        "run them in this container; the DSN is as seen from "
+                        "there");
+            flags.value("--container-program", "PROGRAM",
+                        options->container_program,
+                        "docker's stand-in, such as podman");
+          },
+      .run = [options](Context& context) { return run(*options, context); },
+  };
+}
+
+}  // namespace cairn::cli

@@ -1,0 +1,290 @@
+#include "ingest/pg_dump.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <numeric>
+#include <span>
+#include <utility>
+
+#include "crypto/secret.h"
+#include "repo/error.h"
+
+namespace cairn::ingest {
+namespace {
+
+constexpr std::string_view kGlobalsName = "globals.sql";
+constexpr unsigned kHighDigit = 4;
+constexpr unsigned kDigitMask = 0xf;
+
+// How many dumps run at a time. Each is one process of the server's at full
+// speed, and one of ours.
+constexpr unsigned kSideBySide = 2;
+static_assert(kSideBySide <= kMaxLanes);
+
+// For how long pg_dump waits for a table that somebody has locked. It has locks
+// of its own meanwhile, which others wait behind.
+constexpr std::string_view kLockWait = "--lock-wait-timeout=600000";  // ms
+
+std::string hexadecimal(std::span<const std::byte> bytes) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text;
+  for (const auto byte : bytes) {
+    const auto value = std::to_integer<unsigned>(byte);
+    text += kDigits[value >> kHighDigit];
+    text += kDigits[value & kDigitMask];
+  }
+  return text;
+}
+
+std::string escaped(char c) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  const auto byte = static_cast<std::uint8_t>(c);
+  return {'%', kDigits[byte >> kHighDigit], kDigits[byte & kDigitMask]};
+}
+
+std::string name_in_snapshot(std::string_view database) {
+  constexpr char kLastControl = 0x1f;
+  constexpr char kDelete = 0x7f;
+  std::string name;
+  for (const char c : database) {
+    const bool is_control = (c >= 0 && c <= kLastControl) || c == kDelete;
+    const bool is_hidden = c == '.' && name.empty();
+    name += is_control || is_hidden || c == '/' || c == '%' ? escaped(c)
+                                                            : std::string(1, c);
+  }
+  return name;
+}
+
+// All there are, or those that were named, which need not be there.
+std::vector<PgDatabase> chosen(const std::vector<std::string>& names,
+                               std::vector<PgDatabase> all) {
+  if (names.empty()) return all;
+  std::vector<PgDatabase> databases;
+  for (const auto& name : names) {
+    const auto found = std::ranges::find(all, name, &PgDatabase::name);
+    databases.push_back(found != all.end() ? *found : PgDatabase{.name = name});
+  }
+  return databases;
+}
+
+// The lane of each. The largest is given out first, each to the lane that has
+// the least to do.
+std::vector<unsigned> lanes_of(const std::vector<PgDatabase>& databases) {
+  std::vector<std::size_t> largest_first(databases.size());
+  std::iota(largest_first.begin(), largest_first.end(), std::size_t{0});
+  std::ranges::stable_sort(
+      largest_first, std::ranges::greater(),
+      [&](std::size_t place) { return databases[place].bytes; });
+  std::array<std::uint64_t, kSideBySide> bytes{};
+  std::vector<unsigned> lanes(databases.size());
+  for (const std::size_t place : largest_first) {
+    const auto least = std::ranges::min_element(bytes);
+    lanes[place] = static_cast<unsigned>(least - bytes.begin());
+    *least += databases[place].bytes + 1;
+  }
+  return lanes;
+}
+
+// A stream that stays its owner's.
+class Borrowed : public ByteStream {
+ public:
+  explicit Borrowed(ByteStream& stream) : stream_(stream) {}
+
+  std::size_t read(std::span<std::byte> out, std::stop_token stop) override {
+    return stream_.read(out, std::move(stop));
+  }
+  void finish(std::stop_token stop) override {
+    stream_.finish(std::move(stop));
+  }
+
+ private:
+  ByteStream& stream_;
+};
+
+// Text that is made when it is read.
+class LateText : public ByteStream {
+ public:
+  using Make = std::function<std::string(std::stop_token)>;
+  explicit LateText(Make make) : make_(std::move(make)) {}
+
+  std::size_t read(std::span<std::byte> out, std::stop_token stop) override {
+    if (make_) text_ = std::exchange(make_, nullptr)(std::move(stop));
+    const std::size_t size = std::min(out.size(), text_.size() - at_);
+    std::ranges::copy(std::as_bytes(std::span(text_)).subspan(at_, size),
+                      out.begin());
+    at_ += size;
+    return size;
+  }
+  void finish(std::stop_token) override {}
+
+ private:
+  Make make_;
+  std::string text_;
+  std::size_t at_ = 0;
+};
+
+}  // namespace
+
+std::string pg_dump_name(std::string_view database, PgDumpFormat format) {
+  std::string name = name_in_snapshot(database) +
+                     (format == PgDumpFormat::custom ? ".dump" : ".sql");
+  if (name == kGlobalsName) {
+    name = escaped(name.front()) + name.substr(1);
+  }
+  return name;
+}
+
+std::string pg_tables_name(std::string_view database) {
+  return name_in_snapshot(database) + ".tables.json";
+}
+
+std::string pg_restrict_key(const repo::Keyring& keyring) {
+  constexpr std::size_t kBytes = 16;
+  const auto key =
+      crypto::derive(keyring.cutter_key(), "cairn pg_dump restrict key");
+  return hexadecimal(key.bytes().first(kBytes));
+}
+
+PgDump::PgDump(PgDumpOptions options, std::stop_token stop)
+    : options_(std::move(options)) {
+  const PgQuestions questions{
+      find_psql(options_.places),
+      options_.dsn.with_database_unless_named("postgres")};
+  server_ = ask_server(questions, stop);
+  databases_ = chosen(options_.databases, ask_databases(questions, stop));
+  programs_ = find_dump_programs(options_.places, server_.major, stop);
+
+  add_dump("", std::string(kGlobalsName), command_for_globals());
+  for (const auto& [database, bytes] : databases_) {
+    add_dump(database, pg_dump_name(database, options_.format),
+             command_for(database));
+  }
+
+  if (programs_.version.major > server_.major) {
+    notes_.push_back("pg_dump is of version " + programs_.version.text +
+                     ", newer than the server's " + server_.version +
+                     ": the dumps may not load into a server of version " +
+                     std::to_string(server_.major));
+  }
+  if (!server_.may_read_passwords) {
+    notes_.push_back(std::string(kGlobalsName) +
+                     ": without the passwords of the roles, which only a "
+                     "superuser may read; after a restore they have to be set "
+                     "anew");
+  }
+}
+
+PgDumpCommand PgDump::command_for_globals() const {
+  std::vector<std::string> words = {"--globals-only", "--no-password",
+                                    std::string(kLockWait)};
+  if (!server_.may_read_passwords) words.push_back("--no-role-passwords");
+  if (programs_.has_restrict_key) {
+    words.push_back("--restrict-key=" + options_.restrict_key);
+  }
+  // Of this, pg_dumpall takes all but the database.
+  words.push_back("--dbname=" + options_.dsn.with_database(server_.database));
+  words.push_back("--database=" + server_.database);
+  return {.dump = programs_.programs.call("pg_dumpall", std::move(words)),
+          .to_sql = {},
+          .kind = DumpTextKind::cluster};
+}
+
+PgDumpCommand PgDump::command_for(const std::string& database) const {
+  constexpr int kFirstToNeedFile = 12;
+  PgDumpCommand command;
+  std::vector<std::string> words = {"--no-password", std::string(kLockWait)};
+  if (options_.format == PgDumpFormat::plain) {
+    words.push_back("--format=plain");
+    if (programs_.has_restrict_key) {
+      words.push_back("--restrict-key=" + options_.restrict_key);
+    }
+  } else {
+    // What is compressed here would hide from us what has not changed.
+    words.insert(words.end(), {"--format=custom", "--compress=0"});
+    std::vector<std::string> to_output;
+    if (programs_.version.major >= kFirstToNeedFile) {
+      to_output = {"--file=-"};
+    }
+    command.to_sql =
+        programs_.programs.call("pg_restore", std::move(to_output));
+  }
+  words.push_back("--dbname=" + options_.dsn.with_database(database));
+  command.dump = programs_.programs.call("pg_dump", std::move(words));
+  return command;
+}
+
+void PgDump::add_dump(std::string database, std::string source,
+                      PgDumpCommand command) {
+  dumps_.push_back({.database = std::move(database),
+                    .source = std::move(source),
+                    .stream = std::make_unique<PgDumpStream>(std::move(command),
+                                                             options_.now),
+                    .sizes = {},
+                    .note = {}});
+}
+
+std::vector<Source> PgDump::sources(const Describe& describe) {
+  std::vector<Source> sources;
+  const auto lanes = lanes_of(databases_);
+  const auto add = [&](std::string name, std::unique_ptr<ByteStream> stream,
+                       unsigned lane) {
+    sources.emplace_back(StreamToBackUp{.name = std::move(name),
+                                        .kind = repo::SourceKind::command,
+                                        .stream = std::move(stream),
+                                        .lane = lane});
+  };
+  for (std::size_t i = 0; i < dumps_.size(); ++i) {
+    PgDatabaseDump& dump = dumps_[i];
+    const unsigned lane = dump.database.empty() ? 0 : lanes[i - 1];
+    add(dump.source, std::make_unique<Borrowed>(*dump.stream), lane);
+    if (dump.database.empty()) continue;
+    add(pg_tables_name(dump.database),
+        std::make_unique<LateText>(
+            [this, &dump, describe](std::stop_token stop) {
+              return tables_of(dump, describe, std::move(stop));
+            }),
+        lane);
+  }
+  return sources;
+}
+
+// The numbers of rows were counted; the sizes are worth a question, and their
+// lack no failure.
+std::string PgDump::tables_of(PgDatabaseDump& dump, const Describe& describe,
+                              std::stop_token stop) {
+  if (!dump.stream->ended()) {
+    throw ProducerFailed("not written, since there is no " + dump.source);
+  }
+  try {
+    dump.sizes = ask_table_sizes(
+        {programs_.programs, options_.dsn.with_database(dump.database)},
+        std::move(stop));
+  } catch (const ProducerFailed& e) {
+    dump.note = pg_tables_name(dump.database) +
+                ": without the tables' sizes: " + e.what();
+  }
+  return describe(dump);
+}
+
+std::vector<std::string> PgDump::notes() const {
+  std::vector<std::string> notes = notes_;
+  for (const auto& dump : dumps_) {
+    if (!dump.note.empty()) notes.push_back(dump.note);
+    if (!dump.stream->warnings().empty()) {
+      notes.push_back(dump.source + ": " + dump.stream->warnings());
+    }
+  }
+  const auto whole = std::ranges::count_if(dumps_, [](const auto& dump) {
+    return !dump.database.empty() && dump.stream->ended();
+  });
+  if (whole > 1) {
+    notes.push_back(
+        "each database is as it was when its dump began; they are not of one "
+        "moment, which only a base backup gives");
+  }
+  return notes;
+}
+
+}  // namespace cairn::ingest

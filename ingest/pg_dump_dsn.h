@@ -1,0 +1,41 @@
+// Where a PostgreSQL server is, as its programs are told by --dbname: a
+// connection string of libpq in one of its spellings,
+//
+//   host=db port=5433 user=backup dbname=shop
+//   postgresql://backup@db:5433/shop?sslmode=verify-full
+//   shop
+//
+// Everybody on the machine can read the arguments of its processes, so that a
+// secret must not be in it.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace cairn::ingest {
+
+class PgDumpDsn {
+ public:
+  // Throws std::invalid_argument, which never repeats any of the text: it holds
+  // a password, or is no connection string.
+  explicit PgDumpDsn(std::string_view text);
+
+  // The same server, another database.
+  [[nodiscard]] std::string with_database(std::string_view database) const;
+
+  // As given; with `fallback` where neither the text nor a service that it
+  // names says which database.
+  [[nodiscard]] std::string with_database_unless_named(
+      std::string_view fallback) const;
+
+ private:
+  void read_uri();
+  void read_keywords();
+  void read_keyword(std::string_view key);
+
+  std::string text_;
+  bool is_uri_ = false;
+  bool names_database_ = false;
+};
+
+}  // namespace cairn::ingest

@@ -1,0 +1,190 @@
+// Streams that are read side by side, each by itself as if it were alone.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <chrono>
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "ingest/backup.h"
+#include "repo/error.h"
+#include "tests/support/backup_site.h"
+#include "tests/support/for_each_seed.h"
+#include "tests/support/temp_folder.h"
+
+namespace cairn::ingest {
+namespace {
+
+using namespace testing_support;
+
+Source in_lane(unsigned lane, std::string name,
+               std::unique_ptr<ByteStream> stream) {
+  return StreamToBackUp{
+      .name = std::move(name), .stream = std::move(stream), .lane = lane};
+}
+
+Source in_lane(unsigned lane, std::string name, Bytes bytes,
+               std::size_t bytes_per_read = ~0ULL) {
+  return in_lane(
+      lane, std::move(name),
+      std::make_unique<MemoryStream>(std::move(bytes), bytes_per_read));
+}
+
+template <typename... More>
+std::vector<Source> all(More... more) {
+  std::vector<Source> sources;
+  (sources.push_back(std::move(more)), ...);
+  return sources;
+}
+
+class BrokenStream : public MemoryStream {
+ public:
+  using MemoryStream::MemoryStream;
+  void finish(std::stop_token) override { throw ProducerFailed("torn"); }
+};
+
+// Something that happens once, and somebody who waits for it, not for ever.
+class Moment {
+ public:
+  void come() {
+    const std::lock_guard lock(mutex_);
+    has_come_ = true;
+    changed_.notify_all();
+  }
+  [[nodiscard]] bool comes() {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::seconds(20),
+                             [this] { return has_come_; });
+  }
+  [[nodiscard]] bool has_come() {
+    const std::lock_guard lock(mutex_);
+    return has_come_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool has_come_ = false;
+};
+
+TEST(BackupLanes, StoreEachStreamAsItIs) {
+  for_each_seed(5, [](std::mt19937_64& random) {
+    BackupSite site;
+    std::map<std::string, Bytes> contents;
+    std::vector<Source> sources;
+    for (unsigned i = 0; i < 12; ++i) {
+      const std::string name = "stream " + std::to_string(i);
+      const std::size_t size = random() % (i < 3 ? 5'000'000 : 50'000);
+      const Bytes bytes = random_bytes(random, size);
+      const auto lane = static_cast<unsigned>(random() % kMaxLanes);
+      const std::size_t per_read = 1 + random() % 300'000;
+      if (i == 1) {  // large, and in vain
+        sources.push_back(in_lane(
+            lane, name, std::make_unique<BrokenStream>(bytes, per_read)));
+      } else {
+        sources.push_back(in_lane(lane, name, bytes, per_read));
+        contents.emplace(name, bytes);
+      }
+    }
+    auto repository = site.open();
+    const auto report = run_backup(repository, std::move(sources));
+
+    EXPECT_FALSE(report.is_complete);
+    EXPECT_EQ(report.problem_count, 1U);
+    ASSERT_EQ(report.sources.size(), 12U);
+    std::uint64_t bytes = 0;
+    for (unsigned i = 0; i < 12; ++i) {
+      EXPECT_EQ(report.sources[i].name, "stream " + std::to_string(i));
+      EXPECT_EQ(report.sources[i].status, i == 1
+                                              ? repo::SourceStatus::failed
+                                              : repo::SourceStatus::complete);
+      bytes += report.sources[i].bytes;
+    }
+    EXPECT_EQ(report.bytes_read, bytes);
+    const auto tree = read_newest(site);
+    EXPECT_EQ(tree.size(), contents.size());
+    for (const auto& [name, content] : contents) {
+      const auto found = tree.find(name);
+      ASSERT_NE(found, tree.end()) << name;
+      EXPECT_TRUE(found->second.content == content) << name;
+    }
+    EXPECT_TRUE(damage_in(site).empty());
+  });
+}
+
+TEST(BackupLanes, RecogniseWhatHasNotChanged) {
+  BackupSite site;
+  std::mt19937_64 random(7);
+  const Bytes one = random_bytes(random, 3'000'000);
+  const Bytes other = random_bytes(random, 3'000'000);
+  for (int i = 0; i < 2; ++i) {
+    auto repository = site.open();
+    const auto report = run_backup(
+        repository, all(in_lane(0, "one", one), in_lane(1, "other", other)));
+    EXPECT_EQ(report.bytes_new, i == 0 ? one.size() + other.size() : 0);
+  }
+}
+
+TEST(BackupLanes, AreReadSideBySide) {
+  BackupSite site;
+  std::array<Moment, 2> begun;
+  std::vector<Source> sources;
+  for (unsigned i = 0; i < 2; ++i) {
+    auto stream = std::make_unique<MemoryStream>(Bytes(100'000), 1000);
+    stream->before_read = [&begun, i](std::uint64_t) {
+      begun[i].come();
+      EXPECT_TRUE(begun[1 - i].comes());
+    };
+    sources.push_back(in_lane(i, std::to_string(i), std::move(stream)));
+  }
+  auto repository = site.open();
+
+  EXPECT_TRUE(run_backup(repository, std::move(sources)).is_complete);
+}
+
+TEST(BackupLanes, AreReadInTheirOrder) {
+  BackupSite site;
+  Moment ended;
+  auto first = std::make_unique<MemoryStream>(Bytes(100'000), 1000);
+  first->before_read = [&](std::uint64_t read) {
+    if (read == 100'000) ended.come();
+  };
+  auto second = std::make_unique<MemoryStream>(Bytes(10));
+  second->before_read = [&](std::uint64_t) { EXPECT_TRUE(ended.has_come()); };
+  auto repository = site.open();
+  const auto report =
+      run_backup(repository, all(in_lane(1, "z", std::move(first)),
+                                 in_lane(0, "x", Bytes(5)),
+                                 in_lane(1, "a", std::move(second))));
+
+  EXPECT_TRUE(report.is_complete);
+  ASSERT_EQ(report.sources.size(), 3U);
+  EXPECT_EQ(report.sources[0].name, "z");
+  EXPECT_EQ(report.sources[1].name, "x");
+  EXPECT_EQ(report.sources[2].name, "a");
+}
+
+TEST(BackupLanes, AreForStreamsOutsideOfFoldersAlone) {
+  BackupSite site;
+  TempFolder folder;
+  auto repository = site.open();
+  const auto refused = [&](std::vector<Source> sources) {
+    EXPECT_THROW((void)run_backup(repository, std::move(sources)),
+                 std::invalid_argument);
+  };
+
+  refused(all(in_lane(1, "a/b", Bytes(1))));
+  refused(all(in_lane(0, "a/b", Bytes(1)), in_lane(1, "c", Bytes(1))));
+  refused(all(source_of(folder.path()), in_lane(1, "c", Bytes(1))));
+  refused(all(in_lane(kMaxLanes, "c", Bytes(1))));
+  refused(all(in_lane(~0U, "c", Bytes(1))));
+  EXPECT_TRUE(read_all_snapshots(site).empty());
+}
+
+}  // namespace
+}  // namespace cairn::ingest
