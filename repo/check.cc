@@ -18,7 +18,6 @@
 #include "repo/check_packs.h"
 #include "repo/damage_trace.h"
 #include "repo/epoch.h"
-#include "repo/index_batch.h"
 #include "repo/index_object.h"
 #include "repo/look_at.h"
 #include "repo/own_folder.h"
@@ -26,6 +25,7 @@
 #include "repo/pack_reader.h"
 #include "repo/parallel_for.h"
 #include "repo/repair.h"
+#include "repo/vouch.h"
 
 namespace cairn::repo {
 namespace {
@@ -420,30 +420,8 @@ void Check::look_at_unverified() {
 // The storage may be full or not to be written to, and a prune may be at work.
 void Check::vouch_for(std::span<const SoundPack> packs) {
   try {
-    IndexBatch batch(repository_.storage(), keyring_, repository_.signer(),
-                     SessionId{crypto::random_array<SessionId::kBytes>()});
-    std::vector<PackId> named;
-    try {
-      batch.begin(Assurance::for_everyone());
-      for (const SoundPack& pack : packs) {
-        if (!storage_.size(pack_name(pack.id))) continue;  // pruned since
-        auto found = read_pack_directory(storage_, keyring_, pack.id).pack;
-        if (digest_of(found.directory) != pack.directory) {
-          throw CorruptionError(pack_name(pack.id) + ": has changed");
-        }
-        batch.add(std::move(found));
-        named.push_back(pack.id);
-      }
-      batch.finish();
-      for (const PackId& id : named) {
-        if (!storage_.size(pack_name(id))) {
-          throw NotFound(pack_name(id) + ": was removed");
-        }
-      }
-    } catch (const Error&) {
-      batch.discard();
-      throw;
-    }
+    const auto named = repo::vouch_for(
+        repository_, {crypto::random_array<SessionId::kBytes>()}, packs);
     for (const PackId& id : named) unverified_.erase(id);
     report_.packs_verified = named.size();
   } catch (const Error& e) {

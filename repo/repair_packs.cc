@@ -26,6 +26,7 @@
 #include "repo/reachability.h"
 #include "repo/reusable_blobs.h"
 #include "repo/session.h"
+#include "repo/vouch.h"
 
 namespace cairn::repo {
 namespace {
@@ -95,6 +96,7 @@ class PackRepairer {
 
   // Finding out.
   void read_packs();
+  [[nodiscard]] std::set<PackId> indexed_packs();
   void read_old_directories(const std::set<PackId>& unreadable);
   void examine(const StoredPack& pack);
   std::vector<Directory> directories_of(const StoredPack& pack);
@@ -105,6 +107,7 @@ class PackRepairer {
   [[nodiscard]] bool serves(const BlobCopy& copy) const;
 
   // Making good.
+  void name_packs(const Epoch& epoch, const SessionId* session);
   [[nodiscard]] std::optional<std::uint32_t> depth_of(BlobKind kind,
                                                       const BlobId& id);
   void heal_rows();
@@ -157,6 +160,7 @@ class PackRepairer {
   std::set<PackId> existing_;
   std::set<PackId> damaged_;
   std::map<PackId, std::vector<Directory>> old_directories_;
+  std::vector<SoundPack> unnamed_;           // sound ones, by no index object
   std::map<PackId, ExaminedPack> examined_;  // of which not every row is good
   RowsById rows_;                            // of those
   // What this run stored, with its depth.
@@ -181,10 +185,16 @@ void PackRepairer::repair(const Epoch& epoch, const SessionId* session) {
   if (options_.from != nullptr) sister_.emplace(options_.from->blobs());
 
   read_packs();
+  name_packs(epoch, session);
   // What other sessions of this process made counts as far as it is indexed.
   repository_.index().refresh(storage_, keyring_);
   reusable_.emplace(storage_, keyring_, repository_.index(), epoch);
-  if (session != nullptr) {
+  if (session == nullptr) {
+    for (const auto& pack : unnamed_) {  // as if they were named
+      repository_.index().add(
+          read_pack_directory(storage_, keyring_, pack.id).pack);
+    }
+  } else {
     writer_.emplace(repository_, *reusable_, *session, progress_,
                     [this](const IndexedPack& pack) {
                       all_.add(pack);
@@ -215,10 +225,12 @@ void PackRepairer::read_packs() {
       throw std::invalid_argument(pack_name(id) + ": there is no such pack");
     }
   }
+  const std::set<PackId> indexed = indexed_packs();
   if (!options_.packs.empty()) {
+    // What no index object names serves nobody before it was looked at.
     const std::set<PackId> chosen(options_.packs.begin(), options_.packs.end());
     std::erase_if(packs, [&](const StoredPack& pack) {
-      return !chosen.contains(pack.id);
+      return !chosen.contains(pack.id) && indexed.contains(pack.id);
     });
   }
   std::set<PackId> unreadable;
@@ -248,10 +260,39 @@ void PackRepairer::read_packs() {
                                   options_.threads, findings, stop_, progress_);
   repair_.packs_read = result.packs;
   std::set<PackId> sound;
-  for (const auto& pack : result.sound) sound.insert(pack.id);
+  for (const auto& pack : result.sound) {
+    sound.insert(pack.id);
+    if (!indexed.contains(pack.id)) unnamed_.push_back(pack);
+  }
   for (const auto& pack : packs) {
     if (!sound.contains(pack.id)) examine(pack);
   }
+}
+
+std::set<PackId> PackRepairer::indexed_packs() {
+  std::set<PackId> indexed;
+  for (const auto& id : list_indexes(storage_)) {
+    step("reading the index");
+    (void)trouble_of("damaged-index", index_name(id), IfGone::it_vanished, [&] {
+      for (const auto& pack : read_index(storage_, keyring_, id).packs) {
+        indexed.insert(pack.id);
+      }
+    });
+  }
+  return indexed;
+}
+
+// What a repair stored that was killed before its index object was there, say:
+// readers find it, and nobody else. But for what is about to go.
+void PackRepairer::name_packs(const Epoch& epoch, const SessionId* session) {
+  std::set<PackId> going(epoch.condemned.begin(), epoch.condemned.end());
+  for (const auto& pack : epoch.doomed) going.insert(pack.id);
+  std::erase_if(unnamed_,
+                [&](const SoundPack& pack) { return going.contains(pack.id); });
+  repair_.packs_named = unnamed_.size();
+  if (session == nullptr || unnamed_.empty()) return;
+  step("writing the index");
+  repair_.packs_named = vouch_for(repository_, *session, unnamed_).size();
 }
 
 // What index objects say of packs that do not say it themselves any more.

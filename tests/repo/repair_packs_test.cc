@@ -514,6 +514,70 @@ TEST(RepairPacksFromASister, TakesNothingFromAStranger) {
   EXPECT_THROW((void)repair(repository, &itself), std::invalid_argument);
 }
 
+// What was lost is in a new pack before an index object names that: a repair
+// that comes after a kill in between finds it there, and would leave it so.
+TEST(RepairPacksFromASister, LeavesNoPackWithoutANameWhicheverWriteIsTheLast) {
+  for (const auto falls : {CutFalls::before_effect, CutFalls::after_effect}) {
+    bool finished = false;
+    for (std::size_t writes = 0; !finished; ++writes) {
+      SCOPED_TRACE("power cut after " + std::to_string(writes) + " writes");
+      Sisters both;
+      const auto hurt = content_packs(both.test).front();
+      hurt_first_blob(both.test, hurt);
+      auto sister = both.sister.open();
+      {
+        auto repository = both.test.open_through(
+            std::make_unique<PowerCut>(both.test.disk(), writes, falls));
+        try {
+          (void)repair(repository, &sister);
+          finished = true;
+        } catch (const IoError&) {
+        }
+      }
+      both.test.let_processes_die();
+
+      // One pack alone, as somebody might who has seen what is damaged.
+      for (const bool is_chosen : {true, false}) {
+        auto repository = both.test.open();
+        PackRepairOptions again;
+        again.from = &sister;
+        again.now = at_hour(8);
+        if (is_chosen) again.packs = {hurt.id};
+        const auto repaired = repair_packs(repository, again, {}, nullptr);
+        EXPECT_TRUE(repaired.is_whole());
+        expect_sound(both.test);
+      }
+      auto repository = both.test.open();
+      prune_all(repository);
+      EXPECT_FALSE(both.test.disk().size(pack_name(hurt.id)));
+      expect_sound(both.test);
+      if (HasFailure()) return;
+    }
+  }
+}
+
+TEST(RepairPacks, NamesWhatNoIndexObjectNamesAndStoresNothingOfItAgain) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto only = write_snapshot(repository, kFiles, at_hour(1));
+  const auto packs = list_packs(test.disk());
+  for (const auto& id : list_indexes(test.disk())) {
+    test.disk().remove(index_name(id));
+  }
+  test.forget_cache();
+  auto again = test.open();
+
+  const auto repaired = repair(again);
+
+  EXPECT_TRUE(repaired.is_whole());
+  EXPECT_EQ(repaired.packs_named, packs.size());
+  EXPECT_EQ(list_packs(test.disk()), packs);
+  expect_sound(test);
+  EXPECT_EQ(read_all_snapshots(again),
+            (std::map<SessionId, Files>{{only, kFiles}}));
+  EXPECT_EQ(repair(again).packs_named, 0U);
+}
+
 TEST(RepairPacks, IsForAnOwnerOnly) {
   TestRepository test;
   for (const auto role :
