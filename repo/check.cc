@@ -209,7 +209,7 @@ void Check::survey() {
   for (const auto& pack : packs_) {
     step("reading directories");
     const std::string name = pack_name(pack.id);
-    auto trouble = trouble_of("damaged-pack", name, IfGone::it_vanished, [&] {
+    auto trouble = trouble_with_directory(storage_, pack, [&] {
       const auto directory = read_pack_directory(storage_, keyring_, pack.id);
       facts_.survey.add(directory.pack);
       facts_.is_indexed.push_back(indexed_.contains(pack.id));

@@ -97,6 +97,8 @@ class PackRepairer {
   // Finding out.
   void read_packs();
   [[nodiscard]] std::set<PackId> indexed_packs();
+  [[noreturn]] void refuse_what_is_newer(const std::string& object,
+                                         const std::string& reason);
   void read_old_directories(const std::set<PackId>& unreadable);
   void examine(const StoredPack& pack);
   std::vector<Directory> directories_of(const StoredPack& pack);
@@ -238,13 +240,12 @@ void PackRepairer::read_packs() {
   std::erase_if(packs, [&](const StoredPack& pack) {
     step("reading directories");
     all.insert(pack.id);
-    const auto trouble = trouble_of(
-        "damaged-pack", pack_name(pack.id), IfGone::it_vanished,
-        [&] { (void)read_pack_directory(storage_, keyring_, pack.id); });
+    const auto trouble = trouble_with_directory(storage_, pack, [&] {
+      (void)read_pack_directory(storage_, keyring_, pack.id);
+    });
     if (!trouble) return false;
     if (trouble->severity == Severity::unsupported) {
-      repair_.troubles.push_back(pack_name(pack.id) + ": " + trouble->reason);
-      return true;
+      refuse_what_is_newer(pack_name(pack.id), trouble->reason);
     }
     if (trouble->severity == Severity::damage) unreadable.insert(pack.id);
     return trouble->severity == Severity::note;  // a prune removed it
@@ -273,13 +274,28 @@ std::set<PackId> PackRepairer::indexed_packs() {
   std::set<PackId> indexed;
   for (const auto& id : list_indexes(storage_)) {
     step("reading the index");
-    (void)trouble_of("damaged-index", index_name(id), IfGone::it_vanished, [&] {
-      for (const auto& pack : read_index(storage_, keyring_, id).packs) {
-        indexed.insert(pack.id);
-      }
-    });
+    const std::string name = index_name(id);
+    const auto trouble =
+        trouble_of("damaged-index", name, IfGone::it_vanished, [&] {
+          for (const auto& pack : read_index(storage_, keyring_, id).packs) {
+            indexed.insert(pack.id);
+          }
+        });
+    if (trouble && trouble->severity == Severity::unsupported) {
+      refuse_what_is_newer(name, trouble->reason);
+    }
   }
   return indexed;
+}
+
+// What it holds would pass for lost, and what leans on that for damaged.
+void PackRepairer::refuse_what_is_newer(const std::string& object,
+                                        const std::string& reason) {
+  throw UnsupportedFormat(
+      object + ": " + reason +
+      "; what it holds, and what leans on that, only a "
+      "cairn that knows it can judge: repair with that one. "
+      "Nothing was done");
 }
 
 // What a repair stored that was killed before its index object was there, say:

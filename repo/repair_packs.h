@@ -52,7 +52,7 @@ struct PackRepair {
   std::uint64_t bytes_stored = 0;   // of new packs
   std::uint64_t blobs_lost = 0;     // that snapshots need
   LostPaths lost;                   // where they need them
-  // Of snapshots and packs that could not be judged, each with why.
+  // Of snapshots that could not be judged, each with why.
   std::vector<std::string> troubles;
 
   // True if no snapshot misses anything.
@@ -67,7 +67,8 @@ struct PackRepair {
 //
 // Throws WrongKey for any role but the owner's, whose word that a blob is what
 // its id names counts for everyone; std::invalid_argument when `from` is no
-// sister, or a pack is not there.
+// sister, or a pack is not there; UnsupportedFormat, having done nothing, when
+// a newer program wrote a pack or an index object.
 [[nodiscard]] PackRepair repair_packs(Repository& repository,
                                       const PackRepairOptions& options,
                                       std::stop_token stop, Progress* progress);

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "crypto/digest.h"
 #include "repo/check.h"
 #include "repo/error.h"
 #include "repo/forget.h"
@@ -613,6 +614,58 @@ TEST(RepairPacks, NamesWhatNoIndexObjectNamesAndStoresNothingOfItAgain) {
   EXPECT_EQ(read_all_snapshots(again),
             (std::map<SessionId, Files>{{only, kFiles}}));
   EXPECT_EQ(repair(again).packs_named, 0U);
+}
+
+// As what a newer program wrote, under the name that its bytes have then.
+PackId make_newer(TestRepository& test, const StoredPack& pack) {
+  constexpr std::size_t kVersionAt = 9;
+  auto bytes = get_whole(test.disk(), pack_name(pack.id), kMaxPackBytes);
+  bytes[kVersionAt] = std::byte{77};
+  const PackId newer{crypto::sha256(bytes)};
+  test.disk().remove(pack_name(pack.id));
+  EXPECT_EQ(test.disk().create(pack_name(newer), bytes), Created::created);
+  return newer;
+}
+
+TEST(RepairPacks, DoesNothingWhereANewerProgramWroteAPack) {
+  TestRepository test;
+  Chained chained(test);
+  // The other states lean on what is in there.
+  const auto newer = make_newer(test, chained.packs[0]);
+  hurt_first_blob(test, chained.packs[3]);
+  const auto packs = list_packs(test.disk());
+  const auto indexes = list_indexes(test.disk());
+  test.forget_cache();
+  auto repository = test.open();
+
+  try {
+    (void)repair(repository);
+    FAIL() << "it went on";
+  } catch (const UnsupportedFormat& e) {
+    EXPECT_NE(std::string(e.what()).find(pack_name(newer)), std::string::npos);
+  }
+
+  EXPECT_EQ(list_packs(test.disk()), packs);
+  EXPECT_EQ(list_indexes(test.disk()), indexes);
+  EXPECT_TRUE(read_sessions(test.disk(), test.keyring()).empty());
+}
+
+TEST(RepairPacks, TakesNoFlippedBitForANewerProgram) {
+  for (const std::uint64_t at : {9U, 15U}) {  // version, generation
+    SCOPED_TRACE(at);
+    TestRepository test;
+    auto repository = test.open();
+    const auto only = write_snapshot(repository, kFiles, at_hour(1));
+    const auto pack = content_packs(test).front();
+    test.disk().flip_bit(pack_name(pack.id), at, 1);
+    EXPECT_FALSE(damage_in(repository).empty());
+
+    EXPECT_TRUE(repair(repository).is_whole());
+
+    expect_sound(test);
+    EXPECT_EQ(read_all_snapshots(repository),
+              (std::map<SessionId, Files>{{only, kFiles}}));
+  }
 }
 
 TEST(RepairPacks, IsForAnOwnerOnly) {
