@@ -18,6 +18,7 @@
 #include "repo/check_packs.h"
 #include "repo/damage_trace.h"
 #include "repo/epoch.h"
+#include "repo/generation_object.h"
 #include "repo/index_object.h"
 #include "repo/look_at.h"
 #include "repo/own_folder.h"
@@ -504,6 +505,11 @@ CheckReport check(Repository& repository, const CheckOptions& options,
   for (int attempt = 1;; ++attempt) {
     Check check(repository, options, stop, progress);
     CheckReport report = check.run();
+    // What that needs passes for damage, or for a newer program's.
+    if (report.count(Severity::damage) + report.count(Severity::unsupported) >
+        0) {
+      require_not_renewed(repository.storage(), repository.keyring());
+    }
     if (report.count(Severity::damage) == 0 || attempt == kAttempts ||
         !check.objects_have_gone()) {
       return report;

@@ -12,6 +12,7 @@
 #include "repo/blob_writer.h"
 #include "repo/commit.h"
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/heartbeat.h"
 #include "repo/look_at.h"
 #include "repo/pack_format.h"
@@ -438,6 +439,9 @@ CopiedSnapshot Copier::copy(const Snapshot& snapshot) {
     throw;
   }
   as_far_as_possible([&] { session.end(); });
+  if (copied.outcome == CopyOutcome::failed) {
+    require_not_renewed(from_.storage(), from_.keyring());
+  }
   return copied;
 }
 

@@ -234,6 +234,16 @@ std::string missing_keys(std::uint32_t generation) {
          " lost them, and a copy of the repository may have it";
 }
 
+void require_not_renewed(const Storage& storage, const Keyring& keyring) {
+  if (keyring.later_keys_lost()) return;
+  const auto numbers = list_generations(storage);
+  if (numbers.empty() || numbers.back() <= keyring.newest().number) return;
+  throw LockedError(
+      "the keys were renewed (`cairn key rotate`) while this was at work, and "
+      "what others wrote since needs the new ones. Nothing came to harm: run "
+      "the command again, which has them then");
+}
+
 void mend_generation_objects(Storage& storage, const Keyring& keyring) {
   const auto numbers = list_generations(storage);
   for (const auto number : numbers) {

@@ -568,14 +568,16 @@ PruneOutcome prune(Repository& repository, const PruneOptions& options,
   const auto collect = [&] {
     return Collector(repository, options, now, dialogue, stop, progress).run();
   };
-  PruneOutcome outcome;
-  try {
-    outcome = collect();
-  } catch (const OutOfSpace&) {
-    // Of the disk that holds the cache, too, if it is the same.
-    give_reserve(repository.storage());
-    outcome = collect();
-  }
+  PruneOutcome outcome =
+      unless_renewed(repository.storage(), repository.keyring(), [&] {
+        try {
+          return collect();
+        } catch (const OutOfSpace&) {
+          // Of the disk that holds the cache, too, if it is the same.
+          give_reserve(repository.storage());
+        }
+        return collect();
+      });
   try {
     mend_config(repository.storage(), repository.config());
     mend_generation_objects(repository.storage(), repository.keyring());

@@ -17,6 +17,7 @@
 #include "repo/check_packs.h"
 #include "repo/damage_trace.h"
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/heartbeat.h"
 #include "repo/index_batch.h"
 #include "repo/look_at.h"
@@ -291,6 +292,7 @@ std::set<PackId> PackRepairer::indexed_packs() {
 // What it holds would pass for lost, and what leans on that for damaged.
 void PackRepairer::refuse_what_is_newer(const std::string& object,
                                         const std::string& reason) {
+  require_not_renewed(storage_, keyring_);
   throw UnsupportedFormat(
       object + ": " + reason +
       "; what it holds, and what leans on that, only a "

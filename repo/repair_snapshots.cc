@@ -9,6 +9,7 @@
 #include "repo/blob_writer.h"
 #include "repo/commit.h"
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/heartbeat.h"
 #include "repo/index_object.h"
 #include "repo/look_at.h"
@@ -199,6 +200,8 @@ bool SnapshotRepairer::is_hurt(const Link& link) {
 }
 
 void SnapshotRepairer::repair(const Snapshot& snapshot) {
+  // Others may have moved what it needs since, sealed with later keys.
+  require_not_renewed(storage_, keyring_);
   RepairedSnapshot repaired;
   repaired.source = snapshot.id;
   lost_here_.clear();
