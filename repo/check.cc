@@ -77,6 +77,12 @@ class Check {
     if (options_.level != CheckLevel::index || !agree) look_at_structure();
     if (options_.level == CheckLevel::data) look_at_data();
     look_at_unverified();
+    if (findings_.has(kMissingKeys) && !findings_.has("damaged-generation")) {
+      findings_.add(Severity::damage, "damaged-generation",
+                    std::string(kGenerationsFolder),
+                    "has not the keys that other objects are sealed with: "
+                    "bring it back from a copy of the repository");
+    }
     if (findings_.has(Severity::damage)) trace_damage();
     if (findings_.has("damaged-pack") && findings_.has(Severity::damage)) {
       findings_.add(Severity::note, "advice", "packs",

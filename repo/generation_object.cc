@@ -191,6 +191,8 @@ GenerationObject open_generation(std::span<const std::byte> bytes,
                                  const RepositoryId& repository,
                                  const crypto::VerifyKey& root_key,
                                  std::string_view name) {
+  // A flipped bit of the prologue would look like a newer program's.
+  require_own_digest(bytes, name);
   const auto body = disclose(bytes, ObjectType::generation, name);
   CborReader in(body, name);
   in.array_of(2);

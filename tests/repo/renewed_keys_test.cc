@@ -14,6 +14,7 @@
 #include "repo/copy.h"
 #include "repo/error.h"
 #include "repo/forget.h"
+#include "repo/generation_object.h"
 #include "repo/key_rotation.h"
 #include "repo/prune.h"
 #include "repo/repair.h"
@@ -231,6 +232,33 @@ TEST_F(RenewedKeys, AForgetThatCannotLookAgainTakesItsMarksBack) {
 
   auto again = world.test.open_elsewhere(world.test.disk());
   EXPECT_EQ(read_all_snapshots(again), world.states);
+}
+
+// Nobody's newer program wrote what they opened.
+TEST_F(RenewedKeys, ThatAreLostAreDamage) {
+  World world;
+  world.renew_and_write();
+  for (const auto& name : generation_names(2)) world.test.disk().remove(name);
+
+  for (const auto level :
+       {CheckLevel::index, CheckLevel::structure, CheckLevel::data}) {
+    auto repository = world.test.open_elsewhere(world.test.disk());
+    const auto report =
+        check(repository, {.level = level, .now = at_hour(99)}, {}, nullptr);
+
+    EXPECT_EQ(
+        std::ranges::count_if(report.findings,
+                              [](const Finding& finding) {
+                                return finding.severity == Severity::damage &&
+                                       finding.code == "damaged-generation";
+                              }),
+        1);
+    EXPECT_TRUE(
+        std::ranges::any_of(report.findings, [](const Finding& finding) {
+          return finding.severity == Severity::unsupported &&
+                 finding.code == "missing-keys";
+        }));
+  }
 }
 
 }  // namespace
