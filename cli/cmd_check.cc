@@ -31,6 +31,18 @@ repo::CheckLevel parse_level(std::string_view text) {
                    "' is none of index, structure, data");
 }
 
+// What only this host can tell, by its memory.
+void add_rollback(const std::string& less, repo::CheckReport& report) {
+  using enum repo::Severity;
+  report.findings.insert(
+      report.findings.begin(),
+      repo::Finding{.severity = damage,
+                    .code = "rolled-back",
+                    .object = "repository",
+                    .message = "shows less than this host saw of it: " + less});
+  ++report.found[static_cast<std::size_t>(damage)];
+}
+
 // Findings beyond a thousand of one severity are counted only.
 std::uint64_t left_out(const repo::CheckReport& report) {
   const auto found = std::accumulate(report.found.begin(), report.found.end(),
@@ -130,6 +142,7 @@ ExitCode run(const Options& options, Context& context) {
     report = shown([&](std::stop_token stop) {
       return repo::check(repository, how, stop, &progress);
     });
+    if (const auto& less = context.what_is_less()) add_rollback(*less, report);
   }
   for (const auto& finding : report.findings) print(finding, context);
   print_summary(
@@ -163,7 +176,8 @@ Command check_command() {
           "--dry-run). Nothing else is "
           "changed, and backups may go on. Ends with 4 "
           "when "
-          "there is damage; leftovers of interrupted runs are none.",
+          "there is damage, or the repository shows less than this host saw of "
+          "it; leftovers of interrupted runs are none.",
       .examples =
           "cairn check --level data\n"
           "cairn check --subset 3/30    # a thirtieth each night\n"
