@@ -153,7 +153,9 @@ repo::Comparison Context::compare_with_before(
   }
   auto comparison = witness->compare(storage, keyring);
   if (!options.accept_rollback || !comparison.shows_less()) return comparison;
-  output.warning("accepted, and remembered as the right state: " +
+  output.warning((options.is_dry_run
+                      ? "accepted by this dry run, which remembers nothing: "
+                      : "accepted, and remembered as the right state: ") +
                  text_of(comparison));
   witness->accept(comparison);
   return {};
