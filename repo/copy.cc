@@ -14,6 +14,7 @@
 #include "repo/error.h"
 #include "repo/generation_object.h"
 #include "repo/heartbeat.h"
+#include "repo/later_snapshots.h"
 #include "repo/look_at.h"
 #include "repo/pack_format.h"
 #include "repo/reachability.h"
@@ -348,6 +349,7 @@ class Copier {
 
  private:
   void look_at_target();
+  void look_again();
   [[nodiscard]] SnapshotOrigin origin_of(const Repository& repository,
                                          const Snapshot& snapshot) const;
   [[nodiscard]] std::optional<SessionId> find(const Snapshot& snapshot) const;
@@ -372,6 +374,7 @@ class Copier {
   std::stop_token stop_;
   Progress* progress_;
   BlobReader blobs_;
+  std::optional<LaterSnapshots> later_;
   std::vector<ValidSnapshot> there_;
   std::map<SnapshotOrigin, SessionId> origins_;  // of those
   std::optional<Known> known_;
@@ -380,6 +383,7 @@ class Copier {
 };
 
 void Copier::look_at_target() {
+  later_.emplace(to_.storage(), to_.keyring());
   auto list = to_.snapshots(options_.clock());
   there_ = std::move(list.snapshots);
   report_.damage = std::move(list.damage);
@@ -387,6 +391,16 @@ void Copier::look_at_target() {
     if (snapshot.record) {
       origins_.emplace(origin_of(to_, snapshot), snapshot.id);
     }
+  }
+}
+
+// What another copy brought since.
+void Copier::look_again() {
+  for (auto& snapshot : later_->look()) {
+    if (snapshot.record) {
+      origins_.emplace(origin_of(to_, snapshot), snapshot.id);
+    }
+    there_.push_back({std::move(snapshot), {}});
   }
 }
 
@@ -421,6 +435,7 @@ CopiedSnapshot Copier::copy(const Snapshot& snapshot) {
   }
   CopiedSnapshot copied;
   copied.source = snapshot.id;
+  look_again();
   if (const auto there = find(snapshot)) {
     copied.outcome = CopyOutcome::was_there;
     copied.target = *there;
@@ -466,8 +481,15 @@ void Copier::store(const Snapshot& snapshot, Session& session,
   header.stored_bytes = writer.bytes_stored();
   SnapshotRecord record = *snapshot.record;
   record.origin = origin_of(from_, snapshot);
-  if (auto warning = commit_snapshot(to_, session, header, record, there_,
-                                     options_.clock)) {
+  auto chain = to_.host_state().lock_chain(record.series);
+  look_again();
+  if (const auto there = find(snapshot)) {
+    copied.outcome = CopyOutcome::was_there;
+    copied.target = *there;
+    return;
+  }
+  if (auto warning = commit_snapshot(to_, chain, session, header, record,
+                                     there_, options_.clock)) {
     report_.warnings.push_back(std::move(*warning));
   }
   origins_.emplace(*record.origin, session.id());
