@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <set>
 #include <stdexcept>
 #include <unordered_map>
 #include <utility>
+#include <variant>
 
 #include "crypto/wrap.h"
 #include "repo/blob_reader.h"
@@ -349,6 +351,7 @@ class Copier {
 
  private:
   void look_at_target();
+  void read_forgotten(std::span<const StoredMark> marks);
   void look_again();
   [[nodiscard]] SnapshotOrigin origin_of(const Repository& repository,
                                          const Snapshot& snapshot) const;
@@ -377,6 +380,7 @@ class Copier {
   std::optional<LaterSnapshots> later_;
   std::vector<ValidSnapshot> there_;
   std::map<SnapshotOrigin, SessionId> origins_;  // of those
+  std::set<SnapshotOrigin> forgotten_;
   std::optional<Known> known_;
   std::map<WrappedKey, WrappedKey> keys_;  // of the source, for the target
   CopyReport report_;
@@ -385,12 +389,29 @@ class Copier {
 void Copier::look_at_target() {
   later_.emplace(to_.storage(), to_.keyring());
   auto list = to_.snapshots(options_.clock());
+  read_forgotten(list.marks);
   there_ = std::move(list.snapshots);
   report_.damage = std::move(list.damage);
   for (const auto& [snapshot, holds] : there_) {
     if (snapshot.record) {
       origins_.emplace(origin_of(to_, snapshot), snapshot.id);
     }
+  }
+}
+
+// Their slots stay until a prune settles them. What cannot be read of them says
+// nothing.
+void Copier::read_forgotten(std::span<const StoredMark> marks) {
+  for (const auto& [id, mark] : marks) {
+    if (mark.action != MarkAction::forget) continue;
+    const std::string name = snapshot_name(mark.target);
+    (void)trouble_of("damaged-snapshot", name, IfGone::it_vanished, [&] {
+      const auto slot = read_slot(to_.storage(), to_.keyring(), mark.target);
+      const auto* const snapshot = std::get_if<Snapshot>(&slot);
+      if (snapshot != nullptr && snapshot->record) {
+        forgotten_.insert(origin_of(to_, *snapshot));
+      }
+    });
   }
 }
 
@@ -441,6 +462,7 @@ CopiedSnapshot Copier::copy(const Snapshot& snapshot) {
     copied.target = *there;
     return copied;
   }
+  copied.was_forgotten = forgotten_.contains(origin_of(from_, snapshot));
   if (options_.carry == Carry::plan_only) return copied;
   Session session(to_.storage(), to_.keyring(), to_.signer(), options_.clock());
   try {

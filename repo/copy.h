@@ -45,6 +45,9 @@ struct CopiedSnapshot {
   std::uint64_t blobs = 0;          // that were stored for it
   std::uint64_t bytes_stored = 0;   // of packs
   std::string why;                  // of one that failed
+  // It had been copied before, and was forgotten there; as far as a prune has
+  // left anything of that.
+  bool was_forgotten = false;
 };
 
 struct CopyReport {
