@@ -88,7 +88,7 @@ void print_summary(const repo::CheckReport& report, double seconds,
   context.output.line(looked);
   if (report.packs_verified > 0) {
     context.output.line(counted(report.packs_verified, "pack") +
-                        " that write keys had stored " +
+                        " that nobody had verified for everyone " +
                         (report.packs_verified == 1 ? "is" : "are") +
                         " verified; everyone may share what lies in " +
                         (report.packs_verified == 1 ? "it" : "them") + " now");
@@ -170,8 +170,8 @@ Command check_command() {
           "or those of a subset of the packs. --no-key reads every byte "
           "without "
           "any key, at level index those of the small objects. Packs that "
-          "write "
-          "keys stored, and in which level data finds every byte as it should "
+          "no reading key has verified, such as write keys store, and in which "
+          "level data finds every byte as it should "
           "be, are noted as verified, so that others share them (not with "
           "--dry-run). Nothing else is "
           "changed, and backups may go on. Ends with 4 "
