@@ -28,16 +28,18 @@ struct ShowOptions {
 struct Act {
   repo::Timestamp time;  // that its object tells
   std::string_view what;
-  std::string object;                         // its id
-  const repo::SignerChain* signer = nullptr;  // null: a key, which none signs
-  const repo::Snapshot* snapshot = nullptr;   // that it is about, if known
+  std::string object;                        // its id
+  std::string signer;                        // empty: a key, which none signs
+  const repo::Snapshot* snapshot = nullptr;  // that it is about, if known
   std::string details;
   Json json;  // with type and time
 };
 
 class History {
  public:
-  explicit History(const repo::AuditTrail& trail) : trail_(trail) {
+  // Borrows both.
+  History(const repo::AuditTrail& trail, const repo::Keyring& keyring)
+      : trail_(trail), keyring_(keyring) {
     for (const auto& snapshot : trail.snapshots) {
       by_id_.emplace(snapshot.id, &snapshot);
     }
@@ -52,6 +54,7 @@ class History {
   // By time, then in the order of what leads to what.
   [[nodiscard]] std::vector<Act> acts() && {
     for (const auto& key : trail_.keys) add(key);
+    for (const auto& generation : trail_.generations) add(generation);
     for (const auto& snapshot : trail_.snapshots) add(snapshot);
     for (const auto& tombstone : trail_.tombstones) add(tombstone);
     for (const auto& mark : trail_.marks) add(mark);
@@ -62,19 +65,31 @@ class History {
 
  private:
   Act& begin(std::string_view what, const repo::Timestamp& time,
-             std::string object, const repo::SignerChain* signer) {
+             std::string object) {
     Json json = Json::line(what, time);
     json.set("id", object);
-    if (signer != nullptr) {
-      json.set("key", repo::fingerprint(signer->host_key))
-          .set("role", repo::name_of(signer->role));
-    }
     return acts_.emplace_back(Act{.time = time,
                                   .what = what,
                                   .object = std::move(object),
-                                  .signer = signer,
+                                  .signer = "",
                                   .details = "",
                                   .json = std::move(json)});
+  }
+
+  Act& begin(std::string_view what, const repo::Timestamp& time,
+             std::string object, const repo::SignerChain& signer) {
+    Act& act = begin(what, time, std::move(object));
+    note_signer(act, signer.host_key, signer.role);
+    return act;
+  }
+
+  static void note_signer(Act& act, const crypto::VerifyKey& key,
+                          repo::Role role) {
+    constexpr std::size_t kBrief = 8;
+    const std::string name = repo::fingerprint(key);
+    act.signer =
+        name.substr(0, kBrief) + " " + std::string(repo::name_of(role));
+    act.json.set("key", name).set("role", repo::name_of(role));
   }
 
   // `target` may have been settled, and is known by its id alone then.
@@ -88,7 +103,7 @@ class History {
   }
 
   void add(const repo::KeySlot& key) {
-    Act& act = begin("key", key.created, key.id.hex(), nullptr);
+    Act& act = begin("key", key.created, key.id.hex());
     act.details = std::string(repo::name_of(key.role)) + ", " +
                   std::string(repo::name_of(key.method));
     if (!key.label.empty()) act.details += ", " + key.label;
@@ -97,11 +112,29 @@ class History {
         .set("label", key.label);
   }
 
+  // By the root key, which every owner holds: no host signs it.
+  void add(const repo::GenerationObject& generation) {
+    Act& act = begin("generation", generation.created,
+                     std::to_string(generation.number));
+    note_signer(act, keyring_.root_key(), repo::Role::owner);
+    act.details =
+        "keys renewed, for " + counted(generation.grants.size(), "key slot");
+    Json granted = Json::array();
+    for (const auto& grant : generation.grants) {
+      const auto slot = std::ranges::find(trail_.keys, grant.slot,
+                                          &repo::KeySlot::public_key);
+      // One that was removed since has no id any more.
+      if (slot != trail_.keys.end()) granted.add(slot->id.hex());
+    }
+    act.json.set("grants", std::uint64_t{generation.grants.size()})
+        .set("granted_to", std::move(granted));
+  }
+
   void add(const repo::Snapshot& snapshot) {
     const auto& header = snapshot.header;
     // When it was made, whatever the time of the data.
     Act& act =
-        begin("snapshot", header.arrival, snapshot.id.hex(), &snapshot.signer);
+        begin("snapshot", header.arrival, snapshot.id.hex(), snapshot.signer);
     act.snapshot = &snapshot;
     act.details = "number " + std::to_string(header.sequence);
     if (snapshot.record) act.details += ", host " + snapshot.record->host;
@@ -115,7 +148,7 @@ class History {
 
   void add(const repo::Tombstone& tombstone) {
     Act& act = begin("tombstone", tombstone.time, tombstone.id.hex(),
-                     &tombstone.signer);
+                     tombstone.signer);
     act.details = tombstone.reason;
     act.json.set("reason", tombstone.reason);
   }
@@ -134,7 +167,7 @@ class History {
       }
       return "release";
     }();
-    Act& act = begin(what, mark.time, stored.id.hex(), &signer);
+    Act& act = begin(what, mark.time, stored.id.hex(), signer);
     if (mark.action != repo::MarkAction::release) {
       note_target(act, mark.target);
     } else if (const auto hold = held_.find(mark.target); hold != held_.end()) {
@@ -162,7 +195,7 @@ class History {
                  : std::ranges::count(epoch.doomed, epoch.time,
                                       &repo::DoomedPack::since));
     Act& act = begin(condemns ? "condemnation" : "doom", epoch.time,
-                     std::to_string(epoch.number), &stored.signer);
+                     std::to_string(epoch.number), stored.signer);
     act.details = counted(packs, "pack") + "; " +
                   counted(epoch.snapshots.size(), "snapshot") +
                   (condemns ? " were there" : " stay");
@@ -171,24 +204,18 @@ class History {
   }
 
   const repo::AuditTrail& trail_;
+  const repo::Keyring& keyring_;
   std::map<repo::SessionId, const repo::Snapshot*> by_id_;
   std::map<repo::SessionId, repo::SessionId> held_;  // by the hold's id
   std::vector<Act> acts_;
 };
-
-std::string signer_text(const Act& act) {
-  if (act.signer == nullptr) return "";
-  constexpr std::size_t kBrief = 8;
-  return repo::fingerprint(act.signer->host_key).substr(0, kBrief) + " " +
-         std::string(repo::name_of(act.signer->role));
-}
 
 void print_table(const std::vector<Act>& acts, Context& context) {
   Table table({{"Time"}, {"What"}, {"ID"}, {"Key"}, {"Series"}, {"Details"}});
   constexpr std::size_t kBrief = 8;
   for (const auto& act : acts) {
     table.add({local_time_text(act.time), std::string(act.what),
-               act.object.substr(0, kBrief), signer_text(act),
+               act.object.substr(0, kBrief), act.signer,
                act.snapshot != nullptr ? series_text(*act.snapshot) : "",
                act.details});
   }
@@ -225,7 +252,7 @@ ExitCode show(const ShowOptions& options, Context& context) {
   repo::FindingList findings;
   const auto trail =
       repo::read_audit_trail(repository.storage(), keyring, findings);
-  auto acts = History(trail).acts();
+  auto acts = History(trail, keyring).acts();
   std::erase_if(acts, [&](const Act& act) {
     return (since && act.time < *since) ||
            (series &&
@@ -263,6 +290,7 @@ ExitCode verify(Context& context) {
             .set("marks", std::uint64_t{trail.marks.size()})
             .set("epochs", std::uint64_t{trail.epochs.size()})
             .set("keys", std::uint64_t{trail.keys.size()})
+            .set("generations", std::uint64_t{trail.generations.size()})
             .set("others", others)
             .set("damage", damage)
             .set("unsupported", report.count(repo::Severity::unsupported))
@@ -274,7 +302,8 @@ ExitCode verify(Context& context) {
                         counted(trail.tombstones.size(), "tombstone") + ", " +
                         counted(trail.marks.size(), "mark") + ", " +
                         counted(trail.epochs.size(), "epoch") + ", " +
-                        counted(others, "other object"));
+                        counted(trail.generations.size(), "renewal") +
+                        " of keys, " + counted(others, "other object"));
     if (damage > 0) {
       context.output.line("damage or gaps: " + counted(damage, "finding"));
     } else if (notes > 0) {
@@ -299,8 +328,10 @@ Command audit_show_command() {
           "Shows what the repository's signed objects tell of its history, by "
           "time: snapshots, and of sessions that were ended from outside "
           "tombstones; what was forgotten, held and released; what prunes "
-          "condemned and doomed; and the keys. Each with the key of the host "
-          "that signed it, and its role. The times are those that the signers "
+          "condemned and doomed; when the keys were renewed, and for how many; "
+          "and the keys. Each with the key of the host "
+          "that signed it, and its role; an owner's root key renews keys. The "
+          "times are those that the signers "
           "tell. What prunes settled is gone from here, too.",
       .examples =
           "cairn audit show --since 30d\n"

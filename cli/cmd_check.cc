@@ -31,6 +31,18 @@ repo::CheckLevel parse_level(std::string_view text) {
                    "' is none of index, structure, data");
 }
 
+// What only this host can tell, by its memory.
+void add_rollback(const std::string& less, repo::CheckReport& report) {
+  using enum repo::Severity;
+  report.findings.insert(
+      report.findings.begin(),
+      repo::Finding{.severity = damage,
+                    .code = "rolled-back",
+                    .object = "repository",
+                    .message = "shows less than this host saw of it: " + less});
+  ++report.found[static_cast<std::size_t>(damage)];
+}
+
 // Findings beyond a thousand of one severity are counted only.
 std::uint64_t left_out(const repo::CheckReport& report) {
   const auto found = std::accumulate(report.found.begin(), report.found.end(),
@@ -76,7 +88,7 @@ void print_summary(const repo::CheckReport& report, double seconds,
   context.output.line(looked);
   if (report.packs_verified > 0) {
     context.output.line(counted(report.packs_verified, "pack") +
-                        " that write keys had stored " +
+                        " that nobody had verified for everyone " +
                         (report.packs_verified == 1 ? "is" : "are") +
                         " verified; everyone may share what lies in " +
                         (report.packs_verified == 1 ? "it" : "them") + " now");
@@ -130,6 +142,7 @@ ExitCode run(const Options& options, Context& context) {
     report = shown([&](std::stop_token stop) {
       return repo::check(repository, how, stop, &progress);
     });
+    if (const auto& less = context.what_is_less()) add_rollback(*less, report);
   }
   for (const auto& finding : report.findings) print(finding, context);
   print_summary(
@@ -157,13 +170,14 @@ Command check_command() {
           "or those of a subset of the packs. --no-key reads every byte "
           "without "
           "any key, at level index those of the small objects. Packs that "
-          "write "
-          "keys stored, and in which level data finds every byte as it should "
+          "no reading key has verified, such as write keys store, and in which "
+          "level data finds every byte as it should "
           "be, are noted as verified, so that others share them (not with "
           "--dry-run). Nothing else is "
           "changed, and backups may go on. Ends with 4 "
           "when "
-          "there is damage; leftovers of interrupted runs are none.",
+          "there is damage, or the repository shows less than this host saw of "
+          "it; leftovers of interrupted runs are none.",
       .examples =
           "cairn check --level data\n"
           "cairn check --subset 3/30    # a thirtieth each night\n"

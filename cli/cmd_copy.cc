@@ -78,6 +78,7 @@ void print(const repo::Snapshot& snapshot, const repo::CopiedSnapshot& one,
       json.set("id", nullptr);
     }
     json.set("blobs", one.blobs).set("bytes_stored", one.bytes_stored);
+    json.set("was_forgotten", one.was_forgotten);
     if (!one.why.empty()) json.set("message", one.why);
     context.output.json(json);
     return;
@@ -103,6 +104,7 @@ void print(const repo::Snapshot& snapshot, const repo::CopiedSnapshot& one,
 
 struct Sums {
   std::uint64_t copied = 0;
+  std::uint64_t forgotten = 0;  // of them
   std::uint64_t there = 0;
   std::uint64_t failed = 0;
   std::uint64_t blobs = 0;
@@ -113,6 +115,8 @@ Sums sums_of(const repo::CopyReport& report) {
   Sums sums;
   for (const auto& one : report.snapshots) {
     sums.copied += one.outcome == repo::CopyOutcome::copied ? 1 : 0;
+    sums.forgotten +=
+        one.was_forgotten && one.outcome == repo::CopyOutcome::copied ? 1 : 0;
     sums.there += one.outcome == repo::CopyOutcome::was_there ? 1 : 0;
     sums.failed += one.outcome == repo::CopyOutcome::failed ? 1 : 0;
     sums.blobs += one.blobs;
@@ -142,6 +146,13 @@ void print(const repo::CopyReport& report, const std::string& to,
     context.output.note(to + " has all of " + counted(sums.there, "snapshot") +
                         " already");
     return;
+  }
+  if (sums.forgotten > 0) {
+    context.output.note(
+        count_text(sums.forgotten) + " of them had been forgotten there, and " +
+        (is_plan ? "would come" : "came") +
+        " back: what is to stay away has to be forgotten here, too, or not be "
+        "named to copy");
   }
   context.output.note(
       (is_plan ? "would copy " : "copied ") + counted(sums.copied, "snapshot") +
@@ -197,7 +208,10 @@ Command copy_command() {
           "stored anew. Copies what is not there yet: run it again after it "
           "was interrupted, or to bring a second repository up to date. Its "
           "key comes from CAIRN_TO_KEY_FILE or CAIRN_TO_PASSWORD_FILE, or is "
-          "the same. Holds, and what was forgotten, are not copied. Ends with "
+          "the same. Holds, and what was forgotten, are not copied. What was "
+          "forgotten only there comes back, as anything that is not there: "
+          "forget it here, too, or say which snapshots or which series to "
+          "copy. Ends with "
           "4 when a snapshot cannot be read whole.",
       .examples =
           "cairn copy --to /mnt/second\n"

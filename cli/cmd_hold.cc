@@ -7,6 +7,7 @@
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
 #include "repo/error.h"
+#include "repo/hold.h"
 
 namespace cairn::cli {
 namespace {
@@ -46,20 +47,7 @@ ExitCode add(const AddOptions& options, Context& context) {
 
   std::optional<repo::MarkId> id;
   if (!context.options.is_dry_run) {
-    id = repo::publish_mark(repository.storage(), repository.keyring(),
-                            repository.signer(), mark);
-    // Nothing keeps a forget out; of two at once at least one sees the other.
-    const auto& target = mark.target;
-    for (const auto& stored :
-         repo::read_marks(repository.storage(), repository.keyring())) {
-      if (stored.mark.action == repo::MarkAction::forget &&
-          stored.mark.target == target) {
-        throw repo::RefusedForSafety(
-            "snapshot " + target.brief() +
-            " was forgotten meanwhile: it is lost, or stays unseen while it is "
-            "held");
-      }
-    }
+    id = repo::hold_snapshot(repository, mark);
   }
   if (context.output.is_json()) {
     Json json = Json::line(id ? "hold" : "dry_run", mark.time);

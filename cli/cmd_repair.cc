@@ -134,6 +134,7 @@ Json json_of(const repo::PackRepair& repair, Context& context) {
   if (context.options.is_dry_run) json.set("action", "repair packs");
   json.set("packs_read", repair.packs_read)
       .set("packs", std::move(packs))
+      .set("packs_named", repair.packs_named)
       .set("blobs_moved", repair.blobs_moved)
       .set("blobs_fetched", repair.blobs_fetched)
       .set("bytes_stored", repair.bytes_stored)
@@ -159,6 +160,12 @@ void print(const repo::PackRepair& repair, Context& context) {
   if (context.output.is_json()) {
     context.output.json(json_of(repair, context));
     return;
+  }
+  if (repair.packs_named > 0) {
+    context.output.note((is_plan ? "would name " : "named ") +
+                        counted(repair.packs_named, "pack") +
+                        " in the index that no index object named, and in "
+                        "which every blob is what it should be");
   }
   if (repair.packs.empty() && repair.blobs_fetched == 0) {
     context.output.note("read " + counted(repair.packs_read, "pack") +
@@ -332,14 +339,17 @@ Command repair_packs_command() {
       .group = CommandGroup::administration,
       .summary = "take what is good out of damaged packs",
       .text =
-          "Reads every pack, or those given, and moves what is still good in "
+          "Reads every pack, or those given and those that no index object "
+          "names, and moves what is still good in "
           "damaged ones into new packs, so that what is lost counts as absent: "
           "the next backup stores it anew, and snapshots that need it are "
           "whole "
           "again. With --from, lost pieces come from a sister repository (see "
           "init --like); its key comes from CAIRN_FROM_KEY_FILE or "
           "CAIRN_FROM_PASSWORD_FILE, or is the same. Deletes nothing: prune "
-          "removes the damaged packs once nothing needs them. Ends with 4, "
+          "removes the damaged packs once nothing needs them. Killed, it goes "
+          "on "
+          "where it was when it is run again. Ends with 4, "
           "naming each file of each snapshot, when something could not be "
           "had.",
       .examples =

@@ -153,7 +153,9 @@ repo::Comparison Context::compare_with_before(
   }
   auto comparison = witness->compare(storage, keyring);
   if (!options.accept_rollback || !comparison.shows_less()) return comparison;
-  output.warning("accepted, and remembered as the right state: " +
+  output.warning((options.is_dry_run
+                      ? "accepted by this dry run, which remembers nothing: "
+                      : "accepted, and remembered as the right state: ") +
                  text_of(comparison));
   witness->accept(comparison);
   return {};
@@ -174,19 +176,20 @@ void Context::require_as_before(repo::Repository& repository,
       "--accept-rollback, given once, goes on from this state");
 }
 
-bool Context::warn_unless_as_before(repo::Repository& repository,
-                                    std::optional<repo::Witness>& witness) {
+std::optional<std::string> Context::warn_unless_as_before(
+    repo::Repository& repository, std::optional<repo::Witness>& witness) {
   if (const auto& why = repository.keyring().later_keys_lost()) {
     output.warning(*why);
   }
   const auto comparison = compare_with_before(repository, witness);
-  if (!comparison.shows_less()) return false;
+  if (!comparison.shows_less()) return std::nullopt;
+  auto text = text_of(comparison);
   output.warning(
       repository.storage().description() +
-      ": shows less than this host saw of it: " + text_of(comparison) +
+      ": shows less than this host saw of it: " + text +
       ". An older copy may lie there, or somebody took something away; "
       "another copy may have it");
-  return true;
+  return text;
 }
 
 repo::Repository Context::open_to_write() {
@@ -230,7 +233,7 @@ repo::HostFolders Context::folders_to_read() {
 repo::Repository Context::open_to_read() {
   (void)open_storage();  // nothing is made where there is no repository
   auto repository = open_with(open_storage(), own_keys(), folders_to_read());
-  shows_less_ = warn_unless_as_before(repository, witness_);
+  less_ = warn_unless_as_before(repository, witness_);
   return repository;
 }
 
@@ -244,7 +247,7 @@ repo::Repository Context::open_other_to_read(const std::string& name,
 }
 
 void Context::require_that_latest_is() const {
-  if (!shows_less_) return;
+  if (!less_) return;
   throw repo::RefusedForSafety(
       "'latest' may not be the latest, since the repository shows less than "
       "this host saw of it; name a snapshot by its id, or take this state for "

@@ -81,7 +81,12 @@ class Context {
   void require_that_latest_is() const;
 
   // What open_to_read() has warned of.
-  [[nodiscard]] bool shows_less() const noexcept { return shows_less_; }
+  [[nodiscard]] bool shows_less() const noexcept { return less_.has_value(); }
+  // In words.
+  [[nodiscard]] const std::optional<std::string>& what_is_less()
+      const noexcept {
+    return less_;
+  }
 
   // For a command that publishes epochs, and one that renews keys.
   void note_newest_epoch(repo::Repository& repository);
@@ -115,9 +120,9 @@ class Context {
       repo::Repository& repository, std::optional<repo::Witness>& witness);
   void require_as_before(repo::Repository& repository,
                          std::optional<repo::Witness>& witness);
-  // True: it shows less.
-  bool warn_unless_as_before(repo::Repository& repository,
-                             std::optional<repo::Witness>& witness);
+  // In words what it shows less, if it does.
+  std::optional<std::string> warn_unless_as_before(
+      repo::Repository& repository, std::optional<repo::Witness>& witness);
   [[nodiscard]] repo::Keyring key_from_somewhere(const repo::Storage& storage,
                                                  const repo::Config& config);
 
@@ -125,7 +130,7 @@ class Context {
   std::optional<TemporaryFolder> temporary_cache_;
   std::optional<repo::Witness> witness_;
   std::optional<repo::Witness> other_witness_;
-  bool shows_less_ = false;
+  std::optional<std::string> less_;  // nothing: it shows no less
 };
 
 // Of a folder that exists. Throws UsageError for a kind of storage that this

@@ -49,8 +49,9 @@ void print_plan(const repo::PrunePlan& plan, PruneReport report,
   if (plan.unverified.packs > 0) {
     context.output.line(
         "verify    " + packs_text(plan.unverified) +
-        " wait for `cairn check --level data`, since a write key stored them: "
-        "until then no other key shares them, and they are not repacked");
+        " wait for `cairn check --level data`, since no key that reads has "
+        "verified them: until then not every key shares them, and they are not "
+        "repacked");
   }
 }
 

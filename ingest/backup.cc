@@ -321,8 +321,9 @@ void Run::commit(const repo::Link& root, std::span<const Source> sources) {
   header.is_complete = report_.is_complete;
   header.entries = entries_;
 
+  auto chain = repository_.host_state().lock_chain(record.series);
   if (auto warning =
-          repo::commit_snapshot(repository_, session_, header, record,
+          repo::commit_snapshot(repository_, chain, session_, header, record,
                                 history_.snapshots, file_clock_now)) {
     report_.warnings.push_back(std::move(*warning));
   }

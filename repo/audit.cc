@@ -9,7 +9,6 @@
 #include <variant>
 
 #include "repo/error.h"
-#include "repo/generation_object.h"
 #include "repo/index_object.h"
 #include "repo/key_slot.h"
 #include "repo/look_at.h"
@@ -52,6 +51,23 @@ void read_epochs_of(AuditTrail& trail, const Storage& storage,
   }
 }
 
+// Both copies of each.
+void read_generations_of(AuditTrail& trail, const Storage& storage,
+                         const Keyring& keyring, FindingList& findings) {
+  for (const auto number : list_generations(storage)) {
+    std::optional<GenerationObject> sound;
+    for (const auto& name : generation_names(number)) {
+      look_at(findings, "damaged-generation", name, [&] {
+        auto object = open_generation(
+            get_whole(storage, name, kMaxGenerationBytes), number,
+            keyring.repository(), keyring.root_key(), name);
+        if (!sound) sound = std::move(object);
+      });
+    }
+    if (sound) trail.generations.push_back(std::move(*sound));
+  }
+}
+
 }  // namespace
 
 AuditTrail read_audit_trail(const Storage& storage, const Keyring& keyring,
@@ -65,6 +81,7 @@ AuditTrail read_audit_trail(const Storage& storage, const Keyring& keyring,
     read_marks_of(trail, storage, keyring, found);
     read_slots_of(trail, storage, keyring, found);
     read_epochs_of(trail, storage, keyring, found);
+    read_generations_of(trail, storage, keyring, found);
     if (trail.epoch_numbers != before) continue;
     look_at(found, "damaged-key", "keys", [&] {
       auto keys = list_key_slots(storage);
@@ -98,16 +115,6 @@ std::uint64_t verify_other_signatures(const Storage& storage,
     ++count;
     look_at(findings, "damaged-session", pin_name(session.id),
             [&] { (void)read_pin(storage, keyring, session.id); });
-  }
-  for (const auto number : list_generations(storage)) {
-    for (const auto& name : generation_names(number)) {
-      ++count;
-      look_at(findings, "damaged-generation", name, [&] {
-        (void)open_generation(get_whole(storage, name, kMaxGenerationBytes),
-                              number, keyring.repository(), keyring.root_key(),
-                              name);
-      });
-    }
   }
   for (const auto& id : list_indexes(storage)) {
     ++count;

@@ -2,9 +2,9 @@
 // and removed what. No log is kept beside them, so whatever changes the
 // repository is in it, and a lost machine loses none of it (DESIGN 11).
 //
-//   slots, marks, epochs, keys --read_audit_trail()--> values
-//                                                        |-- audit show
-//                                                        `-- find_gaps()
+//   slots, marks, epochs, generations, keys --read_audit_trail()--> values
+//                                                       |-- audit show
+//                                                       `-- find_gaps()
 //
 // What a prune settled is gone from here, too: of that the dooms tell, which
 // list what they left.
@@ -16,6 +16,7 @@
 
 #include "repo/epoch.h"
 #include "repo/finding.h"
+#include "repo/generation_object.h"
 #include "repo/key_slot.h"
 #include "repo/keyring.h"
 #include "repo/mark.h"
@@ -36,6 +37,9 @@ struct AuditTrail {
   std::vector<AuditedMark> marks;
   std::vector<SignedEpoch> epochs;  // ascending
   std::vector<KeySlot> keys;        // which their own key vouches for
+  // Ascending; which the root key signed. Of those that a newer one replaced,
+  // prune leaves none.
+  std::vector<GenerationObject> generations;
 
   // As they are listed, whether or not they can be read; ascending.
   std::vector<SessionId> slots;
@@ -48,8 +52,8 @@ struct AuditTrail {
                                           const Keyring& keyring,
                                           FindingList& findings);
 
-// Verifies the signatures of what tells no history: sessions, pins, keys
-// that were renewed and index objects. Answers how many there are.
+// Verifies the signatures of what tells no history: sessions, pins and index
+// objects. Answers how many there are.
 std::uint64_t verify_other_signatures(const Storage& storage,
                                       const Keyring& keyring,
                                       FindingList& findings);

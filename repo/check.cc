@@ -18,7 +18,7 @@
 #include "repo/check_packs.h"
 #include "repo/damage_trace.h"
 #include "repo/epoch.h"
-#include "repo/index_batch.h"
+#include "repo/generation_object.h"
 #include "repo/index_object.h"
 #include "repo/look_at.h"
 #include "repo/own_folder.h"
@@ -26,6 +26,7 @@
 #include "repo/pack_reader.h"
 #include "repo/parallel_for.h"
 #include "repo/repair.h"
+#include "repo/vouch.h"
 
 namespace cairn::repo {
 namespace {
@@ -76,6 +77,12 @@ class Check {
     if (options_.level != CheckLevel::index || !agree) look_at_structure();
     if (options_.level == CheckLevel::data) look_at_data();
     look_at_unverified();
+    if (findings_.has(kMissingKeys) && !findings_.has("damaged-generation")) {
+      findings_.add(Severity::damage, "damaged-generation",
+                    std::string(kGenerationsFolder),
+                    "has not the keys that other objects are sealed with: "
+                    "bring it back from a copy of the repository");
+    }
     if (findings_.has(Severity::damage)) trace_damage();
     if (findings_.has("damaged-pack") && findings_.has(Severity::damage)) {
       findings_.add(Severity::note, "advice", "packs",
@@ -209,7 +216,7 @@ void Check::survey() {
   for (const auto& pack : packs_) {
     step("reading directories");
     const std::string name = pack_name(pack.id);
-    auto trouble = trouble_of("damaged-pack", name, IfGone::it_vanished, [&] {
+    auto trouble = trouble_with_directory(storage_, pack, [&] {
       const auto directory = read_pack_directory(storage_, keyring_, pack.id);
       facts_.survey.add(directory.pack);
       facts_.is_indexed.push_back(indexed_.contains(pack.id));
@@ -420,30 +427,8 @@ void Check::look_at_unverified() {
 // The storage may be full or not to be written to, and a prune may be at work.
 void Check::vouch_for(std::span<const SoundPack> packs) {
   try {
-    IndexBatch batch(repository_.storage(), keyring_, repository_.signer(),
-                     SessionId{crypto::random_array<SessionId::kBytes>()});
-    std::vector<PackId> named;
-    try {
-      batch.begin(Assurance::for_everyone());
-      for (const SoundPack& pack : packs) {
-        if (!storage_.size(pack_name(pack.id))) continue;  // pruned since
-        auto found = read_pack_directory(storage_, keyring_, pack.id).pack;
-        if (digest_of(found.directory) != pack.directory) {
-          throw CorruptionError(pack_name(pack.id) + ": has changed");
-        }
-        batch.add(std::move(found));
-        named.push_back(pack.id);
-      }
-      batch.finish();
-      for (const PackId& id : named) {
-        if (!storage_.size(pack_name(id))) {
-          throw NotFound(pack_name(id) + ": was removed");
-        }
-      }
-    } catch (const Error&) {
-      batch.discard();
-      throw;
-    }
+    const auto named = repo::vouch_for(
+        repository_, {crypto::random_array<SessionId::kBytes>()}, packs);
     for (const PackId& id : named) unverified_.erase(id);
     report_.packs_verified = named.size();
   } catch (const Error& e) {
@@ -526,6 +511,11 @@ CheckReport check(Repository& repository, const CheckOptions& options,
   for (int attempt = 1;; ++attempt) {
     Check check(repository, options, stop, progress);
     CheckReport report = check.run();
+    // What that needs passes for damage, or for a newer program's.
+    if (report.count(Severity::damage) + report.count(Severity::unsupported) >
+        0) {
+      require_not_renewed(repository.storage(), repository.keyring());
+    }
     if (report.count(Severity::damage) == 0 || attempt == kAttempts ||
         !check.objects_have_gone()) {
       return report;

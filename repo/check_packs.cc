@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "repo/blob_reader.h"
-#include "repo/look_at.h"
 #include "repo/object_digest.h"
 #include "repo/pack_format.h"
 #include "repo/parallel_for.h"
@@ -196,6 +195,20 @@ void check_pack_bytes(const Storage& storage, const StoredPack& pack,
     throw CorruptionError(name + ": its SHA-256 is not its name");
   }
   (void)decode_prologue(head, ObjectType::pack, name);
+}
+
+std::optional<Trouble> trouble_with_directory(
+    const Storage& storage, const StoredPack& pack,
+    const std::function<void()>& read) {
+  constexpr std::string_view kCode = "damaged-pack";
+  const std::string name = pack_name(pack.id);
+  auto trouble = trouble_of(kCode, name, IfGone::it_vanished, read);
+  if (!trouble || trouble->severity != Severity::unsupported) return trouble;
+  // One bit of the prologue makes another version, or other keys.
+  const auto damage = trouble_of(kCode, name, IfGone::it_vanished, [&] {
+    check_pack_bytes(storage, pack, nullptr);
+  });
+  return damage && damage->severity != Severity::unsupported ? damage : trouble;
 }
 
 }  // namespace cairn::repo

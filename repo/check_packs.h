@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <span>
 #include <stop_token>
@@ -12,6 +14,7 @@
 #include "repo/blob.h"
 #include "repo/blob_index.h"
 #include "repo/finding.h"
+#include "repo/look_at.h"
 #include "repo/pack_reader.h"
 #include "repo/progress.h"
 #include "repo/repository.h"
@@ -53,5 +56,12 @@ struct PackCheckResult {
 // The bytes of one against its name, and its prologue.
 void check_pack_bytes(const Storage& storage, const StoredPack& pack,
                       Progress* progress);
+
+// What keeps the directory of a pack from being read. Nothing: `read` came to
+// its end. What seems to be a newer program's is damage where the bytes of the
+// pack are not what its name says.
+[[nodiscard]] std::optional<Trouble> trouble_with_directory(
+    const Storage& storage, const StoredPack& pack,
+    const std::function<void()>& read);
 
 }  // namespace cairn::repo

@@ -1,7 +1,6 @@
 #include "repo/commit.h"
 
 #include "repo/error.h"
-#include "repo/host_state.h"
 
 namespace cairn::repo {
 namespace {
@@ -27,11 +26,11 @@ ChainLink last_link(Repository& repository, const HostState::ChainLock& chain,
 }  // namespace
 
 std::optional<std::string> commit_snapshot(
-    Repository& repository, Session& session, SnapshotHeader header,
-    const SnapshotRecord& record, std::span<const ValidSnapshot> valid,
+    Repository& repository, HostState::ChainLock& chain, Session& session,
+    SnapshotHeader header, const SnapshotRecord& record,
+    std::span<const ValidSnapshot> valid,
     const std::function<Timestamp()>& clock) {
   header.series_tag = series_tag(repository.keyring(), record.series);
-  auto chain = repository.host_state().lock_chain(record.series);
   const ChainLink last = last_link(repository, chain, header.series_tag, valid);
   header.arrival = clock();
   header.sequence = last.sequence;

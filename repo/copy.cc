@@ -3,16 +3,20 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <set>
 #include <stdexcept>
 #include <unordered_map>
 #include <utility>
+#include <variant>
 
 #include "crypto/wrap.h"
 #include "repo/blob_reader.h"
 #include "repo/blob_writer.h"
 #include "repo/commit.h"
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/heartbeat.h"
+#include "repo/later_snapshots.h"
 #include "repo/look_at.h"
 #include "repo/pack_format.h"
 #include "repo/reachability.h"
@@ -347,6 +351,8 @@ class Copier {
 
  private:
   void look_at_target();
+  void read_forgotten(std::span<const StoredMark> marks);
+  void look_again();
   [[nodiscard]] SnapshotOrigin origin_of(const Repository& repository,
                                          const Snapshot& snapshot) const;
   [[nodiscard]] std::optional<SessionId> find(const Snapshot& snapshot) const;
@@ -371,21 +377,51 @@ class Copier {
   std::stop_token stop_;
   Progress* progress_;
   BlobReader blobs_;
+  std::optional<LaterSnapshots> later_;
   std::vector<ValidSnapshot> there_;
   std::map<SnapshotOrigin, SessionId> origins_;  // of those
+  std::set<SnapshotOrigin> forgotten_;
   std::optional<Known> known_;
   std::map<WrappedKey, WrappedKey> keys_;  // of the source, for the target
   CopyReport report_;
 };
 
 void Copier::look_at_target() {
+  later_.emplace(to_.storage(), to_.keyring());
   auto list = to_.snapshots(options_.clock());
+  read_forgotten(list.marks);
   there_ = std::move(list.snapshots);
   report_.damage = std::move(list.damage);
   for (const auto& [snapshot, holds] : there_) {
     if (snapshot.record) {
       origins_.emplace(origin_of(to_, snapshot), snapshot.id);
     }
+  }
+}
+
+// Their slots stay until a prune settles them. What cannot be read of them says
+// nothing.
+void Copier::read_forgotten(std::span<const StoredMark> marks) {
+  for (const auto& [id, mark] : marks) {
+    if (mark.action != MarkAction::forget) continue;
+    const std::string name = snapshot_name(mark.target);
+    (void)trouble_of("damaged-snapshot", name, IfGone::it_vanished, [&] {
+      const auto slot = read_slot(to_.storage(), to_.keyring(), mark.target);
+      const auto* const snapshot = std::get_if<Snapshot>(&slot);
+      if (snapshot != nullptr && snapshot->record) {
+        forgotten_.insert(origin_of(to_, *snapshot));
+      }
+    });
+  }
+}
+
+// What another copy brought since.
+void Copier::look_again() {
+  for (auto& snapshot : later_->look()) {
+    if (snapshot.record) {
+      origins_.emplace(origin_of(to_, snapshot), snapshot.id);
+    }
+    there_.push_back({std::move(snapshot), {}});
   }
 }
 
@@ -420,11 +456,13 @@ CopiedSnapshot Copier::copy(const Snapshot& snapshot) {
   }
   CopiedSnapshot copied;
   copied.source = snapshot.id;
+  look_again();
   if (const auto there = find(snapshot)) {
     copied.outcome = CopyOutcome::was_there;
     copied.target = *there;
     return copied;
   }
+  copied.was_forgotten = forgotten_.contains(origin_of(from_, snapshot));
   if (options_.carry == Carry::plan_only) return copied;
   Session session(to_.storage(), to_.keyring(), to_.signer(), options_.clock());
   try {
@@ -438,6 +476,9 @@ CopiedSnapshot Copier::copy(const Snapshot& snapshot) {
     throw;
   }
   as_far_as_possible([&] { session.end(); });
+  if (copied.outcome == CopyOutcome::failed) {
+    require_not_renewed(from_.storage(), from_.keyring());
+  }
   return copied;
 }
 
@@ -462,8 +503,15 @@ void Copier::store(const Snapshot& snapshot, Session& session,
   header.stored_bytes = writer.bytes_stored();
   SnapshotRecord record = *snapshot.record;
   record.origin = origin_of(from_, snapshot);
-  if (auto warning = commit_snapshot(to_, session, header, record, there_,
-                                     options_.clock)) {
+  auto chain = to_.host_state().lock_chain(record.series);
+  look_again();
+  if (const auto there = find(snapshot)) {
+    copied.outcome = CopyOutcome::was_there;
+    copied.target = *there;
+    return;
+  }
+  if (auto warning = commit_snapshot(to_, chain, session, header, record,
+                                     there_, options_.clock)) {
     report_.warnings.push_back(std::move(*warning));
   }
   origins_.emplace(*record.origin, session.id());

@@ -45,6 +45,9 @@ struct CopiedSnapshot {
   std::uint64_t blobs = 0;          // that were stored for it
   std::uint64_t bytes_stored = 0;   // of packs
   std::string why;                  // of one that failed
+  // It had been copied before, and was forgotten there; as far as a prune has
+  // left anything of that.
+  bool was_forgotten = false;
 };
 
 struct CopyReport {
@@ -60,7 +63,9 @@ using Copied = std::function<void(const Snapshot&, const CopiedSnapshot&)>;
 // One session, and one commit, for each snapshot, in the order given: ascending
 // by time keeps a series in order. What is there already, by its origin, is
 // left as it is; so whoever was interrupted runs it again, and packs that were
-// complete by then are used.
+// complete by then are used. Of two at once on one host the second finds what
+// the first copied; of two hosts, which share no lock, both may copy a snapshot
+// within the moment between that look and the commit.
 //
 // Throws std::invalid_argument when both are one repository; WrongKey when
 // `from` may not be read; whatever else is wrong with `to`; Cancelled.

@@ -24,6 +24,12 @@ struct UnsupportedFormat : Error {
   using Error::Error;
 };
 
+// It was sealed with later keys than those in hand: they were renewed since, or
+// are lost (repo/generation_object.h tells which).
+struct MissingKeys : UnsupportedFormat {
+  using UnsupportedFormat::UnsupportedFormat;
+};
+
 // The system refused: permission denied, a bad disk. A later retry may succeed.
 struct IoError : Error {
   using Error::Error;

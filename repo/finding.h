@@ -42,7 +42,8 @@ struct CheckReport {
   std::array<std::uint64_t, 4> found{};  // by severity; also those left out
   std::uint64_t packs = 0;
   std::uint64_t packs_read = 0;  // whole
-  // That write keys had stored, and that this check has verified.
+  // That were not verified for everyone, as what write keys store, and that
+  // this check has verified.
   std::uint64_t packs_verified = 0;
   // Why packs that are sound could not be named as verified. Empty: they were.
   std::string verifying_failed;

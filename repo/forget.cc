@@ -88,16 +88,25 @@ std::vector<SessionId> forget_snapshots(Repository& repository,
     }
   }
   if (all.empty()) return {};
-  const SnapshotList list = repository.snapshots(now);
+  const auto take_back = [&](const std::vector<MarkId>& marks) {
+    for (const auto& id : marks) repository.storage().remove(mark_name(id));
+  };
+  SnapshotList list;
+  try {
+    list = repository.snapshots(now);
+  } catch (const LockedError&) {
+    // The keys were renewed at this moment: whether a series has another
+    // complete one cannot be seen.
+    for (const auto& [tag, marks] : published) take_back(marks);
+    throw;
+  }
   if (last == LastComplete::stays) {
     const auto remaining = series_with_complete(list, now);
     bool is_emptied = false;
     for (const auto& [tag, marks] : published) {
       if (remaining.contains(tag)) continue;
       is_emptied = true;
-      for (const auto& id : marks) {
-        repository.storage().remove(mark_name(id));
-      }
+      take_back(marks);
     }
     if (is_emptied) {
       throw RefusedForSafety(

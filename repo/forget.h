@@ -35,7 +35,8 @@ enum class LastComplete { stays, may_go };
 // and nothing keeps them out. Answers which of the forgotten are held by now:
 // prune keeps them until the hold is over. Throws RefusedForSafety, having
 // taken its marks for that series back, when none is left of a series whose
-// last complete snapshot was to stay.
+// last complete snapshot was to stay; LockedError, having taken back those for
+// complete ones, when the keys were renewed at that moment.
 std::vector<SessionId> forget_snapshots(Repository& repository,
                                         std::span<const ToForget> all,
                                         LastComplete last,

@@ -191,6 +191,8 @@ GenerationObject open_generation(std::span<const std::byte> bytes,
                                  const RepositoryId& repository,
                                  const crypto::VerifyKey& root_key,
                                  std::string_view name) {
+  // A flipped bit of the prologue would look like a newer program's.
+  require_own_digest(bytes, name);
   const auto body = disclose(bytes, ObjectType::generation, name);
   CborReader in(body, name);
   in.array_of(2);
@@ -232,6 +234,16 @@ std::string missing_keys(std::uint32_t generation) {
          "run it again; else the folder " +
          std::string(kGenerationsFolder) +
          " lost them, and a copy of the repository may have it";
+}
+
+void require_not_renewed(const Storage& storage, const Keyring& keyring) {
+  if (keyring.later_keys_lost()) return;
+  const auto numbers = list_generations(storage);
+  if (numbers.empty() || numbers.back() <= keyring.newest().number) return;
+  throw LockedError(
+      "the keys were renewed (`cairn key rotate`) while this was at work, and "
+      "what others wrote since needs the new ones. Nothing came to harm: run "
+      "the command again, which has them then");
 }
 
 void mend_generation_objects(Storage& storage, const Keyring& keyring) {

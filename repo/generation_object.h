@@ -13,11 +13,13 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "crypto/signature.h"
 #include "crypto/wrap.h"
 #include "repo/entry.h"
+#include "repo/error.h"
 #include "repo/generation.h"
 #include "repo/ids.h"
 #include "repo/keyring.h"
@@ -82,6 +84,23 @@ struct GenerationObject {
 
 // "keys of generation 3, which this run does not have; ...", with what to do.
 [[nodiscard]] std::string missing_keys(std::uint32_t generation);
+
+// Throws LockedError if there are later keys than these that can be had, which
+// were renewed since these were opened: who runs again has them. For who met
+// something that these do not open, or misses what may lie in such a pack.
+void require_not_renewed(const Storage& storage, const Keyring& keyring);
+
+// Runs `work`. Where it ends for want of later keys, as require_not_renewed().
+template <typename Work>
+std::invoke_result_t<Work> unless_renewed(const Storage& storage,
+                                          const Keyring& keyring, Work work) {
+  try {
+    return work();
+  } catch (const MissingKeys&) {
+    require_not_renewed(storage, keyring);
+    throw;
+  }
+}
 
 // Writes those anew of which one of the two is lost or damaged, and removes
 // those that a newer one, of which both are sound, replaces.

@@ -156,8 +156,7 @@ IndexObject read_index(const Storage& storage, const Keyring& keyring,
   const Prologue prologue = decode_prologue(bytes, ObjectType::index, name);
   const Generation* generation = keyring.find(prologue.number);
   if (generation == nullptr) {
-    throw UnsupportedFormat(name + ": sealed with " +
-                            missing_keys(prologue.number));
+    throw MissingKeys(name + ": sealed with " + missing_keys(prologue.number));
   }
   if (bytes.size() < kHeadBytes + crypto::kTagBytes) {
     throw CorruptionError(name + ": too short");

@@ -64,6 +64,7 @@ void require_none_lost(const Storage& storage, const Keyring& owner) {
       continue;  // check tells of it
     }
     if (generation <= newest) continue;
+    require_not_renewed(storage, owner);
     throw RefusedForSafety(index_name(id) + ": was sealed with " +
                            missing_keys(generation));
   }

@@ -22,6 +22,10 @@ struct Trouble {
 // listed, or that it is lost.
 enum class IfGone { it_vanished, it_is_damage };
 
+// The code of what is sealed with keys that this run does not have: it is not
+// judged, as what a newer program wrote.
+inline constexpr std::string_view kMissingKeys = "missing-keys";
+
 // The message of an error about `object`, without the object's name in front,
 // which a finding gives apart.
 [[nodiscard]] std::string reason_of(const Error& error,
@@ -41,6 +45,8 @@ template <typename Look>
     throw;
   } catch (const OutOfSpace&) {
     throw;
+  } catch (const MissingKeys& e) {
+    return Trouble{Severity::unsupported, kMissingKeys, reason_of(e, object)};
   } catch (const UnsupportedFormat& e) {
     return Trouble{Severity::unsupported, "unsupported", reason_of(e, object)};
   } catch (const CorruptionError& e) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/pack_format.h"
 
 namespace cairn::repo {
@@ -21,9 +22,7 @@ PackDirectory read_pack_directory(const Storage& storage,
   const Prologue prologue = decode_prologue(head, ObjectType::pack, name);
   const Generation* generation = keyring.find(prologue.number);
   if (generation == nullptr) {
-    throw UnsupportedFormat(name + ": sealed under generation " +
-                            std::to_string(prologue.number) +
-                            ", which this key does not hold");
+    throw MissingKeys(name + ": sealed with " + missing_keys(prologue.number));
   }
   Trailer trailer;
   storage.get(name, *size - kTrailerBytes, trailer);

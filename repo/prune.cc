@@ -130,6 +130,7 @@ class Collector {
   // What a pass that this process began is made of.
   struct OwnPass {
     PrunePlan plan;
+    std::vector<IndexId> indexes;  // whose word the plan rests on
     std::vector<PackId> written;   // new packs, of all that was to move
     std::vector<PackId> needless;  // of an attempt that found no room
     bool is_moved = true;          // false: so did the last one
@@ -183,6 +184,7 @@ Collector::Pass Collector::begin_after(const Epoch& epoch, Mends mends) {
   if (!carry_out(epoch, nullptr)) return Pass::next;
 
   OwnPass own;
+  own.indexes = list_indexes(storage_);
   own.plan = plan_prune(repository_, options_, now_, stop_, progress_);
   const PrunePlan& plan = own.plan;
   if (!std::exchange(is_agreed_, true) && dialogue_.decide &&
@@ -239,10 +241,12 @@ Collector::Pass Collector::finish(const Epoch& condemnation,
   const auto add = [&](const PackId& id) { doom.doomed.push_back({id, now_}); };
   PrunePlan second = read_roots(repository_, now_);
   doom.snapshots = second.roots;
-  // Nobody added anything that could need what was condemned.
+  // Nobody added anything that could need what was condemned, or took back that
+  // what was to stay is sound, as `repair packs` does.
   const bool is_as_planned =
       own != nullptr && own->is_moved && own->needless.empty() &&
       has_just_the_packs_of(*own, condemnation) &&
+      are_there(storage_, own->indexes) &&
       std::ranges::includes(condemnation.snapshots, second.roots);
   if (is_as_planned) {
     for (const auto& id : condemnation.condemned) add(id);
@@ -564,14 +568,16 @@ PruneOutcome prune(Repository& repository, const PruneOptions& options,
   const auto collect = [&] {
     return Collector(repository, options, now, dialogue, stop, progress).run();
   };
-  PruneOutcome outcome;
-  try {
-    outcome = collect();
-  } catch (const OutOfSpace&) {
-    // Of the disk that holds the cache, too, if it is the same.
-    give_reserve(repository.storage());
-    outcome = collect();
-  }
+  PruneOutcome outcome =
+      unless_renewed(repository.storage(), repository.keyring(), [&] {
+        try {
+          return collect();
+        } catch (const OutOfSpace&) {
+          // Of the disk that holds the cache, too, if it is the same.
+          give_reserve(repository.storage());
+        }
+        return collect();
+      });
   try {
     mend_config(repository.storage(), repository.config());
     mend_generation_objects(repository.storage(), repository.keyring());

@@ -59,8 +59,9 @@ struct PruneDialogue {
 };
 
 // Throws CorruptionError or UnsupportedFormat, having condemned nothing, when
-// something cannot be read; WrongKey for a role that may not; Cancelled between
-// two steps.
+// something cannot be read; LockedError when that is so because the keys were
+// renewed meanwhile, so that the next prune goes on; WrongKey for a role that
+// may not; Cancelled between two steps.
 PruneOutcome prune(Repository& repository, const PruneOptions& options,
                    const Timestamp& now, const PruneDialogue& dialogue,
                    std::stop_token stop, Progress* progress);

@@ -227,7 +227,12 @@ IndexRepair repair_index(Repository& repository, std::stop_token stop,
   constexpr int kAttempts = 5;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     Repair repair(repository, stop, progress);
-    IndexRepair result = repair.run();
+    IndexRepair result =
+        unless_renewed(repository.storage(), repository.keyring(),
+                       [&] { return repair.run(); });
+    if (!result.damage.empty()) {
+      require_not_renewed(repository.storage(), repository.keyring());
+    }
     if (!repair.is_undone()) return result;
   }
   throw LockedError("index: others change it again and again; try again later");

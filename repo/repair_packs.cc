@@ -17,6 +17,7 @@
 #include "repo/check_packs.h"
 #include "repo/damage_trace.h"
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/heartbeat.h"
 #include "repo/index_batch.h"
 #include "repo/look_at.h"
@@ -26,6 +27,7 @@
 #include "repo/reachability.h"
 #include "repo/reusable_blobs.h"
 #include "repo/session.h"
+#include "repo/vouch.h"
 
 namespace cairn::repo {
 namespace {
@@ -95,6 +97,9 @@ class PackRepairer {
 
   // Finding out.
   void read_packs();
+  [[nodiscard]] std::set<PackId> indexed_packs();
+  [[noreturn]] void refuse_what_is_newer(const std::string& object,
+                                         const std::string& reason);
   void read_old_directories(const std::set<PackId>& unreadable);
   void examine(const StoredPack& pack);
   std::vector<Directory> directories_of(const StoredPack& pack);
@@ -105,6 +110,7 @@ class PackRepairer {
   [[nodiscard]] bool serves(const BlobCopy& copy) const;
 
   // Making good.
+  void name_packs(const Epoch& epoch, const SessionId* session);
   [[nodiscard]] std::optional<std::uint32_t> depth_of(BlobKind kind,
                                                       const BlobId& id);
   void heal_rows();
@@ -157,6 +163,7 @@ class PackRepairer {
   std::set<PackId> existing_;
   std::set<PackId> damaged_;
   std::map<PackId, std::vector<Directory>> old_directories_;
+  std::vector<SoundPack> unnamed_;           // sound ones, by no index object
   std::map<PackId, ExaminedPack> examined_;  // of which not every row is good
   RowsById rows_;                            // of those
   // What this run stored, with its depth.
@@ -181,10 +188,16 @@ void PackRepairer::repair(const Epoch& epoch, const SessionId* session) {
   if (options_.from != nullptr) sister_.emplace(options_.from->blobs());
 
   read_packs();
+  name_packs(epoch, session);
   // What other sessions of this process made counts as far as it is indexed.
   repository_.index().refresh(storage_, keyring_);
   reusable_.emplace(storage_, keyring_, repository_.index(), epoch);
-  if (session != nullptr) {
+  if (session == nullptr) {
+    for (const auto& pack : unnamed_) {  // as if they were named
+      repository_.index().add(
+          read_pack_directory(storage_, keyring_, pack.id).pack);
+    }
+  } else {
     writer_.emplace(repository_, *reusable_, *session, progress_,
                     [this](const IndexedPack& pack) {
                       all_.add(pack);
@@ -215,10 +228,12 @@ void PackRepairer::read_packs() {
       throw std::invalid_argument(pack_name(id) + ": there is no such pack");
     }
   }
+  const std::set<PackId> indexed = indexed_packs();
   if (!options_.packs.empty()) {
+    // What no index object names serves nobody before it was looked at.
     const std::set<PackId> chosen(options_.packs.begin(), options_.packs.end());
     std::erase_if(packs, [&](const StoredPack& pack) {
-      return !chosen.contains(pack.id);
+      return !chosen.contains(pack.id) && indexed.contains(pack.id);
     });
   }
   std::set<PackId> unreadable;
@@ -226,13 +241,12 @@ void PackRepairer::read_packs() {
   std::erase_if(packs, [&](const StoredPack& pack) {
     step("reading directories");
     all.insert(pack.id);
-    const auto trouble = trouble_of(
-        "damaged-pack", pack_name(pack.id), IfGone::it_vanished,
-        [&] { (void)read_pack_directory(storage_, keyring_, pack.id); });
+    const auto trouble = trouble_with_directory(storage_, pack, [&] {
+      (void)read_pack_directory(storage_, keyring_, pack.id);
+    });
     if (!trouble) return false;
     if (trouble->severity == Severity::unsupported) {
-      repair_.troubles.push_back(pack_name(pack.id) + ": " + trouble->reason);
-      return true;
+      refuse_what_is_newer(pack_name(pack.id), trouble->reason);
     }
     if (trouble->severity == Severity::damage) unreadable.insert(pack.id);
     return trouble->severity == Severity::note;  // a prune removed it
@@ -248,10 +262,55 @@ void PackRepairer::read_packs() {
                                   options_.threads, findings, stop_, progress_);
   repair_.packs_read = result.packs;
   std::set<PackId> sound;
-  for (const auto& pack : result.sound) sound.insert(pack.id);
+  for (const auto& pack : result.sound) {
+    sound.insert(pack.id);
+    if (!indexed.contains(pack.id)) unnamed_.push_back(pack);
+  }
   for (const auto& pack : packs) {
     if (!sound.contains(pack.id)) examine(pack);
   }
+}
+
+std::set<PackId> PackRepairer::indexed_packs() {
+  std::set<PackId> indexed;
+  for (const auto& id : list_indexes(storage_)) {
+    step("reading the index");
+    const std::string name = index_name(id);
+    const auto trouble =
+        trouble_of("damaged-index", name, IfGone::it_vanished, [&] {
+          for (const auto& pack : read_index(storage_, keyring_, id).packs) {
+            indexed.insert(pack.id);
+          }
+        });
+    if (trouble && trouble->severity == Severity::unsupported) {
+      refuse_what_is_newer(name, trouble->reason);
+    }
+  }
+  return indexed;
+}
+
+// What it holds would pass for lost, and what leans on that for damaged.
+void PackRepairer::refuse_what_is_newer(const std::string& object,
+                                        const std::string& reason) {
+  require_not_renewed(storage_, keyring_);
+  throw UnsupportedFormat(
+      object + ": " + reason +
+      "; what it holds, and what leans on that, only a "
+      "cairn that knows it can judge: repair with that one. "
+      "Nothing was done");
+}
+
+// What a repair stored that was killed before its index object was there, say:
+// readers find it, and nobody else. But for what is about to go.
+void PackRepairer::name_packs(const Epoch& epoch, const SessionId* session) {
+  std::set<PackId> going(epoch.condemned.begin(), epoch.condemned.end());
+  for (const auto& pack : epoch.doomed) going.insert(pack.id);
+  std::erase_if(unnamed_,
+                [&](const SoundPack& pack) { return going.contains(pack.id); });
+  repair_.packs_named = unnamed_.size();
+  if (session == nullptr || unnamed_.empty()) return;
+  step("writing the index");
+  repair_.packs_named = vouch_for(repository_, *session, unnamed_).size();
 }
 
 // What index objects say of packs that do not say it themselves any more.

@@ -6,8 +6,9 @@
 //   index objects without the damaged packs <-- index objects <-- new packs <+
 //
 // A pack that no index object names counts for nobody who writes: what only it
-// holds is stored anew by the next backup that meets it. Nothing is deleted;
-// the damaged pack goes with the next prune that finds nothing needed in it
+// holds is stored anew by the next backup that meets it. A sound one, as
+// whoever was cut short leaves it, is named. Nothing is deleted; the damaged
+// pack goes with the next prune that finds nothing needed in it
 // (docs/decisions/0025).
 #pragma once
 
@@ -26,7 +27,8 @@
 namespace cairn::repo {
 
 struct PackRepairOptions {
-  std::vector<PackId> packs;   // these alone; none: all that are there
+  // These, and those that no index object names; none: all that are there.
+  std::vector<PackId> packs;
   Repository* from = nullptr;  // a sister, to take lost blobs from
   Timestamp now;
   unsigned threads = 2;  // that read packs
@@ -43,12 +45,14 @@ struct RepairedPack {
 struct PackRepair {
   std::uint64_t packs_read = 0;
   std::vector<RepairedPack> packs;  // damaged ones
+  // Sound ones that no index object named, as who is cut short leaves them.
+  std::uint64_t packs_named = 0;
   std::uint64_t blobs_moved = 0;    // that were nowhere else
   std::uint64_t blobs_fetched = 0;  // from the sister
   std::uint64_t bytes_stored = 0;   // of new packs
   std::uint64_t blobs_lost = 0;     // that snapshots need
   LostPaths lost;                   // where they need them
-  // Of snapshots and packs that could not be judged, each with why.
+  // Of snapshots that could not be judged, each with why.
   std::vector<std::string> troubles;
 
   // True if no snapshot misses anything.
@@ -63,7 +67,8 @@ struct PackRepair {
 //
 // Throws WrongKey for any role but the owner's, whose word that a blob is what
 // its id names counts for everyone; std::invalid_argument when `from` is no
-// sister, or a pack is not there.
+// sister, or a pack is not there; UnsupportedFormat, having done nothing, when
+// a newer program wrote a pack or an index object.
 [[nodiscard]] PackRepair repair_packs(Repository& repository,
                                       const PackRepairOptions& options,
                                       std::stop_token stop, Progress* progress);

@@ -9,8 +9,10 @@
 #include "repo/blob_writer.h"
 #include "repo/commit.h"
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/heartbeat.h"
 #include "repo/index_object.h"
+#include "repo/later_snapshots.h"
 #include "repo/look_at.h"
 #include "repo/pack_reader.h"
 #include "repo/reachability.h"
@@ -42,12 +44,15 @@ class SnapshotRepairer {
 
   SnapshotRepair run() {
     step("reading the index");
+    later_.emplace(storage_, keyring_);
     auto list = repository_.snapshots(options_.clock());
     valid_ = std::move(list.snapshots);
     repair_.damage = std::move(list.damage);
     read_index();
     if (progress_ != nullptr) progress_->items_total = valid_.size();
-    for (const auto& [snapshot, holds] : valid_) {
+    // Others may come to it meanwhile.
+    const std::vector<ValidSnapshot> found = valid_;
+    for (const auto& [snapshot, holds] : found) {
       step("following snapshot " + snapshot.id.brief());
       ++repair_.snapshots_read;
       if (is_hurt({BlobKind::links, snapshot.header.root, 0})) {
@@ -74,6 +79,8 @@ class SnapshotRepairer {
   // Making a new one.
   void repair(const Snapshot& snapshot);
   void make(const Snapshot& snapshot, RepairedSnapshot& repaired);
+  void commit(const Snapshot& snapshot, Session& session,
+              const SnapshotHeader& header, RepairedSnapshot& repaired);
   std::optional<Link> write_tree(const Snapshot& snapshot, TreeWriter& tree,
                                  std::uint64_t& left_out);
   void settle(const BlobId& root, BlobWriter& writer);
@@ -102,6 +109,7 @@ class SnapshotRepairer {
   BlobIndex named_;  // of packs that are there and that index objects name
   BlobIndex all_;    // and of all others
   BlobReader blobs_;
+  std::optional<LaterSnapshots> later_;
   std::vector<ValidSnapshot> valid_;
   VisitedNodes whole_;            // with all below them
   VisitedNodes hurt_;             // themselves, or something below them
@@ -199,6 +207,8 @@ bool SnapshotRepairer::is_hurt(const Link& link) {
 }
 
 void SnapshotRepairer::repair(const Snapshot& snapshot) {
+  // Others may have moved what it needs since, sealed with later keys.
+  require_not_renewed(storage_, keyring_);
   RepairedSnapshot repaired;
   repaired.source = snapshot.id;
   lost_here_.clear();
@@ -233,6 +243,8 @@ void SnapshotRepairer::make(const Snapshot& snapshot,
     const Heartbeat heartbeat(session, options_.clock);
     ReusableBlobs reusable(storage_, keyring_, repository_.index(),
                            session.epoch());
+    // What others stored since is not stored again, and has to be read.
+    all_.refresh(storage_, keyring_);
     BlobWriter writer(repository_, reusable, session.id(), progress_,
                       [this](const IndexedPack& pack) { all_.add(pack); });
     TreeWriter tree([&](BlobKind kind, std::span<const std::byte> plain) {
@@ -248,18 +260,34 @@ void SnapshotRepairer::make(const Snapshot& snapshot,
       header.is_complete = false;
       header.stored_bytes = writer.bytes_stored();
       count(root->id, header);
-      if (auto warning = commit_snapshot(repository_, session, header,
-                                         record_of(snapshot, repaired.left_out),
-                                         valid_, options_.clock)) {
-        repair_.warnings.push_back(std::move(*warning));
-      }
-      repaired.made = session.id();
+      commit(snapshot, session, header, repaired);
     }
   } catch (...) {
     end();
     throw;
   }
   end();
+}
+
+// Unless another repair did meanwhile.
+void SnapshotRepairer::commit(const Snapshot& snapshot, Session& session,
+                              const SnapshotHeader& header,
+                              RepairedSnapshot& repaired) {
+  auto chain = repository_.host_state().lock_chain(snapshot.record->series);
+  for (auto& later : later_->look()) {
+    valid_.push_back({std::move(later), {}});
+  }
+  if (const auto made = made_before(snapshot.id)) {
+    repaired.made = *made;
+    repaired.was_made_before = true;
+    return;
+  }
+  if (auto warning = commit_snapshot(repository_, chain, session, header,
+                                     record_of(snapshot, repaired.left_out),
+                                     valid_, options_.clock)) {
+    repair_.warnings.push_back(std::move(*warning));
+  }
+  repaired.made = session.id();
 }
 
 // What is whole goes in as it is. Nothing: nothing is left.

@@ -55,7 +55,9 @@ struct SnapshotRepair {
 // only once repair_packs() has taken these out.
 //
 // One session, and one commit, for each new snapshot. A second run makes none
-// of what was repaired already. Throws WrongKey for any role but the owner's.
+// of what was repaired already, nor does one at the same time on this host; on
+// two hosts, which share no lock, both may make one in the same moment. Throws
+// WrongKey for any role but the owner's.
 [[nodiscard]] SnapshotRepair repair_snapshots(
     Repository& repository, const SnapshotRepairOptions& options,
     std::stop_token stop, Progress* progress);

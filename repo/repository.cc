@@ -10,6 +10,7 @@
 #include "crypto/random.h"
 #include "repo/epoch.h"
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/often_read_packs.h"
 
 namespace cairn::repo {
@@ -133,7 +134,9 @@ struct Repository::State {
       index->search_packs(*storage, keyring, id);
     }
     tell_of_index();
-    return index->contains(id);
+    if (index->contains(id)) return true;
+    require_not_renewed(*storage, keyring);
+    return false;
   }
 };
 
@@ -236,11 +239,13 @@ SessionKeyCache& Repository::session_keys() noexcept {
 
 namespace {
 
-// Runs `read`; one that came to harm, or does not count, is noted.
-void read_or_note(const std::function<void()>& read,
+// Runs `read`; one that came to harm, or does not count, is noted. That it
+// needs keys that were renewed just now is no harm.
+void read_or_note(const Storage& storage, const Keyring& keyring,
+                  const std::function<void()>& read,
                   const NoteDamage& note_damage) {
   try {
-    read();
+    unless_renewed(storage, keyring, read);
   } catch (const NotFound&) {
     // settled by a prune since it was listed
   } catch (const CorruptionError& e) {
@@ -263,6 +268,7 @@ MarkedSlots read_marks_and_list_slots(const Storage& storage,
   MarkedSlots found;
   for (const auto& id : list_marks(storage)) {
     read_or_note(
+        storage, keyring,
         [&] {
           found.marks.push_back({id, read_mark(storage, keyring, id)});
         },
@@ -283,7 +289,9 @@ MarkedSlots read_marks_and_list_slots(const Storage& storage,
 LastDoom doom_after_slots(const Storage& storage, const Keyring& keyring,
                           const NoteDamage& note_damage) {
   LastDoom doom;
-  read_or_note([&] { doom = read_last_doom(storage, keyring); }, note_damage);
+  read_or_note(
+      storage, keyring, [&] { doom = read_last_doom(storage, keyring); },
+      note_damage);
   return doom;
 }
 
@@ -311,6 +319,7 @@ SnapshotList Repository::snapshots(const Timestamp& now) const {
   const auto holds = active_holds(list.marks, now);
   for (const auto& id : slots) {
     read_or_note(
+        storage, keyring,
         [&] {
           auto slot = read_slot(storage, keyring, id);
           auto* const snapshot = std::get_if<Snapshot>(&slot);
@@ -342,6 +351,7 @@ SnapshotHistory Repository::history(const Timestamp& now,
   std::vector<SnapshotClaim> claims;
   for (const auto& id : slots) {
     read_or_note(
+        storage, keyring,
         [&] {
           if (auto claim = read_claim(storage, keyring, id)) {
             claims.push_back(std::move(*claim));

@@ -109,7 +109,8 @@ class Repository {
   [[nodiscard]] BlobReader blobs();
   [[nodiscard]] SessionKeyCache& session_keys() noexcept;
 
-  // Every one is verified.
+  // Every one is verified. Throws LockedError when one is sealed with keys that
+  // were renewed since these were opened; so does what blobs() misses then.
   [[nodiscard]] SnapshotList snapshots(const Timestamp& now) const;
 
   // The same ones, and each verified only once it is reached. Damaged slots are

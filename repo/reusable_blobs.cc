@@ -51,6 +51,7 @@ void require_newest_keys(const Storage& storage, const Keyring& keyring,
       continue;  // damaged, or gone
     }
     if (generation <= keyring.newest().number) continue;
+    require_not_renewed(storage, keyring);
     throw RefusedForSafety(index_name(unreadable.id) + ": was sealed with " +
                            missing_keys(generation));
   }

@@ -70,8 +70,8 @@ OpenedRecord open_signed_record(const SealedRecordKind& kind,
   }
   const Generation* generation = keyring.find(number);
   if (generation == nullptr) {
-    throw UnsupportedFormat(std::string(name) + ": sealed with " +
-                            missing_keys(number));
+    throw MissingKeys(std::string(name) + ": sealed with " +
+                      missing_keys(number));
   }
   if (sealed.size() < crypto::kTagBytes) in.fail("nothing sealed");
   std::vector<std::byte> plain(sealed.size() - crypto::kTagBytes);

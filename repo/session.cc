@@ -19,6 +19,7 @@
 #include "crypto/random.h"
 #include "repo/cbor.h"
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/record.h"
 #include "repo/sealed_record.h"
 #include "repo/snapshot.h"
@@ -357,7 +358,8 @@ Session::Session(Storage& storage, const Keyring& keyring, const Signer& signer,
   };
   publish(kKind, session_name(id_), encode(SessionRecord{now, this_process()}));
   try {
-    EpochLog log = read_epochs(storage_, keyring);
+    EpochLog log = unless_renewed(
+        storage_, keyring, [&] { return read_epochs(storage_, keyring); });
     if (!log.can_be_pinned()) {
       throw CorruptionError(epoch_name(log.last) +
                             ": cannot be read, nor the one before it; `cairn "

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "repo/error.h"
+#include "repo/generation_object.h"
 
 namespace cairn::repo {
 
@@ -43,9 +44,8 @@ const crypto::Secret* SessionKeyCache::find(const WrappedKey& wrapped) {
   }
   const Generation* generation = keyring_.find(wrapped.generation);
   if (generation == nullptr) {
-    throw UnsupportedFormat("a session key of generation " +
-                            std::to_string(wrapped.generation) +
-                            ", which this key does not hold");
+    throw MissingKeys("a session key: wrapped with " +
+                      missing_keys(wrapped.generation));
   }
   const auto& secret_key = generation->secret_of(wrapped.key_class);
   if (!secret_key) return nullptr;

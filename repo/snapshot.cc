@@ -333,8 +333,7 @@ class Slot {
   [[nodiscard]] const Generation& generation_in(const Keyring& keyring) const {
     const Generation* const generation = keyring.find(generation_);
     if (generation != nullptr) return *generation;
-    throw UnsupportedFormat(name_ + ": sealed with " +
-                            missing_keys(generation_));
+    throw MissingKeys(name_ + ": sealed with " + missing_keys(generation_));
   }
 
   [[nodiscard]] SnapshotHeader open_header(const Keyring& keyring,

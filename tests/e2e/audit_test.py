@@ -59,6 +59,29 @@ class Shown(harness.Case):
                           if a["type"] == "snapshot"], [None, None])
         self.assertIn("write", self.cairn("audit", "show").text)
 
+    def test_when_the_keys_were_renewed_and_for_whom(self):
+        self.cairn("key", "add", "--role", "write", "--label", "web",
+                   "--key-file-out", self.folder / "web.key")
+        renewed = self.cairn("-y", "key", "rotate", "--json").value
+        act, = [a for a in self.acts() if a["type"] == "generation"]
+        self.assertEqual(act["id"], "2")
+        self.assertEqual(act["role"], "owner")
+        self.assertEqual(act["grants"], len(renewed["granted_to"]))
+        self.assertEqual(sorted(act["granted_to"]),
+                         sorted(renewed["granted_to"]))
+        self.assertRegex(self.cairn("audit", "show").text,
+                         r"generation +2 +[0-9a-f]{8} owner .*renewed")
+        self.cairn("-y", "key", "rotate")
+        self.assertEqual([a["id"] for a in self.acts()
+                          if a["type"] == "generation"], ["2", "3"])
+        self.assertEqual(
+            self.cairn("--json", "audit", "verify").lines[-1]["generations"],
+            2)
+        # Prune leaves the newest, in which all keys are.
+        self.cairn("prune")
+        self.assertEqual([a["id"] for a in self.acts()
+                          if a["type"] == "generation"], ["3"])
+
     def test_one_series_and_since(self):
         self.back_up_bytes(b"one", "a")
         made = self.back_up_bytes(b"two", "b")

@@ -94,6 +94,29 @@ class Both:
         self.assertIn("already",
                       self.cairn("copy", "--to", self.second).err)
 
+    def test_what_was_forgotten_only_there_comes_back_and_is_told(self):
+        first = self.back_up_bytes(b"one")
+        self.back_up_bytes(b"two")
+        copied, _ = self.copy()
+        self.cairn("-r", self.second, "forget", "-y", copied[0][2])
+        ran = self.cairn("copy", "--to", self.second, "--dry-run")
+        self.assertIn("1 of them had been forgotten there, and would come",
+                      ran.err)
+        ran = self.cairn("--json", "copy", "--to", self.second)
+        line, = [x for x in ran.lines if x.get("outcome") == "copied"]
+        self.assertEqual((line["snapshot"], line["was_forgotten"]),
+                         (first, True))
+        # Forgotten here, too, it stays away.
+        line, = [x for x in self.there() if x["time"] == self.time_of(first)]
+        self.cairn("-r", self.second, "forget", "-y", line["id"])
+        self.cairn("forget", "-y", first)
+        self.assertEqual(self.copy()[1]["copied"], 0)
+
+    def time_of(self, snapshot):
+        line, = [x for x in self.cairn("snapshots", "--json").value
+                 if x["id"] == snapshot]
+        return line["time"]
+
     def test_only_those_chosen_are_copied(self):
         self.states()
         mine = self.snapshots()

@@ -7,7 +7,7 @@ import pathlib
 import shutil
 
 import harness
-from harness import OK, REFUSED, flip
+from harness import DAMAGE, OK, REFUSED, flip
 
 
 class RollbackCase(harness.Case):
@@ -95,7 +95,7 @@ class Noticed(RollbackCase):
         self.back_up_bytes(b"two")
         self.put_back(self.old)
         self.cairn("hold", "list")
-        for words in (["snapshots"], ["ls", "latest"], ["stats"], ["check"],
+        for words in (["snapshots"], ["ls", "latest"], ["stats"],
                       ["find", "data"], ["diff", self.first, self.first],
                       ["hold", "list"]):
             self.assertIn("shows less than this host saw of it",
@@ -111,11 +111,29 @@ class Noticed(RollbackCase):
         self.assertEqual(self.cairn("--accept-rollback", "cat",
                                     "latest:data").out, b"one")
 
+    def test_a_check_finds_it(self):
+        second = self.back_up_bytes(b"two")
+        self.put_back(self.old)
+        for level in ("index", "structure", "data"):
+            ran = self.cairn("check", "--level", level, "--json", code=DAMAGE)
+            lines = [json.loads(line) for line in ran.out.splitlines()]
+            finding, = [line for line in lines if line["type"] == "finding"
+                        and line["severity"] == "damage"]
+            self.assertEqual(finding["code"], "rolled-back")
+            self.assertIn(second[:8], finding["message"])
+            self.assertEqual(lines[-1]["damage"], 1)
+        # Another host saw nothing else.
+        self.cairn("check", env={"XDG_STATE_HOME": self.folder / "other",
+                                 "CAIRN_CACHE_DIR": self.folder / "cache 2"})
+        self.cairn("check", "--accept-rollback")
+        self.cairn("check")
+
     def test_it_is_accepted_once_and_then_forgotten(self):
         self.back_up_bytes(b"two")
         self.prune_once()
         self.put_back(self.old)
-        self.cairn("-n", "prune", "--accept-rollback")
+        ran = self.cairn("-n", "prune", "--accept-rollback")
+        self.assertIn("remembers nothing", ran.err)
         self.cairn("prune", code=REFUSED)
         ran = self.cairn("prune", "--accept-rollback")
         self.assertIn("accepted", ran.err)

@@ -77,11 +77,22 @@ class TwoHosts(harness.Case):
         self.assertEqual(self.objects("index"), objects)
 
         text = self.cairn("check", "--level", "data").out.decode()
-        self.assertIn(" packs that write keys had stored are verified; "
-                      "everyone may share what lies in them now\n", text)
+        self.assertIn(" packs that nobody had verified for everyone are "
+                      "verified; everyone may share what lies in them now\n",
+                      text)
         plan = self.cairn("--json", "prune", "-n").lines[-1]
         self.assertEqual(plan["unverified"]["packs"], 0)
         self.assertNotIn(b"verify", self.cairn("prune").out)
+
+    def test_no_write_key_is_blamed_for_a_lost_index(self):
+        self.new_chunks(self.folder_of("source", noise(MIB)), {})
+        for path in self.paths_of("index"):
+            path.unlink()
+        self.cairn("repair", "index")
+        for words in (["prune"], ["check", "--level", "data"]):
+            text = self.cairn(*words).text
+            self.assertIn("verified", text)
+            self.assertNotIn("write key", text)
 
     def test_a_repaired_index_says_what_is_not_verified(self):
         a, _ = self.hosts

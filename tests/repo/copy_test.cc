@@ -15,6 +15,8 @@
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
 #include "repo/prune.h"
+#include "tests/support/faulty_storage.h"
+#include "tests/support/observed_storage.h"
 #include "tests/support/power_cut.h"
 #include "tests/support/test_repository.h"
 
@@ -25,8 +27,10 @@ using testing_support::at_hour;
 using testing_support::Bytes;
 using testing_support::ChunksByPath;
 using testing_support::CutFalls;
+using testing_support::FaultyStorage;
 using testing_support::Files;
 using testing_support::FilesOptions;
+using testing_support::ObservedStorage;
 using testing_support::PowerCut;
 using testing_support::random_bytes;
 using testing_support::read_all_snapshots;
@@ -126,6 +130,31 @@ TEST_P(CopyTo, BringsWhatIsThereOnce) {
     EXPECT_EQ(one.outcome, CopyOutcome::was_there);
   }
   EXPECT_EQ(two.copies(), two.states);
+}
+
+// Two at once on one host: the other one does all of it at any write of this
+// one, but for its commit, before which this one looks again.
+TEST_P(CopyTo, BringsNothingThatAnotherOneBringsAtTheSameTime) {
+  bool finished = false;
+  for (int write = 0; !finished; ++write) {
+    SCOPED_TRACE("the other one copies at write " + std::to_string(write));
+    Two two(GetParam());
+    ObservedStorage observed(two.to.disk());
+    int writes = 0;
+    observed.before_write = [&](std::string_view name) {
+      if (name.starts_with("snapshots/") || writes++ != write) return;
+      (void)two.copy();
+    };
+    auto source = two.from.open();
+    auto target =
+        two.to.open_through(std::make_unique<FaultyStorage>(observed));
+
+    (void)two.copy(source, target);
+
+    EXPECT_EQ(two.copies(), two.states);
+    finished = writes <= write;
+    if (HasFailure()) return;
+  }
 }
 
 TEST_P(CopyTo, KeepsWhatASnapshotSaysOfItself) {

@@ -165,6 +165,17 @@ TEST_F(KeyRotation, OneOfTheTwoCopiesIsEnough) {
   }
 }
 
+// It is no newer program's, for which the other one would be left alone.
+TEST_F(KeyRotation, ACopyWithAFlippedBitIsDamagedWhereverThatIs) {
+  (void)rotate();
+  const auto first = generation_names(2)[0];
+  for (std::uint64_t at = 0; at < *storage.size(first); at += 3) {
+    storage.flip_bit(first, at, at % 8);
+    EXPECT_EQ(open(writer_key).newest().number, 2U) << at;
+    storage.flip_bit(first, at, at % 8);
+  }
+}
+
 // What was sealed before can be read, and nothing be written.
 TEST_F(KeyRotation, WithBothCopiesDamagedTheKeysFromBeforeAreLeft) {
   (void)rotate();

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "crypto/digest.h"
 #include "repo/check.h"
 #include "repo/error.h"
 #include "repo/forget.h"
@@ -392,6 +393,43 @@ TEST(RepairPacks, IsNotUndoneByAPruneOrARepairOfTheIndexThatBeganBefore) {
   }
 }
 
+// Of two copies a prune chose one to stay, and a repair finds just that one
+// damaged before the other is condemned. It needs not write anything then, so
+// that neither a pack nor a snapshot tells of it.
+TEST(RepairPacks, LeavesACopyThatAPruneHadChosenToGo) {
+  for (const std::size_t which : {0U, 1U}) {
+    SCOPED_TRACE(which);
+    TestRepository test;
+    auto repository = test.open();
+    FilesOptions anew;
+    anew.writer.reuse = Reuse::nothing;
+    const auto first = write_snapshot(repository, kFiles, at_hour(1));
+    const auto second = write_snapshot(repository, kFiles, at_hour(2), anew);
+    const auto packs = content_packs(test);
+    ASSERT_EQ(packs.size(), 2U);
+    hurt_first_blob(test, packs[which]);
+    ObservedStorage observed(test.disk());
+    bool is_repaired = false;
+    observed.before_write = [&](std::string_view name) {
+      if (!name.starts_with("epochs/") || is_repaired) return;
+      is_repaired = true;
+      auto other = test.open();
+      EXPECT_TRUE(repair(other).is_whole());
+    };
+    auto slow = test.open_elsewhere(observed);
+
+    prune_all(slow);
+
+    ASSERT_TRUE(is_repaired);
+    auto again = test.open();
+    EXPECT_EQ(read_all_snapshots(again),
+              (std::map<SessionId, Files>{{first, kFiles}, {second, kFiles}}));
+    prune_all(again);
+    EXPECT_FALSE(test.disk().size(pack_name(packs[which].id)));
+    expect_sound(test);
+  }
+}
+
 TEST(RepairPacks, PlansWithoutWriting) {
   TestRepository test;
   auto repository = test.open();
@@ -512,6 +550,122 @@ TEST(RepairPacksFromASister, TakesNothingFromAStranger) {
   auto itself = test.open();
   EXPECT_THROW((void)repair(repository, &other), std::invalid_argument);
   EXPECT_THROW((void)repair(repository, &itself), std::invalid_argument);
+}
+
+// What was lost is in a new pack before an index object names that: a repair
+// that comes after a kill in between finds it there, and would leave it so.
+TEST(RepairPacksFromASister, LeavesNoPackWithoutANameWhicheverWriteIsTheLast) {
+  for (const auto falls : {CutFalls::before_effect, CutFalls::after_effect}) {
+    bool finished = false;
+    for (std::size_t writes = 0; !finished; ++writes) {
+      SCOPED_TRACE("power cut after " + std::to_string(writes) + " writes");
+      Sisters both;
+      const auto hurt = content_packs(both.test).front();
+      hurt_first_blob(both.test, hurt);
+      auto sister = both.sister.open();
+      {
+        auto repository = both.test.open_through(
+            std::make_unique<PowerCut>(both.test.disk(), writes, falls));
+        try {
+          (void)repair(repository, &sister);
+          finished = true;
+        } catch (const IoError&) {
+        }
+      }
+      both.test.let_processes_die();
+
+      // One pack alone, as somebody might who has seen what is damaged.
+      for (const bool is_chosen : {true, false}) {
+        auto repository = both.test.open();
+        PackRepairOptions again;
+        again.from = &sister;
+        again.now = at_hour(8);
+        if (is_chosen) again.packs = {hurt.id};
+        const auto repaired = repair_packs(repository, again, {}, nullptr);
+        EXPECT_TRUE(repaired.is_whole());
+        expect_sound(both.test);
+      }
+      auto repository = both.test.open();
+      prune_all(repository);
+      EXPECT_FALSE(both.test.disk().size(pack_name(hurt.id)));
+      expect_sound(both.test);
+      if (HasFailure()) return;
+    }
+  }
+}
+
+TEST(RepairPacks, NamesWhatNoIndexObjectNamesAndStoresNothingOfItAgain) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto only = write_snapshot(repository, kFiles, at_hour(1));
+  const auto packs = list_packs(test.disk());
+  for (const auto& id : list_indexes(test.disk())) {
+    test.disk().remove(index_name(id));
+  }
+  test.forget_cache();
+  auto again = test.open();
+
+  const auto repaired = repair(again);
+
+  EXPECT_TRUE(repaired.is_whole());
+  EXPECT_EQ(repaired.packs_named, packs.size());
+  EXPECT_EQ(list_packs(test.disk()), packs);
+  expect_sound(test);
+  EXPECT_EQ(read_all_snapshots(again),
+            (std::map<SessionId, Files>{{only, kFiles}}));
+  EXPECT_EQ(repair(again).packs_named, 0U);
+}
+
+// As what a newer program wrote, under the name that its bytes have then.
+PackId make_newer(TestRepository& test, const StoredPack& pack) {
+  constexpr std::size_t kVersionAt = 9;
+  auto bytes = get_whole(test.disk(), pack_name(pack.id), kMaxPackBytes);
+  bytes[kVersionAt] = std::byte{77};
+  const PackId newer{crypto::sha256(bytes)};
+  test.disk().remove(pack_name(pack.id));
+  EXPECT_EQ(test.disk().create(pack_name(newer), bytes), Created::created);
+  return newer;
+}
+
+TEST(RepairPacks, DoesNothingWhereANewerProgramWroteAPack) {
+  TestRepository test;
+  Chained chained(test);
+  // The other states lean on what is in there.
+  const auto newer = make_newer(test, chained.packs[0]);
+  hurt_first_blob(test, chained.packs[3]);
+  const auto packs = list_packs(test.disk());
+  const auto indexes = list_indexes(test.disk());
+  test.forget_cache();
+  auto repository = test.open();
+
+  try {
+    (void)repair(repository);
+    FAIL() << "it went on";
+  } catch (const UnsupportedFormat& e) {
+    EXPECT_NE(std::string(e.what()).find(pack_name(newer)), std::string::npos);
+  }
+
+  EXPECT_EQ(list_packs(test.disk()), packs);
+  EXPECT_EQ(list_indexes(test.disk()), indexes);
+  EXPECT_TRUE(read_sessions(test.disk(), test.keyring()).empty());
+}
+
+TEST(RepairPacks, TakesNoFlippedBitForANewerProgram) {
+  for (const std::uint64_t at : {9U, 15U}) {  // version, generation
+    SCOPED_TRACE(at);
+    TestRepository test;
+    auto repository = test.open();
+    const auto only = write_snapshot(repository, kFiles, at_hour(1));
+    const auto pack = content_packs(test).front();
+    test.disk().flip_bit(pack_name(pack.id), at, 1);
+    EXPECT_FALSE(damage_in(repository).empty());
+
+    EXPECT_TRUE(repair(repository).is_whole());
+
+    expect_sound(test);
+    EXPECT_EQ(read_all_snapshots(repository),
+              (std::map<SessionId, Files>{{only, kFiles}}));
+  }
 }
 
 TEST(RepairPacks, IsForAnOwnerOnly) {

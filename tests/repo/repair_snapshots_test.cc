@@ -14,6 +14,8 @@
 #include "repo/pack_reader.h"
 #include "repo/prune.h"
 #include "repo/repair_packs.h"
+#include "tests/support/faulty_storage.h"
+#include "tests/support/observed_storage.h"
 #include "tests/support/power_cut.h"
 #include "tests/support/test_repository.h"
 
@@ -23,7 +25,9 @@ namespace {
 using testing_support::at_hour;
 using testing_support::Bytes;
 using testing_support::CutFalls;
+using testing_support::FaultyStorage;
 using testing_support::Files;
+using testing_support::ObservedStorage;
 using testing_support::PowerCut;
 using testing_support::random_bytes;
 using testing_support::read_snapshot;
@@ -144,6 +148,37 @@ TEST(RepairSnapshots, MakesNoSecondOne) {
   EXPECT_EQ(second.snapshots.front().made, first.snapshots.front().made);
   EXPECT_EQ(second.lost.paths, first.lost.paths);
   EXPECT_EQ(again.snapshots(at_hour(9)).snapshots.size(), 2U);
+}
+
+// But for its commit, before which it looks again.
+TEST(RepairSnapshots, MakesNoneThatAnotherOneMakesAtTheSameTime) {
+  bool finished = false;
+  for (int write = 0; !finished; ++write) {
+    SCOPED_TRACE("the other one repairs at write " + std::to_string(write));
+    TestRepository test;
+    {
+      auto repository = test.open();
+      (void)write_snapshot(repository, kFiles, at_hour(1));
+    }
+    lose_row(test, true, 6);
+    ObservedStorage observed(test.disk());
+    int writes = 0;
+    observed.before_write = [&](std::string_view name) {
+      if (name.starts_with("snapshots/") || writes++ != write) return;
+      auto other = test.open();
+      (void)repair(other);
+    };
+    auto repository =
+        test.open_through(std::make_unique<FaultyStorage>(observed));
+
+    const auto repaired = repair(repository);
+
+    ASSERT_EQ(repaired.snapshots.size(), 1U);
+    EXPECT_TRUE(repaired.snapshots.front().made);
+    EXPECT_EQ(list_slots(test.disk()).size(), 2U);
+    finished = writes <= write;
+    if (HasFailure()) return;
+  }
 }
 
 TEST(RepairSnapshots, KeepsWhatIsBesideALostNode) {
