@@ -30,7 +30,7 @@ class CommandStream : public ByteStream {
   std::size_t read(std::span<std::byte> out, std::stop_token stop) override {
     return read_patiently(child_.output(), out, stop);
   }
-  void finish(std::stop_token stop) override { child_.wait(std::move(stop)); }
+  void finish(std::stop_token stop) override { child_.wait(stop); }
 
  private:
   ChildProcess child_;

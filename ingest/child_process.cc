@@ -110,7 +110,7 @@ ChildProcess::~ChildProcess() {
 
 // Polls: what could wait for a process and a stop at once, a pidfd, is not in
 // every kernel. Mostly the program has ended with its output.
-void ChildProcess::wait(std::stop_token stop) {
+void ChildProcess::wait(const std::stop_token& stop) {
   assert(child_ >= 0);
   constexpr std::chrono::milliseconds kLongestPause{100};
   int status = 0;

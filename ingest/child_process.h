@@ -44,7 +44,7 @@ class ChildProcess {
   // Waits for its end, which may come after that of its output. Throws
   // ProducerFailed when it exited with anything but 0 or died by a signal,
   // repo::Cancelled when `stop` is requested while waiting. Once.
-  void wait(std::stop_token stop);
+  void wait(const std::stop_token& stop);
 
   // What it has written to its standard error so far, if that is kept.
   [[nodiscard]] std::string errors() const;

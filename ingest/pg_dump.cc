@@ -147,7 +147,7 @@ std::string pg_restrict_key(const repo::Keyring& keyring) {
   return hexadecimal(key.bytes().first(kBytes));
 }
 
-PgDump::PgDump(PgDumpOptions options, std::stop_token stop)
+PgDump::PgDump(PgDumpOptions options, const std::stop_token& stop)
     : options_(std::move(options)) {
   const PgQuestions questions{
       find_psql(options_.places),

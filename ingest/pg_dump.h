@@ -70,7 +70,7 @@ class PgDump {
 
   // Asks the server, and finds programs that can dump it. Throws ProducerFailed
   // when it does not answer or there are none, repo::Cancelled.
-  PgDump(PgDumpOptions options, std::stop_token stop);
+  PgDump(PgDumpOptions options, const std::stop_token& stop);
 
   // Borrows this object. They are in two lanes, so that two dumps run at a
   // time. Once.

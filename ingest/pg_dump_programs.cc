@@ -108,8 +108,8 @@ std::vector<fs::path> program_folders(const PgProgramPlaces& places,
   // The nearest newer ones first, then those that are too old, to be named.
   auto majors = installed_majors(places.versions);
   std::ranges::reverse(majors);
-  std::ranges::stable_partition(
-      majors, [&](int major) { return major > server_major; });
+  std::stable_partition(majors.begin(), majors.end(),
+                        [&](int major) { return major > server_major; });
   for (const int major : majors) add(folder_of(places, major));
   return folders;
 }
@@ -163,7 +163,8 @@ PgPrograms find_psql(const PgProgramPlaces& places) {
 }
 
 PgDumpPrograms find_dump_programs(const PgProgramPlaces& places,
-                                  int server_major, std::stop_token stop) {
+                                  int server_major,
+                                  const std::stop_token& stop) {
   std::vector<std::pair<PgPrograms, std::string>> found;
   if (places.container) {
     found.emplace_back(PgPrograms::in_container(*places.container),

@@ -76,6 +76,6 @@ struct PgDumpPrograms {
 // or there is none; it says which were found and what to do. Runs programs.
 [[nodiscard]] PgDumpPrograms find_dump_programs(const PgProgramPlaces& places,
                                                 int server_major,
-                                                std::stop_token stop);
+                                                const std::stop_token& stop);
 
 }  // namespace cairn::ingest

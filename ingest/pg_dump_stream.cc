@@ -30,12 +30,12 @@ void PgDumpStream::start() {
   if (command_.to_sql.empty()) return;
   to_sql_.emplace(command_.to_sql, ChildProcess::Input::pipe,
                   ChildProcess::Errors::kept);
-  scan_ = std::jthread([this](std::stop_token stop) { scan_sql(stop); });
+  scan_ = std::jthread([this](const std::stop_token& stop) { scan_sql(stop); });
 }
 
 // The thread's. It reads to the end even what is of no use any more, or
 // pg_restore would wait for ever, and we for it.
-void PgDumpStream::scan_sql(std::stop_token stop) {
+void PgDumpStream::scan_sql(const std::stop_token& stop) {
   std::array<std::byte, 65536> room;
   try {
     while (const std::size_t size =
@@ -56,7 +56,7 @@ std::size_t PgDumpStream::read(std::span<std::byte> out, std::stop_token stop) {
   try {
     if (!dump_) start();
     const std::size_t size = read_patiently(dump_->output(), out, stop);
-    feed_check(out.first(size), std::move(stop));
+    feed_check(out.first(size), stop);
     return size;
   } catch (...) {
     end_programs();
@@ -65,7 +65,7 @@ std::size_t PgDumpStream::read(std::span<std::byte> out, std::stop_token stop) {
 }
 
 void PgDumpStream::feed_check(std::span<const std::byte> bytes,
-                              std::stop_token stop) {
+                              const std::stop_token& stop) {
   if (!to_sql_) {
     try {
       scanner_.add(bytes);
@@ -76,7 +76,7 @@ void PgDumpStream::feed_check(std::span<const std::byte> bytes,
     to_sql_->close_input();
   } else if (write_patiently(to_sql_->input(), bytes, stop) ==
              Written::nobody_reads) {
-    finish_check(std::move(stop));
+    finish_check(stop);
     fail_as_not_whole("bytes follow its end");
   }
 }
@@ -85,7 +85,7 @@ void PgDumpStream::finish(std::stop_token stop) {
   try {
     wait_and_quote_errors(*dump_, stop);
     warnings_ = quoted_errors(*dump_);
-    finish_check(std::move(stop));
+    finish_check(stop);
     ended_ = now_();
   } catch (...) {
     end_programs();
@@ -94,10 +94,10 @@ void PgDumpStream::finish(std::stop_token stop) {
   end_programs();
 }
 
-void PgDumpStream::finish_check(std::stop_token stop) {
+void PgDumpStream::finish_check(const std::stop_token& stop) {
   try {
     if (to_sql_) {
-      wait_and_quote_errors(*to_sql_, std::move(stop));
+      wait_and_quote_errors(*to_sql_, stop);
       scan_.join();
       if (scan_failure_) std::rethrow_exception(scan_failure_);
     }

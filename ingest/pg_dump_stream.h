@@ -76,9 +76,10 @@ class PgDumpStream : public ByteStream {
 
  private:
   void start();
-  void scan_sql(std::stop_token stop);
-  void feed_check(std::span<const std::byte> bytes, std::stop_token stop);
-  void finish_check(std::stop_token stop);
+  void scan_sql(const std::stop_token& stop);
+  void feed_check(std::span<const std::byte> bytes,
+                  const std::stop_token& stop);
+  void finish_check(const std::stop_token& stop);
   void end_programs();
 
   const PgDumpCommand command_;

@@ -28,9 +28,9 @@ std::string quoted_errors(const ChildProcess& child) {
   return repo::as_utf8(line);
 }
 
-void wait_and_quote_errors(ChildProcess& child, std::stop_token stop) {
+void wait_and_quote_errors(ChildProcess& child, const std::stop_token& stop) {
   try {
-    child.wait(std::move(stop));
+    child.wait(stop);
   } catch (const ProducerFailed& e) {
     const std::string said = quoted_errors(child);
     throw ProducerFailed(said.empty() ? e.what()
@@ -39,7 +39,7 @@ void wait_and_quote_errors(ChildProcess& child, std::stop_token stop) {
 }
 
 std::string output_of(const std::vector<std::string>& arguments,
-                      std::size_t max_bytes, std::stop_token stop) {
+                      std::size_t max_bytes, const std::stop_token& stop) {
   ChildProcess child(arguments, ChildProcess::Input::empty,
                      ChildProcess::Errors::kept);
   std::string all;
@@ -51,7 +51,7 @@ std::string output_of(const std::vector<std::string>& arguments,
     }
     all.append(reinterpret_cast<const char*>(room.data()), size);
   }
-  wait_and_quote_errors(child, std::move(stop));
+  wait_and_quote_errors(child, stop);
   return all;
 }
 

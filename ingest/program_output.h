@@ -15,11 +15,11 @@ namespace cairn::ingest {
 // standard error. repo::Cancelled when `stop` is requested.
 [[nodiscard]] std::string output_of(const std::vector<std::string>& arguments,
                                     std::size_t max_bytes,
-                                    std::stop_token stop);
+                                    const std::stop_token& stop);
 
 // Waits for a program whose errors are kept; throws ProducerFailed with them
 // when it failed.
-void wait_and_quote_errors(ChildProcess& child, std::stop_token stop);
+void wait_and_quote_errors(ChildProcess& child, const std::stop_token& stop);
 
 // What a program wrote to its standard error as part of a message: one line,
 // UTF-8, of bounded length. Empty when it wrote nothing.
