@@ -16,6 +16,7 @@
 #include "repo/check_packs.h"
 #include "repo/damage_trace.h"
 #include "repo/error.h"
+#include "repo/generation_object.h"
 #include "repo/heartbeat.h"
 #include "repo/look_at.h"
 #include "repo/pack_examination.h"
@@ -48,7 +49,9 @@ class PackRepairer {
 
   PackRepair run() {
     if (options_.carry == Carry::plan_only) {
-      repair(read_epochs(storage_, keyring_).newest, nullptr);
+      const auto log = unless_renewed(
+          storage_, keyring_, [&] { return read_epochs(storage_, keyring_); });
+      repair(log.newest, nullptr);
       return std::move(repair_);
     }
     Session session(storage_, keyring_, repository_.signer(), options_.now);
