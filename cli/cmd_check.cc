@@ -31,18 +31,6 @@ repo::CheckLevel parse_level(std::string_view text) {
                    "' is none of index, structure, data");
 }
 
-// What only this host can tell, by its memory.
-void add_rollback(const std::string& less, repo::CheckReport& report) {
-  using enum repo::Severity;
-  report.findings.insert(
-      report.findings.begin(),
-      repo::Finding{.severity = damage,
-                    .code = "rolled-back",
-                    .object = "repository",
-                    .message = "shows less than this host saw of it: " + less});
-  ++report.found[static_cast<std::size_t>(damage)];
-}
-
 // Findings beyond a thousand of one severity are counted only.
 std::uint64_t left_out(const repo::CheckReport& report) {
   const auto found = std::accumulate(report.found.begin(), report.found.end(),
@@ -142,7 +130,9 @@ ExitCode run(const Options& options, Context& context) {
     report = shown([&](std::stop_token stop) {
       return repo::check(repository, how, stop, &progress);
     });
-    if (const auto& less = context.what_is_less()) add_rollback(*less, report);
+    if (const auto& less = context.what_is_less()) {
+      repo::note_rollback(report, *less);
+    }
   }
   for (const auto& finding : report.findings) print(finding, context);
   print_summary(

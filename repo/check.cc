@@ -523,6 +523,14 @@ CheckReport check(Repository& repository, const CheckOptions& options,
   }
 }
 
+void note_rollback(CheckReport& report, const std::string& less) {
+  report.findings.insert(
+      report.findings.begin(),
+      Finding{Severity::damage, "rolled-back", "repository",
+              "shows less than this host saw of it: " + less});
+  ++report.found[static_cast<std::size_t>(Severity::damage)];
+}
+
 CheckReport check_without_key(const Storage& storage,
                               const CheckOptions& options, std::stop_token stop,
                               Progress* progress) {

@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <optional>
 #include <stop_token>
+#include <string>
 
 #include "repo/entry.h"
 #include "repo/finding.h"
@@ -47,6 +48,10 @@ struct CheckOptions {
 [[nodiscard]] CheckReport check(Repository& repository,
                                 const CheckOptions& options,
                                 std::stop_token stop, Progress* progress);
+
+// Adds what no repository can tell of itself: that it shows less than this host
+// saw of it (witness.h). `less` says what, in words.
+void note_rollback(CheckReport& report, const std::string& less);
 
 // What can be told without any key: packs and index objects are what their
 // names say, all other objects end with their own SHA-256. Reads every byte

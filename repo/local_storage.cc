@@ -3,7 +3,6 @@
 // cannot lead us out of it.
 #include "repo/local_storage.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -23,9 +22,10 @@
 #include <system_error>
 #include <utility>
 
-#include "crypto/random.h"
 #include "repo/error.h"
+#include "repo/file_calls.h"
 #include "repo/memory_sum.h"
+#include "repo/unnamed_file.h"
 
 namespace cairn::repo {
 
@@ -33,123 +33,10 @@ namespace {
 
 constexpr std::string_view kUnfinished = "tmp";
 constexpr mode_t kFolderMode = 0700;
-constexpr mode_t kFileMode = 0600;
 constexpr std::size_t kWriteBytes = 256 << 10;
-
-// Dirty bytes after which the kernel is asked to begin writing, so that little
-// is left to wait for in the final sync.
-constexpr std::uint64_t kWriteBackBytes = 8 << 20;
 
 // A restore reads many blobs out of few packs at a time.
 constexpr std::size_t kOpenFiles = 64;
-
-class UniqueFd {
- public:
-  UniqueFd() = default;
-  explicit UniqueFd(int fd) : fd_(fd) {}
-  ~UniqueFd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  UniqueFd& operator=(UniqueFd&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-
-  [[nodiscard]] int get() const { return fd_; }
-  [[nodiscard]] bool is_open() const { return fd_ >= 0; }
-  [[nodiscard]] int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_ = -1;
-};
-
-// The one door through which the system's failures enter ours.
-[[noreturn]] void fail(std::string_view object, std::string_view doing,
-                       int error) {
-  const std::string what = std::string(object) + ": " + std::string(doing) +
-                           ": " + std::generic_category().message(error);
-  switch (error) {
-    case ENOSPC:
-    case EDQUOT:
-      throw OutOfSpace(what);
-    case ESTALE:
-    case ENODEV:
-    case ENXIO:
-    case ENOTCONN:  // a FUSE process that died
-    case EHOSTDOWN:
-      throw StorageUnreachable(what);
-    default:
-      throw IoError(what);  // EFBIG too: free space would not help
-  }
-}
-
-template <typename Call>
-auto uninterrupted(Call call) {
-  auto result = call();
-  while (result < 0 && errno == EINTR) result = call();
-  return result;
-}
-
-// Not open: errno says why.
-UniqueFd open_at(int folder, const std::string& name, int flags) {
-  return UniqueFd(uninterrupted([&] {
-    return ::openat(folder, name.c_str(), flags | O_CLOEXEC | O_NOFOLLOW,
-                    kFileMode);
-  }));
-}
-
-UniqueFd open_folder_at(int folder, const std::string& name) {
-  return open_at(folder, name, O_RDONLY | O_DIRECTORY);
-}
-
-// Follows links: where a user keeps the repository is the user's business.
-// Not open: errno says why.
-UniqueFd open_root(const std::filesystem::path& path) {
-  return UniqueFd(uninterrupted([&] {
-    return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  }));
-}
-
-void write_fully(int fd, std::span<const std::byte> bytes,
-                 std::string_view object) {
-  while (!bytes.empty()) {
-    const auto written =
-        uninterrupted([&] { return ::write(fd, bytes.data(), bytes.size()); });
-    if (written < 0) fail(object, "cannot write", errno);
-    bytes = bytes.subspan(static_cast<std::size_t>(written));
-  }
-}
-
-void read_fully(int fd, std::uint64_t offset, std::span<std::byte> out,
-                std::string_view object) {
-  while (!out.empty()) {
-    const auto count = uninterrupted([&] {
-      return ::pread(fd, out.data(), out.size(), static_cast<off_t>(offset));
-    });
-    if (count < 0) fail(object, "cannot read", errno);
-    if (count == 0) {
-      throw CorruptionError(std::string(object) + ": ends at " +
-                            std::to_string(offset) + " bytes while being read");
-    }
-    offset += static_cast<std::uint64_t>(count);
-    out = out.subspan(static_cast<std::size_t>(count));
-  }
-}
-
-// Makes the names in a folder survive a power cut. Some file systems (CIFS)
-// cannot sync a folder and say so; nothing better can be done on them.
-void sync_folder(int folder, std::string_view object) {
-  if (::fsync(folder) == 0) return;
-  if (errno == EINVAL || errno == EOPNOTSUPP) return;
-  fail(object, "cannot sync its folder", errno);
-}
-
-struct stat look_at(int fd, std::string_view object) {
-  struct stat found {};
-  if (::fstat(fd, &found) != 0) fail(object, "cannot look at it", errno);
-  return found;
-}
 
 // Makes a folder and, where they are absent, those above it.
 void make_folder_and_parents(const std::filesystem::path& folder) {
@@ -201,16 +88,6 @@ SplitName split(std::string_view name) {
   return split;
 }
 
-std::string random_name() {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string name;
-  for (const auto byte : crypto::random_array<16>()) {
-    name += kDigits[std::to_integer<unsigned>(byte) >> 4];
-    name += kDigits[std::to_integer<unsigned>(byte) & 15];
-  }
-  return name;
-}
-
 // The files read most recently, open. All members from many threads.
 class OpenFiles {
  public:
@@ -255,192 +132,6 @@ bool is_object(const struct stat& found, std::string_view name) {
   if (S_ISDIR(found.st_mode)) return false;
   throw not_a_file(name);
 }
-
-std::vector<std::string> names_in(UniqueFd folder, std::string_view object) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(folder.get()),
-                                                   &::closedir);
-  if (!stream) fail(object, "cannot list", errno);
-  (void)folder.release();  // the stream closes it
-
-  std::vector<std::string> names;
-  while (true) {
-    errno = 0;
-    const dirent* entry = ::readdir(stream.get());
-    if (!entry) break;
-    names.emplace_back(entry->d_name);
-  }
-  if (errno != 0) fail(object, "cannot list", errno);
-  return names;
-}
-
-// The temporary file is gone, though nobody but us may remove it.
-struct Vanished : IoError {
-  using IoError::IoError;
-};
-
-// A file that has no name yet but its temporary one. Locked while it lives, so
-// that remove_unfinished() of another process tells it from what a crash left.
-//
-// Threads        one thread at a time.
-// Failure        final: what a failed sync left in the page cache is unknown
-//                (Linux marks the lost pages clean), so the file goes at once
-//                and is never synced again.
-// Abandonment    destroyed before publish(), it leaves nothing behind.
-class UnnamedFile {
- public:
-  // `object` names it in messages. Borrows nothing.
-  UnnamedFile(UniqueFd folder, std::string object)
-      : object_(std::move(object)), folder_(std::move(folder)) {
-    // In the moment before it is locked, whoever tidies up takes it for what a
-    // crash left. A prune does that once, so few tries are plenty.
-    constexpr int kTries = 20;
-    for (int tries = 0; tries < kTries; ++tries) {
-      if (create_locked()) return;
-    }
-    throw Vanished(object_ + ": cannot create: its unfinished file is gone");
-  }
-  ~UnnamedFile() { abandon(); }
-  UnnamedFile(UnnamedFile&&) = delete;
-
-  void call_it(std::string_view object) { object_ = object; }
-  [[nodiscard]] const std::string& object() const { return object_; }
-
-  void append(std::span<const std::byte> bytes) {
-    assert(file_.is_open());
-    try {
-      write_fully(file_.get(), bytes, object_);
-    } catch (const IoError&) {
-      abandon();
-      throw;
-    }
-    written_ += bytes.size();
-    if (written_ - write_back_begun_ < kWriteBackBytes) return;
-    // Its answer does not matter: the sync reports whatever went wrong.
-    ::sync_file_range(file_.get(), static_cast<off_t>(write_back_begun_),
-                      static_cast<off_t>(written_ - write_back_begun_),
-                      SYNC_FILE_RANGE_WRITE);
-    write_back_begun_ = written_;
-  }
-
-  // Makes its bytes survive a power cut.
-  void sync() {
-    assert(file_.is_open());
-    if (::fdatasync(file_.get()) != 0) fail_for_good("cannot sync", errno);
-  }
-
-  // Requires: synced. Compares with what the device gives back, as far as the
-  // kernel lets go of its own copy. `sum` is older than the writing.
-  void verify(std::span<const std::byte> expected, const MemorySum& sum) {
-    ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_DONTNEED);
-    std::vector<std::byte> found(expected.size());
-    read_fully(file_.get(), 0, found, object_);
-    if (!std::ranges::equal(found, expected) || memory_sum(found) != sum) {
-      throw CorruptionError(object_ +
-                            ": reads back differently from what was written");
-    }
-  }
-
-  // Requires: synced. The descriptor is closed first, because network file
-  // systems report some failures only then, and nothing is visible yet.
-  Created publish(int folder, const std::string& name) {
-    if (::close(file_.release()) != 0) fail_for_good("cannot close", errno);
-    const Created result = link(folder, name);
-    // Also when it exists: whoever made it may not have synced it yet.
-    sync_folder(folder, object_);
-    abandon();
-    return result;
-  }
-
- private:
-  // False: it was removed before it was locked.
-  [[nodiscard]] bool create_locked() {
-    name_ = random_name();
-    file_ = open_at(folder_.get(), name_, O_RDWR | O_CREAT | O_EXCL);
-    if (!file_.is_open()) fail(object_, "cannot create", errno);
-    // Where the file system has no locks, create() tries again.
-    const bool others_hold_it =
-        ::flock(file_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-    if (others_hold_it || !has_its_name()) {
-      abandon();
-      return false;
-    }
-    // The lock goes with the last descriptor: publish() closes the first.
-    lock_ = UniqueFd(::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0));
-    return true;
-  }
-
-  [[nodiscard]] bool has_its_name() const {
-    struct stat found {};
-    return ::fstatat(folder_.get(), name_.c_str(), &found,
-                     AT_SYMLINK_NOFOLLOW) == 0 ||
-           errno != ENOENT;
-  }
-
-  // Gives it the name, or finds that the name is taken.
-  Created link(int folder, const std::string& name) {
-    const bool linked =
-        ::linkat(folder_.get(), name_.c_str(), folder, name.c_str(), 0) == 0;
-    if (linked) return Created::created;
-    const int error = errno;
-    switch (error) {
-      case EPERM:  // file systems without hard links
-      case EOPNOTSUPP:
-      case ENOSYS:
-      case EMLINK:
-        return rename(folder, name);
-    }
-    // NFS may do it, lose the answer and fail its own second attempt.
-    if (is_also(folder, name)) return Created::created;
-    if (error == EEXIST) return Created::exists;
-    if (error == ENOENT) {
-      abandon();
-      throw Vanished(object_ + ": cannot name it: its unfinished file is gone");
-    }
-    fail_for_good("cannot name it", error);
-  }
-
-  Created rename(int folder, const std::string& name) {
-    const int failed = ::renameat2(folder_.get(), name_.c_str(), folder,
-                                   name.c_str(), RENAME_NOREPLACE);
-    if (failed == 0) {
-      name_.clear();
-      return Created::created;
-    }
-    if (errno == EEXIST) return Created::exists;
-    fail_for_good("cannot name it without replacing another", errno);
-  }
-
-  [[nodiscard]] bool is_also(int folder, const std::string& name) const {
-    struct stat ours {};
-    struct stat theirs {};
-    return ::fstatat(folder_.get(), name_.c_str(), &ours,
-                     AT_SYMLINK_NOFOLLOW) == 0 &&
-           ::fstatat(folder, name.c_str(), &theirs, AT_SYMLINK_NOFOLLOW) == 0 &&
-           ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
-  }
-
-  [[noreturn]] void fail_for_good(std::string_view doing, int error) {
-    abandon();
-    fail(object_, doing, error);
-  }
-
-  // Takes the temporary name away. That this may fail is no harm: what stays
-  // is what a crash leaves, and remove_unfinished() finds it.
-  void abandon() noexcept {
-    file_ = UniqueFd();
-    if (!name_.empty()) ::unlinkat(folder_.get(), name_.c_str(), 0);
-    name_.clear();
-    lock_ = UniqueFd();
-  }
-
-  std::string object_;
-  UniqueFd folder_;
-  std::string name_;  // in folder_; empty: it has none any more
-  UniqueFd file_;
-  UniqueFd lock_;
-  std::uint64_t written_ = 0;           // bytes
-  std::uint64_t write_back_begun_ = 0;  // bytes before this are on their way
-};
 
 }  // namespace
 

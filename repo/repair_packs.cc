@@ -9,7 +9,6 @@
 #include <unordered_set>
 #include <utility>
 
-#include "crypto/seal.h"
 #include "repo/base_chain.h"
 #include "repo/blob_codec.h"
 #include "repo/blob_reader.h"
@@ -19,46 +18,21 @@
 #include "repo/error.h"
 #include "repo/generation_object.h"
 #include "repo/heartbeat.h"
-#include "repo/index_batch.h"
 #include "repo/look_at.h"
-#include "repo/object_digest.h"
+#include "repo/pack_examination.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
 #include "repo/reachability.h"
 #include "repo/reusable_blobs.h"
 #include "repo/session.h"
 #include "repo/vouch.h"
+#include "repo/withdraw_packs.h"
 
 namespace cairn::repo {
 namespace {
 
-// Others may publish index objects meanwhile that name what is taken out.
-constexpr int kAttempts = 5;
-
 // Plain bytes that lie in no finished pack yet and may be a base.
 constexpr std::size_t kFreshBlobs = 64;
-
-enum class RowState {
-  good,
-  hurt,   // its own bytes are not what they were
-  leans,  // they are, and a base that they lean on cannot be read
-  stuck,  // nor can it be had from elsewhere
-};
-
-struct ExaminedRow {
-  PackId pack;
-  BlobRow row;
-  std::uint64_t offset = 0;
-  WrappedKey key;
-  RowState state = RowState::hurt;
-  bool is_moved = false;
-};
-
-struct ExaminedPack {
-  std::uint64_t size = 0;
-  std::string trouble;  // empty: its bytes are what its name says
-  std::vector<ExaminedRow> rows;
-};
 
 class PackRepairer {
  public:
@@ -75,7 +49,9 @@ class PackRepairer {
 
   PackRepair run() {
     if (options_.carry == Carry::plan_only) {
-      repair(read_epochs(storage_, keyring_).newest, nullptr);
+      const auto log = unless_renewed(
+          storage_, keyring_, [&] { return read_epochs(storage_, keyring_); });
+      repair(log.newest, nullptr);
       return std::move(repair_);
     }
     Session session(storage_, keyring_, repository_.signer(), options_.now);
@@ -96,17 +72,7 @@ class PackRepairer {
   void repair(const Epoch& epoch, const SessionId* session);
 
   // Finding out.
-  void read_packs();
-  [[nodiscard]] std::set<PackId> indexed_packs();
-  [[noreturn]] void refuse_what_is_newer(const std::string& object,
-                                         const std::string& reason);
-  void read_old_directories(const std::set<PackId>& unreadable);
-  void examine(const StoredPack& pack);
-  std::vector<Directory> directories_of(const StoredPack& pack);
-  void examine_rows(const PackId& id, const Directory& directory,
-                    ExaminedPack& examined);
-  RowState judge(const ExaminedRow& row);
-  [[nodiscard]] bool opens(const ExaminedRow& row);
+  void examine();
   [[nodiscard]] bool serves(const BlobCopy& copy) const;
 
   // Making good.
@@ -127,8 +93,6 @@ class PackRepairer {
   void keep_fresh(const BlobId& id, PlainBlob plain);
 
   void walk_snapshots();
-  void take_out_of_index(const SessionId& session);
-  bool take_out_once(const SessionId& session);
   void name_what_is_lost();
 
   void step(std::string_view what) {
@@ -162,7 +126,6 @@ class PackRepairer {
   std::vector<Snapshot> snapshots_;
   std::set<PackId> existing_;
   std::set<PackId> damaged_;
-  std::map<PackId, std::vector<Directory>> old_directories_;
   std::vector<SoundPack> unnamed_;           // sound ones, by no index object
   std::map<PackId, ExaminedPack> examined_;  // of which not every row is good
   RowsById rows_;                            // of those
@@ -171,8 +134,7 @@ class PackRepairer {
   std::unordered_map<BlobId, PlainBlob, IdHash> fresh_;
   std::unordered_set<BlobId, IdHash> not_there_;  // in the sister
   std::unordered_set<BlobId, IdHash> lost_;
-  std::vector<std::byte> bytes_;  // these are reused
-  std::vector<std::byte> opened_;
+  std::vector<std::byte> bytes_;  // is reused
   PackRepair repair_;
 };
 
@@ -187,7 +149,7 @@ void PackRepairer::repair(const Epoch& epoch, const SessionId* session) {
   all_.search_packs(storage_, keyring_);
   if (options_.from != nullptr) sister_.emplace(options_.from->blobs());
 
-  read_packs();
+  examine();
   name_packs(epoch, session);
   // What other sessions of this process made counts as far as it is indexed.
   repository_.index().refresh(storage_, keyring_);
@@ -216,88 +178,22 @@ void PackRepairer::repair(const Epoch& epoch, const SessionId* session) {
   // Before the index changes under the reader.
   name_what_is_lost();
   if (session != nullptr && !repair_.packs.empty()) {
-    take_out_of_index(*session);
+    withdraw_packs(repository_, *session, damaged_,
+                   [this] { step("writing the index"); });
   }
 }
 
-void PackRepairer::read_packs() {
-  auto packs = list_packs(storage_);
-  for (const auto& pack : packs) existing_.insert(pack.id);
-  for (const auto& id : options_.packs) {
-    if (!existing_.contains(id)) {
-      throw std::invalid_argument(pack_name(id) + ": there is no such pack");
-    }
+void PackRepairer::examine() {
+  auto found = examine_packs(
+      repository_, all_, blobs_,
+      {.packs = options_.packs, .threads = options_.threads}, stop_, progress_);
+  repair_.packs_read = found.packs_read;
+  existing_ = std::move(found.existing);
+  unnamed_ = std::move(found.unnamed);
+  examined_ = std::move(found.not_sound);
+  for (auto& [id, pack] : examined_) {
+    for (auto& row : pack.rows) rows_.emplace(row.row.id, &row);
   }
-  const std::set<PackId> indexed = indexed_packs();
-  if (!options_.packs.empty()) {
-    // What no index object names serves nobody before it was looked at.
-    const std::set<PackId> chosen(options_.packs.begin(), options_.packs.end());
-    std::erase_if(packs, [&](const StoredPack& pack) {
-      return !chosen.contains(pack.id) && indexed.contains(pack.id);
-    });
-  }
-  std::set<PackId> unreadable;
-  std::set<PackId> all;  // bases are compared with their ids
-  std::erase_if(packs, [&](const StoredPack& pack) {
-    step("reading directories");
-    all.insert(pack.id);
-    const auto trouble = trouble_with_directory(storage_, pack, [&] {
-      (void)read_pack_directory(storage_, keyring_, pack.id);
-    });
-    if (!trouble) return false;
-    if (trouble->severity == Severity::unsupported) {
-      refuse_what_is_newer(pack_name(pack.id), trouble->reason);
-    }
-    if (trouble->severity == Severity::damage) unreadable.insert(pack.id);
-    return trouble->severity == Severity::note;  // a prune removed it
-  });
-  read_old_directories(unreadable);
-  step("reading packs");
-  if (progress_ != nullptr) {
-    for (const auto& pack : packs) progress_->bytes_total += pack.size;
-    progress_->items_total = packs.size();
-  }
-  FindingList findings;  // the rows are looked at one by one below
-  const auto result = check_packs(repository_, all_, packs, unreadable, all,
-                                  options_.threads, findings, stop_, progress_);
-  repair_.packs_read = result.packs;
-  std::set<PackId> sound;
-  for (const auto& pack : result.sound) {
-    sound.insert(pack.id);
-    if (!indexed.contains(pack.id)) unnamed_.push_back(pack);
-  }
-  for (const auto& pack : packs) {
-    if (!sound.contains(pack.id)) examine(pack);
-  }
-}
-
-std::set<PackId> PackRepairer::indexed_packs() {
-  std::set<PackId> indexed;
-  for (const auto& id : list_indexes(storage_)) {
-    step("reading the index");
-    const std::string name = index_name(id);
-    const auto trouble =
-        trouble_of("damaged-index", name, IfGone::it_vanished, [&] {
-          for (const auto& pack : read_index(storage_, keyring_, id).packs) {
-            indexed.insert(pack.id);
-          }
-        });
-    if (trouble && trouble->severity == Severity::unsupported) {
-      refuse_what_is_newer(name, trouble->reason);
-    }
-  }
-  return indexed;
-}
-
-// What it holds would pass for lost, and what leans on that for damaged.
-void PackRepairer::refuse_what_is_newer(const std::string& object,
-                                        const std::string& reason) {
-  require_not_renewed(storage_, keyring_);
-  throw UnsupportedFormat(
-      object + ": " + reason +
-      "; what it holds, and what leans on that, only a "
-      "cairn that knows it can judge: repair with that one. "
-      "Nothing was done");
 }
 
 // What a repair stored that was killed before its index object was there, say:
@@ -311,102 +207,6 @@ void PackRepairer::name_packs(const Epoch& epoch, const SessionId* session) {
   if (session == nullptr || unnamed_.empty()) return;
   step("writing the index");
   repair_.packs_named = vouch_for(repository_, *session, unnamed_).size();
-}
-
-// What index objects say of packs that do not say it themselves any more.
-void PackRepairer::read_old_directories(const std::set<PackId>& unreadable) {
-  if (unreadable.empty()) return;
-  for (const auto& id : list_indexes(storage_)) {
-    step("reading the index");
-    (void)trouble_of("damaged-index", index_name(id), IfGone::it_vanished, [&] {
-      for (auto& pack : read_index(storage_, keyring_, id).packs) {
-        if (!unreadable.contains(pack.id)) continue;
-        auto& known = old_directories_[pack.id];
-        if (std::ranges::find(known, pack.directory) == known.end()) {
-          known.push_back(std::move(pack.directory));
-        }
-      }
-    });
-  }
-}
-
-void PackRepairer::examine(const StoredPack& pack) {
-  const std::string name = pack_name(pack.id);
-  step("looking at " + name);
-  ExaminedPack examined;
-  examined.size = pack.size;
-  std::vector<Directory> directories;
-  const auto trouble =
-      trouble_of("damaged-pack", name, IfGone::it_vanished,
-                 [&] { check_pack_bytes(storage_, pack, nullptr); });
-  if (trouble && trouble->severity == Severity::note) return;  // pruned
-  if (trouble) examined.trouble = trouble->reason;
-  if (const auto old = old_directories_.find(pack.id);
-      old != old_directories_.end()) {
-    directories = std::move(old->second);
-  } else {
-    const auto unread =
-        trouble_of("damaged-pack", name, IfGone::it_vanished, [&] {
-          directories.push_back(
-              read_pack_directory(storage_, keyring_, pack.id).pack.directory);
-        });
-    if (unread && unread->severity == Severity::note) return;
-    if (unread && examined.trouble.empty()) examined.trouble = unread->reason;
-  }
-  for (const auto& directory : directories) {
-    examine_rows(pack.id, directory, examined);
-  }
-  auto& kept = examined_[pack.id] = std::move(examined);
-  for (auto& row : kept.rows) rows_.emplace(row.row.id, &row);
-}
-
-void PackRepairer::examine_rows(const PackId& id, const Directory& directory,
-                                ExaminedPack& examined) {
-  std::uint64_t offset = kPackHeadBytes;
-  for (const auto& row : directory.rows) {
-    if (stop_.stop_requested()) throw Cancelled("repair packs: interrupted");
-    auto& added = examined.rows.emplace_back();
-    added.pack = id;
-    added.row = row;
-    added.offset = offset;
-    added.key = directory.keys[row.key];
-    added.state = judge(added);
-    offset += row.stored_size;
-  }
-}
-
-// Leaves the stored bytes in bytes_.
-RowState PackRepairer::judge(const ExaminedRow& row) {
-  bool is_good = false;
-  bool is_there = false;
-  (void)trouble_of("damaged-blob", "blob", IfGone::it_is_damage, [&] {
-    bytes_.resize(row.row.stored_size);
-    storage_.get(pack_name(row.pack), row.offset, bytes_);
-    is_there = true;
-    (void)blobs_.decode(row.row, row.key, bytes_, VerifyId::with_base);
-    is_good = true;
-  });
-  if (is_good) return RowState::good;
-  if (!is_there || !row.row.base || !opens(row)) return RowState::hurt;
-  // With its base at hand it does not decode to what it should.
-  const auto base =
-      trouble_of("damaged-blob", "blob", IfGone::it_is_damage,
-                 [&] { (void)blobs_.read(row.row.kind, *row.row.base); });
-  return base ? RowState::leans : RowState::hurt;
-}
-
-bool PackRepairer::opens(const ExaminedRow& row) {
-  opened_.resize(bytes_.size() - crypto::kTagBytes);
-  bool is_open = false;
-  (void)trouble_of("damaged-blob", "blob", IfGone::it_is_damage, [&] {
-    const auto* const secret = repository_.session_keys().find(row.key);
-    is_open = secret != nullptr &&
-              crypto::open(*secret,
-                           associated_data(keyring_.family(),
-                                           row.key.generation, row.row),
-                           bytes_, opened_);
-  });
-  return is_open;
 }
 
 // A copy that can be read, as far as it was looked at.
@@ -522,7 +322,7 @@ void PackRepairer::add(const ExaminedRow& row) {
   if (!writer_) return;
   bytes_.resize(row.row.stored_size);
   storage_.get(pack_name(row.pack), row.offset, bytes_);
-  if (!opens(row)) {
+  if (!opens(repository_, row, bytes_)) {
     throw CorruptionError("blob " + row.row.id.brief() +
                           ": is not what was read before");
   }
@@ -665,57 +465,6 @@ void PackRepairer::keep_fresh(const BlobId& id, PlainBlob plain) {
     fresh_.clear();
   }
   fresh_[id] = std::move(plain);
-}
-
-// Index objects that name a damaged pack are replaced by such as name the
-// others of theirs, with the same assurance.
-void PackRepairer::take_out_of_index(const SessionId& session) {
-  int attempt = 0;
-  while (take_out_once(session)) {
-    if (++attempt == kAttempts) {
-      throw LockedError(
-          "index: others change it again and again; run the repair again");
-    }
-  }
-  for (const auto& id : damaged_) repository_.index().take_back(id);
-  repository_.index().refresh(storage_, keyring_);
-}
-
-// False: none named any.
-bool PackRepairer::take_out_once(const SessionId& session) {
-  IndexBatch batch(storage_, keyring_, repository_.signer(), session);
-  std::vector<IndexId> superseded;
-  for (const auto& id : list_indexes(storage_)) {
-    step("writing the index");
-    IndexObject object;
-    const auto trouble =
-        trouble_of("damaged-index", index_name(id), IfGone::it_vanished,
-                   [&] { object = read_index(storage_, keyring_, id); });
-    if (trouble) continue;  // what cannot be read says nothing
-    const auto left_out = std::erase_if(
-        object.packs,
-        [&](const IndexedPack& pack) { return damaged_.contains(pack.id); });
-    if (left_out == 0) continue;
-    superseded.push_back(id);
-    batch.begin(object.assurance);
-    for (auto& pack : object.packs) batch.add(std::move(pack));
-  }
-  batch.finish();
-  if (!are_there(storage_, superseded)) {
-    batch.discard();  // others replaced them meanwhile
-    return true;
-  }
-  for (const auto& id : superseded) {
-    // What a prune that fenced this session off dooms may be what this repair
-    // takes for good.
-    if (!storage_.size(session_name(session))) {
-      throw LockedError(session_name(session) +
-                        ": was fenced off by a prune, which took it for dead; "
-                        "run the repair again");
-    }
-    storage_.remove(index_name(id));
-  }
-  return !superseded.empty() || !are_there(storage_, batch.published());
 }
 
 void PackRepairer::name_what_is_lost() {

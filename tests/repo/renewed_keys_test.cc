@@ -154,6 +154,18 @@ TEST_F(RenewedKeys, ARepairOfPacksGoesOnOrSaysSo) {
   });
 }
 
+TEST_F(RenewedKeys, APlanToRepairPacksSaysSo) {
+  World world;
+  auto repository = world.test.open_elsewhere(world.test.disk());
+  world.renew_and_write();
+  PackRepairOptions options;
+  options.now = at_hour(20);
+  options.carry = Carry::plan_only;
+
+  EXPECT_THROW((void)repair_packs(repository, options, {}, nullptr),
+               LockedError);
+}
+
 TEST_F(RenewedKeys, ARepairOfSnapshotsGoesOnOrSaysSo) {
   expect_right_whenever_it_happens([](Repository& repository) {
     SnapshotRepairOptions options;

@@ -2,21 +2,19 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <map>
-#include <set>
-#include <stdexcept>
+#include <memory>
 #include <string>
 
 #include "crypto/digest.h"
-#include "repo/check.h"
 #include "repo/error.h"
 #include "repo/forget.h"
 #include "repo/index_object.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
-#include "repo/prune.h"
 #include "repo/repair.h"
+#include "repo/session.h"
+#include "tests/repo/damaged_repository.h"
 #include "tests/support/observed_storage.h"
 #include "tests/support/power_cut.h"
 #include "tests/support/test_repository.h"
@@ -25,85 +23,32 @@ namespace cairn::repo {
 namespace {
 
 using testing_support::at_hour;
-using testing_support::Bytes;
-using testing_support::ChunksByPath;
+using testing_support::Chained;
+using testing_support::content_packs;
 using testing_support::CutFalls;
+using testing_support::damage_in;
+using testing_support::expect_sound;
 using testing_support::Files;
 using testing_support::FilesOptions;
+using testing_support::hurt_directory;
+using testing_support::hurt_first_blob;
+using testing_support::noise;
 using testing_support::ObservedStorage;
 using testing_support::PowerCut;
-using testing_support::random_bytes;
+using testing_support::prune_whole;
 using testing_support::read_all_snapshots;
 using testing_support::Reuse;
 using testing_support::store_false_copy;
 using testing_support::TestRepository;
 using testing_support::write_snapshot;
 
-Bytes noise(std::uint64_t seed, std::size_t size) {
-  std::mt19937_64 random(seed);
-  return random_bytes(random, size);
-}
-
 const Files kFiles{{"a", noise(1, 20'000)}, {"b", noise(2, 9'000)}};
-
-bool holds_content(const Directory& directory) {
-  return directory.rows.front().kind == BlobKind::content;
-}
-
-// The packs of contents.
-std::vector<StoredPack> content_packs(TestRepository& test) {
-  auto packs = list_packs(test.disk());
-  std::erase_if(packs, [&](const StoredPack& pack) {
-    return !holds_content(
-        read_pack_directory(test.disk(), test.keyring(), pack.id)
-            .pack.directory);
-  });
-  return packs;
-}
-
-// A bit of the first blob in it.
-void hurt_first_blob(TestRepository& test, const StoredPack& pack) {
-  test.disk().flip_bit(pack_name(pack.id), kPackHeadBytes + 7, 2);
-}
-
-void hurt_directory(TestRepository& test, const StoredPack& pack) {
-  test.disk().flip_bit(pack_name(pack.id), pack.size - kTrailerBytes - 9, 0);
-}
 
 PackRepair repair(Repository& repository, Repository* from = nullptr) {
   PackRepairOptions options;
   options.from = from;
   options.now = at_hour(8);
   return repair_packs(repository, options, {}, nullptr);
-}
-
-std::vector<Finding> damage_in(Repository& repository) {
-  auto report = check(
-      repository, {.level = CheckLevel::data, .now = at_hour(9)}, {}, nullptr);
-  std::erase_if(report.findings, [](const Finding& finding) {
-    return finding.severity != Severity::damage;
-  });
-  return std::move(report.findings);
-}
-
-void expect_sound(TestRepository& test) {
-  auto repository = test.open();
-  for (const auto& finding : damage_in(repository)) {
-    ADD_FAILURE() << finding.code << " " << finding.object << ": "
-                  << finding.message;
-  }
-}
-
-void prune_all(Repository& repository) {
-  PruneOptions options;
-  options.max_unused = 0;
-  (void)prune(repository, options, at_hour(10), {}, {}, nullptr);
-}
-
-std::set<PackId> ids_of(const std::vector<StoredPack>& packs) {
-  std::set<PackId> ids;
-  for (const auto& pack : packs) ids.insert(pack.id);
-  return ids;
 }
 
 TEST(RepairPacks, LeavesASoundRepositoryAsItIs) {
@@ -148,7 +93,7 @@ TEST(RepairPacks, NamesWhatIsLostAndTheNextStateHealsIt) {
   expect_sound(test);
   EXPECT_EQ(read_all_snapshots(repository),
             (std::map<SessionId, Files>{{first, kFiles}, {second, kFiles}}));
-  prune_all(repository);
+  prune_whole(repository);
   EXPECT_FALSE(test.disk().size(pack_name(pack.id)));
   expect_sound(test);
 }
@@ -159,7 +104,7 @@ TEST(RepairPacks, TakesThePiecesOfAPackWithoutADirectoryByTheIndex) {
   const auto only = write_snapshot(repository, kFiles, at_hour(1));
   const auto before = list_packs(test.disk());
   for (const auto& pack : before) hurt_directory(test, pack);
-  EXPECT_THROW(prune_all(repository), CorruptionError);
+  EXPECT_THROW(prune_whole(repository), CorruptionError);
 
   const auto repaired = repair(repository);
 
@@ -170,7 +115,7 @@ TEST(RepairPacks, TakesThePiecesOfAPackWithoutADirectoryByTheIndex) {
   auto elsewhere = test.open();
   EXPECT_EQ(read_all_snapshots(elsewhere),
             (std::map<SessionId, Files>{{only, kFiles}}));
-  prune_all(elsewhere);
+  prune_whole(elsewhere);
   for (const auto& pack : before) {
     EXPECT_FALSE(test.disk().size(pack_name(pack.id)));
   }
@@ -185,12 +130,12 @@ TEST(RepairPacks, KeepsADamagedPackWhileASnapshotNeedsWhatIsLost) {
   hurt_first_blob(test, pack);
   (void)repair(repository);
 
-  prune_all(repository);
+  prune_whole(repository);
   EXPECT_TRUE(test.disk().size(pack_name(pack.id)));
   EXPECT_EQ(repair(repository).lost.paths.size(), 1U);
 
   (void)forget_snapshot(repository, first, "lost", at_hour(3));
-  prune_all(repository);
+  prune_whole(repository);
   EXPECT_FALSE(test.disk().size(pack_name(pack.id)));
   expect_sound(test);
 }
@@ -204,11 +149,11 @@ TEST(RepairPacks, StopsPruneWhileWhatAnUnreadablePackHeldIsMissed) {
   hurt_directory(test, pack);
   (void)repair(repository);
 
-  EXPECT_THROW(prune_all(repository), CorruptionError);
+  EXPECT_THROW(prune_whole(repository), CorruptionError);
   EXPECT_TRUE(test.disk().size(pack_name(pack.id)));
 
   (void)forget_snapshot(repository, first, "lost", at_hour(3));
-  prune_all(repository);
+  prune_whole(repository);
   EXPECT_FALSE(test.disk().size(pack_name(pack.id)));
   expect_sound(test);
 }
@@ -239,32 +184,6 @@ TEST(RepairPacks, TakesNothingFromAPackInAnothersPlace) {
             (std::map<SessionId, Files>{{first, kFiles}, {second, more}}));
 }
 
-// States of one file, each a difference to the one before.
-struct Chained {
-  explicit Chained(TestRepository& made) : test(made) {
-    auto repository = test.open();
-    ChunksByPath bases;
-    FilesOptions chained;
-    chained.bases = &bases;
-    Files files{{"db", noise(1, 12'000)}};
-    for (int state = 0; state < 4; ++state) {
-      const auto before = ids_of(content_packs(test));
-      states[write_snapshot(repository, files, at_hour(state), chained)] =
-          files;
-      for (const auto& pack : content_packs(test)) {
-        if (!before.contains(pack.id)) packs.push_back(pack);
-      }
-      for (std::size_t i = 0; i < 12'000; i += 4096) {
-        files["db"][i + static_cast<std::size_t>(state)] ^= std::byte{1};
-      }
-    }
-  }
-
-  TestRepository& test;
-  std::vector<StoredPack> packs;  // one for each state
-  std::map<SessionId, Files> states;
-};
-
 TEST(RepairPacks, TakesOutWhatLeansOnWhatIsLost) {
   TestRepository test;
   Chained chained(test);
@@ -285,7 +204,7 @@ TEST(RepairPacks, TakesOutWhatLeansOnWhatIsLost) {
   for (const auto& [id, files] : chained.states) {
     EXPECT_EQ(read_all_snapshots(repository).at(id), files);
   }
-  prune_all(repository);
+  prune_whole(repository);
   for (const auto& pack : chained.packs) {
     EXPECT_FALSE(test.disk().size(pack_name(pack.id)));
   }
@@ -371,7 +290,7 @@ TEST(RepairPacks, IsNotUndoneByAPruneOrARepairOfTheIndexThatBeganBefore) {
     auto slow = test.open_elsewhere(observed);
 
     if (is_prune) {
-      prune_all(slow);
+      prune_whole(slow);
     } else {
       (void)repair_index(slow, {}, nullptr);
     }
@@ -388,7 +307,7 @@ TEST(RepairPacks, IsNotUndoneByAPruneOrARepairOfTheIndexThatBeganBefore) {
     const auto states = read_all_snapshots(again);
     EXPECT_EQ(states.at(first), kFiles);
     EXPECT_EQ(states.at(healed), kFiles);
-    prune_all(again);
+    prune_whole(again);
     expect_sound(test);
   }
 }
@@ -418,13 +337,13 @@ TEST(RepairPacks, LeavesACopyThatAPruneHadChosenToGo) {
     };
     auto slow = test.open_elsewhere(observed);
 
-    prune_all(slow);
+    prune_whole(slow);
 
     ASSERT_TRUE(is_repaired);
     auto again = test.open();
     EXPECT_EQ(read_all_snapshots(again),
               (std::map<SessionId, Files>{{first, kFiles}, {second, kFiles}}));
-    prune_all(again);
+    prune_whole(again);
     EXPECT_FALSE(test.disk().size(pack_name(packs[which].id)));
     expect_sound(test);
   }
@@ -456,142 +375,6 @@ TEST(RepairPacks, PlansWithoutWriting) {
   const auto done = repair(repository);
   EXPECT_EQ(plan.blobs_moved, done.blobs_moved);
   EXPECT_EQ(plan.lost.paths, done.lost.paths);
-}
-
-// A sister with the same states, written the same way.
-struct Sisters {
-  Sisters() : sister(Keyring::create_like(test.keyring())) {
-    for (auto* const each : {&test, &sister}) {
-      auto repository = each->open();
-      ids.push_back(write_snapshot(repository, kFiles, at_hour(1)));
-    }
-  }
-
-  TestRepository test;
-  TestRepository sister;
-  std::vector<SessionId> ids;
-};
-
-TEST(RepairPacksFromASister, TakesWhatIsLostFromIt) {
-  Sisters both;
-  for (const auto& pack : list_packs(both.test.disk())) {
-    both.test.disk().remove(pack_name(pack.id));
-  }
-  auto repository = both.test.open();
-  auto sister = both.sister.open();
-
-  const auto repaired = repair(repository, &sister);
-
-  EXPECT_TRUE(repaired.is_whole());
-  EXPECT_GT(repaired.blobs_fetched, 0U);
-  expect_sound(both.test);
-  EXPECT_EQ(read_all_snapshots(repository),
-            (std::map<SessionId, Files>{{both.ids[0], kFiles}}));
-}
-
-TEST(RepairPacksFromASister, NamesWhatTheSisterHasNotEither) {
-  Sisters both;
-  for (auto* const each : {&both.test, &both.sister}) {
-    hurt_first_blob(*each, content_packs(*each).front());
-  }
-  auto repository = both.test.open();
-  auto sister = both.sister.open();
-
-  const auto repaired = repair(repository, &sister);
-
-  EXPECT_EQ(repaired.blobs_fetched, 0U);
-  ASSERT_EQ(repaired.lost.paths.size(), 1U);
-  EXPECT_EQ(repaired.lost.paths.front(), (LostPath{both.ids[0], "/a"}));
-}
-
-TEST(RepairPacksFromASister, BelievesNoFalseCopy) {
-  Sisters both;
-  const auto pack = content_packs(both.test).front();
-  const auto row =
-      read_pack_directory(both.test.disk(), both.test.keyring(), pack.id)
-          .pack.directory.rows.front();
-  hurt_first_blob(both.test, pack);
-  auto sister = both.sister.open();
-  for (const auto& theirs : content_packs(both.sister)) {
-    both.sister.disk().remove(pack_name(theirs.id));
-  }
-  (void)store_false_copy(sister, row.kind, row.id, noise(9, row.plain_size));
-  auto repository = both.test.open();
-
-  const auto repaired = repair(repository, &sister);
-
-  EXPECT_EQ(repaired.blobs_fetched, 0U);
-  EXPECT_EQ(repaired.blobs_lost, 1U);
-}
-
-TEST(RepairPacksFromASister, HealsChainsByTheirBases) {
-  TestRepository test;
-  TestRepository other(Keyring::create_like(test.keyring()));
-  Chained chained(test);
-  Chained theirs(other);
-  hurt_first_blob(test, chained.packs[0]);
-  auto repository = test.open();
-  auto sister = other.open();
-
-  const auto repaired = repair(repository, &sister);
-
-  EXPECT_TRUE(repaired.is_whole());
-  EXPECT_EQ(repaired.blobs_fetched, 1U);
-  EXPECT_EQ(repaired.packs.size(), 1U);
-  expect_sound(test);
-  EXPECT_EQ(read_all_snapshots(repository), chained.states);
-}
-
-TEST(RepairPacksFromASister, TakesNothingFromAStranger) {
-  TestRepository test;
-  TestRepository stranger;
-  auto repository = test.open();
-  auto other = stranger.open();
-  auto itself = test.open();
-  EXPECT_THROW((void)repair(repository, &other), std::invalid_argument);
-  EXPECT_THROW((void)repair(repository, &itself), std::invalid_argument);
-}
-
-// What was lost is in a new pack before an index object names that: a repair
-// that comes after a kill in between finds it there, and would leave it so.
-TEST(RepairPacksFromASister, LeavesNoPackWithoutANameWhicheverWriteIsTheLast) {
-  for (const auto falls : {CutFalls::before_effect, CutFalls::after_effect}) {
-    bool finished = false;
-    for (std::size_t writes = 0; !finished; ++writes) {
-      SCOPED_TRACE("power cut after " + std::to_string(writes) + " writes");
-      Sisters both;
-      const auto hurt = content_packs(both.test).front();
-      hurt_first_blob(both.test, hurt);
-      auto sister = both.sister.open();
-      {
-        auto repository = both.test.open_through(
-            std::make_unique<PowerCut>(both.test.disk(), writes, falls));
-        try {
-          (void)repair(repository, &sister);
-          finished = true;
-        } catch (const IoError&) {
-        }
-      }
-      both.test.let_processes_die();
-
-      // One pack alone, as somebody might who has seen what is damaged.
-      for (const bool is_chosen : {true, false}) {
-        auto repository = both.test.open();
-        PackRepairOptions again;
-        again.from = &sister;
-        again.now = at_hour(8);
-        if (is_chosen) again.packs = {hurt.id};
-        const auto repaired = repair_packs(repository, again, {}, nullptr);
-        EXPECT_TRUE(repaired.is_whole());
-        expect_sound(both.test);
-      }
-      auto repository = both.test.open();
-      prune_all(repository);
-      EXPECT_FALSE(both.test.disk().size(pack_name(hurt.id)));
-      expect_sound(both.test);
-      if (HasFailure()) return;
-    }
-  }
 }
 
 TEST(RepairPacks, NamesWhatNoIndexObjectNamesAndStoresNothingOfItAgain) {
@@ -701,7 +484,7 @@ TEST(RepairPacks, LosesNothingWhicheverWriteThePowerCutHits) {
       EXPECT_EQ(read_all_snapshots(repository), chained.states);
       EXPECT_TRUE(repair(repository).is_whole());
       expect_sound(test);
-      prune_all(repository);
+      prune_whole(repository);
       expect_sound(test);
       EXPECT_EQ(read_all_snapshots(repository), chained.states);
       if (HasFailure()) return;
