@@ -1,0 +1,544 @@
+#include "ingest/postgres_connection.h"
+
+#include <libpq-fe.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+#include "repo/error.h"
+
+namespace cairn::ingest {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// How long anything waits before it looks whether it should stop.
+constexpr std::chrono::milliseconds kPatience{100};
+
+// For a server that nobody said otherwise of (connect_timeout).
+constexpr std::chrono::seconds kConnectTimeout{30};
+
+constexpr std::string_view kPasswordAdvice =
+    "give it by a password file (~/.pgpass, passfile=), a service file "
+    "(service=), PGPASSWORD or CAIRN_PG_PASSWORD_COMMAND";
+
+struct Finish {
+  void operator()(PGconn* connection) const { ::PQfinish(connection); }
+};
+struct Clear {
+  void operator()(PGresult* result) const { ::PQclear(result); }
+};
+struct FreeMemory {
+  void operator()(void* memory) const { ::PQfreemem(memory); }
+};
+struct FreeOptions {
+  void operator()(PQconninfoOption* options) const {
+    ::PQconninfoFree(options);
+  }
+};
+using Connection = std::unique_ptr<PGconn, Finish>;
+using Result = std::unique_ptr<PGresult, Clear>;
+using ConnectionInfo = std::unique_ptr<PQconninfoOption, FreeOptions>;
+
+// Empty: it is not set.
+std::string_view option(const ConnectionInfo& info, std::string_view keyword) {
+  for (const auto* one = info.get(); one != nullptr && one->keyword != nullptr;
+       ++one) {
+    if (one->keyword == keyword && one->val != nullptr) return one->val;
+  }
+  return {};
+}
+
+ConnectionInfo parse_dsn(const std::string& dsn) {
+  if (dsn.find('\0') != std::string::npos) {
+    throw std::invalid_argument("the DSN holds a NUL byte");
+  }
+  char* why = nullptr;
+  ConnectionInfo info(::PQconninfoParse(dsn.c_str(), &why));
+  const std::unique_ptr<char, FreeMemory> owned(why);
+  if (!info) {  // libpq's reason quotes the DSN, and with it a password
+    throw std::invalid_argument(
+        "the DSN is neither a URI such as postgresql://user@host:5432/db nor "
+        "key=value pairs that libpq knows");
+  }
+  for (const std::string_view secret : {"password", "sslpassword"}) {
+    if (!option(info, secret).empty()) {
+      throw std::invalid_argument(
+          "the DSN holds a password, which others on this machine can see in "
+          "the list of processes; change it, and " +
+          std::string(kPasswordAdvice));
+    }
+  }
+  return info;
+}
+
+// Where nobody names one, libpq takes the user's name, and few servers have
+// such a database.
+bool names_database(const ConnectionInfo& given) {
+  if (!option(given, "dbname").empty() || !option(given, "service").empty()) {
+    return true;
+  }
+  const ConnectionInfo usual(::PQconndefaults());
+  return !option(usual, "service").empty() ||
+         option(usual, "dbname") != option(usual, "user");
+}
+
+// "FATAL:  28P01: password authentication failed" has its code where it is
+// asked to be verbose, and then more than anybody wants to read.
+struct Refusal {
+  std::string text;
+  std::string sqlstate;
+};
+
+Refusal read_refusal(std::string_view verbose) {
+  constexpr std::size_t kStateSize = 5;
+  Refusal refusal;
+  while (!verbose.empty()) {
+    const auto end = std::min(verbose.find('\n'), verbose.size());
+    std::string line(verbose.substr(0, end));
+    verbose.remove_prefix(std::min(end + 1, verbose.size()));
+    if (line.starts_with("LOCATION:")) continue;
+    const auto mark = line.find(":  ");
+    const auto code = mark + 3;
+    if (mark != std::string::npos && line.size() > code + kStateSize + 1 &&
+        line.compare(code + kStateSize, 2, ": ") == 0) {
+      refusal.sqlstate = line.substr(code, kStateSize);
+      line.erase(code - 1, kStateSize + 3);
+    }
+    if (!refusal.text.empty()) refusal.text += "; ";
+    refusal.text += line;
+  }
+  return refusal;
+}
+
+std::string_view advice_for(std::string_view sqlstate, std::string_view text) {
+  if (sqlstate == "28P01" ||
+      text.find("no password supplied") != std::string_view::npos) {
+    return kPasswordAdvice;
+  }
+  if (sqlstate == "42501" && text.find("walsender") != std::string_view::npos) {
+    return "the role needs the attribute: ALTER ROLE ... REPLICATION";
+  }
+  if (sqlstate == "53300" &&
+      text.find("max_wal_senders") != std::string_view::npos) {
+    return "raise max_wal_senders, or end another receiver or base backup";
+  }
+  if (sqlstate == "57P03") return "wait until it has started";
+  return {};
+}
+
+std::string with_advice(std::string text, std::string_view sqlstate) {
+  const auto advice = advice_for(sqlstate, text);
+  if (!advice.empty()) text += "; " + std::string(advice);
+  return text;
+}
+
+std::string without_end_of_line(std::string_view text) {
+  while (text.ends_with('\n')) text.remove_suffix(1);
+  std::string line(text);
+  std::ranges::replace(line, '\n', ' ');
+  return line;
+}
+
+std::string field(const PGresult* result, int code) {
+  const char* const text = ::PQresultErrorField(result, code);
+  return text == nullptr ? std::string() : std::string(text);
+}
+
+// Admission refused in a way that has to do with the database.
+bool may_be_admitted_without_database(std::string_view sqlstate) {
+  constexpr std::array<std::string_view, 4> kStates{
+      "28000",   // pg_hba.conf has no line for it
+      "42501",   // no permission to connect to this database
+      "3D000",   // there is none of that name
+      "55000"};  // it accepts no connections
+  return std::ranges::find(kStates, sqlstate) != kStates.end();
+}
+
+}  // namespace
+
+struct PostgresConnection::State {
+  Connection connection;
+  bool has_sql = true;
+  std::unique_ptr<char, FreeMemory> message;  // that receive() gave last
+  std::vector<PostgresNotice> notices;
+
+  [[nodiscard]] PGconn* get() const { return connection.get(); }
+
+  static void notice(void* state, const PGresult* result) {
+    auto& notices = static_cast<State*>(state)->notices;
+    if (notices.size() >= kMaxNotices) return;
+    notices.push_back({field(result, PG_DIAG_SEVERITY_NONLOCALIZED),
+                       field(result, PG_DIAG_SQLSTATE),
+                       field(result, PG_DIAG_MESSAGE_PRIMARY)});
+  }
+
+  // Returns when the socket is ready or `deadline` has come, whichever is
+  // first, and after kPatience at the latest. False: not ready.
+  bool wait(short events, const std::stop_token& stop,
+            std::optional<Clock::time_point> deadline = std::nullopt) const {
+    if (stop.stop_requested()) throw repo::Cancelled("interrupted");
+    auto patience = kPatience;
+    if (deadline) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
+          *deadline - Clock::now());
+      patience = std::clamp(left, std::chrono::milliseconds(0), kPatience);
+    }
+    pollfd ready{::PQsocket(get()), events, 0};
+    const int count = ::poll(&ready, 1, static_cast<int>(patience.count()));
+    if (stop.stop_requested()) throw repo::Cancelled("interrupted");
+    return count > 0;
+  }
+
+  // What is left in libpq's buffer, to the server. Reads meanwhile, since a
+  // server that waits for us to read does not read either.
+  void flush(const std::stop_token& stop) const {
+    for (;;) {
+      const int left = ::PQflush(get());
+      if (left < 0) fail();
+      if (left == 0) return;
+      if (wait(POLLIN | POLLOUT, stop) && ::PQconsumeInput(get()) == 0) fail();
+    }
+  }
+
+  void read_some(const std::stop_token& stop,
+                 std::optional<Clock::time_point> deadline) const {
+    if (wait(POLLIN, stop, deadline) && ::PQconsumeInput(get()) == 0) fail();
+  }
+
+  // For what libpq itself found wrong.
+  [[noreturn]] void fail() const {
+    auto text = without_end_of_line(::PQerrorMessage(get()));
+    if (text.empty()) text = "the connection was lost";
+    const bool is_lost = ::PQstatus(get()) != CONNECTION_OK;
+    throw PostgresError("PostgreSQL: " + text, "",
+                        is_lost ? PostgresError::Connection::lost
+                                : PostgresError::Connection::usable);
+  }
+
+  [[noreturn]] void fail(const PGresult* result) const {
+    const auto sqlstate = field(result, PG_DIAG_SQLSTATE);
+    if (sqlstate.empty()) fail();
+    auto text = field(result, PG_DIAG_SEVERITY) + ": " +
+                field(result, PG_DIAG_MESSAGE_PRIMARY);
+    const auto detail = field(result, PG_DIAG_MESSAGE_DETAIL);
+    if (!detail.empty()) text += " (" + detail + ")";
+    const auto hint = field(result, PG_DIAG_MESSAGE_HINT);
+    if (!hint.empty()) text += "; " + hint;
+    const bool is_lost = ::PQstatus(get()) != CONNECTION_OK;
+    throw PostgresError(
+        "PostgreSQL: " + with_advice(without_end_of_line(text), sqlstate),
+        sqlstate,
+        is_lost ? PostgresError::Connection::lost
+                : PostgresError::Connection::usable);
+  }
+};
+
+namespace {
+
+// Keywords and values as libpq wants them; later ones win, an expanded DSN
+// among them.
+class Parameters {
+ public:
+  void add(const char* keyword, std::string value) {
+    keywords_.push_back(keyword);
+    values_.push_back(std::move(value));
+  }
+
+  [[nodiscard]] Connection start() const {
+    constexpr int kExpandDsn = 1;
+    std::vector<const char*> keywords = keywords_;
+    std::vector<const char*> values;
+    for (const auto& value : values_) values.push_back(value.c_str());
+    keywords.push_back(nullptr);
+    values.push_back(nullptr);
+    Connection connection(
+        ::PQconnectStartParams(keywords.data(), values.data(), kExpandDsn));
+    if (!connection) throw std::bad_alloc();
+    return connection;
+  }
+
+ private:
+  std::vector<const char*> keywords_;
+  std::vector<std::string> values_;
+};
+
+std::chrono::seconds connect_timeout(const PGconn* connection) {
+  const ConnectionInfo info(::PQconninfo(const_cast<PGconn*>(connection)));
+  const std::string given(option(info, "connect_timeout"));
+  const long seconds =
+      given.empty() ? 0 : std::strtol(given.c_str(), nullptr, 10);
+  return seconds > 0 ? std::chrono::seconds(seconds) : kConnectTimeout;
+}
+
+}  // namespace
+
+PostgresConnection PostgresConnection::connect(const Options& options,
+                                               const std::stop_token& stop) {
+  const auto given = parse_dsn(options.dsn);
+  const bool is_replication = options.mode == Mode::replication;
+
+  // Nothing: connected. Else why not.
+  const auto attempt = [&](State& state,
+                           const char* replication) -> std::optional<Refusal> {
+    Parameters parameters;
+    // A peer that is gone without a word is noticed within minutes.
+    parameters.add("keepalives_idle", "30");
+    parameters.add("keepalives_interval", "10");
+    parameters.add("keepalives_count", "6");
+    parameters.add("dbname", options.dsn);
+    if (!names_database(given)) parameters.add("dbname", "postgres");
+    parameters.add("fallback_application_name", options.application_name);
+    if (!options.password.empty()) {
+      parameters.add("password", std::string(options.password));
+    }
+    if (replication != nullptr) parameters.add("replication", replication);
+    state.connection = parameters.start();
+    PGconn* const connection = state.get();
+    ::PQsetErrorVerbosity(connection, PQERRORS_VERBOSE);
+    ::PQsetNoticeReceiver(connection, &State::notice, &state);
+    const auto timeout = connect_timeout(connection);
+    const auto deadline = Clock::now() + timeout;
+    // What libpq wants to hear of first, says its manual.
+    auto next = ::PQstatus(connection) == CONNECTION_BAD
+                    ? PGRES_POLLING_FAILED
+                    : PGRES_POLLING_WRITING;
+    while (next == PGRES_POLLING_READING || next == PGRES_POLLING_WRITING) {
+      const short events = next == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+      if (state.wait(events, stop, deadline)) {
+        next = ::PQconnectPoll(connection);
+      } else if (Clock::now() >= deadline) {
+        return Refusal{"no answer from " + PostgresConnection::place_of(state) +
+                           " within " + std::to_string(timeout.count()) + " s",
+                       ""};
+      }
+    }
+    if (next == PGRES_POLLING_OK) {
+      ::PQsetErrorVerbosity(connection, PQERRORS_DEFAULT);
+      return std::nullopt;
+    }
+    return read_refusal(::PQerrorMessage(connection));
+  };
+
+  auto state = std::make_unique<State>();
+  auto refusal = attempt(*state, is_replication ? "database" : nullptr);
+  if (refusal && is_replication &&
+      may_be_admitted_without_database(refusal->sqlstate)) {
+    auto other = std::make_unique<State>();
+    if (!attempt(*other, "true")) {
+      state = std::move(other);
+      state->has_sql = false;
+      refusal.reset();
+    }
+  }
+  if (refusal) {
+    throw PostgresError(
+        "PostgreSQL: " + with_advice(refusal->text, refusal->sqlstate),
+        refusal->sqlstate, PostgresError::Connection::lost);
+  }
+  if (::PQsetnonblocking(state->get(), 1) != 0) state->fail();
+  return PostgresConnection(std::move(state));
+}
+
+PostgresConnection::PostgresConnection(std::unique_ptr<State> state)
+    : state_(std::move(state)) {}
+PostgresConnection::PostgresConnection(PostgresConnection&&) noexcept = default;
+PostgresConnection& PostgresConnection::operator=(
+    PostgresConnection&&) noexcept = default;
+PostgresConnection::~PostgresConnection() = default;
+
+std::string PostgresConnection::place() const { return place_of(*state_); }
+
+std::string PostgresConnection::place_of(const State& state) {
+  const auto text = [](const char* given) {
+    return given == nullptr ? std::string() : std::string(given);
+  };
+  const auto host = text(::PQhost(state.get()));
+  const auto port = text(::PQport(state.get()));
+  if (host.starts_with('/')) return "socket " + host + "/.s.PGSQL." + port;
+  return host + ":" + port;
+}
+
+int PostgresConnection::server_version() const noexcept {
+  return ::PQserverVersion(state_->get());
+}
+
+bool PostgresConnection::has_sql() const noexcept { return state_->has_sql; }
+
+std::string PostgresConnection::literal(std::string_view text) const {
+  const std::unique_ptr<char, FreeMemory> quoted(
+      ::PQescapeLiteral(state_->get(), text.data(), text.size()));
+  if (!quoted) state_->fail();
+  return quoted.get();
+}
+
+std::string PostgresConnection::identifier(std::string_view name) const {
+  const std::unique_ptr<char, FreeMemory> quoted(
+      ::PQescapeIdentifier(state_->get(), name.data(), name.size()));
+  if (!quoted) state_->fail();
+  return quoted.get();
+}
+
+std::vector<PostgresResult::Row> PostgresConnection::query(
+    std::string_view command, const std::stop_token& stop) {
+  send(command, stop);
+  std::vector<PostgresResult::Row> rows;
+  std::optional<PostgresError> failure;
+  for (;;) {
+    try {
+      auto result = next_result(stop);
+      if (!result) break;
+      if (result->kind == PostgresResult::Kind::rows) {
+        rows = std::move(result->rows);
+      }
+    } catch (const PostgresError& e) {
+      if (e.has_lost_connection()) throw;
+      if (!failure) failure = e;
+    }
+  }
+  if (failure) throw *failure;
+  return rows;
+}
+
+std::string PostgresConnection::value(std::string_view command,
+                                      const std::stop_token& stop) {
+  const auto rows = query(command, stop);
+  if (rows.size() != 1 || rows.front().size() != 1 || !rows.front().front()) {
+    throw PostgresError("PostgreSQL: '" + std::string(command) +
+                            "' was not answered with one value",
+                        "", PostgresError::Connection::usable);
+  }
+  return *rows.front().front();
+}
+
+void PostgresConnection::send(std::string_view command,
+                              const std::stop_token& stop) {
+  state_->message.reset();
+  if (::PQsendQuery(state_->get(), std::string(command).c_str()) == 0) {
+    state_->fail();
+  }
+  state_->flush(stop);
+}
+
+std::optional<PostgresResult> PostgresConnection::next_result(
+    const std::stop_token& stop) {
+  state_->message.reset();
+  PGconn* const connection = state_->get();
+  while (::PQisBusy(connection) != 0) {
+    state_->read_some(stop, std::nullopt);
+  }
+  const Result result(::PQgetResult(connection));
+  if (!result) return std::nullopt;
+  PostgresResult answer;
+  switch (::PQresultStatus(result.get())) {
+    case PGRES_TUPLES_OK:
+      answer.kind = PostgresResult::Kind::rows;
+      break;
+    case PGRES_EMPTY_QUERY:
+    case PGRES_COMMAND_OK:
+      answer.kind = PostgresResult::Kind::command;
+      return answer;
+    case PGRES_COPY_OUT:
+      answer.kind = PostgresResult::Kind::copy_out;
+      return answer;
+    case PGRES_COPY_IN:
+      answer.kind = PostgresResult::Kind::copy_in;
+      return answer;
+    case PGRES_COPY_BOTH:
+      answer.kind = PostgresResult::Kind::copy_both;
+      return answer;
+    default:
+      state_->fail(result.get());
+  }
+  const int columns = ::PQnfields(result.get());
+  const int rows = ::PQntuples(result.get());
+  for (int column = 0; column < columns; ++column) {
+    answer.columns.emplace_back(::PQfname(result.get(), column));
+  }
+  std::size_t bytes = 0;
+  for (int row = 0; row < rows; ++row) {
+    auto& values = answer.rows.emplace_back();
+    for (int column = 0; column < columns; ++column) {
+      if (::PQgetisnull(result.get(), row, column) != 0) {
+        values.emplace_back();
+        continue;
+      }
+      const auto size =
+          static_cast<std::size_t>(::PQgetlength(result.get(), row, column));
+      bytes += size;
+      if (bytes > kMaxAnswerBytes) {
+        throw PostgresError("PostgreSQL: an answer is too long", "",
+                            PostgresError::Connection::usable);
+      }
+      values.emplace_back(std::in_place,
+                          ::PQgetvalue(result.get(), row, column), size);
+    }
+  }
+  return answer;
+}
+
+PostgresConnection::Received PostgresConnection::receive(
+    const std::stop_token& stop,
+    std::optional<std::chrono::milliseconds> timeout) {
+  constexpr int kDoNotWait = 1;
+  constexpr int kNothingYet = 0;
+  constexpr int kEnded = -1;
+  state_->message.reset();
+  std::optional<Clock::time_point> deadline;
+  if (timeout) deadline = Clock::now() + *timeout;
+  for (;;) {
+    if (stop.stop_requested()) throw repo::Cancelled("interrupted");
+    char* message = nullptr;
+    const int size = ::PQgetCopyData(state_->get(), &message, kDoNotWait);
+    if (size > 0) {
+      state_->message.reset(message);
+      return {
+          Received::Kind::message,
+          std::as_bytes(std::span(message, static_cast<std::size_t>(size)))};
+    }
+    if (size == kEnded) return {};
+    if (size != kNothingYet) state_->fail();
+    if (deadline && Clock::now() >= *deadline) {
+      return {.kind = Received::Kind::timed_out, .message = {}};
+    }
+    state_->read_some(stop, deadline);
+  }
+}
+
+void PostgresConnection::send_copy(std::span<const std::byte> message,
+                                   const std::stop_token& stop) {
+  state_->message.reset();
+  assert(message.size() <= std::size_t{INT32_MAX});
+  for (;;) {
+    const int done = ::PQputCopyData(
+        state_->get(), reinterpret_cast<const char*>(message.data()),
+        static_cast<int>(message.size()));
+    if (done < 0) state_->fail();
+    if (done > 0) break;
+    state_->flush(stop);
+  }
+  state_->flush(stop);
+}
+
+void PostgresConnection::end_copy(const std::stop_token& stop) {
+  state_->message.reset();
+  for (;;) {
+    const int done = ::PQputCopyEnd(state_->get(), nullptr);
+    if (done < 0) state_->fail();
+    if (done > 0) break;
+    state_->flush(stop);
+  }
+  state_->flush(stop);
+}
+
+std::vector<PostgresNotice> PostgresConnection::take_notices() {
+  return std::exchange(state_->notices, {});
+}
+
+}  // namespace cairn::ingest
