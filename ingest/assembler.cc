@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "ingest/known_stream.h"
+#include "ingest/staged_tree.h"
 #include "repo/pack_format.h"
 #include "repo/pack_writer.h"
 #include "repo/tree_writer.h"
@@ -47,6 +48,7 @@ struct Assembler::State {
   // Of the content that is being received, a list for each of its parts.
   std::vector<repo::ListWriter> content;
   std::optional<KnownStreamWriter> stream;  // if it is one
+  std::optional<StagedTree> staged;         // between TreeBegins and its end
   std::optional<repo::PackWriter> content_pack;
   std::optional<repo::PackWriter> node_pack;
   std::uint64_t entries = 0;
@@ -93,8 +95,19 @@ struct Assembler::State {
 
   void operator()(FolderEnds&) { tree.end_folder(); }
 
+  void operator()(TreeBegins&) { staged.emplace(); }
+  void operator()(TreeEnds&) {
+    entries += std::move(*staged).give_to(tree);
+    staged.reset();
+  }
+  void operator()(TreeFails&) { staged.reset(); }
+
   void operator()(WholeEntry& event) {
     const std::vector<repo::Link> none;
+    if (staged) {
+      staged->add(std::move(event.path), event.entry, none);
+      return;
+    }
     tree.add(event.entry, event.state ? event.state->rows : none);
     ++entries;
     if (event.state) cache.paths.remember(event.path, *event.state);
@@ -128,6 +141,10 @@ struct Assembler::State {
     content.clear();
     if (stream) std::move(*stream).finish();
     stream.reset();
+    if (staged) {
+      staged->add(std::move(event.path), event.entry, rows);
+      return;
+    }
     tree.add(event.entry, rows);
     ++entries;
     cache.paths.remember(event.path, {.snapshot = session,

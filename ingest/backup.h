@@ -33,6 +33,7 @@
 
 #include "ingest/byte_stream.h"
 #include "ingest/file_source.h"
+#include "ingest/tree_stream.h"
 #include "repo/blob_codec.h"
 #include "repo/entry.h"
 #include "repo/progress.h"
@@ -55,7 +56,15 @@ struct StreamToBackUp {
   std::unique_ptr<ByteStream> stream;
 };
 
-using Source = std::variant<FilesToBackUp, StreamToBackUp>;
+// A tree that fills the snapshot's root, found again under its own paths. One
+// that fails leaves nothing. `name` is what reports and `latest:NAME` call it.
+struct TreeToBackUp {
+  std::string name;
+  repo::SourceKind kind = repo::SourceKind::postgres_base;
+  std::unique_ptr<TreeStream> tree;
+};
+
+using Source = std::variant<FilesToBackUp, StreamToBackUp, TreeToBackUp>;
 
 struct BackupOptions {
   std::string series;  // as stored: with its host

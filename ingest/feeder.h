@@ -43,6 +43,7 @@ class Feeder {
   // repo::Cancelled.
   void feed(const FilesToBackUp& files);
   void feed(StreamToBackUp& stream, const BackupOptions& options);
+  void feed(TreeToBackUp& source);
 
   // Sends what is left and closes the line.
   void finish();
