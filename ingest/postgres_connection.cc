@@ -85,8 +85,7 @@ bool names_database(const ConnectionInfo& given) {
     return true;
   }
   const ConnectionInfo usual(::PQconndefaults());
-  return !option(usual, "service").empty() ||
-         option(usual, "dbname") != option(usual, "user");
+  return !option(usual, "service").empty() || !option(usual, "dbname").empty();
 }
 
 // "FATAL:  28P01: password authentication failed" has its code where it is
