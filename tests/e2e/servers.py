@@ -76,26 +76,56 @@ class Server:
 
 
 class Postgres(Server):
-    def __init__(self):
+    """A cluster of its own, or, with `data`, one that lies there already.
+    `programs` are those of another version."""
+
+    def __init__(self, *options, initdb=(), data=None, programs=None,
+                 port=5432):
         super().__init__()
-        self.programs = postgres_folder()
-        self.run(self.program("initdb"), "-D", "data", "-A", "trust", "-U",
-                 "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
-        self.start(self.program("postgres"), "-D", "data", "-k", self.folder,
-                   "-c", "listen_addresses=", "-c", "fsync=off", "-c",
-                   "shared_buffers=16MB", is_up=self.is_up)
+        self.programs = programs or postgres_folder()
+        self.clients = postgres_folder()
+        self.port = str(port)
+        self.data = data or self.folder / "data"
+        try:
+            if not data:
+                self.run(self.program("initdb"), "-D", "data", "-A", "trust",
+                         "-U", "postgres", "-E", "UTF8", "--locale=C",
+                         "--no-sync", *initdb)
+            self.begin(*options)
+        except BaseException:
+            self.stop()
+            raise
+
+    def begin(self, *options):
+        self.start(self.program("postgres"), "-D", self.data, "-k",
+                   self.folder, "-p", self.port, "-c", "listen_addresses=", "-c", "fsync=off",
+                   "-c", "shared_buffers=16MB", *options, is_up=self.is_up)
+
+    def end(self, how=signal.SIGINT):
+        self.process.send_signal(how)
+        self.process.wait(60)
 
     def program(self, name):
         return os.path.join(self.programs, name)
 
+    def client(self, name):
+        return os.path.join(self.clients, name)
+
     def is_up(self):
+        """Done with recovery, too."""
+        if self.process.poll() is not None:
+            raise AssertionError("the server has ended")
         return subprocess.run(
-            [self.program("pg_isready"), "-q", *self.where()],
-            check=False).returncode == 0
+            ["psql", *self.where("-d", "postgres", "-X", "-A", "-t", "-c",
+                                 "SELECT pg_is_in_recovery()")],
+            check=False, capture_output=True).stdout == self.up_says
+
+    up_says = b"f\n"
 
     def where(self, *words):
         """The words by which PostgreSQL's programs find this server."""
-        return ["-h", str(self.folder), "-U", "postgres", *words]
+        return ["-h", str(self.folder), "-p", self.port, "-U", "postgres",
+                *words]
 
     def sql(self, database, text):
         return self.run("psql", *self.where("-d", database, "-X", "-q", "-A",
