@@ -23,6 +23,16 @@ def postgres_folder():
     return os.path.dirname(os.path.realpath(found)) if found else None
 
 
+def postgres_of(major):
+    """Where scripts/install-test-servers.sh has put that version, if it has."""
+    folder = os.environ.get("CAIRN_TEST_SERVERS") or (
+        "/var/cache/cairn-test-servers" if IS_ROOT else os.path.join(
+            os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
+            "cairn-test-servers"))
+    programs = os.path.join(folder, str(major), "bin")
+    return programs if os.path.exists(programs + "/initdb") else None
+
+
 needs_postgres = unittest.skipUnless(
     postgres_folder() and shutil.which("psql"), "PostgreSQL is not installed")
 needs_redis = unittest.skipUnless(
@@ -84,22 +94,26 @@ class Postgres(Server):
         super().__init__()
         self.programs = programs or postgres_folder()
         self.clients = postgres_folder()
+        # Those of another version bring the libraries that they need.
+        self.loader = ["env", "LD_LIBRARY_PATH=" + os.path.join(
+            os.path.dirname(programs), "lib")] if programs else []
         self.port = str(port)
         self.data = data or self.folder / "data"
         try:
             if not data:
-                self.run(self.program("initdb"), "-D", "data", "-A", "trust",
-                         "-U", "postgres", "-E", "UTF8", "--locale=C",
-                         "--no-sync", *initdb)
+                self.run(*self.loader, self.program("initdb"), "-D", "data",
+                         "-A", "trust", "-U", "postgres", "-E", "UTF8",
+                         "--locale=C", "--no-sync", *initdb)
             self.begin(*options)
         except BaseException:
             self.stop()
             raise
 
     def begin(self, *options):
-        self.start(self.program("postgres"), "-D", self.data, "-k",
-                   self.folder, "-p", self.port, "-c", "listen_addresses=", "-c", "fsync=off",
-                   "-c", "shared_buffers=16MB", *options, is_up=self.is_up)
+        self.start(*self.loader, self.program("postgres"), "-D", self.data,
+                   "-k", self.folder, "-p", self.port, "-c",
+                   "listen_addresses=", "-c", "fsync=off", "-c",
+                   "shared_buffers=16MB", *options, is_up=self.is_up)
 
     def end(self, how=signal.SIGINT):
         self.process.send_signal(how)
