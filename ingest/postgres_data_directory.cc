@@ -91,6 +91,12 @@ std::vector<std::string> finish_data_directory(const fs::path& folder,
                     "postgresql.auto.conf allows it");
   }
   std::error_code error;
+  if (fs::exists(folder / "standby.signal", error)) {
+    notes.emplace_back(
+        "this is the data directory of a standby, and a server that starts "
+        "from it follows the same primary; without its standby.signal it "
+        "becomes one of its own");
+  }
   if (!fs::exists(folder / "postgresql.conf", error) &&
       fs::exists(folder / "cairn_config", error)) {
     notes.push_back(

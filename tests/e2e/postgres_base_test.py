@@ -224,7 +224,10 @@ class Bases(Case):
         self.assertEqual(summary["source"], "standby")
         self.assertIn("BACKUP FROM: standby",
                       self.cat("latest:backup_label").decode())
-        again = self.restore_for(server, "latest", "again")
+        again = server.folder / "again"
+        ran = self.cairn("restore", "latest", "--series", "standby", "--to",
+                         again)
+        self.assertIn("standby.signal", ran.err)
         self.verify(server, again)
         (again / "standby.signal").unlink()
         copy = self.serve(data=again)
