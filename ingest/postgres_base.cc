@@ -395,7 +395,7 @@ void PostgresBase::State::require_wal(
 std::vector<repo::Fact> PostgresBase::State::facts() {
   namespace name = postgres_fact;
   std::vector<repo::Fact> facts;
-  const auto add = [&](std::string_view what, std::string value) {
+  const auto add = [&](std::string_view what, std::string_view value) {
     facts.push_back({std::string(what), repo::as_utf8(value)});
   };
   const bool is_standby =
