@@ -11,6 +11,7 @@
 
 #include "cli/backup_report.h"
 #include "cli/commands.h"
+#include "cli/compression_flag.h"
 #include "cli/context.h"
 #include "cli/interrupt.h"
 #include "cli/progress_display.h"
@@ -42,14 +43,6 @@ struct Options {
   std::vector<std::string> exclude_if_present;
   bool one_file_system = false;
 };
-
-repo::CompressionLevels levels_of(std::string_view word) {
-  if (word == "fast") return repo::kFastCompression;
-  if (word == "default") return {};
-  if (word == "max") return repo::kMaxCompression;
-  throw UsageError("'" + std::string(word) +
-                   "' is none of fast, default and max");
-}
 
 // What was asked for must be one thing.
 void require_sense(const Options& options) {
@@ -361,13 +354,7 @@ Command backup_command() {
                   }
                 },
                 "the time that the data is of (default: now)");
-            flags.value(
-                "--compression", "fast|default|max",
-                [options](std::string_view text) {
-                  options->compression = levels_of(text);
-                },
-                "how hard to try to make it small; max takes many times as "
-                "long");
+            declare_compression(flags, options->compression);
             flags.values("--exclude", "G", options->excludes,
                          "leave out what matches, as in .gitignore; '/x' is x "
                          "in a PATH itself");

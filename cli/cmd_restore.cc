@@ -12,6 +12,8 @@
 #include "cli/snapshot_selector.h"
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
+#include "ingest/postgres_base.h"
+#include "ingest/postgres_data_directory.h"
 #include "ingest/restore.h"
 #include "repo/error.h"
 #include "repo/tree_reader.h"
@@ -160,6 +162,17 @@ void print_dry_run(const SnapshotSelector::Selected& selected,
       " snapshot " + id.brief() + " to " + target);
 }
 
+// Of a snapshot that is a whole cluster, the version of its server; nothing: it
+// is none.
+std::optional<std::string> postgres_version(const repo::Snapshot& snapshot) {
+  if (!snapshot.record) return std::nullopt;
+  for (const auto& source : snapshot.record->sources) {
+    if (source.kind != repo::SourceKind::postgres_base) continue;
+    return source.fact(ingest::postgres_fact::kServerVersion).value_or("");
+  }
+  return std::nullopt;
+}
+
 ExitCode run(const Options& options, Context& context) {
   if (!options.to) {
     throw UsageError(
@@ -206,6 +219,13 @@ ExitCode run(const Options& options, Context& context) {
     print_json(report, snapshot, *options.to, seconds, context);
   } else {
     print_text(report, snapshot, *options.to, seconds, context);
+  }
+  if (const auto version = postgres_version(snapshot);
+      version && path.empty() && report.failure_count == 0) {
+    for (const auto& note :
+         ingest::finish_data_directory(*options.to, *version)) {
+      context.output.note(note);
+    }
   }
   ExitCode code = selector.is_in_doubt() ? ExitCode::damage : ExitCode::ok;
   if (report.failure_count > 0) code = worse(code, ExitCode::partial);

@@ -58,7 +58,7 @@ std::string wrapped(std::string_view text, std::size_t indent) {
 // "  name          what it is", the second column where all others begin.
 std::string row(std::string_view name, std::string_view what) {
   std::string out = fmt::format("  {:<{}}", name, kHelpColumn - 2);
-  if (out.size() > kHelpColumn) {
+  if (!out.ends_with(' ')) {
     out += "\n" + std::string(kHelpColumn, ' ');
   }
   return out + wrapped(what, kHelpColumn) + "\n";

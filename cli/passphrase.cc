@@ -115,23 +115,6 @@ SecretText checked(SecretText text, const std::string& what) {
   return text;
 }
 
-// Its standard input is empty, so that it cannot swallow the data of a
-// `backup --stdin`.
-SecretText run_password_command(const std::string& command) {
-  const std::string what = "CAIRN_PASSWORD_COMMAND";
-  const auto close = [](std::FILE* open) { (void)::pclose(open); };
-  std::unique_ptr<std::FILE, decltype(close)> pipe(
-      ::popen(("exec </dev/null\n" + command).c_str(), "re"), close);
-  if (!pipe) throw repo::WrongKey(what + ": " + std::strerror(errno));
-  Gathered gathered;
-  read_all(::fileno(pipe.get()), what, gathered);
-  const int status = ::pclose(pipe.release());
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-    throw repo::WrongKey(what + ": the command failed");
-  }
-  return checked(gathered.line(), what);
-}
-
 // The terminal without echo, for as long as it lives.
 class SilentTerminal {
  public:
@@ -195,9 +178,27 @@ std::optional<SecretText> passphrase_from_environment(
     return read_password_file(variables.password_file, path, output);
   }
   if (const char* const command = variable(variables.password_command)) {
-    return run_password_command(command);
+    return run_password_command(variables.password_command, command);
   }
   return std::nullopt;
+}
+
+// Its standard input is empty, so that it cannot swallow the data of a
+// `backup --stdin`.
+SecretText run_password_command(const char* variable,
+                                const std::string& command) {
+  const std::string what = variable;
+  const auto close = [](std::FILE* open) { (void)::pclose(open); };
+  std::unique_ptr<std::FILE, decltype(close)> pipe(
+      ::popen(("exec </dev/null\n" + command).c_str(), "re"), close);
+  if (!pipe) throw repo::WrongKey(what + ": " + std::strerror(errno));
+  Gathered gathered;
+  read_all(::fileno(pipe.get()), what, gathered);
+  const int status = ::pclose(pipe.release());
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+    throw repo::WrongKey(what + ": the command failed");
+  }
+  return checked(gathered.line(), what);
 }
 
 SecretText read_password_file(const char* variable, const std::string& path,

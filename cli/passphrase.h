@@ -89,6 +89,11 @@ class PasswordVariable {
     const std::optional<SecretText>& password_variable,
     const KeyVariables& variables);
 
+// What a command for /bin/sh writes, without the end of its line; `variable` is
+// what named it, for messages.
+[[nodiscard]] SecretText run_password_command(const char* variable,
+                                              const std::string& command);
+
 // Asks at the terminal, without echo; only when there is one to ask at.
 [[nodiscard]] SecretText ask_passphrase(std::string_view prompt);
 [[nodiscard]] SecretText ask_new_passphrase(std::string_view what);

@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "ingest/known_stream.h"
+#include "ingest/staged_tree.h"
 #include "repo/pack_format.h"
 #include "repo/pack_writer.h"
 #include "repo/tree_writer.h"
@@ -56,7 +57,8 @@ struct Assembler::State {
     }
   };
   std::array<Lane, kMaxLanes> lanes;
-  Lane* lane = lanes.data();  // of the events that come
+  Lane* lane = lanes.data();         // of the events that come
+  std::optional<StagedTree> staged;  // between TreeBegins and its end
   std::optional<repo::PackWriter> content_pack;
   std::optional<repo::PackWriter> node_pack;
   std::uint64_t entries = 0;
@@ -103,8 +105,19 @@ struct Assembler::State {
 
   void operator()(FolderEnds&) { tree.end_folder(); }
 
+  void operator()(TreeBegins&) { staged.emplace(); }
+  void operator()(TreeEnds&) {
+    entries += std::move(*staged).give_to(tree);
+    staged.reset();
+  }
+  void operator()(TreeFails&) { staged.reset(); }
+
   void operator()(WholeEntry& event) {
     const std::vector<repo::Link> none;
+    if (staged) {
+      staged->add(std::move(event.path), event.entry, none);
+      return;
+    }
     tree.add(event.entry, event.state ? event.state->rows : none);
     ++entries;
     if (event.state) cache.paths.remember(event.path, *event.state);
@@ -138,6 +151,10 @@ struct Assembler::State {
     }
     if (lane->stream) std::move(*lane->stream).finish();
     lane->clear();
+    if (staged) {
+      staged->add(std::move(event.path), event.entry, rows);
+      return;
+    }
     tree.add(event.entry, rows);
     ++entries;
     cache.paths.remember(event.path, {.snapshot = session,

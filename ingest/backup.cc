@@ -243,6 +243,8 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
           Source& source = sources[place];
           if (auto* const files = std::get_if<FilesToBackUp>(&source)) {
             feeder.feed(*files);
+          } else if (auto* const tree = std::get_if<TreeToBackUp>(&source)) {
+            feeder.feed(*tree);
           } else {
             feeder.feed(std::get<StreamToBackUp>(source), options_);
           }
@@ -308,6 +310,8 @@ void Run::commit(const repo::Link& root, std::span<const Source> sources) {
     if (const auto* const files = std::get_if<FilesToBackUp>(&source)) {
       record.paths.insert(record.paths.end(), files->paths.begin(),
                           files->paths.end());
+    } else if (const auto* const tree = std::get_if<TreeToBackUp>(&source)) {
+      record.paths.push_back(tree->name);
     } else {
       record.paths.push_back(std::get<StreamToBackUp>(source).name);
     }

@@ -34,6 +34,7 @@
 
 #include "ingest/byte_stream.h"
 #include "ingest/file_source.h"
+#include "ingest/tree_stream.h"
 #include "repo/blob_codec.h"
 #include "repo/entry.h"
 #include "repo/progress.h"
@@ -61,7 +62,15 @@ struct StreamToBackUp {
 
 inline constexpr unsigned kMaxLanes = 4;
 
-using Source = std::variant<FilesToBackUp, StreamToBackUp>;
+// A tree that fills the snapshot's root, found again under its own paths. One
+// that fails leaves nothing. `name` is what reports and `latest:NAME` call it.
+struct TreeToBackUp {
+  std::string name;
+  repo::SourceKind kind = repo::SourceKind::postgres_base;
+  std::unique_ptr<TreeStream> tree;
+};
+
+using Source = std::variant<FilesToBackUp, StreamToBackUp, TreeToBackUp>;
 
 struct BackupOptions {
   std::string series;  // as stored: with its host

@@ -36,6 +36,13 @@ struct FolderBegins {
 };
 struct FolderEnds {};
 
+// Entries that come in any order, without folders around them and with their
+// whole path: from TreeBegins on they wait, until TreeEnds puts them into the
+// root or TreeFails forgets them.
+struct TreeBegins {};
+struct TreeEnds {};
+struct TreeFails {};
+
 // An entry whose rows are known without reading: none, or those of an unchanged
 // file.
 struct WholeEntry {
@@ -71,8 +78,9 @@ struct ContentEnds {
 };
 struct ContentFails {};
 
-using Event = std::variant<FolderBegins, FolderEnds, WholeEntry, Chunk,
-                           ContentEnds, ContentFails>;
+using Event =
+    std::variant<FolderBegins, FolderEnds, TreeBegins, TreeEnds, TreeFails,
+                 WholeEntry, Chunk, ContentEnds, ContentFails>;
 
 struct Batch {
   repo::RawBytes buffer;

@@ -44,6 +44,7 @@ class Feeder {
   // repo::Cancelled.
   void feed(const FilesToBackUp& files);
   void feed(StreamToBackUp& stream, const BackupOptions& options);
+  void feed(TreeToBackUp& source);
 
   // Sends what is left.
   void finish();

@@ -1,5 +1,6 @@
 #include "ingest/postgres_connection.h"
 
+#include <dlfcn.h>
 #include <libpq-fe.h>
 #include <poll.h>
 
@@ -11,6 +12,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "ingest/postgres_refusal.h"
 #include "repo/error.h"
 
 namespace cairn::ingest {
@@ -24,22 +26,103 @@ constexpr std::chrono::milliseconds kPatience{100};
 // For a server that nobody said otherwise of (connect_timeout).
 constexpr std::chrono::seconds kConnectTimeout{30};
 
-constexpr std::string_view kPasswordAdvice =
-    "give it by a password file (~/.pgpass, passfile=), a service file "
-    "(service=), PGPASSWORD or CAIRN_PG_PASSWORD_COMMAND";
+// libpq, loaded when it is first needed: it brings ten libraries with it, for
+// which every run of any command would pay (docs/decisions/0029).
+class Libpq {
+ private:
+  struct Symbol {
+    void* address;
+    template <typename Function>
+    operator Function*() const {
+      return reinterpret_cast<Function*>(address);
+    }
+  };
+
+  static void* open() {
+    void* const library = ::dlopen("libpq.so.5", RTLD_NOW | RTLD_LOCAL);
+    if (library == nullptr) {
+      throw ProducerFailed(
+          "PostgreSQL's client library cannot be loaded; install Debian's "
+          "libpq5, or what holds libpq.so.5: " +
+          std::string(::dlerror()));
+    }
+    return library;
+  }
+
+  [[nodiscard]] Symbol find(const char* name) const {
+    void* const address = ::dlsym(library_, name);
+    if (address == nullptr) {
+      throw ProducerFailed("libpq.so.5 lacks " + std::string(name));
+    }
+    return {address};
+  }
+
+  void* library_ = open();  // before all that is found in it
+
+ public:
+  // As libpq calls them. NOLINTBEGIN(readability-identifier-naming)
+  decltype(&::PQclear) PQclear = find("PQclear");
+  decltype(&::PQconndefaults) PQconndefaults = find("PQconndefaults");
+  decltype(&::PQconnectPoll) PQconnectPoll = find("PQconnectPoll");
+  decltype(&::PQconnectStartParams) PQconnectStartParams =
+      find("PQconnectStartParams");
+  decltype(&::PQconninfo) PQconninfo = find("PQconninfo");
+  decltype(&::PQconninfoFree) PQconninfoFree = find("PQconninfoFree");
+  decltype(&::PQconninfoParse) PQconninfoParse = find("PQconninfoParse");
+  decltype(&::PQconsumeInput) PQconsumeInput = find("PQconsumeInput");
+  decltype(&::PQerrorMessage) PQerrorMessage = find("PQerrorMessage");
+  decltype(&::PQescapeIdentifier) PQescapeIdentifier =
+      find("PQescapeIdentifier");
+  decltype(&::PQescapeLiteral) PQescapeLiteral = find("PQescapeLiteral");
+  decltype(&::PQfinish) PQfinish = find("PQfinish");
+  decltype(&::PQflush) PQflush = find("PQflush");
+  decltype(&::PQfname) PQfname = find("PQfname");
+  decltype(&::PQfreemem) PQfreemem = find("PQfreemem");
+  decltype(&::PQgetCopyData) PQgetCopyData = find("PQgetCopyData");
+  decltype(&::PQgetResult) PQgetResult = find("PQgetResult");
+  decltype(&::PQgetisnull) PQgetisnull = find("PQgetisnull");
+  decltype(&::PQgetlength) PQgetlength = find("PQgetlength");
+  decltype(&::PQgetvalue) PQgetvalue = find("PQgetvalue");
+  decltype(&::PQhost) PQhost = find("PQhost");
+  decltype(&::PQisBusy) PQisBusy = find("PQisBusy");
+  decltype(&::PQnfields) PQnfields = find("PQnfields");
+  decltype(&::PQntuples) PQntuples = find("PQntuples");
+  decltype(&::PQport) PQport = find("PQport");
+  decltype(&::PQputCopyData) PQputCopyData = find("PQputCopyData");
+  decltype(&::PQputCopyEnd) PQputCopyEnd = find("PQputCopyEnd");
+  decltype(&::PQresultErrorField) PQresultErrorField =
+      find("PQresultErrorField");
+  decltype(&::PQresultStatus) PQresultStatus = find("PQresultStatus");
+  decltype(&::PQsendQuery) PQsendQuery = find("PQsendQuery");
+  decltype(&::PQserverVersion) PQserverVersion = find("PQserverVersion");
+  decltype(&::PQsetErrorVerbosity) PQsetErrorVerbosity =
+      find("PQsetErrorVerbosity");
+  decltype(&::PQsetNoticeReceiver) PQsetNoticeReceiver =
+      find("PQsetNoticeReceiver");
+  decltype(&::PQsetnonblocking) PQsetnonblocking = find("PQsetnonblocking");
+  decltype(&::PQsocket) PQsocket = find("PQsocket");
+  decltype(&::PQstatus) PQstatus = find("PQstatus");
+  // NOLINTEND(readability-identifier-naming)
+};
+
+// Throws ProducerFailed where it is not installed.
+const Libpq& pq() {
+  static const Libpq libpq;
+  return libpq;
+}
 
 struct Finish {
-  void operator()(PGconn* connection) const { ::PQfinish(connection); }
+  void operator()(PGconn* connection) const { pq().PQfinish(connection); }
 };
 struct Clear {
-  void operator()(PGresult* result) const { ::PQclear(result); }
+  void operator()(PGresult* result) const { pq().PQclear(result); }
 };
 struct FreeMemory {
-  void operator()(void* memory) const { ::PQfreemem(memory); }
+  void operator()(void* memory) const { pq().PQfreemem(memory); }
 };
 struct FreeOptions {
   void operator()(PQconninfoOption* options) const {
-    ::PQconninfoFree(options);
+    pq().PQconninfoFree(options);
   }
 };
 using Connection = std::unique_ptr<PGconn, Finish>;
@@ -60,7 +143,7 @@ ConnectionInfo parse_dsn(const std::string& dsn) {
     throw std::invalid_argument("the DSN holds a NUL byte");
   }
   char* why = nullptr;
-  ConnectionInfo info(::PQconninfoParse(dsn.c_str(), &why));
+  ConnectionInfo info(pq().PQconninfoParse(dsn.c_str(), &why));
   const std::unique_ptr<char, FreeMemory> owned(why);
   if (!info) {  // libpq's reason quotes the DSN, and with it a password
     throw std::invalid_argument(
@@ -84,59 +167,8 @@ bool names_database(const ConnectionInfo& given) {
   if (!option(given, "dbname").empty() || !option(given, "service").empty()) {
     return true;
   }
-  const ConnectionInfo usual(::PQconndefaults());
-  return !option(usual, "service").empty() ||
-         option(usual, "dbname") != option(usual, "user");
-}
-
-// "FATAL:  28P01: password authentication failed" has its code where it is
-// asked to be verbose, and then more than anybody wants to read.
-struct Refusal {
-  std::string text;
-  std::string sqlstate;
-};
-
-Refusal read_refusal(std::string_view verbose) {
-  constexpr std::size_t kStateSize = 5;
-  Refusal refusal;
-  while (!verbose.empty()) {
-    const auto end = std::min(verbose.find('\n'), verbose.size());
-    std::string line(verbose.substr(0, end));
-    verbose.remove_prefix(std::min(end + 1, verbose.size()));
-    if (line.starts_with("LOCATION:")) continue;
-    const auto mark = line.find(":  ");
-    const auto code = mark + 3;
-    if (mark != std::string::npos && line.size() > code + kStateSize + 1 &&
-        line.compare(code + kStateSize, 2, ": ") == 0) {
-      refusal.sqlstate = line.substr(code, kStateSize);
-      line.erase(code - 1, kStateSize + 3);
-    }
-    if (!refusal.text.empty()) refusal.text += "; ";
-    refusal.text += line;
-  }
-  return refusal;
-}
-
-std::string_view advice_for(std::string_view sqlstate, std::string_view text) {
-  if (sqlstate == "28P01" ||
-      text.find("no password supplied") != std::string_view::npos) {
-    return kPasswordAdvice;
-  }
-  if (sqlstate == "42501" && text.find("walsender") != std::string_view::npos) {
-    return "the role needs the attribute: ALTER ROLE ... REPLICATION";
-  }
-  if (sqlstate == "53300" &&
-      text.find("max_wal_senders") != std::string_view::npos) {
-    return "raise max_wal_senders, or end another receiver or base backup";
-  }
-  if (sqlstate == "57P03") return "wait until it has started";
-  return {};
-}
-
-std::string with_advice(std::string text, std::string_view sqlstate) {
-  const auto advice = advice_for(sqlstate, text);
-  if (!advice.empty()) text += "; " + std::string(advice);
-  return text;
+  const ConnectionInfo usual(pq().PQconndefaults());
+  return !option(usual, "service").empty() || !option(usual, "dbname").empty();
 }
 
 std::string without_end_of_line(std::string_view text) {
@@ -147,18 +179,8 @@ std::string without_end_of_line(std::string_view text) {
 }
 
 std::string field(const PGresult* result, int code) {
-  const char* const text = ::PQresultErrorField(result, code);
+  const char* const text = pq().PQresultErrorField(result, code);
   return text == nullptr ? std::string() : std::string(text);
-}
-
-// Admission refused in a way that has to do with the database.
-bool may_be_admitted_without_database(std::string_view sqlstate) {
-  constexpr std::array<std::string_view, 4> kStates{
-      "28000",   // pg_hba.conf has no line for it
-      "42501",   // no permission to connect to this database
-      "3D000",   // there is none of that name
-      "55000"};  // it accepts no connections
-  return std::ranges::find(kStates, sqlstate) != kStates.end();
 }
 
 }  // namespace
@@ -190,7 +212,7 @@ struct PostgresConnection::State {
           *deadline - Clock::now());
       patience = std::clamp(left, std::chrono::milliseconds(0), kPatience);
     }
-    pollfd ready{::PQsocket(get()), events, 0};
+    pollfd ready{pq().PQsocket(get()), events, 0};
     const int count = ::poll(&ready, 1, static_cast<int>(patience.count()));
     if (stop.stop_requested()) throw repo::Cancelled("interrupted");
     return count > 0;
@@ -200,23 +222,24 @@ struct PostgresConnection::State {
   // server that waits for us to read does not read either.
   void flush(const std::stop_token& stop) const {
     for (;;) {
-      const int left = ::PQflush(get());
+      const int left = pq().PQflush(get());
       if (left < 0) fail();
       if (left == 0) return;
-      if (wait(POLLIN | POLLOUT, stop) && ::PQconsumeInput(get()) == 0) fail();
+      if (wait(POLLIN | POLLOUT, stop) && pq().PQconsumeInput(get()) == 0)
+        fail();
     }
   }
 
   void read_some(const std::stop_token& stop,
                  std::optional<Clock::time_point> deadline) const {
-    if (wait(POLLIN, stop, deadline) && ::PQconsumeInput(get()) == 0) fail();
+    if (wait(POLLIN, stop, deadline) && pq().PQconsumeInput(get()) == 0) fail();
   }
 
   // For what libpq itself found wrong.
   [[noreturn]] void fail() const {
-    auto text = without_end_of_line(::PQerrorMessage(get()));
+    auto text = without_end_of_line(pq().PQerrorMessage(get()));
     if (text.empty()) text = "the connection was lost";
-    const bool is_lost = ::PQstatus(get()) != CONNECTION_OK;
+    const bool is_lost = pq().PQstatus(get()) != CONNECTION_OK;
     throw PostgresError("PostgreSQL: " + text, "",
                         is_lost ? PostgresError::Connection::lost
                                 : PostgresError::Connection::usable);
@@ -231,7 +254,7 @@ struct PostgresConnection::State {
     if (!detail.empty()) text += " (" + detail + ")";
     const auto hint = field(result, PG_DIAG_MESSAGE_HINT);
     if (!hint.empty()) text += "; " + hint;
-    const bool is_lost = ::PQstatus(get()) != CONNECTION_OK;
+    const bool is_lost = pq().PQstatus(get()) != CONNECTION_OK;
     throw PostgresError(
         "PostgreSQL: " + with_advice(without_end_of_line(text), sqlstate),
         sqlstate,
@@ -259,7 +282,7 @@ class Parameters {
     keywords.push_back(nullptr);
     values.push_back(nullptr);
     Connection connection(
-        ::PQconnectStartParams(keywords.data(), values.data(), kExpandDsn));
+        pq().PQconnectStartParams(keywords.data(), values.data(), kExpandDsn));
     if (!connection) throw std::bad_alloc();
     return connection;
   }
@@ -270,7 +293,7 @@ class Parameters {
 };
 
 std::chrono::seconds connect_timeout(const PGconn* connection) {
-  const ConnectionInfo info(::PQconninfo(const_cast<PGconn*>(connection)));
+  const ConnectionInfo info(pq().PQconninfo(const_cast<PGconn*>(connection)));
   const std::string given(option(info, "connect_timeout"));
   const long seconds =
       given.empty() ? 0 : std::strtol(given.c_str(), nullptr, 10);
@@ -301,18 +324,18 @@ PostgresConnection PostgresConnection::connect(const Options& options,
     if (replication != nullptr) parameters.add("replication", replication);
     state.connection = parameters.start();
     PGconn* const connection = state.get();
-    ::PQsetErrorVerbosity(connection, PQERRORS_VERBOSE);
-    ::PQsetNoticeReceiver(connection, &State::notice, &state);
+    pq().PQsetErrorVerbosity(connection, PQERRORS_VERBOSE);
+    pq().PQsetNoticeReceiver(connection, &State::notice, &state);
     const auto timeout = connect_timeout(connection);
     const auto deadline = Clock::now() + timeout;
     // What libpq wants to hear of first, says its manual.
-    auto next = ::PQstatus(connection) == CONNECTION_BAD
+    auto next = pq().PQstatus(connection) == CONNECTION_BAD
                     ? PGRES_POLLING_FAILED
                     : PGRES_POLLING_WRITING;
     while (next == PGRES_POLLING_READING || next == PGRES_POLLING_WRITING) {
       const short events = next == PGRES_POLLING_READING ? POLLIN : POLLOUT;
       if (state.wait(events, stop, deadline)) {
-        next = ::PQconnectPoll(connection);
+        next = pq().PQconnectPoll(connection);
       } else if (Clock::now() >= deadline) {
         return Refusal{"no answer from " + PostgresConnection::place_of(state) +
                            " within " + std::to_string(timeout.count()) + " s",
@@ -320,10 +343,10 @@ PostgresConnection PostgresConnection::connect(const Options& options,
       }
     }
     if (next == PGRES_POLLING_OK) {
-      ::PQsetErrorVerbosity(connection, PQERRORS_DEFAULT);
+      pq().PQsetErrorVerbosity(connection, PQERRORS_DEFAULT);
       return std::nullopt;
     }
-    return read_refusal(::PQerrorMessage(connection));
+    return read_refusal(pq().PQerrorMessage(connection));
   };
 
   auto state = std::make_unique<State>();
@@ -342,7 +365,7 @@ PostgresConnection PostgresConnection::connect(const Options& options,
         "PostgreSQL: " + with_advice(refusal->text, refusal->sqlstate),
         refusal->sqlstate, PostgresError::Connection::lost);
   }
-  if (::PQsetnonblocking(state->get(), 1) != 0) state->fail();
+  if (pq().PQsetnonblocking(state->get(), 1) != 0) state->fail();
   return PostgresConnection(std::move(state));
 }
 
@@ -359,28 +382,28 @@ std::string PostgresConnection::place_of(const State& state) {
   const auto text = [](const char* given) {
     return given == nullptr ? std::string() : std::string(given);
   };
-  const auto host = text(::PQhost(state.get()));
-  const auto port = text(::PQport(state.get()));
+  const auto host = text(pq().PQhost(state.get()));
+  const auto port = text(pq().PQport(state.get()));
   if (host.starts_with('/')) return "socket " + host + "/.s.PGSQL." + port;
   return host + ":" + port;
 }
 
 int PostgresConnection::server_version() const noexcept {
-  return ::PQserverVersion(state_->get());
+  return pq().PQserverVersion(state_->get());
 }
 
 bool PostgresConnection::has_sql() const noexcept { return state_->has_sql; }
 
 std::string PostgresConnection::literal(std::string_view text) const {
   const std::unique_ptr<char, FreeMemory> quoted(
-      ::PQescapeLiteral(state_->get(), text.data(), text.size()));
+      pq().PQescapeLiteral(state_->get(), text.data(), text.size()));
   if (!quoted) state_->fail();
   return quoted.get();
 }
 
 std::string PostgresConnection::identifier(std::string_view name) const {
   const std::unique_ptr<char, FreeMemory> quoted(
-      ::PQescapeIdentifier(state_->get(), name.data(), name.size()));
+      pq().PQescapeIdentifier(state_->get(), name.data(), name.size()));
   if (!quoted) state_->fail();
   return quoted.get();
 }
@@ -420,7 +443,7 @@ std::string PostgresConnection::value(std::string_view command,
 void PostgresConnection::send(std::string_view command,
                               const std::stop_token& stop) {
   state_->message.reset();
-  if (::PQsendQuery(state_->get(), std::string(command).c_str()) == 0) {
+  if (pq().PQsendQuery(state_->get(), std::string(command).c_str()) == 0) {
     state_->fail();
   }
   state_->flush(stop);
@@ -430,13 +453,13 @@ std::optional<PostgresResult> PostgresConnection::next_result(
     const std::stop_token& stop) {
   state_->message.reset();
   PGconn* const connection = state_->get();
-  while (::PQisBusy(connection) != 0) {
+  while (pq().PQisBusy(connection) != 0) {
     state_->read_some(stop, std::nullopt);
   }
-  const Result result(::PQgetResult(connection));
+  const Result result(pq().PQgetResult(connection));
   if (!result) return std::nullopt;
   PostgresResult answer;
-  switch (::PQresultStatus(result.get())) {
+  switch (pq().PQresultStatus(result.get())) {
     case PGRES_TUPLES_OK:
       answer.kind = PostgresResult::Kind::rows;
       break;
@@ -456,28 +479,28 @@ std::optional<PostgresResult> PostgresConnection::next_result(
     default:
       state_->fail(result.get());
   }
-  const int columns = ::PQnfields(result.get());
-  const int rows = ::PQntuples(result.get());
+  const int columns = pq().PQnfields(result.get());
+  const int rows = pq().PQntuples(result.get());
   for (int column = 0; column < columns; ++column) {
-    answer.columns.emplace_back(::PQfname(result.get(), column));
+    answer.columns.emplace_back(pq().PQfname(result.get(), column));
   }
   std::size_t bytes = 0;
   for (int row = 0; row < rows; ++row) {
     auto& values = answer.rows.emplace_back();
     for (int column = 0; column < columns; ++column) {
-      if (::PQgetisnull(result.get(), row, column) != 0) {
+      if (pq().PQgetisnull(result.get(), row, column) != 0) {
         values.emplace_back();
         continue;
       }
       const auto size =
-          static_cast<std::size_t>(::PQgetlength(result.get(), row, column));
+          static_cast<std::size_t>(pq().PQgetlength(result.get(), row, column));
       bytes += size;
       if (bytes > kMaxAnswerBytes) {
         throw PostgresError("PostgreSQL: an answer is too long", "",
                             PostgresError::Connection::usable);
       }
       values.emplace_back(std::in_place,
-                          ::PQgetvalue(result.get(), row, column), size);
+                          pq().PQgetvalue(result.get(), row, column), size);
     }
   }
   return answer;
@@ -495,7 +518,7 @@ PostgresConnection::Received PostgresConnection::receive(
   for (;;) {
     if (stop.stop_requested()) throw repo::Cancelled("interrupted");
     char* message = nullptr;
-    const int size = ::PQgetCopyData(state_->get(), &message, kDoNotWait);
+    const int size = pq().PQgetCopyData(state_->get(), &message, kDoNotWait);
     if (size > 0) {
       state_->message.reset(message);
       return {
@@ -516,7 +539,7 @@ void PostgresConnection::send_copy(std::span<const std::byte> message,
   state_->message.reset();
   assert(message.size() <= std::size_t{INT32_MAX});
   for (;;) {
-    const int done = ::PQputCopyData(
+    const int done = pq().PQputCopyData(
         state_->get(), reinterpret_cast<const char*>(message.data()),
         static_cast<int>(message.size()));
     if (done < 0) state_->fail();
@@ -529,7 +552,7 @@ void PostgresConnection::send_copy(std::span<const std::byte> message,
 void PostgresConnection::end_copy(const std::stop_token& stop) {
   state_->message.reset();
   for (;;) {
-    const int done = ::PQputCopyEnd(state_->get(), nullptr);
+    const int done = pq().PQputCopyEnd(state_->get(), nullptr);
     if (done < 0) state_->fail();
     if (done > 0) break;
     state_->flush(stop);

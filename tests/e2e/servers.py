@@ -24,6 +24,16 @@ def postgres_folder():
     return os.path.dirname(os.path.realpath(found)) if found else None
 
 
+def postgres_of(major):
+    """Where scripts/install-test-servers.sh has put that version, if it has."""
+    folder = os.environ.get("CAIRN_TEST_SERVERS") or (
+        "/var/cache/cairn-test-servers" if IS_ROOT else os.path.join(
+            os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
+            "cairn-test-servers"))
+    programs = os.path.join(folder, str(major), "bin")
+    return programs if os.path.exists(programs + "/initdb") else None
+
+
 needs_postgres = unittest.skipUnless(
     postgres_folder() and shutil.which("psql"), "PostgreSQL is not installed")
 needs_redis = unittest.skipUnless(
@@ -83,32 +93,63 @@ def free_port():
 
 
 class Postgres(Server):
-    def __init__(self, port=None):
-        """With a port, also on the loopback, where it wants a password."""
+    """A cluster of its own, or, with `data`, one that lies there already.
+    `programs` are those of another version. With a `port`, also on the
+    loopback, where it wants a password."""
+
+    def __init__(self, *options, initdb=(), data=None, programs=None,
+                 port=None):
         super().__init__()
-        self.programs = postgres_folder()
-        self.port = port or 5432
-        self.run(self.program("initdb"), "-D", "data", "-A", "trust",
-                 "--auth-host=scram-sha-256", "-U", "postgres", "-E", "UTF8",
-                 "--locale=C.UTF-8", "--no-sync")
-        self.start(self.program("postgres"), "-D", "data", "-k", self.folder,
-                   "-p", str(self.port), "-c",
-                   "listen_addresses=" + ("127.0.0.1" if port else ""),
-                   "-c", "fsync=off", "-c", "shared_buffers=16MB",
-                   is_up=self.is_up)
+        self.programs = programs or postgres_folder()
+        self.clients = postgres_folder()
+        # Those of another version bring the libraries that they need.
+        self.loader = ["env", "LD_LIBRARY_PATH=" + os.path.join(
+            os.path.dirname(programs), "lib")] if programs else []
+        self.address = "127.0.0.1" if port else ""
+        self.port = str(port or 5432)
+        self.data = data or self.folder / "data"
+        try:
+            if not data:
+                self.run(*self.loader, self.program("initdb"), "-D", "data",
+                         "-A", "trust", "--auth-host=scram-sha-256", "-U",
+                         "postgres", "-E", "UTF8", "--locale=C.UTF-8",
+                         "--no-sync", *initdb)
+            self.begin(*options)
+        except BaseException:
+            self.stop()
+            raise
+
+    def begin(self, *options):
+        self.start(*self.loader, self.program("postgres"), "-D", self.data,
+                   "-k", self.folder, "-p", self.port, "-c",
+                   "listen_addresses=" + self.address, "-c", "fsync=off", "-c",
+                   "shared_buffers=16MB", *options, is_up=self.is_up)
+
+    def end(self, how=signal.SIGINT):
+        self.process.send_signal(how)
+        self.process.wait(60)
 
     def program(self, name):
         return os.path.join(self.programs, name)
 
+    def client(self, name):
+        return os.path.join(self.clients, name)
+
     def is_up(self):
+        """Done with recovery, too."""
+        if self.process.poll() is not None:
+            raise AssertionError("the server has ended")
         return subprocess.run(
-            [self.program("pg_isready"), "-q", *self.where()],
-            check=False).returncode == 0
+            ["psql", *self.where("-d", "postgres", "-X", "-A", "-t", "-c",
+                                 "SELECT pg_is_in_recovery()")],
+            check=False, capture_output=True).stdout == self.up_says
+
+    up_says = b"f\n"
 
     def where(self, *words):
         """The words by which PostgreSQL's programs find this server."""
-        return ["-h", str(self.folder), "-p", str(self.port), "-U",
-                "postgres", *words]
+        return ["-h", str(self.folder), "-p", self.port, "-U", "postgres",
+                *words]
 
     def sql(self, database, text):
         return self.run("psql", *self.where("-d", database, "-X", "-q", "-A",

@@ -1,0 +1,315 @@
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "cli/commands.h"
+#include "cli/compression_flag.h"
+#include "cli/context.h"
+#include "cli/interrupt.h"
+#include "cli/passphrase.h"
+#include "cli/printable.h"
+#include "cli/progress_display.h"
+#include "cli/quantity.h"
+#include "cli/series.h"
+#include "cli/snapshot_text.h"
+#include "cli/time_text.h"
+#include "cli/usage_error.h"
+#include "ingest/backup.h"
+#include "ingest/postgres_base.h"
+#include "repo/error.h"
+
+namespace cairn::cli {
+namespace {
+
+namespace fact = ingest::postgres_fact;
+
+constexpr std::string_view kSeries = "pg";
+constexpr std::string_view kSourceName = "postgres";
+constexpr const char* kPasswordCommand = "CAIRN_PG_PASSWORD_COMMAND";
+
+struct BaseOptions {
+  std::optional<std::string> dsn;
+  std::optional<std::string> series;
+  std::vector<std::string> tags;
+  ingest::Checkpoint checkpoint = ingest::Checkpoint::fast;
+  std::optional<unsigned> max_rate_kib;
+  repo::CompressionLevels compression;
+};
+
+ingest::Checkpoint checkpoint_of(std::string_view word) {
+  if (word == "fast") return ingest::Checkpoint::fast;
+  if (word == "spread") return ingest::Checkpoint::spread;
+  throw UsageError("'" + std::string(word) + "' is neither fast nor spread");
+}
+
+// What the server takes: kibibytes per second.
+unsigned rate_of(std::string_view text) {
+  constexpr std::uint64_t kKib = 1024;
+  constexpr std::uint64_t kLeast = 32 * kKib;
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 30;
+  const auto bytes = parse_size(text);
+  if (bytes < kLeast || bytes > kMost) {
+    throw UsageError("'" + std::string(text) +
+                     "' is not from 32KiB to 1GiB a second");
+  }
+  return static_cast<unsigned>(bytes / kKib);
+}
+
+// Answers nothing where no command is set.
+std::optional<SecretText> password_from_command() {
+  const char* const command = std::getenv(kPasswordCommand);
+  if (command == nullptr || *command == '\0') return std::nullopt;
+  try {
+    return run_password_command(kPasswordCommand, command);
+  } catch (const repo::WrongKey& e) {  // no key of ours
+    throw ingest::ProducerFailed(e.what());
+  }
+}
+
+std::unique_ptr<ingest::PostgresBase> connect(const BaseOptions& options,
+                                              const std::stop_token& stop) {
+  const auto password = password_from_command();
+  auto connection = ingest::PostgresConnection::connect(
+      {.dsn = options.dsn.value_or(""),
+       .mode = ingest::PostgresConnection::Mode::replication,
+       .password = password ? password->view() : std::string_view()},
+      stop);
+  return std::make_unique<ingest::PostgresBase>(
+      std::move(connection),
+      ingest::BaseBackupCommand{.label = "cairn",
+                                .checkpoint = options.checkpoint,
+                                .max_rate_kib = options.max_rate_kib},
+      stop);
+}
+
+ExitCode dry_run(const BaseOptions& options, const std::string& series,
+                 Context& context) {
+  const Interrupt interrupt;
+  const auto base = connect(options, interrupt.token());
+  const auto& cluster = base->cluster();
+  if (context.output.is_json()) {
+    context.output.json(Json::line("dry_run", context.now())
+                            .set("action", "pg base")
+                            .set("series", series)
+                            .set("server", cluster.place)
+                            .set("server_version", cluster.version)
+                            .set("system_identifier", cluster.system_identifier)
+                            .set("timeline", cluster.timeline));
+  } else {
+    context.output.note("would back up cluster " + cluster.system_identifier +
+                        " of PostgreSQL " + printable(cluster.version) +
+                        " at " + printable(cluster.place) + ", to series " +
+                        series);
+  }
+  return ExitCode::ok;
+}
+
+std::vector<std::pair<std::string, std::string>> tablespaces_of(
+    const repo::SourceReport& source) {
+  std::vector<std::pair<std::string, std::string>> found;
+  for (const auto& [name, value] : source.facts) {
+    if (name.starts_with(fact::kTablespace)) {
+      found.emplace_back(name.substr(fact::kTablespace.size()), value);
+    }
+  }
+  return found;
+}
+
+Json texts_of(const std::vector<std::string>& texts) {
+  Json array = Json::array();
+  for (const auto& text : texts) array.add(text);
+  return array;
+}
+
+void print_json(const ingest::BackupReport& report, const std::string& series,
+                double seconds, Context& context) {
+  const auto& source = report.sources.front();
+  Json sources = Json::array();
+  sources.add(json_of(source));
+  Json problems = Json::array();
+  for (const auto& problem : report.problems) {
+    Json json = Json::object();
+    json.set_bytes("path", problem.path).set("message", problem.why);
+    problems.add(std::move(json));
+  }
+  Json tablespaces = Json::array();
+  for (const auto& [oid, location] : tablespaces_of(source)) {
+    Json json = Json::object();
+    json.set("oid", oid).set("location", location);
+    tablespaces.add(std::move(json));
+  }
+  Json json = Json::line("summary", context.now());
+  if (report.snapshot) {
+    json.set("snapshot_id", report.snapshot->hex());
+  } else {
+    json.set("snapshot_id", nullptr);
+  }
+  json.set("series", series)
+      .set("complete", report.is_complete)
+      .set("sources", std::move(sources));
+  for (const auto name :
+       {fact::kServerVersion, fact::kSystemIdentifier, fact::kTimeline,
+        fact::kStartLsn, fact::kEndLsn, fact::kEndTime, fact::kSource}) {
+    if (const auto value = source.fact(name)) json.set(name, *value);
+  }
+  json.set("tablespaces", std::move(tablespaces))
+      .set("files", report.files_new)
+      .set("folders", report.folders)
+      .set("logical_bytes", report.bytes_read)
+      .set("new_bytes", report.bytes_new)
+      .set("stored_bytes", report.bytes_stored)
+      .set("chunks", report.chunks)
+      .set("chunks_new", report.chunks_new)
+      .set("differences", report.differences)
+      .set("problem_count", report.problem_count)
+      .set("problems", std::move(problems))
+      .set("warnings", texts_of(report.warnings))
+      .set("notes", texts_of(report.notes))
+      .set("seconds", seconds);
+  context.output.json(json);
+}
+
+void print_text(const ingest::BackupReport& report, const std::string& series,
+                double seconds, Context& context) {
+  for (const auto& problem : report.problems) {
+    context.output.warning(printable(problem.why));
+  }
+  for (const auto& warning : report.warnings) context.output.warning(warning);
+  for (const auto& note : report.notes) context.output.note(printable(note));
+  if (context.output.is_quiet() || !report.snapshot) return;
+
+  const auto& source = report.sources.front();
+  const auto value = [&](std::string_view name) {
+    return printable(source.fact(name).value_or("?"));
+  };
+  const auto tablespaces = tablespaces_of(source).size();
+  std::string read = "  read     " + size_text(report.bytes_read) + " in " +
+                     counted(report.files_new, "file");
+  if (tablespaces > 0) read += ", " + counted(tablespaces, "tablespace");
+  context.output.line("snapshot " + report.snapshot->brief() + " of " +
+                      printable(series) +
+                      (report.is_complete ? "" : ", incomplete"));
+  context.output.line("  cluster  " + value(fact::kSystemIdentifier) +
+                      ", PostgreSQL " + value(fact::kServerVersion) + ", " +
+                      value(fact::kSource));
+  context.output.line("  wal      " + value(fact::kStartLsn) + " to " +
+                      value(fact::kEndLsn) + ", timeline " +
+                      value(fact::kTimeline));
+  context.output.line(read);
+  context.output.line("  new      " + size_text(report.bytes_new) + " in " +
+                      count_text(report.chunks_new) + " of " +
+                      counted(report.chunks, "chunk"));
+  context.output.line("  stored   " + size_text(report.bytes_stored) +
+                      ", ratio " +
+                      ratio_text(report.bytes_read, report.bytes_stored));
+  context.output.line("  time     " + duration_text(seconds));
+}
+
+ExitCode run_base(const BaseOptions& options, Context& context) {
+  const std::string series =
+      whole_series(options.series.value_or(std::string(kSeries)));
+  if (context.options.is_dry_run) return dry_run(options, series, context);
+
+  auto repository = context.open_to_write();
+  const auto began = std::chrono::steady_clock::now();
+  const ingest::BackupOptions how{
+      .series = series,
+      .host = host_name(),
+      .user = user_name(),
+      .program = std::string(kProgram),
+      .tags = options.tags,
+      .now = context.now(),
+      .time = std::nullopt,
+      .levels = options.compression,
+      .workers = std::clamp(std::thread::hardware_concurrency(), 1U, 8U)};
+  repo::Progress progress;
+  ingest::BackupReport report;
+  {
+    const Interrupt interrupt;
+    std::vector<ingest::Source> sources;
+    sources.emplace_back(
+        ingest::TreeToBackUp{.name = std::string(kSourceName),
+                             .kind = repo::SourceKind::postgres_base,
+                             .tree = connect(options, interrupt.token())});
+    const ProgressDisplay display(context.output, context.options.progress,
+                                  {"base backup", "file"}, progress);
+    report = ingest::back_up(repository, std::move(sources), how, progress,
+                             interrupt.token());
+  }
+  context.output.allow_loss();
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - began)
+          .count();
+  if (context.output.is_json()) {
+    print_json(report, series, seconds, context);
+  } else {
+    print_text(report, series, seconds, context);
+  }
+  if (!report.snapshot) {
+    throw ingest::ProducerFailed("nothing was backed up: " +
+                                 report.sources.front().message);
+  }
+  return report.is_complete ? ExitCode::ok : ExitCode::partial;
+}
+
+}  // namespace
+
+Command pg_base_command() {
+  const auto options = std::make_shared<BaseOptions>();
+  return {
+      .name = "pg base",
+      .group = CommandGroup::backup,
+      .summary = "save a whole PostgreSQL cluster as it runs",
+      .text =
+          "Takes a physical base backup of a PostgreSQL cluster, version 13 to "
+          "18, primary or standby, by one ordinary connection; nothing has to "
+          "be set up on the server. The role needs REPLICATION, and to save "
+          "configuration that lies outside the data directory also "
+          "pg_read_all_settings, pg_read_server_files and EXECUTE on "
+          "pg_stat_file and pg_read_binary_file. The snapshot holds "
+          "the files of the data directory, tablespaces below pg_tblspc, and "
+          "the WAL that it takes to start from them, each file compared with "
+          "the server's manifest; 'cairn restore SNAP --to DIR' makes it a "
+          "data directory again. DSN is a URI or key=value pairs as psql takes "
+          "them; what it does not say comes from a service file, PG* variables "
+          "and the password file. It may not hold a password: use a password "
+          "file, a service file, PGPASSWORD, or CAIRN_PG_PASSWORD_COMMAND, a "
+          "command that writes it. Ends with 3 when the server reports damaged "
+          "pages, and with 15 when the backup failed, of which nothing is "
+          "kept then.",
+      .examples =
+          "cairn pg base --dsn postgresql://backup@db.example/postgres\n"
+          "cairn pg base --dsn 'service=shop' --series shop --checkpoint "
+          "spread --max-rate 50MiB",
+      .declare =
+          [options](Flags& flags) {
+            flags.value("--dsn", "DSN", options->dsn,
+                        "which server, and as whom; without a password");
+            flags.text("--series", "S", options->series,
+                       "the succession it belongs to (default: HOST/pg)");
+            flags.texts("--tag", "T", options->tags,
+                        "a word to find it by; may be repeated");
+            flags.value(
+                "--checkpoint", "fast|spread",
+                [options](std::string_view text) {
+                  options->checkpoint = checkpoint_of(text);
+                },
+                "begin at once, or spare the server's disk (default: fast)");
+            flags.value(
+                "--max-rate", "SIZE",
+                [options](std::string_view text) {
+                  options->max_rate_kib = rate_of(text);
+                },
+                "how much the server sends in a second at most");
+            declare_compression(flags, options->compression);
+          },
+      .run =
+          [options](Context& context) { return run_base(*options, context); },
+  };
+}
+
+}  // namespace cairn::cli
