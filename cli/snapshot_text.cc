@@ -87,6 +87,11 @@ Json json_of(const repo::SourceReport& source) {
       .set("bytes", source.bytes)
       .set("entries", source.entries)
       .set("message", source.message);
+  if (!source.facts.empty()) {
+    Json facts = Json::object();
+    for (const auto& fact : source.facts) facts.set(fact.name, fact.value);
+    json.set("facts", std::move(facts));
+  }
   return json;
 }
 
@@ -137,6 +142,8 @@ std::string_view name_of(repo::SourceKind kind) noexcept {
       return "stdin";
     case repo::SourceKind::command:
       return "command";
+    case repo::SourceKind::postgres_base:
+      return "postgres_base";
   }
   return "unknown";
 }

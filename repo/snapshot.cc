@@ -161,10 +161,61 @@ SnapshotHeader decode_header(std::span<const std::byte> bytes,
 // Ignorable: who does not know them reads the rest.
 constexpr std::uint64_t kOriginKey = 128;
 constexpr std::uint64_t kRepairedFromKey = 129;
+constexpr std::uint64_t kFactsKey = 130;
+
+std::optional<std::string> SourceReport::fact(
+    std::string_view fact_name) const {
+  const auto found = std::ranges::find(facts, fact_name, &Fact::name);
+  if (found == facts.end()) return std::nullopt;
+  return found->value;
+}
+
+namespace {
+
+bool has_facts(const SnapshotRecord& record) {
+  return std::ranges::any_of(record.sources, [](const SourceReport& source) {
+    return !source.facts.empty();
+  });
+}
+
+// [[source, name, value], ...], ascending.
+void write_facts(CborWriter& out, const SnapshotRecord& record) {
+  std::size_t count = 0;
+  for (const auto& source : record.sources) count += source.facts.size();
+  if (count == 0) return;
+  out.key(kFactsKey).array(count);
+  for (std::size_t i = 0; i < record.sources.size(); ++i) {
+    for (const auto& fact : record.sources[i].facts) {
+      out.array(3).uint(i).text(fact.name).text(fact.value);
+    }
+  }
+}
+
+void read_facts(CborReader& in, SnapshotRecord& record) {
+  std::size_t last_source = 0;
+  for (auto n = in.array(kMaxItems); n > 0; --n) {
+    in.array_of(3);
+    const auto source = static_cast<std::size_t>(in.uint());
+    Fact fact;
+    fact.name = in.text(kMaxText);
+    fact.value = in.text(kMaxText);
+    if (source >= record.sources.size()) in.fail("a fact of no source");
+    auto& facts = record.sources[source].facts;
+    const bool ascends = source >= last_source &&
+                         (facts.empty() || facts.back().name < fact.name);
+    if (!ascends) in.fail("facts that do not ascend");
+    last_source = source;
+    facts.push_back(std::move(fact));
+  }
+  if (!has_facts(record)) in.fail("facts that are none");
+}
+
+}  // namespace
 
 std::vector<std::byte> encode(const SnapshotRecord& record) {
   CborWriter out;
-  out.map(7U + (record.origin ? 1 : 0) + (record.repaired_from ? 1 : 0));
+  out.map(7U + (record.origin ? 1 : 0) + (record.repaired_from ? 1 : 0) +
+          (has_facts(record) ? 1 : 0));
   out.key(1).text(record.series);
   out.key(2).text(record.host);
   out.key(3).text(record.user);
@@ -188,6 +239,7 @@ std::vector<std::byte> encode(const SnapshotRecord& record) {
   if (record.repaired_from) {
     out.key(kRepairedFromKey).bytes(record.repaired_from->bytes);
   }
+  write_facts(out, record);
   return std::move(out).take();
 }
 
@@ -224,7 +276,7 @@ SnapshotRecord decode_record(std::span<const std::byte> bytes,
           in.array_of(6);
           SourceReport source;
           source.name = in.byte_text(kMaxText);
-          source.kind = read_known(in, name, SourceKind::command);
+          source.kind = read_known(in, name, SourceKind::postgres_base);
           source.status = read_known(in, name, SourceStatus::failed);
           source.bytes = in.uint();
           source.entries = in.uint();
@@ -245,6 +297,9 @@ SnapshotRecord decode_record(std::span<const std::byte> bytes,
       }
       case kRepairedFromKey:
         record.repaired_from = SessionId{in.fixed<SessionId::kBytes>()};
+        break;
+      case kFactsKey:
+        read_facts(in, record);
         break;
       default:
         in.unknown_key(*key);

@@ -45,12 +45,22 @@ struct SnapshotHeader {
 enum class SourceKind : std::uint8_t {
   files = 0,
   standard_input = 1,
-  command = 2
+  command = 2,
+  postgres_base = 3  // a whole cluster, as its data directory
 };
 enum class SourceStatus : std::uint8_t {
   complete = 0,
   partial = 1,
   failed = 2
+};
+
+// What a source said of itself, for who comes later: the system identifier of a
+// cluster, say.
+struct Fact {
+  std::string name;   // UTF-8
+  std::string value;  // UTF-8
+
+  bool operator==(const Fact&) const = default;
 };
 
 struct SourceReport {
@@ -59,7 +69,12 @@ struct SourceReport {
   SourceStatus status = SourceStatus::complete;
   std::uint64_t bytes = 0;
   std::uint64_t entries = 0;
-  std::string message;  // UTF-8
+  std::string message;           // UTF-8
+  std::vector<Fact> facts = {};  // names ascend
+
+  // The value of a fact; nothing: it is none of them.
+  [[nodiscard]] std::optional<std::string> fact(
+      std::string_view fact_name) const;
 
   bool operator==(const SourceReport&) const = default;
 };

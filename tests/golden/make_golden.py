@@ -914,10 +914,30 @@ def weave_vectors():
             of_a_folder=wrong(digest, 8, 0, **nothing, _2=1),
             of_a_symlink=wrong(digest, 8, 0, **nothing, _2=2, _12=b"a"),
             of_a_fifo=wrong(digest, 8, 0, **nothing, _2=3)))
+    files["record_facts.txt"] = record_with_facts()
     files["xxh3.txt"] = "\n".join(
         hex_lines(plain=plain, xxh3=xxh3(plain)) for plain in (
             rand("xxh3", size) for size in (0, 3, 16, 128, 240, 1025)))
     return files
+
+
+def record_with_facts():
+    """A snapshot's record with a source that says more of itself."""
+    source = [b"postgres", 3, 0, 33554432, 1282, ""]
+    fields_ = {1: "golden/pg", 2: "golden-host", 3: "alice", 4: [],
+               5: [b"postgres"], 6: [source], 7: "make_golden.py"}
+    facts = [[0, "system_identifier", "7412345678901234567"],
+             [0, "timeline", "1"]]
+
+    def line(facts):
+        return cbor(fields_ | {130: facts}).hex()
+    return "".join((
+        "record: " + line(facts) + "\n\n",
+        "# refused\n",
+        "descending: " + line(facts[::-1]) + "\n",
+        "twice: " + line([facts[0], facts[0]]) + "\n",
+        "of_no_source: " + line([[1, "timeline", "1"]]) + "\n",
+        "none: " + line([]) + "\n"))
 
 
 def main():

@@ -80,6 +80,25 @@ TEST(Golden, PadmeLengthsAreTheListedOnes) {
   EXPECT_GT(count, 0U);
 }
 
+TEST(Golden, FactsOfASourceAreInItsSnapshotsRecord) {
+  const auto vectors = golden_vectors("record_facts.txt");
+  ASSERT_EQ(vectors.size(), 2U);
+  const Bytes golden = vectors[0].bytes("record");
+  const auto record = decode_record(golden, "record");
+  ASSERT_EQ(record.sources.size(), 1U);
+  EXPECT_EQ(record.sources[0].kind, SourceKind::postgres_base);
+  EXPECT_EQ(record.sources[0].fact("timeline"), "1");
+  EXPECT_EQ(record.sources[0].fact("system_identifier"), "7412345678901234567");
+  EXPECT_FALSE(record.sources[0].fact("system"));
+  EXPECT_EQ(encode(record), golden);
+  for (const char* const wrong :
+       {"descending", "twice", "of_no_source", "none"}) {
+    EXPECT_THROW((void)decode_record(vectors[1].bytes(wrong), "record"),
+                 CorruptionError)
+        << wrong;
+  }
+}
+
 TEST(Golden, IdsAreHmacOfKindAndBytes) {
   for (const Vector& vector : golden_vectors("id.txt")) {
     const crypto::Hmac hmac(vector.secret("key"));

@@ -45,9 +45,15 @@ SnapshotRecord random_record(std::mt19937_64& random) {
   }
   for (auto n = random() % 4; n > 0; --n) {
     record.sources.push_back({random_text(random, 30) + "\xfe",
-                              static_cast<SourceKind>(random() % 3),
+                              static_cast<SourceKind>(random() % 4),
                               static_cast<SourceStatus>(random() % 3), random(),
                               random() % 300, random_text(random, 30)});
+    for (auto facts = random() % 3; facts > 0; --facts) {
+      // Ascending, however random.
+      record.sources.back().facts.insert(
+          record.sources.back().facts.begin(),
+          {std::string(facts, 'f'), random_text(random, 30)});
+    }
   }
   record.program = "cairn 0.1";
   if (random() % 2 == 0) {
