@@ -23,6 +23,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ingest/unique_fd.h"
@@ -109,6 +110,10 @@ class WalRun {
   mutable std::mutex mutex_;          // guards committed_
   std::optional<CommittedWal> committed_;
 };
+
+// Whole and durable, in the place of what was there. Throws IoError.
+void replace_spool_file(const std::filesystem::path& path,
+                        std::string_view text);
 
 // Threads        all members from many threads.
 class WalSpool {
