@@ -23,6 +23,7 @@ namespace cairn::cli {
 [[nodiscard]] Command key_remove_command();
 [[nodiscard]] Command key_rotate_command();
 [[nodiscard]] Command ls_command();
+[[nodiscard]] Command pg_wal_receive_command();
 [[nodiscard]] Command prune_command();
 [[nodiscard]] Command repair_index_command();
 [[nodiscard]] Command repair_packs_command();

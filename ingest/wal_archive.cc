@@ -58,17 +58,68 @@ std::vector<repo::Link> stream_rows(repo::Repository& repository,
   return found->rows;
 }
 
-bool begins_with(repo::BlobReader& blobs, const std::vector<repo::Link>& longer,
-                 const std::vector<repo::Link>& rows) {
-  repo::StreamCursor theirs(blobs, longer);
-  repo::StreamCursor ours(blobs, rows);
-  std::uint64_t offset = 0;
-  while (const auto place = ours.at(offset)) {
-    const auto other = theirs.at(offset);
-    if (!other || other->id != place->id || other->length != place->length) {
+// The rows of a stream, lists not yet opened among them.
+class Rows {
+ public:
+  Rows(repo::BlobReader& blobs, std::vector<repo::Link> rows) : blobs_(blobs) {
+    levels_.push_back({std::move(rows), 0});
+  }
+
+  // Null: behind the last.
+  [[nodiscard]] const repo::Link* next() {
+    while (!levels_.empty()) {
+      const Level& level = levels_.back();
+      if (level.next < level.rows.size()) return &level.rows[level.next];
+      levels_.pop_back();
+    }
+    return nullptr;
+  }
+  void skip() { ++levels_.back().next; }
+  // Its rows come in the place of the list that is next.
+  void open() {
+    const repo::Link list = levels_.back().rows[levels_.back().next++];
+    if (levels_.size() > repo::kMaxListLevels) {
+      throw repo::CorruptionError("node " + list.id.brief() +
+                                  ": lists nested too deeply");
+    }
+    const auto plain = blobs_.read(repo::BlobKind::links, list.id);
+    auto rows = repo::decode_links(*plain, "node " + list.id.brief());
+    if (repo::content_size(rows) != list.length) {
+      throw repo::CorruptionError("node " + list.id.brief() +
+                                  ": lengths do not add up");
+    }
+    levels_.push_back({std::move(rows), 0});
+  }
+
+ private:
+  struct Level {
+    std::vector<repo::Link> rows;
+    std::size_t next;
+  };
+  repo::BlobReader& blobs_;
+  std::vector<Level> levels_;
+};
+
+// What both share is not opened, so that it costs what is different.
+bool begins_with(repo::BlobReader& blobs, std::vector<repo::Link> longer,
+                 std::vector<repo::Link> shorter) {
+  Rows theirs(blobs, std::move(longer));
+  Rows ours(blobs, std::move(shorter));
+  while (const repo::Link* const own = ours.next()) {
+    const repo::Link* const other = theirs.next();
+    if (other == nullptr) return false;
+    const bool is_list = other->kind == repo::BlobKind::links;
+    if (*own == *other) {
+      ours.skip();
+      theirs.skip();
+    } else if (is_list && (own->kind != repo::BlobKind::links ||
+                           own->length <= other->length)) {
+      theirs.open();
+    } else if (own->kind == repo::BlobKind::links) {
+      ours.open();
+    } else {
       return false;
     }
-    offset += place->length;
   }
   return true;
 }
