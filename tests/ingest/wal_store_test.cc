@@ -6,6 +6,7 @@
 #include "repo/error.h"
 #include "repo/forget.h"
 #include "tests/support/backup_site.h"
+#include "tests/support/power_cut.h"
 
 namespace cairn::ingest {
 namespace {
@@ -175,6 +176,59 @@ TEST_F(WalInStore, ACommitThatWasNotNotedIsCoveredByTheNext) {
   receive(1000);
   (void)flush(repository);
   EXPECT_EQ(read_all(repository), all);
+}
+
+TEST_F(WalInStore, HasNoHoleWhicheverWriteThePowerCutHits) {
+  namespace fs = std::filesystem;
+  {
+    auto repository = site.open();
+    receive(kSegment + 300'000);
+    (void)flush(repository);
+    receive(200'000);
+  }
+  const fs::path folders[] = {folder.path() / "spool", folder.path() / "kept"};
+  const auto open_spool = [&] {
+    run.reset();
+    spool.reset();
+    spool.emplace(folders[0], kSegment);
+    run = spool->runs().front();
+  };
+  fs::copy(folders[0], folders[1], fs::copy_options::recursive);
+  site.keep();
+  const Bytes received = all;
+  for (const auto falls : {testing_support::CutFalls::before_effect,
+                           testing_support::CutFalls::after_effect}) {
+    bool has_happened = true;
+    for (std::size_t writes = 0; has_happened; ++writes) {
+      SCOPED_TRACE("power cut at write " + std::to_string(writes));
+      site.go_back();
+      run.reset();
+      spool.reset();
+      fs::remove_all(folders[0]);
+      fs::copy(folders[1], folders[0], fs::copy_options::recursive);
+      open_spool();
+      all = received;
+      testing_support::PowerCut storage(site.disk(), writes, falls);
+      try {
+        auto repository = site.open_through(storage);
+        (void)flush(repository);
+      } catch (const repo::IoError&) {
+        EXPECT_TRUE(storage.has_happened());
+      }
+      has_happened = storage.has_happened();
+
+      // What readers find is never less than before; then it goes on.
+      open_spool();
+      auto repository = site.open();
+      EXPECT_GE(read_all(repository).size(), kSegment + 300'000);
+      receive(1000);
+      EXPECT_FALSE(flush(repository).began_anew);
+      EXPECT_EQ(stored(repository).size(), 1U);
+      EXPECT_EQ(read_all(repository), all);
+      EXPECT_EQ(damage_in(site), std::vector<std::string>{});
+      if (HasFailure()) return;
+    }
+  }
 }
 
 TEST_F(WalInStore, AWriteKeyGoesOnAndItsPredecessorsAreCovered) {
