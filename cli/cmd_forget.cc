@@ -75,19 +75,20 @@ void decide_on_wal(const std::vector<const repo::ValidSnapshot*>& snapshots,
   std::ranges::copy_if(
       snapshots, std::back_inserter(wal),
       [](const auto* valid) { return is_of_wal(valid->snapshot); });
-  std::map<repo::SessionId, repo::SessionId> covered;
-  for (const auto& one : ingest::find_covered_wal(repository, wal)) {
-    covered.emplace(one.covered, one.by);
+  std::map<repo::SessionId, std::string> needless;
+  for (const auto& one : ingest::find_covered_wal(repository, snapshots)) {
+    needless.emplace(one.covered,
+                     one.by ? "its WAL is in " + one.by->brief() + ", too"
+                            : "its WAL precedes the oldest base backup");
   }
   for (const auto* const valid : wal) {
-    const auto by = covered.find(valid->snapshot.id);
-    if (by == covered.end()) {
+    const auto why = needless.find(valid->snapshot.id);
+    if (why == needless.end()) {
       decisions.push_back({valid, true, {"WAL, which rules pass over"}});
     } else if (!valid->holds.empty()) {
       decisions.push_back({valid, true, {"held"}});
     } else {
-      decisions.push_back(
-          {valid, false, {"its WAL is in " + by->second.brief() + ", too"}});
+      decisions.push_back({valid, false, {why->second}});
     }
   }
 }

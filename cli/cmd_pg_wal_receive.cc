@@ -128,6 +128,12 @@ class Teller : public ingest::WalEvents {
                               to_string(flush.begin) + ": " +
                               *flush.began_anew);
     }
+    if (flush.trimmed_from) {
+      context_.output.detail("left out WAL from " +
+                             to_string(*flush.trimmed_from) + " to " +
+                             to_string(flush.stream.start) +
+                             ", which precedes the oldest base backup");
+    }
     if (context_.output.is_json()) {
       Json json = Json::line("wal_flushed", context_.now());
       json.set("snapshot_id", flush.snapshot.hex())
@@ -137,7 +143,8 @@ class Teller : public ingest::WalEvents {
           .set("end", to_string(flush.end))
           .set("bytes", flush.end.value - flush.begin.value)
           .set("bytes_stored", flush.bytes_stored)
-          .set("began_anew", flush.began_anew.has_value());
+          .set("began_anew", flush.began_anew.has_value())
+          .set("trimmed", flush.trimmed_from.has_value());
       print(json);
       return;
     }

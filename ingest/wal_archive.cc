@@ -10,6 +10,7 @@
 namespace cairn::ingest {
 namespace {
 
+constexpr std::string_view kWal = "/wal";
 constexpr std::size_t kMaxHistoryBytes = std::size_t{1} << 20;
 
 std::optional<StoredWal> wal_of(const repo::ValidSnapshot& valid) {
@@ -137,6 +138,60 @@ std::vector<StoredWal> find_wal(std::span<const repo::ValidSnapshot> snapshots,
   return found;
 }
 
+std::optional<std::string> series_of_bases(std::string_view wal_series) {
+  if (!wal_series.ends_with(kWal)) return std::nullopt;
+  return std::string(wal_series.substr(0, wal_series.size() - kWal.size()));
+}
+
+std::optional<Lsn> oldest_needed_wal(
+    std::span<const repo::ValidSnapshot* const> snapshots,
+    const repo::SeriesTag& bases, std::uint64_t system) {
+  std::optional<Lsn> oldest;
+  for (const auto* const valid : snapshots) {
+    const auto& record = valid->snapshot.record;
+    if (valid->snapshot.header.series_tag != bases) continue;
+    if (!record) return std::nullopt;
+    for (const auto& source : record->sources) {
+      if (source.kind != repo::SourceKind::postgres_base) continue;
+      const auto of = parse_number(
+          source.fact(wal_fact::kSystemIdentifier).value_or(""), 10);
+      const auto start =
+          parse_lsn(source.fact(wal_fact::kStartLsn).value_or(""));
+      if (of && *of != system) continue;
+      if (!of || !start) return std::nullopt;
+      oldest = std::min(oldest.value_or(*start), *start);
+    }
+  }
+  return oldest;
+}
+
+namespace {
+
+// Of each of `all`, which are of one series, whether it ends before any base
+// begins.
+void find_needless(repo::Repository& repository,
+                   std::span<const repo::ValidSnapshot* const> snapshots,
+                   std::vector<StoredWal>& all,
+                   std::vector<CoveredWal>& covered) {
+  const auto& record = all.front().snapshot->snapshot.record;
+  const auto bases = series_of_bases(record->series);
+  if (!bases) return;
+  const auto tag = repo::series_tag(repository.keyring(), *bases);
+  std::map<std::uint64_t, std::optional<Lsn>> needed;  // by system
+  std::erase_if(all, [&](const StoredWal& one) {
+    const auto system = one.stream.system;
+    if (!needed.contains(system)) {
+      needed[system] = oldest_needed_wal(snapshots, tag, system);
+    }
+    const auto& from = needed[system];
+    if (!from || one.end > *from) return false;
+    covered.push_back({one.snapshot->snapshot.id, std::nullopt});
+    return true;
+  });
+}
+
+}  // namespace
+
 std::vector<CoveredWal> find_covered_wal(
     repo::Repository& repository,
     std::span<const repo::ValidSnapshot* const> snapshots) {
@@ -151,6 +206,7 @@ std::vector<CoveredWal> find_covered_wal(
   repo::TreeReader trees(blobs);
   std::vector<CoveredWal> covered;
   for (auto& [series, all] : by_series) {
+    find_needless(repository, snapshots, all, covered);
     std::ranges::sort(all, is_before);
     for (std::size_t i = 0; i + 1 < all.size(); ++i) {
       // The last of its stream, which no other one can cover, is looked at

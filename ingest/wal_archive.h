@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ingest/wal_name.h"
@@ -47,12 +48,25 @@ struct StoredWal {
     std::span<const repo::ValidSnapshot> snapshots,
     const repo::SeriesTag& series);
 
+// From where on WAL of a cluster is needed: where the oldest base backup in
+// `bases`, the series beside the one with the WAL, begins. Nothing: there is no
+// base, or it cannot be told for all of them; then all is needed.
+[[nodiscard]] std::optional<Lsn> oldest_needed_wal(
+    std::span<const repo::ValidSnapshot* const> snapshots,
+    const repo::SeriesTag& bases, std::uint64_t system);
+
+// Of which series, given that of WAL; nothing: the name is none of such.
+[[nodiscard]] std::optional<std::string> series_of_bases(
+    std::string_view wal_series);
+
 // Snapshots whose WAL another one holds too, chunk for chunk from the same
 // place on, and that nobody needs therefore: what a receiver left behind that
-// may not forget. Whether it is so is read from the lists and not believed.
+// may not forget. Whether it is so is read from the lists and not believed. And
+// those that end before the oldest base of their cluster begins.
 struct CoveredWal {
   repo::SessionId covered;
-  repo::SessionId by;
+  // Nothing: no base that is there needs any of it.
+  std::optional<repo::SessionId> by;
 };
 [[nodiscard]] std::vector<CoveredWal> find_covered_wal(
     repo::Repository& repository,

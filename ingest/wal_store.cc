@@ -15,6 +15,7 @@
 #include "repo/reusable_blobs.h"
 #include "repo/session.h"
 #include "repo/snapshot.h"
+#include "repo/tree_reader.h"
 #include "repo/tree_writer.h"
 
 namespace cairn::ingest {
@@ -22,6 +23,8 @@ namespace {
 
 constexpr std::uint32_t kFolderMode = 0700;
 constexpr std::uint32_t kFileMode = 0600;
+// A fourth of it has to be needless.
+constexpr std::uint64_t kLeastTrimmedPart = 4;
 constexpr std::string_view kClusterFile = "cluster";
 constexpr std::string_view kForgetReason = "a later one holds its WAL and more";
 
@@ -52,6 +55,7 @@ class Flush {
 
  private:
   void find_predecessor(repo::ReusableBlobs& reusable);
+  void find_start();
   std::vector<repo::Link> store_stream(repo::BlobWriter& writer,
                                        const repo::StoreNode& store,
                                        const std::stop_token& stop);
@@ -74,6 +78,7 @@ class Flush {
   const repo::SeriesTag tag_;
   const std::vector<repo::ValidSnapshot> valid_;
   std::optional<CommittedWal> committed_;
+  std::optional<Lsn> needed_;  // by the oldest base
   WalFlush flush_;
 };
 
@@ -82,8 +87,7 @@ WalFlush Flush::run(const std::stop_token& stop) {
   repo::ReusableBlobs reusable(repository_.storage(), repository_.keyring(),
                                repository_.index(), session_.epoch());
   find_predecessor(reusable);
-  flush_.stream = {cluster_.system, run_.timeline(),
-                   committed_ ? committed_->start : run_.begin()};
+  find_start();
   flush_.begin = committed_ ? committed_->end : run_.begin();
   flush_.end = run_.durable_end();
   flush_.snapshot = session_.id();
@@ -128,6 +132,39 @@ void Flush::find_predecessor(repo::ReusableBlobs& reusable) {
   committed_.reset();
 }
 
+// Where the predecessor starts, or later, when no base needs what it starts
+// with: to leave it out costs a look at every list that stays, so it has to be
+// worth that. What was not committed yet stays in any case.
+void Flush::find_start() {
+  flush_.stream = {cluster_.system, run_.timeline(),
+                   committed_ ? committed_->start : run_.begin()};
+  const auto bases = series_of_bases(options_.series);
+  if (!committed_ || !bases) return;
+  std::vector<const repo::ValidSnapshot*> snapshots;
+  for (const auto& one : valid_) snapshots.push_back(&one);
+  needed_ = oldest_needed_wal(snapshots,
+                              repo::series_tag(repository_.keyring(), *bases),
+                              cluster_.system);
+  if (!needed_) return;
+  const Lsn start =
+      std::min(segment_begin(*needed_, cluster_.segment_bytes), run_.begin());
+  const auto length = committed_->end.value - committed_->start.value;
+  if (start <= committed_->start) return;
+  if (start.value - committed_->start.value < length / kLeastTrimmedPart) {
+    return;
+  }
+  // Writers with another page size may have cut elsewhere.
+  auto blobs = repository_.blobs();
+  const auto place = repo::StreamCursor(blobs, committed_->rows)
+                         .at(start.value - committed_->start.value);
+  const bool is_cut =
+      place ? committed_->start.value + place->offset == start.value
+            : start == committed_->end;
+  if (!is_cut) return;
+  flush_.trimmed_from = committed_->start;
+  flush_.stream.start = start;
+}
+
 std::vector<repo::Link> Flush::store_stream(repo::BlobWriter& writer,
                                             const repo::StoreNode& store,
                                             const std::stop_token& stop) {
@@ -136,8 +173,18 @@ std::vector<repo::Link> Flush::store_stream(repo::BlobWriter& writer,
     const auto plain = blobs.read(repo::BlobKind::links, node.id);
     return repo::decode_links(*plain, "node " + node.id.brief());
   };
-  repo::ListWriter list(
-      store, committed_ ? committed_->rows : std::vector<repo::Link>(), read);
+  std::vector<repo::Link> rows;
+  if (committed_ && !flush_.trimmed_from) rows = committed_->rows;
+  repo::ListWriter list(store, rows, read);
+  if (flush_.trimmed_from) {
+    repo::StreamCursor kept(blobs, committed_->rows);
+    std::uint64_t offset =
+        flush_.stream.start.value - flush_.trimmed_from->value;
+    while (const auto place = kept.at(offset)) {
+      list.add({repo::BlobKind::content, place->id, place->length});
+      offset += place->length;
+    }
+  }
   const std::uint64_t page = repository_.config().page_chunk;
   std::vector<std::byte> chunk;
   for (Lsn at = flush_.begin; at < flush_.end; at.value += chunk.size()) {
@@ -258,9 +305,18 @@ bool Flush::is_of_ours(const repo::Snapshot& snapshot) const {
     return false;
   }
   const auto& source = snapshot.record->sources.front();
-  return source.kind == repo::SourceKind::postgres_wal &&
-         source.name == path_of(flush_.stream) &&
-         source.bytes <= flush_.end.value - flush_.stream.start.value;
+  const auto stream = parse_wal_path(source.name);
+  if (source.kind != repo::SourceKind::postgres_wal || !stream ||
+      stream->system != cluster_.system ||
+      stream->timeline != run_.timeline()) {
+    return false;
+  }
+  // Of the same stream, before something was left out of it perhaps.
+  const bool starts_within = stream->start == flush_.stream.start ||
+                             (stream->start < flush_.stream.start && needed_ &&
+                              flush_.stream.start <= *needed_);
+  return starts_within && stream->start <= flush_.end &&
+         source.bytes <= flush_.end.value - stream->start.value;
 }
 
 void Flush::forget_predecessors() {

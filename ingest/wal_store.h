@@ -1,5 +1,6 @@
 // Puts received WAL into the repository: each flush commits a snapshot that
-// holds what its predecessor held and what came since.
+// holds what its predecessor held and what came since, less what precedes the
+// oldest base backup of the cluster.
 //
 //   predecessor:  root -- wal/SYSTEM/TIMELINE/START -- list of chunks
 //                                                        |   |   |
@@ -57,6 +58,8 @@ struct WalFlush {
   Lsn end;
   repo::SessionId snapshot;
   std::uint64_t bytes_stored = 0;
+  // Where the predecessor started, if no base needs what it started with.
+  std::optional<Lsn> trimmed_from;
   // Why the stream begins anew, and does not go on from what was committed
   // before.
   std::optional<std::string> began_anew;

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include "ingest/wal_archive.h"
+#include "repo/commit.h"
 #include "repo/error.h"
 #include "repo/forget.h"
+#include "repo/session.h"
 #include "tests/support/backup_site.h"
 #include "tests/support/power_cut.h"
 
@@ -264,6 +266,109 @@ TEST_F(WalInStore, OtherWalOfTheSameNameCoversNothing) {
   std::vector<const repo::ValidSnapshot*> snapshots;
   for (const auto& valid : list.snapshots) snapshots.push_back(&valid);
   EXPECT_TRUE(find_covered_wal(repository, snapshots).empty());
+}
+
+// A base backup as far as WAL has to do with it.
+class WalAndBases : public WalInStore {
+ protected:
+  repo::SessionId add_base(repo::Repository& repository, std::uint64_t system,
+                           std::optional<Lsn> start,
+                           std::string_view series = "host/pg") {
+    repo::Session session(repository.storage(), repository.keyring(),
+                          repository.signer(), {1'800'000'000, 0});
+    repo::SnapshotRecord record;
+    record.series = series;
+    auto& source = record.sources.emplace_back();
+    source.kind = repo::SourceKind::postgres_base;
+    if (start) source.facts.push_back({"start_lsn", to_string(*start)});
+    source.facts.push_back({"system_identifier", std::to_string(system)});
+    repo::SnapshotHeader header;
+    header.root = stored(repository).front().snapshot->snapshot.header.root;
+    (void)repo::commit_snapshot(repository, session, header, record, {},
+                                [] { return repo::Timestamp{}; });
+    session.end();
+    return session.id();
+  }
+
+  std::vector<CoveredWal> needless(repo::Repository& repository) {
+    (void)stored(repository);
+    std::vector<const repo::ValidSnapshot*> snapshots;
+    for (const auto& valid : list.snapshots) snapshots.push_back(&valid);
+    return find_covered_wal(repository, snapshots);
+  }
+};
+
+TEST_F(WalAndBases, ASuccessorLeavesOutWhatPrecedesTheOldestBase) {
+  auto repository = site.open();
+  receive(20 * kSegment + 500);
+  (void)flush(repository);
+  const auto first =
+      add_base(repository, 77, Lsn{kStart.value + 2 * kSegment + 77});
+  (void)add_base(repository, 77, Lsn{kStart.value + 9 * kSegment + 1234});
+  receive(1000);
+  EXPECT_FALSE(flush(repository).trimmed_from);  // not worth it
+  (void)repo::forget_snapshot(repository, first, "old", {1'800'000'000, 0});
+  receive(1000);
+  const auto done = flush(repository);
+  EXPECT_EQ(done.trimmed_from, kStart);
+  EXPECT_EQ(done.stream.start.value, kStart.value + 9 * kSegment);
+  EXPECT_EQ(done.end.value, kStart.value + all.size());
+  EXPECT_LT(done.bytes_stored, 200'000U);
+  const auto wal = stored(repository);
+  ASSERT_EQ(wal.size(), 1U);
+  EXPECT_EQ(wal.front().stream.start, done.stream.start);
+  WalReader reader(repository, wal);
+  Bytes kept(all.size() - 9 * kSegment);
+  EXPECT_EQ(reader.read(1, done.stream.start, kept), kept.size());
+  EXPECT_TRUE(std::equal(kept.begin(), kept.end(),
+                         all.begin() + std::ptrdiff_t{9} * kSegment));
+  receive(3000);
+  EXPECT_FALSE(flush(repository).trimmed_from);
+  EXPECT_EQ(stored(repository).size(), 1U);
+  EXPECT_EQ(damage_in(site), std::vector<std::string>{});
+}
+
+TEST_F(WalAndBases, NothingIsLeftOutForOtherBases) {
+  auto repository = site.open();
+  receive(10 * kSegment);
+  (void)flush(repository);
+  const Lsn late{kStart.value + 9 * kSegment};
+  (void)add_base(repository, 78, late);  // of another cluster
+  (void)add_base(repository, 77, late, "host/other");
+  receive(1000);
+  EXPECT_FALSE(flush(repository).trimmed_from);
+  (void)add_base(repository, 77, late);
+  (void)add_base(repository, 77, std::nullopt);  // may need all
+  receive(1000);
+  EXPECT_FALSE(flush(repository).trimmed_from);
+  EXPECT_TRUE(needless(repository).empty());
+}
+
+TEST_F(WalAndBases, ABaseAheadOfWhatIsStoredLeavesTheLastSegment) {
+  auto repository = site.open();
+  receive(10 * kSegment + 500);
+  (void)flush(repository);
+  (void)add_base(repository, 77, Lsn{kStart.value + 30 * kSegment});
+  receive(1000);
+  const auto done = flush(repository);
+  EXPECT_EQ(done.stream.start.value, kStart.value + 10 * kSegment);
+  EXPECT_EQ(done.end, run->end());
+  EXPECT_EQ(stored(repository).size(), 1U);
+}
+
+TEST_F(WalAndBases, AStreamThatEndedBeforeTheOldestBaseIsNeedless) {
+  auto repository = site.open();
+  receive(2 * kSegment);
+  const auto old = flush(repository);
+  run = spool->begin_run(2, {kStart.value + kSegment});
+  receive(4 * kSegment);
+  (void)flush(repository);
+  EXPECT_TRUE(needless(repository).empty());
+  (void)add_base(repository, 77, Lsn{kStart.value + 2 * kSegment});
+  const auto found = needless(repository);
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found.front().covered, old.snapshot);
+  EXPECT_EQ(found.front().by, std::nullopt);
 }
 
 TEST_F(WalInStore, IsAdoptedByAHostThatKnowsNothing) {
