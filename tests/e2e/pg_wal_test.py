@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -263,6 +264,28 @@ class Wal(Case):
         self.cairn("pg", "wal-receive", "--dsn", self.server.dsn(),
                    code=SOURCE_FAILED)
         self.assert_stored(upto)
+
+    def test_nothing_is_acknowledged_that_is_not_synced(self):
+        receiver = self.receive("--flush-interval", "1h")
+        self.server.bench("-i", "-q")
+        load = self.server.load(6)
+        acknowledged = set()
+        for _ in range(12):
+            time.sleep(0.23)
+            receiver.send_signal(signal.SIGSTOP)
+            time.sleep(0.05)  # what it sent before arrives
+            flushed = lsn(self.server.sql(
+                "postgres", "select flush_lsn from pg_stat_replication"))
+            path, = self.spool().glob("*/durable")
+            record = path.read_bytes()
+            synced = max(struct.unpack_from("<QQ", record, at)
+                         for at in (0, 4096) if len(record) > at)[1]
+            receiver.send_signal(signal.SIGCONT)
+            self.assertLessEqual(flushed, synced)
+            acknowledged.add(flushed)
+        load.wait()
+        self.assertGreater(len(acknowledged), 3)
+        self.finish(receiver)
 
     def test_a_host_that_lost_its_spool_goes_on_from_the_repository(self):
         receiver = self.receive()
