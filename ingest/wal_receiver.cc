@@ -328,10 +328,11 @@ WalReceiver::Ended WalReceiver::stream(PostgresConnection& connection,
 void WalReceiver::begin_next_timeline(PostgresConnection& connection,
                                       const PostgresResult::Row& next,
                                       const std::stop_token& stop) {
-  const auto timeline =
-      next.empty() ? std::nullopt : parse_number(next[0].value_or(""), 10);
-  const auto start =
-      next.size() < 2 ? std::nullopt : parse_lsn(next[1].value_or(""));
+  const auto text = [&next](std::size_t column) {
+    return column < next.size() ? next[column].value_or("") : std::string();
+  };
+  const auto timeline = parse_number(text(0), 10);
+  const auto start = parse_lsn(text(1));
   if (!timeline || !start || *timeline <= run_->timeline() ||
       *timeline > UINT32_MAX) {
     throw PostgresError("PostgreSQL: a timeline that cannot follow", "",
