@@ -160,6 +160,10 @@ void WalReceiver::attempt(const std::stop_token& stop) {
     events_.note("made the replication slot " + options_.slot +
                  "; as long as it is there the server keeps WAL for it");
   }
+  if (!has_slot_ && server.is_unknown_version) {
+    events_.note("PostgreSQL " + server.version +
+                 " is newer than this program; WAL is stored as it comes");
+  }
   if (!has_slot_ && !slot.most_kept) {
     events_.note(
         "max_slot_wal_keep_size is -1: while nothing is received the server "

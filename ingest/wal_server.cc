@@ -13,6 +13,8 @@ constexpr std::string_view kTooManyConnections = "53300";
 constexpr std::string_view kMinimalWal =
     "wal_level is minimal, with which nothing can be recovered from WAL; set "
     "wal_level = replica and max_wal_senders = 10, and restart the server";
+constexpr int kOldestVersion = 13;
+constexpr int kNewestVersion = 18;
 constexpr int kReadReplicationSlotSince = 15;
 
 using Row = PostgresResult::Row;
@@ -114,6 +116,11 @@ WalSlot ensure_without_sql(PostgresConnection& connection,
 WalServer identify_wal_server(PostgresConnection& connection,
                               const std::stop_token& stop) {
   constexpr std::string_view kIdentify = "IDENTIFY_SYSTEM";
+  if (connection.major_version() < kOldestVersion) {
+    throw WalUnavailable("the server is of PostgreSQL " +
+                         std::to_string(connection.major_version()) +
+                         "; 13 is the oldest whose WAL can be received");
+  }
   const auto rows = connection.query(kIdentify, stop);
   if (rows.size() != 1) refuse_answer(kIdentify);
   const auto system = parse_number(text(rows[0], 0, kIdentify), 10);
@@ -135,6 +142,7 @@ WalServer identify_wal_server(PostgresConnection& connection,
   if (connection.value("SHOW wal_level", stop) == "minimal") {
     throw WalUnavailable(std::string(kMinimalWal));
   }
+  server.is_unknown_version = connection.major_version() > kNewestVersion;
   server.version = connection.value("SHOW server_version", stop);
   server.is_standby =
       connection.has_sql() &&

@@ -26,10 +26,12 @@ struct WalServer {
   std::uint64_t segment_bytes = 0;
   std::string version;
   bool is_standby = false;
+  // Newer than any that this program was tested with.
+  bool is_unknown_version = false;
 };
 
 // Requires: Mode::replication. Throws PostgresError; WalUnavailable where
-// wal_level is too low.
+// wal_level is too low, or the server older than PostgreSQL 13.
 [[nodiscard]] WalServer identify_wal_server(PostgresConnection& connection,
                                             const std::stop_token& stop);
 

@@ -120,8 +120,9 @@ TEST_F(WalInStore, IsReadFromAnyPlace) {
     const auto count = reader.read(1, {kStart.value + at}, out);
     const auto there = at < all.size() ? all.size() - at : 0;
     ASSERT_EQ(count, std::min(out.size(), there));
-    ASSERT_TRUE(std::equal(out.begin(), out.begin() + count,
-                           all.begin() + std::min(at, all.size())));
+    ASSERT_TRUE(std::ranges::equal(
+        std::span(out).first(count),
+        std::span(all).subspan(std::min<std::size_t>(at, all.size()), count)));
   }
   Bytes out(10);
   EXPECT_EQ(reader.read(1, {kStart.value - 1}, out), 0U);
