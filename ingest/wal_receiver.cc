@@ -69,7 +69,7 @@ WalReceiver::WalReceiver(WalReceiverOptions options, Connect connect,
       events_(events) {}
 
 void WalReceiver::run(const std::stop_token& stop) {
-  store_what_is_left(stop);
+  store_what_is_left();
   try {
     receive_until(stop);
   } catch (...) {
@@ -84,7 +84,7 @@ void WalReceiver::run(const std::stop_token& stop) {
 }
 
 // Of receivers that crashed, whether or not their server still answers.
-void WalReceiver::store_what_is_left(const std::stop_token& stop) {
+void WalReceiver::store_what_is_left() {
   std::error_code error;
   std::vector<fs::path> folders;
   for (const auto& entry : fs::directory_iterator(options_.spool, error)) {
@@ -94,18 +94,22 @@ void WalReceiver::store_what_is_left(const std::stop_token& stop) {
   for (const auto& folder : folders) {
     const auto cluster = read_spooled_cluster(folder);
     if (!cluster) continue;
+    std::optional<WalSpool> spool;
     try {
-      WalSpool spool(folder, cluster->segment_bytes);
-      WalStore store(*cluster, options_.store);
-      for (const auto& run : spool.runs()) {
-        const auto flush = store.flush(*repository_, *run,
-                                       spool.histories(run->timeline()), stop);
-        if (flush) events_.flushed(*flush);
-      }
+      spool.emplace(folder, cluster->segment_bytes);
     } catch (const repo::LockedError&) {
       continue;  // its receiver is at work
-    } catch (const repo::Cancelled&) {
-      return;
+    } catch (const repo::Error& e) {
+      events_.warning(e.what());
+      continue;
+    }
+    try {
+      WalStore store(*cluster, options_.store);
+      for (const auto& run : spool->runs()) {
+        const auto flush = store.flush(*repository_, *run,
+                                       spool->histories(run->timeline()), {});
+        if (flush) events_.flushed(*flush);
+      }
     } catch (const repo::Error& e) {
       events_.warning(std::string(e.what()) + "; WAL stays in " +
                       folder.string() + " until it can be stored");

@@ -66,7 +66,7 @@ class WalReceiver {
   enum class Ended { stopped, lost, timeline };
   struct SpoolFull {};  // received() goes on once there is room
 
-  void store_what_is_left(const std::stop_token& stop);
+  void store_what_is_left();
   void receive_until(const std::stop_token& stop);
   void attempt(const std::stop_token& stop);
   void open_spool(const WalServer& server);

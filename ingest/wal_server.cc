@@ -35,6 +35,15 @@ std::optional<Lsn> optional_lsn(const Row& row, std::size_t column) {
   return parse_lsn(*row[column]);
 }
 
+// It goes into records and files of ours, whatever the server says.
+std::string plain_text(std::string text) {
+  constexpr std::size_t kMost = 200;
+  text.resize(std::min(text.size(), kMost));
+  std::ranges::replace_if(
+      text, [](char c) { return c < ' ' || c > '~'; }, '?');
+  return text;
+}
+
 // Nothing: there is no such slot.
 std::optional<Row> find_slot(PostgresConnection& connection,
                              const std::string& name,
@@ -143,7 +152,7 @@ WalServer identify_wal_server(PostgresConnection& connection,
     throw WalUnavailable(std::string(kMinimalWal));
   }
   server.is_unknown_version = connection.major_version() > kNewestVersion;
-  server.version = connection.value("SHOW server_version", stop);
+  server.version = plain_text(connection.value("SHOW server_version", stop));
   server.is_standby =
       connection.has_sql() &&
       connection.value("SELECT pg_catalog.pg_is_in_recovery()", stop) == "t";

@@ -96,13 +96,16 @@ std::optional<std::string> read_file(const fs::path& path) {
   return text.str();
 }
 
+// Each folder on the way durably, or a power cut could take all that is below.
 void make_folder(const fs::path& folder) {
   std::error_code error;
-  const bool is_new = fs::create_directories(folder, error);
-  if (error) fail(folder, "cannot create", error.value());
-  if (!is_new) return;
-  fs::permissions(folder, fs::perms::owner_all, error);
-  sync_folder(folder.parent_path());
+  if (fs::is_directory(folder, error)) return;
+  const fs::path parent = folder.parent_path();
+  if (!parent.empty() && parent != folder) make_folder(parent);
+  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
+    fail(folder, "cannot create", errno);
+  }
+  sync_folder(parent.empty() ? fs::path(".") : parent);
 }
 
 std::array<std::byte, kRecordBytes> durable_record(std::uint64_t number,
