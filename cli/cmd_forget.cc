@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <set>
@@ -12,6 +13,7 @@
 #include "cli/snapshot_text.h"
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
+#include "ingest/wal_archive.h"
 #include "repo/calendar.h"
 #include "repo/error.h"
 #include "repo/forget.h"
@@ -64,14 +66,44 @@ void require_undamaged(const std::vector<std::string>& damage) {
       "read");
 }
 
+// Rules count states, and WAL is what lies between them: it goes when another
+// snapshot holds it, too.
+void decide_on_wal(const std::vector<const repo::ValidSnapshot*>& snapshots,
+                   repo::Repository& repository,
+                   std::vector<Decision>& decisions) {
+  std::vector<const repo::ValidSnapshot*> wal;
+  std::ranges::copy_if(
+      snapshots, std::back_inserter(wal),
+      [](const auto* valid) { return is_of_wal(valid->snapshot); });
+  std::map<repo::SessionId, std::string> needless;
+  for (const auto& one : ingest::find_covered_wal(repository, snapshots)) {
+    needless.emplace(one.covered,
+                     one.by ? "its WAL is in " + one.by->brief() + ", too"
+                            : "its WAL precedes the oldest base backup");
+  }
+  for (const auto* const valid : wal) {
+    const auto why = needless.find(valid->snapshot.id);
+    if (why == needless.end()) {
+      decisions.push_back({valid, true, {"WAL, which rules pass over"}});
+    } else if (!valid->holds.empty()) {
+      decisions.push_back({valid, true, {"held"}});
+    } else {
+      decisions.push_back({valid, false, {why->second}});
+    }
+  }
+}
+
 std::vector<Decision> decide_by_rules(
     const std::vector<const repo::ValidSnapshot*>& snapshots,
-    const Options& options) {
+    const Options& options, repo::Repository& repository) {
   repo::RetentionPolicy policy = options.policy;
   policy.time_zone = options.time_zone ? *options.time_zone : local_time_zone();
   std::vector<repo::Candidate> candidates;
+  std::vector<const repo::ValidSnapshot*> judged;
   for (const auto* const valid : snapshots) {
     const auto& [snapshot, holds] = *valid;
+    if (is_of_wal(snapshot)) continue;
+    judged.push_back(valid);
     candidates.push_back({.id = snapshot.id.hex(),
                           .series = series_text(snapshot),
                           .time = snapshot.header.time,
@@ -85,9 +117,10 @@ std::vector<Decision> decide_by_rules(
   for (auto& verdict : repo::apply_retention(candidates, policy)) {
     const bool is_kept = !verdict.reasons.empty();
     decisions.push_back(
-        {snapshots[verdict.candidate], is_kept,
+        {judged[verdict.candidate], is_kept,
          is_kept ? std::move(verdict.reasons) : std::move(verdict.objections)});
   }
+  decide_on_wal(snapshots, repository, decisions);
   return decisions;
 }
 
@@ -308,7 +341,7 @@ ExitCode run(const Options& options, Context& context) {
   if (!is_by_name) require_past_arrivals(snapshots, context.now());
   const auto decisions = is_by_name
                              ? decide_by_names(snapshots, selector, options)
-                             : decide_by_rules(snapshots, options);
+                             : decide_by_rules(snapshots, options, repository);
   auto last = repo::LastComplete::stays;
   if (is_by_name) {
     last = require_permission(

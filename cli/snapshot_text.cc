@@ -144,6 +144,8 @@ std::string_view name_of(repo::SourceKind kind) noexcept {
       return "command";
     case repo::SourceKind::postgres_base:
       return "postgres_base";
+    case repo::SourceKind::postgres_wal:
+      return "postgres_wal";
   }
   return "unknown";
 }

@@ -276,7 +276,7 @@ SnapshotRecord decode_record(std::span<const std::byte> bytes,
           in.array_of(6);
           SourceReport source;
           source.name = in.byte_text(kMaxText);
-          source.kind = read_known(in, name, SourceKind::postgres_base);
+          source.kind = read_known(in, name, SourceKind::postgres_wal);
           source.status = read_known(in, name, SourceStatus::failed);
           source.bytes = in.uint();
           source.entries = in.uint();

@@ -46,7 +46,8 @@ enum class SourceKind : std::uint8_t {
   files = 0,
   standard_input = 1,
   command = 2,
-  postgres_base = 3  // a whole cluster, as its data directory
+  postgres_base = 3,  // a whole cluster, as its data directory
+  postgres_wal = 4    // a stretch of the WAL of one timeline
 };
 enum class SourceStatus : std::uint8_t {
   complete = 0,

@@ -47,6 +47,10 @@ class Levels {
  public:
   explicit Levels(const StoreNode& store) : store_(store) {}
 
+  // As they were before close_all() made `root` of them.
+  Levels(const StoreNode& store, const Link& root,
+         const ListWriter::ReadLinks& read);
+
   void add(const Link& link) { add_at(0, link); }
 
   // A list of what was added, or lists of lists of it. Requires one row.
@@ -69,10 +73,13 @@ class Levels {
     levels_[level].rows.push_back(link);
     ++levels_[level].total;
     // A list of one row would stand for nothing new.
-    const bool may_split =
-        level + 1 < kMaxListLevels && levels_[level].rows.size() >= 2;
-    const bool is_full = levels_[level].rows.size() >= kMaxListRows;
-    if (may_split && (ends_list(link) || is_full)) close(level);
+    if (is_ended(level, levels_[level].rows)) close(level);
+  }
+
+  // Whether a list of these rows is one that more rows would not change.
+  static bool is_ended(std::size_t level, std::span<const Link> rows) {
+    const bool may_split = level + 1 < kMaxListLevels && rows.size() >= 2;
+    return may_split && (ends_list(rows.back()) || rows.size() >= kMaxListRows);
   }
 
   void close(std::size_t level) {
@@ -85,6 +92,48 @@ class Levels {
   std::vector<Level> levels_;
 };
 
+// From the root down along the last rows; then from the chunks up: a list that
+// had not ended by itself is taken out of the one above and goes on.
+Levels::Levels(const StoreNode& store, const Link& root,
+               const ListWriter::ReadLinks& read)
+    : store_(store) {
+  std::vector<std::vector<Link>> way;  // the root's rows first
+  Link last = root;
+  while (last.kind == BlobKind::links) {
+    if (way.size() >= kMaxListLevels) {
+      throw CorruptionError("a stream's lists are nested too deeply");
+    }
+    auto rows = read(last);
+    const auto is_alike = [&](const Link& row) {
+      return row.kind == rows.front().kind;
+    };
+    if (rows.empty() || rows.front().kind == BlobKind::names ||
+        !std::ranges::all_of(rows, is_alike)) {
+      throw CorruptionError("node " + last.id.brief() +
+                            ": no list of a stream");
+    }
+    last = rows.back();
+    way.push_back(std::move(rows));
+  }
+  // The root is the only row that there ever was above; of the levels below its
+  // own there were more rows than are left.
+  levels_.resize(way.size() + 1);
+  levels_.back() = {{root}, 1};
+  for (std::size_t level = 0; level < way.size(); ++level) {
+    auto& rows = way[way.size() - 1 - level];
+    if (is_ended(level, rows)) continue;
+    levels_[level].rows = std::move(rows);
+    auto& above = level + 1 < way.size() ? way[way.size() - 2 - level]
+                                         : levels_.back().rows;
+    above.pop_back();
+  }
+  levels_.back().total = levels_.back().rows.size();
+  for (std::size_t level = 0; level < way.size(); ++level) {
+    const bool is_roots = level + 1 == way.size();
+    levels_[level].total = levels_[level].rows.size() + (is_roots ? 0 : 2);
+  }
+}
+
 }  // namespace
 
 struct ListWriter::State {
@@ -95,6 +144,22 @@ struct ListWriter::State {
 
 ListWriter::ListWriter(const StoreNode& store)
     : state_(new State{store, {}, std::nullopt}) {}
+
+ListWriter::ListWriter(const StoreNode& store, std::span<const Link> rows,
+                       const ReadLinks& read)
+    : state_(new State{store, {}, std::nullopt}) {
+  if (rows.size() == 1 && rows.front().kind == BlobKind::links) {
+    state_->lists.emplace(store, rows.front(), read);
+    return;
+  }
+  const bool are_chunks = std::ranges::all_of(
+      rows, [](const Link& row) { return row.kind == BlobKind::content; });
+  if (!are_chunks || rows.size() > kRowsInEntry) {
+    throw CorruptionError("the rows of a stream are no list of chunks");
+  }
+  state_->first.assign(rows.begin(), rows.end());
+}
+
 ListWriter::~ListWriter() = default;
 ListWriter::ListWriter(ListWriter&&) noexcept = default;
 ListWriter& ListWriter::operator=(ListWriter&&) noexcept = default;

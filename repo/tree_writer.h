@@ -27,6 +27,15 @@ class ListWriter {
  public:
   // Borrows `store`.
   explicit ListWriter(const StoreNode& store);
+
+  // Goes on behind `rows`, as finish() gave them: what comes out is what one
+  // writer would have made of all chunks. Of the old lists only those are read
+  // whose ends were still open, one per level; no chunk is looked at. `read`
+  // answers a links node that anybody may have written. Throws what it throws,
+  // CorruptionError for rows that are no list.
+  using ReadLinks = std::function<std::vector<Link>(const Link& node)>;
+  ListWriter(const StoreNode& store, std::span<const Link> rows,
+             const ReadLinks& read);
   ~ListWriter();
   ListWriter(ListWriter&&) noexcept;
   ListWriter& operator=(ListWriter&&) noexcept;

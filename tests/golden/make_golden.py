@@ -915,6 +915,7 @@ def weave_vectors():
             of_a_symlink=wrong(digest, 8, 0, **nothing, _2=2, _12=b"a"),
             of_a_fifo=wrong(digest, 8, 0, **nothing, _2=3)))
     files["record_facts.txt"] = record_with_facts()
+    files["record_wal.txt"] = record_of_wal()
     files["xxh3.txt"] = "\n".join(
         hex_lines(plain=plain, xxh3=xxh3(plain)) for plain in (
             rand("xxh3", size) for size in (0, 3, 16, 128, 240, 1025)))
@@ -938,6 +939,22 @@ def record_with_facts():
         "twice: " + line([facts[0], facts[0]]) + "\n",
         "of_no_source: " + line([[1, "timeline", "1"]]) + "\n",
         "none: " + line([]) + "\n"))
+
+
+def record_of_wal():
+    """A snapshot's record of WAL, and one of a kind that is not known yet."""
+    name = b"wal/7412345678901234567/00000002/0000000003000000"
+    facts = [[0, "end_lsn", "0/30001A8"], [0, "server_version", "15.18"],
+             [0, "start_lsn", "0/3000000"],
+             [0, "system_identifier", "7412345678901234567"],
+             [0, "timeline", "2"], [0, "wal_segment_bytes", "16777216"]]
+
+    def line(kind):
+        source = [name, kind, 0, 0x1A8, 6, ""]
+        return cbor({1: "golden/pg/wal", 2: "golden-host", 3: "alice", 4: [],
+                     5: [name], 6: [source], 7: "make_golden.py",
+                     130: facts}).hex()
+    return "record: " + line(4) + "\n\n# refused\nkind_5: " + line(5) + "\n"
 
 
 def main():

@@ -99,6 +99,21 @@ TEST(Golden, FactsOfASourceAreInItsSnapshotsRecord) {
   }
 }
 
+TEST(Golden, ARecordOfWalNamesItsStream) {
+  const auto vectors = golden_vectors("record_wal.txt");
+  ASSERT_EQ(vectors.size(), 2U);
+  const Bytes golden = vectors[0].bytes("record");
+  const auto record = decode_record(golden, "record");
+  ASSERT_EQ(record.sources.size(), 1U);
+  EXPECT_EQ(record.sources[0].kind, SourceKind::postgres_wal);
+  EXPECT_EQ(record.sources[0].name,
+            "wal/7412345678901234567/00000002/0000000003000000");
+  EXPECT_EQ(record.sources[0].fact("end_lsn"), "0/30001A8");
+  EXPECT_EQ(encode(record), golden);
+  EXPECT_THROW((void)decode_record(vectors[1].bytes("kind_5"), "record"),
+               UnsupportedFormat);
+}
+
 TEST(Golden, IdsAreHmacOfKindAndBytes) {
   for (const Vector& vector : golden_vectors("id.txt")) {
     const crypto::Hmac hmac(vector.secret("key"));

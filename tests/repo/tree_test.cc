@@ -134,6 +134,71 @@ TEST_F(Tree, ChangingOneChunkStoresFewNodesAnew) {
   EXPECT_LE(inserted, 8U);
 }
 
+TEST_F(Tree, AListThatGoesOnIsTheListOfAllThatWasAdded) {
+  const auto read = [this](const Link& node) {
+    return decode_links(*blobs.read(BlobKind::links, node.id), "node");
+  };
+  for_each_seed(30, [&](auto& random) {
+    auto chunks = random_chunks(random, 1 + random() % 4000);
+    // Sometimes lists end often, so that there are many levels.
+    const auto often = random() % 3 == 0 ? 2 : 50;
+    for (auto& chunk : chunks) {
+      if (random() % often == 0) {
+        std::fill_n(chunk.id.bytes.begin(), 4, std::byte{});
+      }
+    }
+    const StoreNode store = store_node();
+    std::vector<Link> rows;
+    std::size_t done = 0;
+    while (done < chunks.size()) {
+      ListWriter writer(store, rows, read);
+      const std::size_t step = random() % 4 == 0 ? 1 : 1 + random() % 700;
+      const auto end = std::min(chunks.size(), done + step);
+      for (; done < end; ++done) writer.add(chunks[done]);
+      rows = std::move(writer).finish();
+      (void)publish();
+      ASSERT_EQ(rows, write_list({chunks.begin(), chunks.begin() + done}));
+    }
+    ASSERT_EQ(publish(), 0U);
+    ASSERT_EQ(read_list(rows), chunks);
+  });
+}
+
+TEST_F(Tree, AListThatGoesOnReadsOneNodePerLevel) {
+  std::mt19937_64 random(1);
+  const auto rows = write_list(random_chunks(random, 100'000));
+  (void)publish();
+  unsigned reads = 0;
+  const StoreNode store = store_node();
+  ListWriter writer(store, rows, [&](const Link& node) {
+    ++reads;
+    return decode_links(*blobs.read(BlobKind::links, node.id), "node");
+  });
+  writer.add(random_chunks(random, 1).front());
+  (void)std::move(writer).finish();
+  EXPECT_LE(reads, 3U);
+  EXPECT_LE(publish(), 3U);
+}
+
+TEST_F(Tree, RowsThatAreNoListAreNotGoneOnWith) {
+  const StoreNode store = store_node();
+  std::mt19937_64 random(1);
+  const Link names{BlobKind::names, random_id<BlobId>(random), 1};
+  const Link list{BlobKind::links, random_id<BlobId>(random), 1};
+  const auto nine = random_chunks(random, 9);
+  const auto refuses = [&](std::vector<Link> rows, std::vector<Link> below) {
+    EXPECT_THROW(ListWriter(store, rows, [&](const Link&) { return below; }),
+                 CorruptionError);
+  };
+  refuses({names}, {});
+  refuses({list, list}, nine);
+  refuses(nine, {});
+  refuses({list}, {});
+  refuses({list}, {names});
+  refuses({list}, {nine.front(), list});
+  refuses({list}, {list});  // for ever
+}
+
 TEST_F(Tree, ACursorFindsWhatAFlatListHas) {
   for_each_seed(5, [&](auto& random) {
     const auto chunks = random_chunks(random, random() % 6000);

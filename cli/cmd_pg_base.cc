@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
-#include <cstdlib>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -10,7 +9,7 @@
 #include "cli/compression_flag.h"
 #include "cli/context.h"
 #include "cli/interrupt.h"
-#include "cli/passphrase.h"
+#include "cli/pg_password.h"
 #include "cli/printable.h"
 #include "cli/progress_display.h"
 #include "cli/quantity.h"
@@ -29,7 +28,6 @@ namespace fact = ingest::postgres_fact;
 
 constexpr std::string_view kSeries = "pg";
 constexpr std::string_view kSourceName = "postgres";
-constexpr const char* kPasswordCommand = "CAIRN_PG_PASSWORD_COMMAND";
 
 struct BaseOptions {
   std::optional<std::string> dsn;
@@ -59,20 +57,9 @@ unsigned rate_of(std::string_view text) {
   return static_cast<unsigned>(bytes / kKib);
 }
 
-// Answers nothing where no command is set.
-std::optional<SecretText> password_from_command() {
-  const char* const command = std::getenv(kPasswordCommand);
-  if (command == nullptr || *command == '\0') return std::nullopt;
-  try {
-    return run_password_command(kPasswordCommand, command);
-  } catch (const repo::WrongKey& e) {  // no key of ours
-    throw ingest::ProducerFailed(e.what());
-  }
-}
-
 std::unique_ptr<ingest::PostgresBase> connect(const BaseOptions& options,
                                               const std::stop_token& stop) {
-  const auto password = password_from_command();
+  const auto password = pg_password_from_command();
   auto connection = ingest::PostgresConnection::connect(
       {.dsn = options.dsn.value_or(""),
        .mode = ingest::PostgresConnection::Mode::replication,

@@ -1,0 +1,129 @@
+#include "ingest/wal_drain.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "repo/error.h"
+
+namespace cairn::ingest {
+namespace {
+
+constexpr std::chrono::seconds kFirstBackoff{2};
+constexpr std::chrono::seconds kMaxBackoff{60};
+
+}  // namespace
+
+WalDrain::WalDrain(WalSpool& spool, WalStore store, repo::Repository repository,
+                   OpenRepository open, Options options, WalEvents& events)
+    : spool_(spool),
+      store_(std::move(store)),
+      repository_(std::move(repository)),
+      open_(std::move(open)),
+      options_(options),
+      events_(events),
+      next_(Clock::now() + options.interval),
+      is_requested_(spool.uncommitted_bytes() > 0),
+      thread_([this] { run(); }) {}
+
+WalDrain::~WalDrain() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_closing_ = true;
+  }
+  changed_.notify_all();
+}
+
+void WalDrain::received() {
+  if (spool_.uncommitted_bytes() < options_.bytes) return;
+  {
+    const std::lock_guard lock(mutex_);
+    if (has_enough_) return;
+    has_enough_ = true;
+  }
+  changed_.notify_all();
+}
+
+void WalDrain::request() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_requested_ = true;
+  }
+  changed_.notify_all();
+}
+
+void WalDrain::finish() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_closing_ = true;
+  }
+  changed_.notify_all();
+  if (thread_.joinable()) thread_.join();
+  if (failure_) std::rethrow_exception(failure_);
+}
+
+void WalDrain::run() {
+  for (;;) {
+    wait_for_reason();
+    const bool is_last = [this] {
+      const std::lock_guard lock(mutex_);
+      is_requested_ = false;
+      has_enough_ = false;
+      return is_closing_;
+    }();
+    const bool went_well = flush_all();
+    if (is_last) return;
+    if (went_well) {
+      backoff_ = std::chrono::seconds(0);
+      told_.clear();
+      next_ = Clock::now() + options_.interval;
+    } else {
+      backoff_ = std::clamp(2 * backoff_, kFirstBackoff, kMaxBackoff);
+      next_ = Clock::now() + std::min(backoff_, options_.interval);
+    }
+  }
+}
+
+// While flushes fail, having enough is no reason to try again.
+void WalDrain::wait_for_reason() {
+  std::unique_lock lock(mutex_);
+  changed_.wait_until(lock, next_, [this] {
+    return is_closing_ || is_requested_ ||
+           (has_enough_ && backoff_ == std::chrono::seconds(0));
+  });
+}
+
+bool WalDrain::flush_all() {
+  std::exception_ptr failure;
+  try {
+    if (!repository_) repository_.emplace(open_());
+    const auto runs = spool_.runs();
+    for (const auto& run : runs) {
+      auto flush = store_.flush(*repository_, *run,
+                                spool_.histories(run->timeline()), {});
+      if (flush) events_.flushed(*flush);
+      // Nothing is written to any but the last one.
+      if (run != runs.back() && run->uncommitted_bytes() == 0) {
+        spool_.remove(*run);
+      }
+    }
+  } catch (const repo::StorageUnreachable& e) {
+    failure = std::current_exception();
+    repository_.reset();
+    tell_failure(e.what());
+  } catch (const std::exception& e) {
+    failure = std::current_exception();
+    tell_failure(e.what());
+  }
+  const std::lock_guard lock(mutex_);
+  failure_ = failure;
+  return !failure;
+}
+
+void WalDrain::tell_failure(const std::string& what) {
+  if (what == told_) return;
+  told_ = what;
+  events_.warning(what + "; WAL stays in " + spool_.folder().string() +
+                  " until it can be stored");
+}
+
+}  // namespace cairn::ingest

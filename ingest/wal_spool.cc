@@ -1,0 +1,478 @@
+#include "ingest/wal_spool.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cerrno>
+#include <fstream>
+#include <sstream>
+
+#include "crypto/digest.h"
+#include "repo/error.h"
+#include "repo/wire.h"
+
+namespace cairn::ingest {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kDurable = "durable";
+constexpr std::string_view kCommitted = "committed";
+constexpr std::string_view kCommittedHead = "cairn wal committed 1";
+constexpr std::string_view kHistorySuffix = ".history";
+constexpr std::string_view kGoneSuffix = ".gone";
+
+// The server sends what an administrator can edit.
+constexpr std::size_t kMaxHistoryBytes = std::size_t{1} << 20;
+constexpr std::size_t kMaxRows = 8;  // FORMAT.md, section 7
+
+// `durable` holds two records, written in turn: a torn one leaves the other.
+//   number u64 | lsn u64 | SHA-256 of these, its first 16 bytes
+constexpr std::size_t kRecordBytes = 32;
+constexpr off_t kRecordSpacing = 4096;
+
+constexpr std::string_view kSpoolAdvice =
+    "; move the folder away: what the server still keeps is received again";
+
+[[noreturn]] void fail(const fs::path& path, const char* what, int error) {
+  repo::throw_system_error(path.string() + ": " + what, error);
+}
+
+UniqueFd open_file(const fs::path& path, int flags) {
+  UniqueFd fd(::open(path.c_str(), flags | O_CLOEXEC, 0600));
+  if (!fd) fail(path, "cannot open", errno);
+  return fd;
+}
+
+void sync_data(const UniqueFd& fd, const fs::path& path) {
+  if (::fdatasync(fd.get()) != 0) fail(path, "cannot sync", errno);
+}
+
+void sync_folder(const fs::path& folder) {
+  const auto fd = open_file(folder, O_RDONLY | O_DIRECTORY);
+  if (::fsync(fd.get()) != 0) fail(folder, "cannot sync", errno);
+}
+
+// Answers how many were written before the disk was full, or all.
+std::size_t write_at(const UniqueFd& fd, const fs::path& path,
+                     std::span<const std::byte> bytes, off_t offset) {
+  std::size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t count =
+        ::pwrite(fd.get(), bytes.data() + done, bytes.size() - done,
+                 offset + static_cast<off_t>(done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && done == 0) fail(path, "cannot write", errno);
+    if (count <= 0) break;
+    done += static_cast<std::size_t>(count);
+  }
+  return done;
+}
+
+// False: it has not as many.
+bool read_at(const UniqueFd& fd, const fs::path& path, std::span<std::byte> out,
+             off_t offset) {
+  while (!out.empty()) {
+    const ssize_t count = ::pread(fd.get(), out.data(), out.size(), offset);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail(path, "cannot read", errno);
+    if (count == 0) return false;
+    out = out.subspan(static_cast<std::size_t>(count));
+    offset += count;
+  }
+  return true;
+}
+
+std::optional<std::string> read_file(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return std::nullopt;
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+// Each folder on the way durably, or a power cut could take all that is below.
+void make_folder(const fs::path& folder) {
+  std::error_code error;
+  if (fs::is_directory(folder, error)) return;
+  const fs::path parent = folder.parent_path();
+  if (!parent.empty() && parent != folder) make_folder(parent);
+  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
+    fail(folder, "cannot create", errno);
+  }
+  sync_folder(parent.empty() ? fs::path(".") : parent);
+}
+
+std::array<std::byte, kRecordBytes> durable_record(std::uint64_t number,
+                                                   Lsn lsn) {
+  std::array<std::byte, kRecordBytes> record{};
+  const std::span all(record);
+  repo::wire::put_u64(all.subspan<0, 8>(), number);
+  repo::wire::put_u64(all.subspan<8, 8>(), lsn.value);
+  const auto digest = crypto::sha256(all.first<16>());
+  std::copy_n(digest.begin(), 16, all.begin() + 16);
+  return record;
+}
+
+std::string encode(const CommittedWal& committed) {
+  std::ostringstream out;
+  out << kCommittedHead << '\n'
+      << committed.start.value << ' ' << committed.end.value << ' '
+      << committed.snapshot.hex() << '\n';
+  for (const auto& row : committed.rows) {
+    out << (row.kind == repo::BlobKind::links ? "list " : "chunk ")
+        << row.id.hex() << ' ' << row.length << '\n';
+  }
+  return out.str();
+}
+
+// Nothing: it is damaged, which costs a stream that begins anew.
+std::optional<CommittedWal> decode_committed(const std::string& text) {
+  std::istringstream in(text);
+  std::string line;
+  if (!std::getline(in, line) || line != kCommittedHead) return std::nullopt;
+  CommittedWal committed;
+  std::string id;
+  if (!(in >> committed.start.value >> committed.end.value >> id)) {
+    return std::nullopt;
+  }
+  const auto snapshot = repo::SessionId::from_hex(id);
+  if (!snapshot || committed.end <= committed.start) return std::nullopt;
+  committed.snapshot = *snapshot;
+  std::uint64_t left = committed.end.value - committed.start.value;
+  std::string kind;
+  while (in >> kind) {
+    repo::Link row;
+    if (!(in >> id >> row.length)) return std::nullopt;
+    const auto blob = repo::BlobId::from_hex(id);
+    if (!blob || row.length > left || committed.rows.size() >= kMaxRows) {
+      return std::nullopt;
+    }
+    row.kind = kind == "list" ? repo::BlobKind::links : repo::BlobKind::content;
+    row.id = *blob;
+    left -= row.length;
+    committed.rows.push_back(row);
+  }
+  if (left != 0) return std::nullopt;
+  return committed;
+}
+
+}  // namespace
+
+void replace_spool_file(const fs::path& path, std::string_view text) {
+  const fs::path aside = path.string() + ".new";
+  {
+    const auto fd = open_file(aside, O_WRONLY | O_CREAT | O_TRUNC);
+    const auto bytes = std::as_bytes(std::span(text));
+    if (write_at(fd, aside, bytes, 0) < bytes.size()) {
+      fail(aside, "cannot write", ENOSPC);
+    }
+    sync_data(fd, aside);
+  }
+  if (::rename(aside.c_str(), path.c_str()) != 0) {
+    fail(path, "cannot replace", errno);
+  }
+  sync_folder(path.parent_path());
+}
+
+WalRun::WalRun(fs::path folder, std::uint32_t timeline, Lsn start,
+               std::uint64_t segment_bytes)
+    : folder_(std::move(folder)),
+      timeline_(timeline),
+      segment_bytes_(segment_bytes) {
+  make_folder(folder_);
+  if (const auto text = read_file(folder_ / kCommitted)) {
+    committed_ = decode_committed(*text);
+  }
+  find_segments(start);
+  const fs::path path = folder_ / kDurable;
+  durable_file_ = open_file(path, O_RDWR | O_CREAT);
+  sync_folder(folder_);
+  Lsn durable = begin();
+  for (const int slot : {0, 1}) {
+    std::array<std::byte, kRecordBytes> record{};
+    if (!read_at(durable_file_, path, record, slot * kRecordSpacing)) continue;
+    const std::span all(record);
+    const auto number = repo::wire::get_u64(all.first<8>());
+    const Lsn lsn{repo::wire::get_u64(all.subspan<8, 8>())};
+    if (record != durable_record(number, lsn)) continue;
+    if (number < durable_number_) continue;
+    durable_number_ = number;
+    durable = std::max(begin(), lsn);
+  }
+  const bool is_whole =
+      durable <= end_ && (!committed_ || (begin() <= committed_->end &&
+                                          committed_->end <= durable));
+  if (!is_whole) {
+    throw repo::CorruptionError(folder_.string() +
+                                ": WAL that was synced is not there" +
+                                std::string(kSpoolAdvice));
+  }
+  cut_off_behind(durable);
+  end_ = durable;
+  durable_end_ = durable.value;
+  if (committed_) remove_committed_segments(committed_->end);
+}
+
+fs::path WalRun::segment_path(Lsn lsn) const {
+  return folder_ / segment_name(timeline_, lsn, segment_bytes_);
+}
+
+// Sets begin_ and end_ by the files that follow each other.
+void WalRun::find_segments(Lsn start) {
+  std::map<Lsn, std::uint64_t> sizes;
+  for (const auto& file : fs::directory_iterator(folder_)) {
+    const auto lsn = parse_segment_name(file.path().filename().string(),
+                                        timeline_, segment_bytes_);
+    if (lsn) sizes.emplace(*lsn, file.file_size());
+  }
+  if (sizes.empty()) {
+    end_ = committed_ ? segment_begin(committed_->end, segment_bytes_) : start;
+    begin_ = end_.value;
+    return;
+  }
+  begin_ = sizes.begin()->first.value;
+  end_ = begin();
+  for (const auto& [lsn, size] : sizes) {
+    if (lsn != end_) break;  // what follows a gap is no part of it
+    end_.value += std::min(size, segment_bytes_);
+  }
+}
+
+void WalRun::cut_off_behind(Lsn end) {
+  std::vector<fs::path> behind;
+  for (const auto& file : fs::directory_iterator(folder_)) {
+    const auto lsn = parse_segment_name(file.path().filename().string(),
+                                        timeline_, segment_bytes_);
+    if (lsn && *lsn >= end) behind.push_back(file.path());
+  }
+  for (const auto& path : behind) fs::remove(path);
+  const auto within = end.value % segment_bytes_;
+  if (within == 0) return;
+  const fs::path path = segment_path(end);
+  if (::truncate(path.c_str(), static_cast<off_t>(within)) != 0) {
+    fail(path, "cannot truncate", errno);
+  }
+}
+
+void WalRun::open_segment() {
+  const fs::path path = segment_path(end_);
+  segment_ = open_file(path, O_WRONLY | O_CREAT);
+  sync_folder(folder_);
+}
+
+void WalRun::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const std::uint64_t within = end_.value % segment_bytes_;
+    if (!segment_) open_segment();
+    const auto part = bytes.first(static_cast<std::size_t>(
+        std::min<std::uint64_t>(bytes.size(), segment_bytes_ - within)));
+    const std::size_t done = write_at(segment_, segment_path(end_), part,
+                                      static_cast<off_t>(within));
+    const fs::path path = segment_path(end_);
+    end_.value += done;
+    bytes = bytes.subspan(done);
+    if (end_.value % segment_bytes_ == 0) {
+      sync_data(segment_, path);
+      segment_ = UniqueFd();
+    }
+  }
+}
+
+void WalRun::sync() {
+  if (end_ == durable_end()) return;
+  if (segment_) sync_data(segment_, segment_path(end_));
+  const fs::path path = folder_ / kDurable;
+  ++durable_number_;
+  const auto record = durable_record(durable_number_, end_);
+  const off_t offset = durable_number_ % 2 == 0 ? 0 : kRecordSpacing;
+  if (write_at(durable_file_, path, record, offset) < record.size()) {
+    fail(path, "cannot write", ENOSPC);
+  }
+  sync_data(durable_file_, path);
+  durable_end_ = end_.value;
+}
+
+std::optional<Lsn> WalRun::first_difference(
+    Lsn at, std::span<const std::byte> bytes) const {
+  assert(at.value + bytes.size() <= end_.value);
+  if (at < begin()) {
+    const std::uint64_t before = begin().value - at.value;
+    if (before >= bytes.size()) return std::nullopt;
+    bytes = bytes.subspan(static_cast<std::size_t>(before));
+    at = begin();
+  }
+  std::vector<std::byte> held(bytes.size());
+  read(at, held);
+  const auto [there, here] = std::ranges::mismatch(bytes, held);
+  if (there == bytes.end()) return std::nullopt;
+  return Lsn{at.value + static_cast<std::uint64_t>(there - bytes.begin())};
+}
+
+void WalRun::read(Lsn at, std::span<std::byte> out) const {
+  while (!out.empty()) {
+    const std::uint64_t within = at.value % segment_bytes_;
+    const auto part = out.first(static_cast<std::size_t>(
+        std::min<std::uint64_t>(out.size(), segment_bytes_ - within)));
+    const fs::path path = segment_path(at);
+    const auto fd = open_file(path, O_RDONLY);
+    if (!read_at(fd, path, part, static_cast<off_t>(within))) {
+      throw repo::CorruptionError(path.string() + ": is shorter than it was" +
+                                  std::string(kSpoolAdvice));
+    }
+    at.value += part.size();
+    out = out.subspan(part.size());
+  }
+}
+
+std::optional<CommittedWal> WalRun::committed() const {
+  const std::lock_guard lock(mutex_);
+  return committed_;
+}
+
+std::uint64_t WalRun::uncommitted_bytes() const {
+  const std::lock_guard lock(mutex_);
+  const Lsn stored = committed_ ? committed_->end : begin();
+  return durable_end().value - std::min(stored, durable_end()).value;
+}
+
+void WalRun::note_committed(const CommittedWal& committed) {
+  replace_spool_file(folder_ / kCommitted, encode(committed));
+  {
+    const std::lock_guard lock(mutex_);
+    committed_ = committed;
+  }
+  remove_committed_segments(committed.end);
+}
+
+void WalRun::forget_committed() {
+  const fs::path path = folder_ / kCommitted;
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+    fail(path, "cannot remove", errno);
+  }
+  sync_folder(folder_);
+  const std::lock_guard lock(mutex_);
+  committed_.reset();
+}
+
+// From the first on, so that a crash leaves no gap.
+void WalRun::remove_committed_segments(Lsn end) {
+  while (begin_ + segment_bytes_ <= end.value) {
+    const fs::path path = segment_path(begin());
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+      fail(path, "cannot remove", errno);
+    }
+    begin_ += segment_bytes_;
+  }
+}
+
+WalSpool::WalSpool(fs::path folder, std::uint64_t segment_bytes)
+    : folder_(std::move(folder)), segment_bytes_(segment_bytes) {
+  assert(is_segment_size(segment_bytes));
+  make_folder(folder_);
+  const fs::path lock = folder_ / "lock";
+  lock_ = open_file(lock, O_RDWR | O_CREAT);
+  if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) fail(lock, "cannot lock", errno);
+    throw repo::LockedError(
+        folder_.string() +
+        ": another 'cairn pg wal-receive' on this host receives WAL of this "
+        "cluster for this series");
+  }
+  std::vector<fs::path> gone;
+  for (const auto& entry : fs::directory_iterator(folder_)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(kGoneSuffix)) gone.push_back(entry.path());
+    if (name.ends_with(kHistorySuffix) && entry.is_regular_file()) {
+      const auto timeline =
+          parse_number(name.substr(0, name.size() - kHistorySuffix.size()), 16);
+      auto content = read_file(entry.path());
+      if (timeline && content) {
+        histories_.emplace(static_cast<std::uint32_t>(*timeline),
+                           std::move(*content));
+      }
+      continue;
+    }
+    const auto dash = name.find('-');
+    if (dash == std::string::npos || !entry.is_directory()) continue;
+    const auto timeline = parse_number(name.substr(0, dash), 16);
+    const auto start = parse_number(name.substr(dash + 1), 16);
+    if (!timeline || !start) continue;
+    const Place place{static_cast<std::uint32_t>(*timeline), {*start}};
+    if (folder_of(place) != entry.path()) continue;
+    runs_.emplace(place, std::make_shared<WalRun>(entry.path(), place.timeline,
+                                                  place.start, segment_bytes_));
+  }
+  std::error_code error;
+  for (const auto& path : gone) fs::remove_all(path, error);
+}
+
+fs::path WalSpool::folder_of(const Place& place) const {
+  // As the path in the repository ends: TIMELINE/START.
+  std::string name = path_of({0, place.timeline, place.start});
+  const auto start = name.rfind('/');
+  const auto timeline = name.rfind('/', start - 1);
+  name[start] = '-';
+  return folder_ / name.substr(timeline + 1);
+}
+
+std::vector<std::shared_ptr<WalRun>> WalSpool::runs() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::shared_ptr<WalRun>> all;
+  for (const auto& [place, run] : runs_) all.push_back(run);
+  return all;
+}
+
+std::shared_ptr<WalRun> WalSpool::begin_run(std::uint32_t timeline, Lsn start) {
+  const Place place{timeline, start};
+  auto run = std::make_shared<WalRun>(folder_of(place), timeline, start,
+                                      segment_bytes_);
+  const std::lock_guard lock(mutex_);
+  runs_.insert_or_assign(place, run);
+  return run;
+}
+
+void WalSpool::remove(const WalRun& run) {
+  const std::lock_guard lock(mutex_);
+  const auto found = std::ranges::find_if(
+      runs_, [&](const auto& one) { return one.second.get() == &run; });
+  if (found == runs_.end()) return;
+  // In one step for who comes after a crash.
+  const fs::path folder = folder_of(found->first);
+  const fs::path gone = folder.string() + std::string(kGoneSuffix);
+  if (::rename(folder.c_str(), gone.c_str()) != 0) {
+    fail(folder, "cannot rename", errno);
+  }
+  runs_.erase(found);
+  std::error_code error;  // the next start tries again
+  fs::remove_all(gone, error);
+}
+
+std::uint64_t WalSpool::uncommitted_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& run : runs()) bytes += run->uncommitted_bytes();
+  return bytes;
+}
+
+void WalSpool::add_history(std::uint32_t timeline, std::string_view content) {
+  if (content.size() > kMaxHistoryBytes) {
+    throw repo::CorruptionError(history_name(timeline) +
+                                ": the server's timeline history is too long");
+  }
+  replace_spool_file(folder_ / history_name(timeline), content);
+  const std::lock_guard lock(mutex_);
+  histories_.insert_or_assign(timeline, std::string(content));
+}
+
+std::map<std::uint32_t, std::string> WalSpool::histories(
+    std::uint32_t up_to) const {
+  const std::lock_guard lock(mutex_);
+  return {histories_.begin(), histories_.upper_bound(up_to)};
+}
+
+}  // namespace cairn::ingest

@@ -1,0 +1,426 @@
+#include "ingest/wal_store.h"
+
+#include <algorithm>
+#include <fstream>
+#include <span>
+#include <utility>
+
+#include "ingest/wal_archive.h"
+#include "repo/blob_reader.h"
+#include "repo/blob_writer.h"
+#include "repo/commit.h"
+#include "repo/error.h"
+#include "repo/forget.h"
+#include "repo/heartbeat.h"
+#include "repo/reusable_blobs.h"
+#include "repo/session.h"
+#include "repo/snapshot.h"
+#include "repo/tree_reader.h"
+#include "repo/tree_writer.h"
+
+namespace cairn::ingest {
+namespace {
+
+constexpr std::uint32_t kFolderMode = 0700;
+constexpr std::uint32_t kFileMode = 0600;
+// A fourth of it has to be needless.
+constexpr std::uint64_t kLeastTrimmedPart = 4;
+constexpr std::string_view kClusterFile = "cluster";
+constexpr std::string_view kForgetReason = "a later one holds its WAL and more";
+
+std::uint64_t bytes_of(const std::map<std::uint32_t, std::string>& histories) {
+  std::uint64_t bytes = 0;
+  for (const auto& [timeline, content] : histories) bytes += content.size();
+  return bytes;
+}
+
+// One flush, from registered to committed.
+class Flush {
+ public:
+  Flush(repo::Repository& repository, const WalCluster& cluster,
+        const WalStoreOptions& options, repo::Session& session, WalRun& run,
+        const std::map<std::uint32_t, std::string>& histories)
+      : repository_(repository),
+        cluster_(cluster),
+        options_(options),
+        session_(session),
+        run_(run),
+        histories_(histories),
+        now_(options.clock()),
+        tag_(repo::series_tag(repository.keyring(), options.series)),
+        valid_(repository.snapshots(now_).snapshots),
+        committed_(run.committed()) {}
+
+  WalFlush run(const std::stop_token& stop);
+
+ private:
+  void find_predecessor(repo::ReusableBlobs& reusable);
+  void find_start();
+  std::vector<repo::Link> store_stream(repo::BlobWriter& writer,
+                                       const repo::StoreNode& store,
+                                       const std::stop_token& stop);
+  repo::BlobId store_tree(const repo::StoreNode& store,
+                          repo::BlobWriter& writer,
+                          std::span<const repo::Link> rows);
+  void commit(const repo::BlobId& root, std::uint64_t bytes_stored);
+  void forget_predecessors();
+  [[nodiscard]] bool is_of_ours(const repo::Snapshot& snapshot) const;
+  [[nodiscard]] repo::Entry entry_of(std::string name, repo::EntryType type,
+                                     std::uint64_t size) const;
+
+  repo::Repository& repository_;
+  const WalCluster& cluster_;
+  const WalStoreOptions& options_;
+  repo::Session& session_;
+  WalRun& run_;
+  const std::map<std::uint32_t, std::string>& histories_;
+  const repo::Timestamp now_;
+  const repo::SeriesTag tag_;
+  const std::vector<repo::ValidSnapshot> valid_;
+  std::optional<CommittedWal> committed_;
+  std::optional<Lsn> needed_;  // by the oldest base
+  WalFlush flush_;
+};
+
+WalFlush Flush::run(const std::stop_token& stop) {
+  repository_.index().refresh(repository_.storage(), repository_.keyring());
+  repo::ReusableBlobs reusable(repository_.storage(), repository_.keyring(),
+                               repository_.index(), session_.epoch());
+  find_predecessor(reusable);
+  find_start();
+  flush_.begin = committed_ ? committed_->end : run_.begin();
+  flush_.end = run_.durable_end();
+  flush_.snapshot = session_.id();
+
+  repo::BlobWriter writer(repository_, reusable, session_.id(), nullptr);
+  const repo::StoreNode store = [&](repo::BlobKind kind,
+                                    std::span<const std::byte> plain) {
+    return writer.store(kind, plain);
+  };
+  const auto rows = store_stream(writer, store, stop);
+  const auto root = store_tree(store, writer, rows);
+  writer.finish();
+  flush_.bytes_stored = writer.bytes_stored();
+  commit(root, writer.bytes_stored());
+  run_.note_committed({flush_.stream.start, flush_.end, session_.id(), rows});
+  forget_predecessors();
+  return std::move(flush_);
+}
+
+// Under a valid snapshot collection keeps all that lies below its rows; under
+// one that was forgotten it may be going.
+void Flush::find_predecessor(repo::ReusableBlobs& reusable) {
+  if (!committed_) return;
+  const bool is_valid = std::ranges::any_of(valid_, [&](const auto& one) {
+    return one.snapshot.id == committed_->snapshot &&
+           one.snapshot.header.series_tag == tag_;
+  });
+  if (!is_valid) {
+    flush_.began_anew = "snapshot " + committed_->snapshot.brief() +
+                        ", which held the WAL before, was forgotten";
+  } else if (!std::ranges::all_of(committed_->rows, [&](const auto& row) {
+               return reusable.contains(row.kind, row.id);
+             })) {
+    // That snapshot stays, and readers take what it still has.
+    flush_.began_anew =
+        "what snapshot " + committed_->snapshot.brief() +
+        " holds is lost, or was stored by another write key and is not "
+        "verified; 'cairn check' tells which";
+  }
+  if (!flush_.began_anew) return;
+  run_.forget_committed();
+  committed_.reset();
+}
+
+// Where the predecessor starts, or later, when no base needs what it starts
+// with: to leave it out costs a look at every list that stays, so it has to be
+// worth that. What was not committed yet stays in any case.
+void Flush::find_start() {
+  flush_.stream = {cluster_.system, run_.timeline(),
+                   committed_ ? committed_->start : run_.begin()};
+  const auto bases = series_of_bases(options_.series);
+  if (!committed_ || !bases) return;
+  std::vector<const repo::ValidSnapshot*> snapshots;
+  for (const auto& one : valid_) snapshots.push_back(&one);
+  needed_ = oldest_needed_wal(snapshots,
+                              repo::series_tag(repository_.keyring(), *bases),
+                              cluster_.system);
+  if (!needed_) return;
+  const Lsn start =
+      std::min(segment_begin(*needed_, cluster_.segment_bytes), run_.begin());
+  const auto length = committed_->end.value - committed_->start.value;
+  if (start <= committed_->start) return;
+  if (start.value - committed_->start.value < length / kLeastTrimmedPart) {
+    return;
+  }
+  // Writers with another page size may have cut elsewhere.
+  auto blobs = repository_.blobs();
+  const auto place = repo::StreamCursor(blobs, committed_->rows)
+                         .at(start.value - committed_->start.value);
+  const bool is_cut =
+      place ? committed_->start.value + place->offset == start.value
+            : start == committed_->end;
+  if (!is_cut) return;
+  flush_.trimmed_from = committed_->start;
+  flush_.stream.start = start;
+}
+
+std::vector<repo::Link> Flush::store_stream(repo::BlobWriter& writer,
+                                            const repo::StoreNode& store,
+                                            const std::stop_token& stop) {
+  auto blobs = repository_.blobs();
+  const auto read = [&](const repo::Link& node) {
+    const auto plain = blobs.read(repo::BlobKind::links, node.id);
+    return repo::decode_links(*plain, "node " + node.id.brief());
+  };
+  std::vector<repo::Link> rows;
+  if (committed_ && !flush_.trimmed_from) rows = committed_->rows;
+  repo::ListWriter list(store, rows, read);
+  if (flush_.trimmed_from) {
+    repo::StreamCursor kept(blobs, committed_->rows);
+    std::uint64_t offset =
+        flush_.stream.start.value - flush_.trimmed_from->value;
+    while (const auto place = kept.at(offset)) {
+      list.add({repo::BlobKind::content, place->id, place->length});
+      offset += place->length;
+    }
+  }
+  const std::uint64_t page = repository_.config().page_chunk;
+  std::vector<std::byte> chunk;
+  for (Lsn at = flush_.begin; at < flush_.end; at.value += chunk.size()) {
+    if (stop.stop_requested()) throw repo::Cancelled("interrupted");
+    const std::uint64_t cut = (at.value / page + 1) * page;
+    chunk.resize(
+        static_cast<std::size_t>(std::min(cut, flush_.end.value) - at.value));
+    run_.read(at, chunk);
+    list.add({repo::BlobKind::content,
+              writer.store(repo::BlobKind::content, chunk), chunk.size()});
+  }
+  return std::move(list).finish();
+}
+
+repo::Entry Flush::entry_of(std::string name, repo::EntryType type,
+                            std::uint64_t size) const {
+  repo::Entry entry;
+  entry.name = std::move(name);
+  entry.type = type;
+  entry.mode = type == repo::EntryType::folder ? kFolderMode : kFileMode;
+  entry.modified = now_;
+  entry.size = size;
+  if (type == repo::EntryType::stream) entry.profile = repo::Profile::page;
+  return entry;
+}
+
+// The path that path_of() gives, and the history files beside the timeline's
+// folder.
+repo::BlobId Flush::store_tree(const repo::StoreNode& store,
+                               repo::BlobWriter& writer,
+                               std::span<const repo::Link> rows) {
+  std::vector<std::string> names;
+  const std::string path = path_of(flush_.stream);
+  std::string_view rest = path;
+  for (auto slash = rest.find('/'); slash != std::string_view::npos;
+       slash = rest.find('/')) {
+    names.emplace_back(rest.substr(0, slash));
+    rest.remove_prefix(slash + 1);
+  }
+  repo::TreeWriter tree(store);
+  const auto begin_folder = [&](const std::string& name) {
+    tree.begin_folder(entry_of(name, repo::EntryType::folder, 0));
+  };
+  const auto add_history = [&](std::uint32_t timeline,
+                               const std::string& content) {
+    const repo::Link chunk{repo::BlobKind::content,
+                           writer.store(repo::BlobKind::content,
+                                        std::as_bytes(std::span(content))),
+                           content.size()};
+    tree.add(
+        entry_of(history_name(timeline), repo::EntryType::file, content.size()),
+        {&chunk, 1});
+  };
+  const auto own = histories_.find(run_.timeline());
+  begin_folder(names.at(0));
+  begin_folder(names.at(1));
+  for (auto older = histories_.begin(); older != own; ++older) {
+    if (!older->second.empty()) add_history(older->first, older->second);
+  }
+  begin_folder(names.at(2));
+  tree.add(entry_of(std::string(rest), repo::EntryType::stream,
+                    flush_.end.value - flush_.stream.start.value),
+           rows);
+  (void)tree.end_folder();
+  if (own != histories_.end() && !own->second.empty()) {
+    add_history(own->first, own->second);
+  }
+  (void)tree.end_folder();
+  (void)tree.end_folder();
+  return std::move(tree).finish().id;
+}
+
+void Flush::commit(const repo::BlobId& root, std::uint64_t bytes_stored) {
+  constexpr std::uint64_t kFoldersAndStream = 4;
+  const auto bytes = flush_.end.value - flush_.stream.start.value;
+  repo::SourceReport source;
+  source.name = path_of(flush_.stream);
+  source.kind = repo::SourceKind::postgres_wal;
+  source.bytes = bytes;
+  source.entries = kFoldersAndStream + histories_.size();
+  source.facts = {
+      {std::string(wal_fact::kEndLsn), to_string(flush_.end)},
+      {std::string(wal_fact::kServerVersion), cluster_.server_version},
+      {std::string(wal_fact::kStartLsn), to_string(flush_.stream.start)},
+      {std::string(wal_fact::kSystemIdentifier),
+       std::to_string(cluster_.system)},
+      {std::string(wal_fact::kTimeline), std::to_string(run_.timeline())},
+      {std::string(wal_fact::kWalSegmentBytes),
+       std::to_string(cluster_.segment_bytes)}};
+  repo::SnapshotRecord record;
+  record.series = options_.series;
+  record.host = options_.host;
+  record.user = options_.user;
+  record.program = options_.program;
+  record.paths = {source.name};
+  record.sources = {source};
+
+  repo::SnapshotHeader header;
+  header.time = now_;
+  header.root = root;
+  header.logical_bytes = bytes + bytes_of(histories_);
+  header.stored_bytes = bytes_stored;
+  header.is_complete = true;
+  header.entries = source.entries;
+  if (auto warning = repo::commit_snapshot(repository_, session_, header,
+                                           record, valid_, options_.clock)) {
+    flush_.warnings.push_back(std::move(*warning));
+  }
+}
+
+// The one that this flush went on from, and what this host committed between a
+// commit and a crash.
+bool Flush::is_of_ours(const repo::Snapshot& snapshot) const {
+  if (committed_ && snapshot.id == committed_->snapshot) return true;
+  if (snapshot.header.series_tag != tag_ || !snapshot.record ||
+      snapshot.record->sources.size() != 1 ||
+      snapshot.signer.host_key != repository_.signer().chain().host_key) {
+    return false;
+  }
+  const auto& source = snapshot.record->sources.front();
+  const auto stream = parse_wal_path(source.name);
+  if (source.kind != repo::SourceKind::postgres_wal || !stream ||
+      stream->system != cluster_.system ||
+      stream->timeline != run_.timeline()) {
+    return false;
+  }
+  // Of the same stream, before something was left out of it perhaps.
+  const bool starts_within = stream->start == flush_.stream.start ||
+                             (stream->start < flush_.stream.start && needed_ &&
+                              flush_.stream.start <= *needed_);
+  return starts_within && stream->start <= flush_.end &&
+         source.bytes <= flush_.end.value - stream->start.value;
+}
+
+void Flush::forget_predecessors() {
+  const auto role = repository_.keyring().role();
+  if (role != repo::Role::owner && role != repo::Role::maintain) return;
+  for (const auto& valid : valid_) {
+    if (!is_of_ours(valid.snapshot) || !valid.holds.empty()) continue;
+    try {
+      (void)repo::forget_snapshot(repository_, valid, kForgetReason,
+                                  options_.clock());
+    } catch (const repo::Error& e) {
+      // It is covered, so that `cairn forget` drops it one day.
+      flush_.warnings.push_back(
+          "snapshot " + valid.snapshot.id.brief() +
+          " stays though a later one covers it: " + e.what());
+    }
+  }
+}
+
+template <typename Step>
+void as_far_as_possible(Step step) {
+  try {
+    step();
+  } catch (const repo::Error&) {
+    return;  // the outcome is decided
+  }
+}
+
+}  // namespace
+
+void note_spooled_cluster(const std::filesystem::path& spool,
+                          const WalCluster& cluster) {
+  replace_spool_file(spool / kClusterFile,
+                     std::to_string(cluster.system) + ' ' +
+                         std::to_string(cluster.segment_bytes) + ' ' +
+                         cluster.server_version + '\n');
+}
+
+std::optional<WalCluster> read_spooled_cluster(
+    const std::filesystem::path& spool) {
+  std::ifstream in(spool / kClusterFile);
+  WalCluster cluster;
+  if (!(in >> cluster.system >> cluster.segment_bytes) || in.get() != ' ' ||
+      !std::getline(in, cluster.server_version) ||
+      !is_segment_size(cluster.segment_bytes) ||
+      spool.filename() != std::to_string(cluster.system)) {
+    return std::nullopt;
+  }
+  return cluster;
+}
+
+WalStore::WalStore(WalCluster cluster, WalStoreOptions options)
+    : cluster_(std::move(cluster)), options_(std::move(options)) {}
+
+std::optional<WalFlush> WalStore::flush(
+    repo::Repository& repository, WalRun& run,
+    const std::map<std::uint32_t, std::string>& histories,
+    const std::stop_token& stop) {
+  if (run.uncommitted_bytes() == 0) return std::nullopt;
+  repo::Session session(repository.storage(), repository.keyring(),
+                        repository.signer(), options_.clock());
+  std::optional<WalFlush> done;
+  try {
+    const repo::Heartbeat heartbeat(session, options_.clock);
+    done = Flush(repository, cluster_, options_, session, run, histories)
+               .run(stop);
+  } catch (...) {
+    as_far_as_possible([&] { session.end(); });
+    throw;
+  }
+  as_far_as_possible([&] { session.end(); });
+  return done;
+}
+
+std::shared_ptr<WalRun> WalStore::adopt(repo::Repository& repository,
+                                        WalSpool& spool,
+                                        std::uint32_t timeline) {
+  const auto list = repository.snapshots(options_.clock());
+  auto stored = find_wal(
+      list.snapshots, repo::series_tag(repository.keyring(), options_.series));
+  std::erase_if(stored, [&](const StoredWal& one) {
+    return one.stream.system != cluster_.system ||
+           one.stream.timeline != timeline ||
+           one.segment_bytes != cluster_.segment_bytes ||
+           one.end <= one.stream.start;
+  });
+  if (stored.empty()) return nullptr;
+  const StoredWal last = *std::ranges::max_element(stored, {}, &StoredWal::end);
+  WalReader reader(repository, {last});
+  const CommittedWal committed{last.stream.start, last.end,
+                               last.snapshot->snapshot.id,
+                               reader.rows_of(last)};
+  const Lsn begin = segment_begin(last.end, cluster_.segment_bytes);
+  std::vector<std::byte> bytes(
+      static_cast<std::size_t>(last.end.value - begin.value));
+  if (reader.read(timeline, begin, bytes) < bytes.size()) {
+    throw repo::CorruptionError("snapshot " + committed.snapshot.brief() +
+                                ": its WAL ends too early");
+  }
+  auto run = spool.begin_run(timeline, begin);
+  run->write(bytes);
+  run->sync();
+  run->note_committed(committed);
+  return run;
+}
+
+}  // namespace cairn::ingest
