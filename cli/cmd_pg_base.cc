@@ -270,8 +270,7 @@ Command pg_base_command() {
           "kept then.",
       .examples =
           "cairn pg base --dsn postgresql://backup@db.example/postgres\n"
-          "cairn pg base --dsn 'service=shop' --series shop --checkpoint "
-          "spread --max-rate 50MiB",
+          "cairn pg base --dsn service=shop --series shop --max-rate 50MiB",
       .declare =
           [options](Flags& flags) {
             flags.value("--dsn", "DSN", options->dsn,

@@ -66,8 +66,7 @@ WalPosition position_of(const PostgresResult& result) {
   if (result.rows.size() != 1 || !result.rows[0][0]) {
     fail("names no place in WAL");
   }
-  return {parse_lsn(*result.rows[0][0]),
-          number<std::uint32_t>(result.rows[0][1])};
+  return {lsn_in(*result.rows[0][0]), number<std::uint32_t>(result.rows[0][1])};
 }
 
 bool is_oid(std::string_view text) {

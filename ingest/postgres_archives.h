@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "ingest/lsn.h"
 #include "ingest/postgres_connection.h"
 
 namespace cairn::ingest {
@@ -31,7 +32,7 @@ struct Tablespace {
 };
 
 struct WalPosition {
-  std::uint64_t lsn = 0;
+  Lsn lsn;
   std::uint32_t timeline = 0;
 };
 

@@ -382,12 +382,13 @@ void PostgresBase::State::require_wal(
     const std::vector<WalRange>& ranges) const {
   for (const auto& range : ranges) {
     if (range.end <= range.start) continue;
-    const auto last = (range.end - 1) / segment_bytes;
-    for (auto number = range.start / segment_bytes; number <= last; ++number) {
+    const auto last = (range.end.value - 1) / segment_bytes;
+    for (auto number = range.start.value / segment_bytes; number <= last;
+         ++number) {
       if (segments.contains(number)) continue;
       throw ProducerFailed("the server did not send all WAL from " +
-                           lsn_text(range.start) + " to " +
-                           lsn_text(range.end));
+                           to_string(range.start) + " to " +
+                           to_string(range.end));
     }
   }
 }
@@ -400,8 +401,8 @@ std::vector<repo::Fact> PostgresBase::State::facts() {
   };
   const bool is_standby =
       label.find("BACKUP FROM: standby") != std::string::npos;
-  add(name::kStartLsn, lsn_text(archives->start().lsn));
-  add(name::kEndLsn, lsn_text(end->position.lsn));
+  add(name::kStartLsn, to_string(archives->start().lsn));
+  add(name::kEndLsn, to_string(end->position.lsn));
   add(name::kTimeline, std::to_string(end->position.timeline));
   add(name::kSystemIdentifier, cluster.system_identifier);
   add(name::kServerVersion, cluster.version);

@@ -1,7 +1,5 @@
 #include "ingest/postgres_manifest.h"
 
-#include <fmt/format.h>
-
 #include <charconv>
 #include <map>
 #include <optional>
@@ -52,17 +50,11 @@ void append_utf8(std::string& text, unsigned code) {
 
 }  // namespace
 
-std::uint64_t parse_lsn(std::string_view text) {
-  const auto slash = text.find('/');
-  if (slash == std::string_view::npos) {
+Lsn lsn_in(std::string_view text) {
+  const auto lsn = parse_lsn(text);
+  if (!lsn)
     throw ProducerFailed("'" + std::string(text) + "' is no place in WAL");
-  }
-  const std::uint64_t high = number<std::uint32_t>(text.substr(0, slash), 16);
-  return high << 32 | number<std::uint32_t>(text.substr(slash + 1), 16);
-}
-
-std::string lsn_text(std::uint64_t lsn) {
-  return fmt::format("{:X}/{:X}", lsn >> 32, lsn & 0xffffffff);
+  return *lsn;
 }
 
 // A JSON reader for this one shape: an object of values, of which two are
@@ -243,8 +235,7 @@ struct PostgresManifest::State {
     } else if (array == "WAL-Ranges") {
       if (wal.size() >= kMaxWalRanges) fail("has too many WAL ranges");
       wal.push_back({number<std::uint32_t>(field("Timeline")),
-                     parse_lsn(field("Start-LSN")),
-                     parse_lsn(field("End-LSN"))});
+                     lsn_in(field("Start-LSN")), lsn_in(field("End-LSN"))});
     }
   }
 

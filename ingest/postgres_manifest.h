@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "crypto/digest.h"
+#include "ingest/lsn.h"
 
 namespace cairn::ingest {
 
@@ -24,13 +25,12 @@ struct ManifestFile {
 // WAL that a restore needs, of one timeline.
 struct WalRange {
   std::uint32_t timeline = 0;
-  std::uint64_t start = 0;  // LSN
-  std::uint64_t end = 0;
+  Lsn start;
+  Lsn end;
 };
 
-// "16/B374D848"; throws ProducerFailed for what is none.
-[[nodiscard]] std::uint64_t parse_lsn(std::string_view text);
-[[nodiscard]] std::string lsn_text(std::uint64_t lsn);
+// Throws ProducerFailed for what is none.
+[[nodiscard]] Lsn lsn_in(std::string_view text);
 
 // Threads        one thread at a time.
 // Failure        ProducerFailed, saying what is wrong with the manifest.

@@ -8,18 +8,9 @@
 #include <string>
 #include <string_view>
 
+#include "ingest/lsn.h"
+
 namespace cairn::ingest {
-
-// A byte of the WAL of one timeline, counted from the cluster's beginning.
-struct Lsn {
-  std::uint64_t value = 0;
-
-  auto operator<=>(const Lsn&) const = default;
-};
-
-// As the server writes it: "16/B374D848".
-[[nodiscard]] std::string to_string(Lsn lsn);
-[[nodiscard]] std::optional<Lsn> parse_lsn(std::string_view text);
 
 // A growing stretch of the WAL of one timeline of one cluster.
 struct WalStreamId {
@@ -53,9 +44,5 @@ struct WalStreamId {
                                           std::uint64_t segment_bytes) {
   return {lsn.value / segment_bytes * segment_bytes};
 }
-
-// Of a whole text: digits of that base, without a sign.
-[[nodiscard]] std::optional<std::uint64_t> parse_number(std::string_view text,
-                                                        int base);
 
 }  // namespace cairn::ingest

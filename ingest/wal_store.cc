@@ -289,7 +289,8 @@ void Flush::commit(const repo::BlobId& root, std::uint64_t bytes_stored) {
   header.stored_bytes = bytes_stored;
   header.is_complete = true;
   header.entries = source.entries;
-  if (auto warning = repo::commit_snapshot(repository_, session_, header,
+  auto chain = repository_.host_state().lock_chain(record.series);
+  if (auto warning = repo::commit_snapshot(repository_, chain, session_, header,
                                            record, valid_, options_.clock)) {
     flush_.warnings.push_back(std::move(*warning));
   }

@@ -27,7 +27,7 @@ std::optional<std::string> read(std::span<const std::byte> bytes,
       bytes = bytes.subspan(piece.size());
     }
     for (const auto& range : std::move(manifest).finish()) {
-      all += ingest::lsn_text(range.start) + ingest::lsn_text(range.end);
+      all += ingest::to_string(range.start) + ingest::to_string(range.end);
     }
   } catch (const ingest::ProducerFailed&) {
     return std::nullopt;

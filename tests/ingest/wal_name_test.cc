@@ -7,18 +7,6 @@ namespace {
 
 constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
 
-TEST(WalName, PlacesAreWrittenAsTheServerWritesThem) {
-  EXPECT_EQ(to_string(Lsn{0x16B374D848}), "16/B374D848");
-  EXPECT_EQ(to_string(Lsn{}), "0/0");
-  EXPECT_EQ(parse_lsn("16/B374D848"), Lsn{0x16B374D848});
-  EXPECT_EQ(parse_lsn("FFFFFFFF/FFFFFFFF"), Lsn{~std::uint64_t{0}});
-  for (const char* const none :
-       {"", "/", "1", "1/", "/1", "1/2/3", "1/ 2", "-1/2", "1/0x2",
-        "100000000/0", "0/100000000", "g/0"}) {
-    EXPECT_EQ(parse_lsn(none), std::nullopt) << none;
-  }
-}
-
 TEST(WalName, APathComesBackAndHasOneSpelling) {
   const WalStreamId stream{7412345678901234567, 3, {0x1000000}};
   EXPECT_EQ(path_of(stream),
