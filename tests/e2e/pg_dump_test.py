@@ -69,7 +69,7 @@ class DumpCase(harness.Case):
 
 class Server(servers.Postgres):
     def __init__(self, port=None):
-        super().__init__(port)
+        super().__init__(port=port)
         self.dsn = f"host={self.folder} port={self.port} user=postgres"
 
     def rows(self, database, query):

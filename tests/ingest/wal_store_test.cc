@@ -285,7 +285,8 @@ class WalAndBases : public WalInStore {
     source.facts.push_back({"system_identifier", std::to_string(system)});
     repo::SnapshotHeader header;
     header.root = stored(repository).front().snapshot->snapshot.header.root;
-    (void)repo::commit_snapshot(repository, session, header, record, {},
+    auto chain = repository.host_state().lock_chain(record.series);
+    (void)repo::commit_snapshot(repository, chain, session, header, record, {},
                                 [] { return repo::Timestamp{}; });
     session.end();
     return session.id();
