@@ -614,9 +614,12 @@ class Proxy:
 class WalStandby(WalServer):
     """Of another one, in a folder of its own."""
 
+    up_says = b"t\n"  # it is in recovery
+
     def __init__(self, primary):  # pylint: disable=super-init-not-called
         super(Postgres, self).__init__()
-        self.programs = postgres_folder()
+        self.programs = self.clients = postgres_folder()
+        self.port = "5432"
         self.run(self.program("pg_basebackup"), *primary.where("-D", "data",
                  "-X", "stream", "-R", "-c", "fast"))
         self.up()
