@@ -1,5 +1,10 @@
 #include "cli/prune_run.h"
 
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cerrno>
+
 #include "cli/interrupt.h"
 #include "cli/progress_display.h"
 #include "cli/quantity.h"
@@ -55,6 +60,17 @@ void print_plan(const repo::PrunePlan& plan, PruneReport report,
   }
 }
 
+// Nobody waits for a prune, and backups beside it keep four fifths of their
+// speed instead of 70 %, on two cores (benchmarks/durability). Of this thread
+// and those that it starts.
+void give_way_to_others() {
+  constexpr int kNiceness = 10;
+  errno = 0;
+  const int now = ::getpriority(PRIO_PROCESS, 0);
+  if (errno != 0) return;
+  (void)::setpriority(PRIO_PROCESS, 0, std::max(now, kNiceness));
+}
+
 void print_outcome(const repo::PruneOutcome& outcome, PruneReport report,
                    Context& context) {
   if (!context.output.is_json()) {
@@ -102,6 +118,7 @@ ExitCode run_prune(repo::Repository& repository,
                    const repo::PruneOptions& options, PruneReport report,
                    Context& context,
                    std::span<const repo::SessionId> as_if_forgotten) {
+  give_way_to_others();
   repo::Progress progress;
   const Interrupt interrupt;
   const auto now = context.now();

@@ -13,7 +13,8 @@ namespace cairn::cli {
 // the caller's own JSON is all there may be.
 enum class PruneReport { json_lines, text_only };
 
-// Dry runs, Ctrl-C and progress included. A dry run plans as if the snapshots
+// Dry runs, Ctrl-C and progress included. Lowers the priority of what this
+// process does from now on. A dry run plans as if the snapshots
 // given were forgotten too.
 [[nodiscard]] ExitCode run_prune(
     repo::Repository& repository, const repo::PruneOptions& options,

@@ -165,6 +165,8 @@ class Together(harness.Case):
         first = self.begin_stream(b"x", "first")
         prune = self.start("-v", "prune", "--wait", "60s")
         self.assertIn(b"waiting for its end", prune.stderr.readline())
+        # It gives way to others.
+        self.assertEqual(os.getpriority(os.PRIO_PROCESS, prune.pid), 10)
 
         later = self.begin_stream(data[:MIB], "later")
         self.back_up_bytes(data, "whole")
