@@ -5,6 +5,7 @@
 #include <thread>
 #include <utility>
 
+#include "cli/backup_report.h"
 #include "cli/commands.h"
 #include "cli/compression_flag.h"
 #include "cli/context.h"
@@ -106,94 +107,43 @@ std::vector<std::pair<std::string, std::string>> tablespaces_of(
   return found;
 }
 
-Json texts_of(const std::vector<std::string>& texts) {
-  Json array = Json::array();
-  for (const auto& text : texts) array.add(text);
-  return array;
-}
-
 void print_json(const ingest::BackupReport& report, const std::string& series,
                 double seconds, Context& context) {
   const auto& source = report.sources.front();
-  Json sources = Json::array();
-  sources.add(json_of(source));
-  Json problems = Json::array();
-  for (const auto& problem : report.problems) {
-    Json json = Json::object();
-    json.set_bytes("path", problem.path).set("message", problem.why);
-    problems.add(std::move(json));
-  }
   Json tablespaces = Json::array();
   for (const auto& [oid, location] : tablespaces_of(source)) {
     Json json = Json::object();
     json.set("oid", oid).set("location", location);
     tablespaces.add(std::move(json));
   }
-  Json json = Json::line("summary", context.now());
-  if (report.snapshot) {
-    json.set("snapshot_id", report.snapshot->hex());
-  } else {
-    json.set("snapshot_id", nullptr);
-  }
-  json.set("series", series)
-      .set("complete", report.is_complete)
-      .set("sources", std::move(sources));
+  Json json = summary_of(report, series, seconds, context.now());
   for (const auto name :
        {fact::kServerVersion, fact::kSystemIdentifier, fact::kTimeline,
         fact::kStartLsn, fact::kEndLsn, fact::kEndTime, fact::kSource}) {
     if (const auto value = source.fact(name)) json.set(name, *value);
   }
   json.set("tablespaces", std::move(tablespaces))
-      .set("files", report.files_new)
-      .set("folders", report.folders)
-      .set("logical_bytes", report.bytes_read)
-      .set("new_bytes", report.bytes_new)
-      .set("stored_bytes", report.bytes_stored)
-      .set("chunks", report.chunks)
-      .set("chunks_new", report.chunks_new)
-      .set("differences", report.differences)
-      .set("problem_count", report.problem_count)
-      .set("problems", std::move(problems))
-      .set("warnings", texts_of(report.warnings))
-      .set("notes", texts_of(report.notes))
-      .set("seconds", seconds);
+      .set("files", report.files_new);
   context.output.json(json);
 }
 
 void print_text(const ingest::BackupReport& report, const std::string& series,
                 double seconds, Context& context) {
-  for (const auto& problem : report.problems) {
-    context.output.warning(printable(problem.why));
-  }
-  for (const auto& warning : report.warnings) context.output.warning(warning);
-  for (const auto& note : report.notes) context.output.note(printable(note));
+  print_summary(report, series, seconds, context.output);
   if (context.output.is_quiet() || !report.snapshot) return;
-
   const auto& source = report.sources.front();
   const auto value = [&](std::string_view name) {
     return printable(source.fact(name).value_or("?"));
   };
+  std::string cluster = "  cluster " + value(fact::kSystemIdentifier) +
+                        ", PostgreSQL " + value(fact::kServerVersion) + ", " +
+                        value(fact::kSource);
   const auto tablespaces = tablespaces_of(source).size();
-  std::string read = "  read     " + size_text(report.bytes_read) + " in " +
-                     counted(report.files_new, "file");
-  if (tablespaces > 0) read += ", " + counted(tablespaces, "tablespace");
-  context.output.line("snapshot " + report.snapshot->brief() + " of " +
-                      printable(series) +
-                      (report.is_complete ? "" : ", incomplete"));
-  context.output.line("  cluster  " + value(fact::kSystemIdentifier) +
-                      ", PostgreSQL " + value(fact::kServerVersion) + ", " +
-                      value(fact::kSource));
-  context.output.line("  wal      " + value(fact::kStartLsn) + " to " +
+  if (tablespaces > 0) cluster += ", " + counted(tablespaces, "tablespace");
+  context.output.line(cluster);
+  context.output.line("  wal     " + value(fact::kStartLsn) + " to " +
                       value(fact::kEndLsn) + ", timeline " +
                       value(fact::kTimeline));
-  context.output.line(read);
-  context.output.line("  new      " + size_text(report.bytes_new) + " in " +
-                      count_text(report.chunks_new) + " of " +
-                      counted(report.chunks, "chunk"));
-  context.output.line("  stored   " + size_text(report.bytes_stored) +
-                      ", ratio " +
-                      ratio_text(report.bytes_read, report.bytes_stored));
-  context.output.line("  time     " + duration_text(seconds));
 }
 
 ExitCode run_base(const BaseOptions& options, Context& context) {
@@ -236,11 +186,7 @@ ExitCode run_base(const BaseOptions& options, Context& context) {
   } else {
     print_text(report, series, seconds, context);
   }
-  if (!report.snapshot) {
-    throw ingest::ProducerFailed("nothing was backed up: " +
-                                 report.sources.front().message);
-  }
-  return report.is_complete ? ExitCode::ok : ExitCode::partial;
+  return exit_code_of(report);
 }
 
 }  // namespace
