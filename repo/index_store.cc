@@ -208,7 +208,10 @@ class PrimaryWriter : public IndexStore::Writer {
     std::error_code error;
     fs::remove(path, error);
     if (error) throw_system_error(path, error.value());
-    rocksdb::SstFileWriter table(rocksdb::EnvOptions(), database_.GetOptions());
+    // The next command reads it, soon: it has to stay in the system's cache.
+    constexpr bool kInvalidatePageCache = false;
+    rocksdb::SstFileWriter table(rocksdb::EnvOptions(), database_.GetOptions(),
+                                 nullptr, kInvalidatePageCache);
     must(table.Open(path), "begin a table");
     for (const auto& [key, value] : changes_.sort()) {
       must(value ? table.Put(slice(key), slice(*value))
