@@ -155,26 +155,33 @@ bool ReusableBlobs::is_confirmed(std::uint32_t pack) {
     std::shared_lock lock(mutex_);
     if (is_known()) return true;
   }
-  std::unique_lock lock(mutex_);
-  if (is_known()) return true;
-  // What had this number before has it no more, or is vouched for no more.
-  confirmed_.erase(pack);
-  rows_.forget(pack);
+  // One at a time; who asks about packs that are known does not wait for it.
+  const std::lock_guard turn(reading_);
+  {
+    std::unique_lock lock(mutex_);
+    if (is_known()) return true;
+    // What had this number before has it no more, or is vouched for no more.
+    confirmed_.erase(pack);
+    rows_.forget(pack);
+  }
   const auto known = index_.find_pack(pack);
   if (!id || !known || known->id != *id) return false;
   try {
-    rows_.add(pack, read_directory(*known));
+    Directory directory = read_directory(*known);
+    std::unique_lock lock(mutex_);
+    rows_.add(pack, std::move(directory));
+    confirmed_.insert_or_assign(pack, *id);
+    return true;
   } catch (const StorageUnreachable&) {
     throw;
   } catch (const Error& e) {
     // Whatever it is: what lies there is stored anew.
+    std::unique_lock lock(mutex_);
     has_lost_packs_ = true;
     index_.count_as_absent(*id);
     damage_.emplace_back(e.what());
     return false;
   }
-  confirmed_.insert_or_assign(pack, *id);
-  return true;
 }
 
 Directory ReusableBlobs::read_directory(const PackInfo& pack) const {

@@ -14,6 +14,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <shared_mutex>
 #include <string>
@@ -94,6 +95,7 @@ class ReusableBlobs {
   const std::optional<BlobIndex::Era> index_era_;
   const std::optional<BlobIndex::Era> era_;
   std::atomic<bool> has_lost_packs_ = false;
+  std::mutex reading_;               // held while a directory is read
   mutable std::shared_mutex mutex_;  // guards everything below
   std::unordered_map<std::uint32_t, PackId> confirmed_;  // by their numbers
   DirectoryCache rows_;                                  // of those
