@@ -56,8 +56,9 @@ struct WholeEntry {
 // it.
 struct Chunk {
   std::span<const std::byte> plain;  // in the batch's buffer
-  repo::MemorySum sum;               // of it as it was cut
-  unsigned part = 0;                 // of a weave; else 0
+  // Of it as it was cut. Nothing where the feeder recognised it: its MAC tells.
+  std::optional<repo::MemorySum> sum;
+  unsigned part = 0;  // of a weave; else 0
   // The known_stream_file() of a stream whose chunks are to be recognised the
   // next time; else null.
   std::shared_ptr<const std::filesystem::path> stream;

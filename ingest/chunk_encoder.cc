@@ -80,7 +80,15 @@ void ChunkEncoder::encode(Chunk& chunk) {
   counts_.bytes_new += chunk.plain.size();
   progress_.bytes_new += chunk.plain.size();
   encode_new(chunk);
-  repo::require_unchanged(chunk.id, chunk.plain, chunk.sum);
+  require_unchanged(chunk);
+}
+
+void ChunkEncoder::require_unchanged(const Chunk& chunk) {
+  if (chunk.sum) {
+    repo::require_unchanged(chunk.id, chunk.plain, *chunk.sum);
+  } else if (recogniser_.mac_of(chunk.id.bytes, chunk.plain) != *chunk.mac) {
+    throw repo::changed_before_encoded(chunk.id);
+  }
 }
 
 class ChunkEncoder::Bases {

@@ -78,6 +78,8 @@ class ChunkEncoder {
   void name_chunks(Batch& batch);
   void encode(Chunk& chunk);
   void encode_new(Chunk& chunk);
+  // Of one that was encoded: repo::require_unchanged().
+  void require_unchanged(const Chunk& chunk);
 
   // What the next state of a lineage should lean on, for a chunk of so many
   // bytes. False: it can lean on nothing there.

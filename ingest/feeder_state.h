@@ -189,12 +189,13 @@ struct Feeder::State {
                   const StreamBefore* before) {
     Chunk chunk;
     chunk.plain = plain;
-    chunk.sum = repo::memory_sum(plain);
     chunk.part = part;
     if (before != nullptr) chunk.stream = before->file;
     if (known) {
       chunk.id = known->id;
       chunk.mac = known->mac;
+    } else {
+      chunk.sum = repo::memory_sum(plain);
     }
     batch->events.push_back(std::move(chunk));
   }

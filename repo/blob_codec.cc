@@ -32,10 +32,13 @@ bool Unpacker::unpack(Codec codec, std::span<const std::byte> packed,
 
 void require_unchanged(const BlobId& id, std::span<const std::byte> plain,
                        const MemorySum& sum) {
-  if (memory_sum(plain) == sum) return;
-  throw CorruptionError("blob " + id.brief() +
-                        ": changed before it was encoded; the memory of this "
-                        "machine is failing");
+  if (memory_sum(plain) != sum) throw changed_before_encoded(id);
+}
+
+CorruptionError changed_before_encoded(const BlobId& id) {
+  return CorruptionError(
+      "blob " + id.brief() +
+      ": changed before it was encoded; the memory of this machine is failing");
 }
 
 BlobEncoder::BlobEncoder(const Keyring& keyring, SessionKeys& keys,

@@ -16,6 +16,7 @@
 
 #include "repo/blob.h"
 #include "repo/compression.h"
+#include "repo/error.h"
 #include "repo/ids.h"
 #include "repo/keyring.h"
 #include "repo/memory_sum.h"
@@ -50,6 +51,9 @@ struct EncodedBlob {
 // those any more of which the sum was taken before they got their id.
 void require_unchanged(const BlobId& id, std::span<const std::byte> plain,
                        const MemorySum& sum);
+
+// To be thrown where something else than a sum tells that.
+[[nodiscard]] CorruptionError changed_before_encoded(const BlobId& id);
 
 // Whether zstd tries a difference, too, that is small as a patch.
 enum class AfterPatch { nothing, zstd };
