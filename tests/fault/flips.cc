@@ -5,6 +5,9 @@
 //
 //   flips --seconds 30 [--seed N] [--from N]    as many cases as there is time
 //   flips --case N [--seed N]                   that one alone
+//   flips --every 1 --seconds 3600 [--seed N] [--from N]
+//                                               flips alone, bit by bit
+//   flips --bit N [--seed N]                    that one alone
 //
 // The cases come in an order drawn from the seed, in which each comes once; a
 // run says where the next one goes on. It says too which case it was at when it
@@ -248,29 +251,48 @@ class Flips {
         flip_order_(count_bits(), seed),
         repository_(sample_.test.open()) {
     // What is right is found right, or nothing that follows says anything.
-    judge({"nothing", "", std::nullopt}, 0);
+    judge({"nothing", "", std::nullopt}, 0, {.new_machine = true});
   }
 
   // Answers whether it was a flip.
   bool try_case(std::uint64_t number) {
     constexpr std::uint64_t kOfMischief = 4;  // one in so many
-    constexpr unsigned kSeconds = 60;
+    // Who has seen it before knows more than who sees it for the first time.
+    constexpr std::uint64_t kOfNewMachines = 16;  // one in so many
+    constexpr std::uint64_t kOfPrunes = 8;
     std::snprintf(at_case.data(), at_case.size(),
                   "FINDING: ended in case %llu\n",
                   static_cast<unsigned long long>(number));
     ::alarm(kSeconds);
     const std::uint64_t round = number / kOfMischief;
+    const Judges judges{.new_machine = number % kOfNewMachines == 0,
+                        .prune = number % kOfPrunes == 1};
     const bool is_flip = number % kOfMischief != 0;
     if (is_flip) {
       judge(flip(flip_order_.at(round * (kOfMischief - 1) +
                                 number % kOfMischief - 1)),
-            number);
+            number, judges);
     } else {
-      judge(mischief_[mischief_order_.at(round)], number);
+      judge(mischief_[mischief_order_.at(round)], number, judges);
     }
     ::alarm(0);
     return is_flip;
   }
+
+  // Bits of all objects, one after another.
+  void try_bit(std::uint64_t number) {
+    constexpr std::uint64_t kSeldom = 256;  // bits for each of those judges
+    std::snprintf(at_case.data(), at_case.size(),
+                  "FINDING: ended at bit %llu\n",
+                  static_cast<unsigned long long>(number));
+    ::alarm(kSeconds);
+    judge(
+        flip(number), number,
+        {.new_machine = number % kSeldom == 0, .prune = number % kSeldom == 1});
+    ::alarm(0);
+  }
+
+  [[nodiscard]] std::uint64_t bits() const { return flip_order_.count(); }
 
   [[nodiscard]] std::uint64_t findings() const { return findings_; }
   [[nodiscard]] std::string size() const {
@@ -283,6 +305,13 @@ class Flips {
   // The reserve is a megabyte of nothing in particular.
   static constexpr std::uint64_t kReserveStep = 4099;
   static constexpr std::uint64_t kBits = 8;
+  static constexpr unsigned kSeconds = 60;  // for one of them
+
+  // Who looks beside the one that has it open.
+  struct Judges {
+    bool new_machine = false;
+    bool prune = false;
+  };
 
   static std::uint64_t bits_of(const std::string& name, const Bytes& bytes) {
     return name == kReserveName ? bytes.size() / kReserveStep * kBits
@@ -320,12 +349,9 @@ class Flips {
     if (one.bytes) (void)disk.create(one.name, *one.bytes);
   }
 
-  void judge(const Case& one, std::uint64_t number) {
-    // Who has seen it before knows more than who sees it for the first time.
-    constexpr std::uint64_t kOfNewMachines = 16;  // one in so many
-    constexpr std::uint64_t kOfPrunes = 8;
+  void judge(const Case& one, std::uint64_t number, const Judges& judges) {
     const std::string kind = kind_of(one.name);
-    const bool is_new = number % kOfNewMachines == 0 || kind == "keys" ||
+    const bool is_new = judges.new_machine || kind == "keys" ||
                         kind == "config" || kind == "index";
     put(one);
     try {
@@ -340,7 +366,7 @@ class Flips {
         judge_with(repository_, one, number);
       }
       const bool is_damage = one.bytes && sample_.objects.contains(one.name);
-      if (is_damage && number % kOfPrunes == 1) judge_prune(one, number);
+      if (is_damage && judges.prune) judge_prune(one, number);
     } catch (const std::exception& e) {
       report(one, number, std::string("it throws ") + e.what());
     }
@@ -457,6 +483,8 @@ struct Arguments {
   std::uint64_t from = 0;
   std::uint64_t seconds = 30;
   std::optional<std::uint64_t> only;
+  std::optional<std::uint64_t> bit;
+  bool every = false;
 };
 
 Arguments arguments_of(int argc, char** argv) {
@@ -468,6 +496,8 @@ Arguments arguments_of(int argc, char** argv) {
     if (name == "--from") arguments.from = value;
     if (name == "--seconds") arguments.seconds = value;
     if (name == "--case") arguments.only = value;
+    if (name == "--bit") arguments.bit = value;
+    if (name == "--every") arguments.every = value != 0;
   }
   return arguments;
 }
@@ -483,6 +513,19 @@ int run(const Arguments& arguments) {
   std::fflush(stdout);
   const auto until = std::chrono::steady_clock::now() +
                      std::chrono::seconds(arguments.seconds);
+  if (arguments.bit || arguments.every) {
+    std::uint64_t bit = arguments.bit.value_or(arguments.from);
+    do {
+      flips.try_bit(bit);
+      ++bit;
+    } while (arguments.every && bit < flips.bits() &&
+             std::chrono::steady_clock::now() < until);
+    std::printf("%llu findings, next bit %llu of %llu\n",
+                static_cast<unsigned long long>(flips.findings()),
+                static_cast<unsigned long long>(bit),
+                static_cast<unsigned long long>(flips.bits()));
+    return flips.findings() == 0 ? 0 : 1;
+  }
   std::uint64_t counts[] = {0, 0};
   std::uint64_t number = arguments.only.value_or(arguments.from);
   do {
