@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
+import os
 
 import place
-from place import expect, noise
+from place import DAMAGE, OK, expect, noise
 from tracer import Fault
 
 STREAM = [b"".join(b"INSERT INTO t VALUES (%d, '%s');\n" % (
@@ -29,6 +30,8 @@ class Operation:
     leans_on: str = None  # the snapshot from before
     is_repair: bool = False  # of what is damaged until it has run
     is_without_cache: bool = False
+    replaces: str = None  # a damaged snapshot, by a new one without the rest
+    done: int = OK  # how it ends when all is well
 
     @property
     def is_done_once(self):
@@ -67,6 +70,9 @@ def operations():
                   is_repair=True),
         Operation("repair-packs", "hurt", ["repair", "packs"],
                   is_repair=True),
+        Operation("repair-snapshots", "torn", ["repair", "snapshots"],
+                  adds="source", is_repair=True, replaces="torn",
+                  done=DAMAGE),
         Operation("copy", "sister",
                   ["-r", "{here}/sister", "copy", "--to", "{here}/repo"],
                   key=SISTER, adds=stream),
@@ -127,6 +133,9 @@ class Bases:
         self.save("hurt", held)
 
         where.load("kept")
+        self.make_torn(dict(held))
+
+        where.load("kept")
         where.cairn("-r", "{here}/sister", "init", "--like", "{here}/repo",
                     "--recovery-key-out", "{here}/" + SISTER)
         where.cairn("-r", "{here}/sister", "backup", "--stdin", "--as",
@@ -135,6 +144,26 @@ class Bases:
 
         where.load("kept")
         self.make_loose(dict(held))
+
+    def make_torn(self, held):
+        """A snapshot that has lost a file, and as `repair packs` leaves it."""
+        where = self.where
+        ran = where.cairn("--json", "backup", "{source}")
+        snapshot = place.lines_of(ran)[-1]["snapshot_id"]
+        held[snapshot] = place.tree_of(where.source)
+        torn = where.source / "torn"
+        torn.write_bytes(noise(100_000, 30))
+        changed = where.source.stat().st_mtime_ns
+        before = where.objects("packs")
+        ran = where.cairn("--json", "backup", "{source}")
+        self.named["torn"] = place.lines_of(ran)[-1]["snapshot_id"]
+        torn.unlink()
+        os.utime(where.source, ns=(changed, changed))
+        new = {name: size for name, size in where.objects("packs").items()
+               if name not in before}
+        (where.here / "repo" / max(new, key=new.get)).unlink()
+        where.cairn("repair", "packs", code=DAMAGE)
+        self.save("torn", held)
 
     def make_loose(self, held):
         """Much to collect: packs without use and half used ones, a dead

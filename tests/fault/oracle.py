@@ -33,6 +33,7 @@ class Oracle:
                      if i not in self.dropped}
         self.held = held
         self.before = bases.named.get(operation.leans_on)
+        self.damaged = bases.named.get(operation.replaces)
         self.content = operation.adds
         if self.content == "source":
             self.content = place.tree_of(where.source)
@@ -68,17 +69,30 @@ class Oracle:
         self.judge_calls(ran)
         listed = self.judge_snapshots(ran)
         self.judge_keys(ran)
-        if self.operation.is_repair and ran.code != OK:
-            self.where.cairn(*self.operation.words)
+        if self.operation.is_repair and not self.is_done(ran):
+            again = self.where.cairn(*self.operation.words, code=None)
+            expect(again.code in (OK, self.operation.done),
+                   "it cannot be done again", again)
+            listed = self.judge_snapshots(again)
+        if self.damaged:
+            self.where.cairn("forget", "-y", self.damaged)
+            listed.remove(self.damaged)
         self.check_level_data()
         self.judge_outside()
-        if ran.code != OK and not self.operation.is_done_once:
+        if not self.is_done(ran) and not self.operation.is_done_once and \
+                not self.damaged:
             self.where.cairn(*self.operation.words, key=self.operation.key,
                              stdin=self.operation.stdin)
             listed = [s["id"] for s in self.where.snapshots()]
         self.go_on(listed)
 
     # How it ended
+
+    def is_done(self, ran):
+        """It says that all is well: a repair that something is lost, and no
+        more than that."""
+        return ran.code == self.operation.done and (
+            ran.code == OK or "error: " not in ran.err)
 
     def judge_end(self, ran, fault, kind):
         expect(not ran.has_hung, "it hangs", ran)
@@ -90,25 +104,27 @@ class Oracle:
         expect(ran.code >= 0, "it crashed", ran)
         expect("terminate called" not in ran.err, "it crashed", ran)
         if not kind:
-            expect(ran.code == OK, "it fails without a fault", ran)
+            expect(self.is_done(ran), "it fails without a fault", ran)
             return
         if act in SLEEPS:
             has_session = self.content or "packs" in self.operation.words
-            expect(ran.code in ((OK, FENCED) if has_session else (OK,)),
+            well = {OK, self.operation.done} | ({FENCED} if has_session
+                                                else set())
+            expect(ran.code in well,
                    "it does not take its being asleep", ran)
             return
-        expect(ran.code == OK or "error: " in ran.err or
+        expect(ran.code == OK or self.is_done(ran) or "error: " in ran.err or
                "the disk ran full" in ran.err, "it fails and does not say why",
                ran)
         if kind == "short":
-            expect(ran.code == OK, "it does not write the other half", ran)
+            expect(self.is_done(ran), "it does not write the other half", ran)
         if kind == "ENOSPC":
-            expect(ran.code in ENDS_OF_FULL_DISK,
+            expect(ran.code in ENDS_OF_FULL_DISK or self.is_done(ran),
                    "it takes a full disk for something else", ran)
         if not act and ran.hit.name in SYNCS and "/repo" in ran.hit.path and \
                 not self.may_be_done_without(ran, fault):
-            expect(ran.code != OK, f"{ran.hit} failed, and it says all is well",
-                   ran)
+            expect(not self.is_done(ran),
+                   f"{ran.hit} failed, and it says all is well", ran)
 
     def may_be_done_without(self, ran, fault):
         """Syncs that may fail in a run that succeeds: forget and prune try
@@ -123,7 +139,8 @@ class Oracle:
                 words in ("forget", "prune"):
             return True
         before = ran.calls[:ran.hit.number]
-        done = ("unlinkat", "/repo/index/") if words == "repair" else \
+        done = ("unlinkat", "/repo/index/") \
+            if words == "repair" and not self.damaged else \
             ("linkat", "/repo/snapshots/")
         return ran.hit.path.endswith("/repo/sessions") and any(
             c.name == done[0] and done[1] in c.path for c in before)
@@ -147,10 +164,10 @@ class Oracle:
         for snapshot in said:
             expect(snapshot in listed, f"{snapshot} was reported, and is lost",
                    ran)
-        new = [i for i in listed if i not in self.held]
+        new = [i for i in listed if i not in self.held and i != self.damaged]
         expect(len(new) <= (1 if self.content else 0),
                f"where do the snapshots {new} come from?", ran)
-        if ran.code == OK:
+        if self.is_done(ran):
             expect(len(new) == (1 if self.content else 0),
                    "it says that all is well, and has no snapshot", ran)
             expect(not self.dropped & set(listed),
