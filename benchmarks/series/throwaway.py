@@ -72,6 +72,15 @@ class Postgres:
     def __init__(self, folder, user):
         self._folder = folder
         self._user = user
+        self.process = None
+
+    @property
+    def data(self):
+        return self._folder / "data"
+
+    @property
+    def dsn(self):
+        return f"host={self._folder} user={self._user} dbname=shop"
 
     def _argv(self, program, *args):
         return [str(POSTGRES_BIN / program), "-h", str(self._folder),
@@ -112,7 +121,8 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def postgres():
+def postgres(more_settings=None):
+    """`more_settings`: instead of those that make it quick, or beside them."""
     with _folder("cairn-pg-") as folder:
         who = _unprivileged()
         quiet = {"stdout": subprocess.DEVNULL, "cwd": folder, **who}
@@ -124,7 +134,7 @@ def postgres():
                     "full_page_writes": "off", "autovacuum": "off",
                     "max_wal_size": "4GB", "maintenance_work_mem": "128MB",
                     "max_parallel_workers_per_gather": "0",
-                    "synchronize_seqscans": "off"}
+                    "synchronize_seqscans": "off", **(more_settings or {})}
         argv = [POSTGRES_BIN / "postgres", "-D", folder / "data"]
         for name, value in settings.items():
             argv += ["-c", f"{name}={value}"]
@@ -133,6 +143,7 @@ def postgres():
                                        stderr=log, **quiet)
         try:
             server = Postgres(folder, "cairn")
+            server.process = process
             _wait_until(server.answers, process, "postgres")
             server.sql("CREATE DATABASE shop", database="postgres")
             yield server
