@@ -83,7 +83,8 @@ void WalReceiver::run(const std::stop_token& stop) {
   if (drain_) drain_->finish();
 }
 
-// Of receivers that crashed, whether or not their server still answers.
+// Of receivers that crashed, and of an archive_command, whether or not their
+// server still answers.
 void WalReceiver::store_what_is_left() {
   std::error_code error;
   std::vector<fs::path> folders;
@@ -105,11 +106,7 @@ void WalReceiver::store_what_is_left() {
     }
     try {
       WalStore store(*cluster, options_.store);
-      for (const auto& run : spool->runs()) {
-        const auto flush = store.flush(*repository_, *run,
-                                       spool->histories(run->timeline()), {});
-        if (flush) events_.flushed(*flush);
-      }
+      flush_spool(*spool, store, *repository_, nullptr, events_, {});
     } catch (const repo::Error& e) {
       events_.warning(std::string(e.what()) + "; WAL stays in " +
                       folder.string() + " until it can be stored");

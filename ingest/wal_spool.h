@@ -3,6 +3,8 @@
 //
 //   FOLDER/lock
 //         /00000002.history
+//         /digests                           of segments that were here
+//         /pushed/                           see wal_push.h
 //         /00000001-0000000001000000/        a run: WAL without a gap
 //            000000010000000000000001        segments as in pg_wal, the last
 //            ...                             one as long as what was received
@@ -96,6 +98,7 @@ class WalRun {
   void find_segments(Lsn start);
   void cut_off_behind(Lsn end);
   void open_segment();
+  void note_digest(const std::filesystem::path& segment) const;
   void remove_committed_segments(Lsn end);
 
   const std::filesystem::path folder_;
@@ -111,6 +114,10 @@ class WalRun {
   std::optional<CommittedWal> committed_;
 };
 
+// Each folder on the way durably, or a power cut could take all that is below.
+// Throws IoError.
+void make_spool_folder(const std::filesystem::path& folder);
+
 // Whole and durable, in the place of what was there. Throws IoError.
 void replace_spool_file(const std::filesystem::path& path,
                         std::string_view text);
@@ -124,6 +131,9 @@ class WalSpool {
 
   [[nodiscard]] const std::filesystem::path& folder() const noexcept {
     return folder_;
+  }
+  [[nodiscard]] std::uint64_t segment_bytes() const noexcept {
+    return segment_bytes_;
   }
 
   // By timeline, then place.

@@ -1,0 +1,594 @@
+#!/usr/bin/python3
+"""archive_command and restore_command of real servers, run by the server's own
+user: what is taken, what is given back, and what either says when it cannot."""
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+import harness
+from harness import (FAILED, LOCKED, NO_REPOSITORY, NO_SPACE, OK, REFUSED,
+                     USAGE, flip, wait_until)
+from postgres_case import SUMS
+from servers import Postgres, needs_postgres
+from wal_case import SEGMENT, WalCase, WalStandby, lsn
+
+CANNOT_TELL = 126
+PSQL_SUMS = SUMS.replace("\n", " ")
+
+
+class ArchiveCase(WalCase):
+    """With a repository that belongs to the server's user, who runs cairn."""
+
+    has_repository = False
+
+    @classmethod
+    def setUpClass(cls):
+        # Where that user may read it, wherever it was built.
+        cls.programs = pathlib.Path(tempfile.mkdtemp(prefix="cairn-e2e-bin-"))
+        cls.addClassCleanup(shutil.rmtree, cls.programs)
+        cls.programs.chmod(0o755)
+        cls.program = cls.programs / "cairn"
+        shutil.copy(harness.PROGRAM, cls.program)
+        cls.program.chmod(0o755)
+
+    def setUp(self):
+        super().setUp()
+        self.home = self.server.folder / "home"
+        self.server.run("mkdir", self.home)
+        self.scratch = self.home
+        self.repo = self.home / "repo"
+        self.key = self.home / "owner.key"
+        self.cache = self.home / "cache"
+        self.state = self.home / "state"
+        self.env.update({
+            "HOME": str(self.home), "CAIRN_REPO": str(self.repo),
+            "CAIRN_KEY_FILE": str(self.key),
+            "CAIRN_CACHE_DIR": str(self.cache),
+            "XDG_STATE_HOME": str(self.state),
+            "PGPASSFILE": "/nonexistent"})
+        self.cairn("init", "--recovery-key-out", self.key)
+        self.data = self.server.folder / "data"
+        self.calls_log = self.home / "calls"
+        self.errors_log = self.home / "errors"
+        self.script = self.home / "cairn.sh"
+        exports = "".join(f"export {k}='{v}'\n" for k, v in self.env.items())
+        self.script.write_text(
+            f"#!/bin/sh\n{exports}"
+            f"[ -e {self.home}/kill ] && prefix=\"timeout -s KILL "
+            f"$(cat {self.home}/kill)\"\n"
+            f"$prefix {self.program} -v \"$@\" 2>>{self.errors_log}\n"
+            f"code=$?\necho \"$code $*\" >>{self.calls_log}\n"
+            # The archiver would end, and come back ten seconds later.
+            f"[ $code -eq 137 ] && exit 1\nexit $code\n")
+        self.script.chmod(0o755)
+
+    def cairn(self, *words, **how):
+        how.setdefault("prefix", self.server.prefix)
+        return super().cairn(*words, **how)
+
+    def start(self, *words, **how):
+        how.setdefault("prefix", self.server.prefix)
+        return super().start(*words, **how)
+
+    def archive(self, *words):
+        """Has the server archive."""
+        command = " ".join([str(self.script), "pg", "wal-push", *words, "%p"])
+        self.server.sql("postgres", "alter system set archive_mode = on")
+        self.server.sql("postgres",
+                        f"alter system set archive_command = '{command}'")
+        self.server.down()
+        self.server.up()
+
+    def switch(self):
+        """The name of the segment that the server finished."""
+        return self.server.sql(
+            "postgres", "select txid_current(); "
+            "select pg_walfile_name(pg_switch_wal())").splitlines()[-1]
+
+    def wait_for_archive(self, segment, seconds=60):
+        wait_until(lambda: self.server.sql(
+            "postgres", "select last_archived_wal from pg_stat_archiver"
+            ).removesuffix(".partial") >= segment, segment, seconds)
+
+    def calls(self, verb=None):
+        """[(code, words)...] of the script's runs."""
+        if not self.calls_log.exists():
+            return []
+        found = []
+        for line in self.calls_log.read_text().splitlines():
+            code, _, words = line.partition(" ")
+            if verb is None or words.startswith("pg " + verb):
+                found.append((int(code), words))
+        return found
+
+    def base(self):
+        """What its summary says."""
+        return self.cairn("--json", "pg", "base", "--dsn",
+                          self.server.dsn()).lines[-1]
+
+    def restored(self, name="restored", **settings):
+        """The newest base, to be started with these settings."""
+        folder = self.server.folder / name
+        self.cairn("restore", "latest", "--series", "pg", "--to", folder)
+        settings = {
+            "restore_command": f"{self.script} pg wal-fetch %f %p",
+            "archive_mode": "off", **settings}
+        with open(folder / "postgresql.auto.conf", "a", encoding="utf8") as f:
+            for key, value in settings.items():
+                f.write(f"{key} = '{value}'\n")
+        self.server.run("touch", folder / "recovery.signal")
+        return folder
+
+    def recover(self, folder, *options):
+        server = Postgres(*options, data=folder)
+        self.addCleanup(server.stop)
+        return server
+
+    def push(self, name, code=OK, **how):
+        return self.cairn("--json", "pg", "wal-push", f"pg_wal/{name}",
+                          cwd=self.data, code=code, **how)
+
+    def fetch(self, name, code=OK, target=None, words=(), **how):
+        target = target or self.home / "target"
+        how.setdefault("cwd", self.data)
+        ran = self.cairn("-v", "pg", "wal-fetch", *words, name, target,
+                         code=code, **how)
+        if code != OK:
+            self.assertFalse(os.path.exists(target))
+            return ran
+        data = pathlib.Path(target).read_bytes()
+        pathlib.Path(target).unlink()
+        return data, ran
+
+    def fill(self, segments):
+        """Segments of WAL that differ; their names."""
+        names = []
+        self.server.sql("postgres", "create table if not exists t (x text)")
+        for _ in range(segments):
+            self.server.sql("postgres", "insert into t select md5(random()"
+                            "::text) from generate_series(1, 5000)")
+            names.append(self.switch())
+        return names
+
+    def original(self, name):
+        return (self.data / "pg_wal" / name).read_bytes()
+
+    def pushed(self):
+        return sorted(p.name for p in self.spool().glob("pushed/0*"))
+
+
+@needs_postgres
+class Archive(ArchiveCase):
+    def test_what_is_archived_is_recovered(self):
+        self.archive("--flush-interval", "2s")
+        self.server.bench("-i", "-q", "-s", "4")
+        self.base()
+        self.server.bench("-n", "-c", "2", "-t", "2000")
+        last = self.fill(6)[-1]
+        sums = self.server.sql("postgres", PSQL_SUMS)
+        self.wait_for_archive(last)
+        self.assertEqual({code for code, _ in self.calls("wal-push")}, {OK})
+        self.server.down()
+        server = self.recover(self.restored())
+        self.assertEqual(server.sql("postgres", PSQL_SUMS), sums)
+        # Served by what calls before fetched ahead, for the most part.
+        fetched = self.calls("wal-fetch")
+        self.assertEqual({code for code, _ in fetched}, {OK, FAILED})
+        errors = self.errors_log.read_text()
+        self.assertGreaterEqual(errors.count("from ahead"), 3)
+        # Nothing of it is left in the clear when recovery has ended.
+        self.assertEqual(
+            [p for p in (self.cache / "wal-ahead").rglob("0*")], [])
+        self.assertEqual(
+            [p for p in server.data.rglob("*cairn*")
+             if "cairn_config" not in p.name], [])
+        self.cairn("check", "--level", "data")
+
+    def test_a_timeline_is_followed_from_its_history_on(self):
+        """A receiver's last bytes are recovered, and the new timeline is
+        archived and recovered in turn."""
+        receiver = self.receive()
+        self.server.bench("-i", "-q")
+        self.base()
+        self.server.sql("postgres", "create table one as select 1")
+        self.finish(receiver)  # in the middle of a segment
+        self.server.down(signal.SIGKILL)
+        command = f"{self.script} pg wal-push --flush-interval 0s %p"
+        folder = self.restored(archive_mode="on", archive_command=command)
+        server = self.recover(folder)
+        self.assertEqual(server.sql("postgres", "select * from one"), "1")
+        server.sql("postgres", "create table two as select 2")
+        segment = server.sql("postgres",
+                             "select pg_walfile_name(pg_switch_wal())")
+        self.assertTrue(segment.startswith("00000002"))
+        wait_until(lambda: server.sql(
+            "postgres", "select last_archived_wal from pg_stat_archiver") ==
+            segment, "the new timeline")
+        pushed = [words for code, words in self.calls("wal-push")
+                  if code == OK]
+        self.assertRegex("\n".join(pushed), r"pg_wal/00000002\.history")
+        self.assertEqual({c for c, _ in self.calls("wal-push")}, {OK})
+        server.end()
+        self.assertEqual(len(self.wal_snapshots()), 2)
+        again = self.recover(self.restored("again"))
+        self.assertEqual(again.sql("postgres", "select * from two"), "2")
+        self.assertRegex(again.sql(
+            "postgres", "select pg_walfile_name(pg_current_wal_lsn())"),
+                         "^00000003")
+        self.cairn("check", "--level", "data")
+
+    def test_the_last_segment_of_a_timeline_ends_where_it_ended(self):
+        self.archive("--flush-interval", "0s")
+        standby = WalStandby(self.server)
+        self.addCleanup(standby.stop)
+        self.server.bench("-i", "-q")
+        first = self.switch()
+        self.wait_for_archive(first)
+        self.server.bench("-n", "-t", "200")
+        wait_until(lambda: lsn(standby.sql(
+            "postgres", "select pg_last_wal_receive_lsn()")) >=
+            self.server.flushed(), "the standby to follow")
+        self.server.down(signal.SIGKILL)
+        standby.sql("postgres", "select pg_promote()")
+        standby.bench("-n", "-t", "100")
+        last = standby.sql("postgres",
+                           "select pg_walfile_name(pg_switch_wal())")
+        wait_until(lambda: standby.sql(
+            "postgres", "select last_archived_wal from pg_stat_archiver") ==
+            last, "the new timeline to be archived")
+        self.assertEqual({code for code, _ in self.calls("wal-push")}, {OK})
+        pushed = "\n".join(words for _, words in self.calls("wal-push"))
+        partial = re.search(r"pg_wal/0{7}1\w{16}\.partial", pushed)
+        self.assertTrue(partial, pushed)
+        streams = self.streams()
+        end = max(start + len(data) for (timeline, start), data in
+                  streams.items() if timeline == 1)
+        history = (standby.folder / "data/pg_wal/00000002.history").read_text()
+        self.assertEqual(end, lsn(history.split()[1]))
+        self.assertEqual({timeline for timeline, _ in streams}, {1, 2})
+        self.assert_stored(end)
+        self.assert_stored(standby.flushed(), timeline=2, server=standby)
+
+    def test_what_cannot_be_told_stops_a_recovery_that_goes_on_later(self):
+        self.archive("--flush-interval", "0s")
+        self.server.bench("-i", "-q", "-s", "2")
+        self.base()
+        self.server.bench("-n", "-t", "2000")
+        last = self.switch()
+        sums = self.server.sql("postgres", PSQL_SUMS)
+        self.wait_for_archive(last)
+        self.server.down()
+        folder = self.restored()
+        os.rename(self.repo, self.home / "aside")
+        log = self.home / "log"
+        with open(log, "wb") as out:
+            ended = subprocess.run(
+                [*self.server.prefix, self.server.program("postgres"), "-D",
+                 folder, "-k", self.server.folder, "-c", "listen_addresses="],
+                stdout=out, stderr=out, check=False, timeout=60,
+                cwd=self.server.folder)
+        self.assertEqual(ended.returncode, 1, log.read_text())
+        self.assertIn("could not restore file", log.read_text())
+        self.assertTrue((folder / "recovery.signal").exists())
+        os.rename(self.home / "aside", self.repo)
+        server = self.recover(folder)
+        self.assertEqual(server.sql("postgres", PSQL_SUMS), sums)
+
+    def test_segments_that_a_receiver_takes_too_are_stored_once(self):
+        self.server.bench("-i", "-q", "-s", "2")
+        self.archive("--flush-interval", "1s")
+        receiver = self.receive("--flush-interval", "1s")
+        load = self.server.load(8)
+        for _ in range(8):
+            time.sleep(0.7)
+            last = self.switch()
+        load.wait()
+        last = self.switch()
+        self.wait_for_archive(last)
+        upto = self.server.flushed()
+        wait_until(lambda: not self.pushed(), "the receiver to take all")
+        self.finish(receiver)
+        self.assert_stored(upto)
+        self.assertEqual({code for code, _ in self.calls("wal-push")}, {OK})
+        # Without it, the next calls go on where it was, with the same stream.
+        last = self.switch()
+        self.wait_for_archive(last)
+        self.cairn("pg", "wal-push", "--flush")
+        self.assertEqual(self.pushed(), [])
+        self.assert_stored(upto)
+        self.assertEqual(len(self.wal_snapshots()), 1)
+        # And it goes on where they were.
+        receiver = self.receive()
+        self.server.bench("-n", "-t", "300")
+        upto = self.server.flushed()
+        self.finish(receiver)
+        self.assert_stored(upto)
+        self.assertEqual(len(self.wal_snapshots()), 1)
+        self.cairn("check", "--level", "data")
+
+    def test_calls_that_are_killed_lose_nothing(self):
+        self.server.bench("-i", "-q")
+        self.archive("--flush-interval", "0s")
+        (self.home / "kill").write_text("10")
+        for delay in ("0.01", "0.02", "0.05", "0.08", "0.12", "0.2", "0.3"):
+            self.server.bench("-n", "-t", "50")
+            (self.home / "kill").write_text(delay)
+            last = self.switch()
+            before = len(self.calls())
+            wait_until(lambda: len(self.calls()) > before, "a call")
+        (self.home / "kill").unlink()
+        self.wait_for_archive(last)
+        self.assertIn(137, {code for code, _ in self.calls()})
+        self.cairn("pg", "wal-push", "--flush")
+        self.assertEqual(self.pushed(), [])
+        streams = self.assert_stored(0)
+        stored = max(start + len(data) for start, data in streams.items())
+        name = f"{1:08X}{(stored - SEGMENT) >> 32:08X}" \
+               f"{((stored - SEGMENT) & 0xffffffff) // SEGMENT:08X}"
+        self.assertEqual(name, last)
+        self.cairn("check", "--level", "data")
+
+    def test_while_the_repository_is_away_wal_waits_up_to_a_limit(self):
+        self.fill(1)
+        names = self.fill(4)
+        self.push(names[0])
+        aside = self.home / "aside"
+        os.rename(self.repo, aside)
+        for name in names[1:3]:
+            ran = self.push(name)
+            self.assertIn("waits in the spool", ran.err)
+        full = self.cairn("pg", "wal-push", "--max-spool", "20MiB",
+                          f"pg_wal/{names[3]}", cwd=self.data, code=NO_SPACE)
+        self.assertIn("--max-spool", full.err)
+        self.cairn("pg", "wal-push", "--flush", code=NO_REPOSITORY)
+        os.rename(aside, self.repo)
+        self.push(names[3])
+        self.cairn("pg", "wal-push", "--flush")
+        self.assertEqual(self.pushed(), [])
+        self.assert_stored(0)
+        for name in names:
+            self.assertEqual(self.fetch(name)[0], self.original(name))
+
+    def test_other_bytes_by_a_known_name_are_refused(self):
+        name, other = self.fill(2)
+        place = self.data / "pg_wal" / name
+        good = place.read_bytes()
+
+        def try_another():
+            flip(place, SEGMENT // 2)
+            ran = self.push(name, code=REFUSED)
+            self.assertIn("nothing overwritten", ran.err)
+            place.write_bytes(good)
+            self.assertEqual(self.push(name).lines[0]["outcome"],
+                             "was_there")
+        self.assertEqual(self.push(name).lines[0]["outcome"], "added")
+        try_another()
+        self.push(other)
+        self.cairn("pg", "wal-push", "--flush")
+        try_another()
+        # Of a host that has lost what it knew.
+        shutil.rmtree(self.state)
+        try_another()
+        self.assertEqual(self.fetch(name)[0], good)
+        self.assertEqual(len(self.wal_snapshots()), 1)
+
+    def test_calls_at_once_take_a_segment_once(self):
+        names = self.fill(3)
+        running = [self.start("--json", "pg", "wal-push",
+                              str(self.data / "pg_wal" / name))
+                   for name in names for _ in range(3)]
+        for process in running:
+            self.end(process)
+        self.cairn("pg", "wal-push", "--flush")
+        self.assertEqual(self.pushed(), [])
+        for name in names:
+            self.assertEqual(self.fetch(name)[0], self.original(name))
+        self.assert_sound()
+
+    def test_wal_is_kept_exactly_as_long_as_a_base_needs_it(self):
+        self.archive("--flush-interval", "0s")
+        self.fill(2)
+        first = self.base()
+        of_first = self.fill(4)
+        second = self.base()
+        of_second = self.fill(3)
+        self.wait_for_archive(of_second[-1])
+
+        def begin():
+            return min(start for _, start in self.streams())
+        self.assertLessEqual(begin(), lsn(first["start_lsn"]))
+        self.cairn("forget", first["snapshot_id"])
+        self.assertLessEqual(begin(), lsn(first["start_lsn"]))
+        last, = self.fill(1)
+        sums = self.server.sql("postgres", "select count(*), max(x) from t")
+        self.wait_for_archive(last)
+        needed = lsn(second["start_lsn"])
+        self.assertEqual(begin(), needed // SEGMENT * SEGMENT)
+        self.fetch(of_first[0], FAILED)
+        self.assert_stored(0)
+        self.cairn("prune", "--max-unused", "0%")
+        self.server.down()
+        server = self.recover(self.restored())
+        self.assertEqual(
+            server.sql("postgres", "select count(*), max(x) from t"), sums)
+
+    def test_a_clock_that_went_wrong_delays_nothing(self):
+        names = self.fill(7)
+        self.push(names[0])  # the first call stores what it took
+        self.assertEqual(self.pushed(), [])
+        self.push(names[1])
+        self.assertEqual(self.pushed(), [names[1]])
+        last, = self.state.glob("cairn/*/wal-*/*/last-flush")
+        for name, wrong in zip(names[2:], (
+                "99999999999 stored", "99999999999 failed", "nonsense", "",
+                "-5 stored")):
+            last.write_text(wrong + "\n")
+            self.push(name)
+            self.assertEqual(self.pushed(), [], wrong)
+
+    def test_words_that_make_no_sense(self):
+        self.cairn("pg", "wal-push", code=USAGE)
+        self.cairn("pg", "wal-push", "--flush", "pg_wal/x", code=USAGE)
+        self.cairn("pg", "wal-push", "a", "b", code=USAGE)
+        bad = self.push("archive_status", code=REFUSED)
+        self.assertIn("no name of a file that a server archives", bad.err)
+        self.push("0000000100000000000000FF", code=FAILED)
+        name, = self.fill(1)
+        short = self.data / "pg_wal" / name
+        good = short.read_bytes()
+        short.write_bytes(good[:-1])
+        self.assertIn("bytes", self.push(name, code=REFUSED).err)
+        short.write_bytes(good)
+        self.assertEqual(list(self.state.glob("cairn/*/wal-*/*/pushed/*")), [])
+
+    def test_a_flush_waits_for_a_receiver_and_says_so(self):
+        receiver = self.receive()
+        ran = self.cairn("pg", "wal-push", "--flush", code=LOCKED)
+        self.assertIn("SIGUSR1", ran.err)
+        self.finish(receiver)
+
+
+@needs_postgres
+class Fetch(ArchiveCase):
+    def test_each_answer_is_certain(self):
+        names = self.fill(3)
+        for name in names[:2]:
+            self.push(name)
+        self.cairn("pg", "wal-push", "--flush")
+        self.assertEqual(self.fetch(names[0])[0], self.original(names[0]))
+        self.fetch(names[2], FAILED)
+        self.fetch("00000002.history", FAILED)
+        # Not stored yet, but here.
+        self.push(names[2])
+        self.assertEqual(self.fetch(names[2])[0], self.original(names[2]))
+
+        def cannot_tell(*words, name=names[1], env=None, cwd=None):
+            return self.fetch(name, CANNOT_TELL, words=words, env=env,
+                              cwd=cwd or self.data)
+        shutil.rmtree(self.cache)
+        cannot_tell("--series", "another")
+        cannot_tell("--system", "12345")
+        cannot_tell("--no-such-flag")
+        cannot_tell(name="pg_wal")
+        cannot_tell(name=names[1] + ".partial")
+        cannot_tell(env={"CAIRN_REPO": self.home / "nothing"})
+        cannot_tell(env={"CAIRN_REPO": None})
+        cannot_tell(env={"CAIRN_KEY_FILE": self.home / "nothing"})
+        self.cairn("pg", "wal-fetch", names[1], code=CANNOT_TELL)
+        self.cairn("pg", "wal-fetch", names[1], self.home / "no/such/folder",
+                   cwd=self.data, code=CANNOT_TELL)
+        self.cairn("pg", "--json", "wal-fetch", code=CANNOT_TELL)
+        # By hand, elsewhere, there is but one cluster that may be meant.
+        self.assertEqual(self.fetch(names[0], cwd=self.home)[0],
+                         self.original(names[0]))
+
+    def test_damage_makes_absence_uncertain(self):
+        names = self.fill(2)
+        self.push(names[0])
+        self.cairn("pg", "wal-push", "--flush")
+        key = self.home / "write.key"
+        self.cairn("key", "add", "--role", "write", "--key-file-out", key)
+        self.fetch(names[1], CANNOT_TELL, env={"CAIRN_KEY_FILE": key})
+        self.back_up_bytes(b"x" * 10000, "other")
+        self.fetch(names[1], FAILED)
+        for path in self.paths_of("snapshots"):
+            good = path.read_bytes()
+            flip(path, len(good) // 2)
+            ran = self.fetch(names[1], CANNOT_TELL)
+            path.write_bytes(good)
+            self.assertTrue(ran.err)
+        shutil.rmtree(self.cache)
+        packs = self.paths_of("packs")
+        for path in packs:
+            good = path.read_bytes()
+            path.write_bytes(good[:len(good) // 2])
+        self.fetch(names[0], CANNOT_TELL)
+
+    def test_a_repository_that_shows_less_is_no_answer(self):
+        names = self.fill(2)
+        self.push(names[0])
+        self.cairn("pg", "wal-push", "--flush")
+        older = self.home / "older"
+        shutil.copytree(self.repo, older)
+        self.push(names[1])
+        self.cairn("pg", "wal-push", "--flush")
+        self.fetch(names[1])
+        shutil.rmtree(self.repo)
+        os.rename(older, self.repo)
+        for path in [self.repo, *self.repo.rglob("*")]:
+            harness_owner(path, self.home)
+        shutil.rmtree(self.cache)
+        self.fetch(names[1], CANNOT_TELL)
+
+    def test_a_target_is_whole_or_not_there_whenever_a_call_is_killed(self):
+        names = self.fill(4)
+        for name in names:
+            self.push(name)
+        self.cairn("pg", "wal-push", "--flush")
+        target = self.home / "target"
+        wholes = 0
+        for round_ in range(40):
+            name = names[round_ % 4]
+            delay = 0.005 + 0.004 * round_
+            subprocess.run(
+                [*self.server.prefix, "timeout", "-s", "KILL", f"{delay:.3f}",
+                 str(self.program), "pg", "wal-fetch", name, str(target)],
+                env=self.environment(), cwd=self.data, check=False,
+                capture_output=True)
+            if target.exists():
+                wholes += 1
+                self.assertEqual(target.read_bytes(), self.original(name))
+                target.unlink()
+        self.assertGreater(wholes, 0)
+        self.assertLess(wholes, 40)
+        self.assertEqual([p.name for p in self.home.glob("target*")], [])
+        for name in names:
+            self.assertEqual(self.fetch(name)[0], self.original(name))
+
+    def test_what_was_fetched_ahead_needs_no_repository_and_is_verified(self):
+        names = self.fill(6)
+        for name in names:
+            self.push(name)
+        self.cairn("pg", "wal-push", "--flush")
+        self.fetch(names[0], words=("--ahead", "40MiB"))
+        ahead = sorted((self.cache / "wal-ahead").rglob("0*"))
+        self.assertEqual([p.name for p in ahead], names[1:3])
+        aside = self.home / "aside"
+        os.rename(self.repo, aside)
+        data, ran = self.fetch(names[1])
+        self.assertEqual(data, self.original(names[1]))
+        self.assertIn("from ahead", ran.err)
+        flip(ahead[1], 12345)
+        self.fetch(names[2], CANNOT_TELL)
+        os.rename(aside, self.repo)
+        data, ran = self.fetch(names[2], words=("--ahead", "0"))
+        self.assertEqual(data, self.original(names[2]))
+        self.assertIn("from repository", ran.err)
+        self.assertFalse(ahead[1].exists())
+
+    def test_the_open_segment_of_a_receiver_comes_with_zeros_behind(self):
+        receiver = self.receive()
+        self.server.bench("-i", "-q")
+        self.finish(receiver)
+        streams = self.streams()
+        (_, start), stored = max(streams.items())
+        at = len(stored) // SEGMENT * SEGMENT
+        name = f"{1:08X}{(start + at) >> 32:08X}" \
+               f"{((start + at) & 0xffffffff) // SEGMENT:08X}"
+        data, _ = self.fetch(name)
+        self.assertEqual(data, stored[at:].ljust(SEGMENT, b"\0"))
+
+
+def harness_owner(path, like):
+    status = os.stat(like)
+    os.chown(path, status.st_uid, status.st_gid)
+
+
+if __name__ == "__main__":
+    harness.main()
