@@ -33,6 +33,7 @@ std::vector<Command> all_commands() {
   return {backup_command(),       pg_base_command(),
           pg_dump_command(),      pg_wal_receive_command(),
           pg_wal_push_command(),  pg_wal_fetch_command(),
+          pg_setup_command(),     pg_check_command(),
           restore_command(),      cat_command(),
           check_command(),        copy_command(),
           snapshots_command(),    ls_command(),
