@@ -41,14 +41,13 @@ class WalInStore : public ::testing::Test {
   }
 
   WalStore store() const {
-    return WalStore({77, kSegment, "15.18"},
-                    {.series = std::string(kWalSeries),
-                     .host = "host",
-                     .user = "user",
-                     .program = "test",
-                     .clock = [this] {
-                       return repo::Timestamp{now, 0};
-                     }});
+    return WalStore({77, kSegment, "15.18"}, {.series = std::string(kWalSeries),
+                                              .host = "host",
+                                              .user = "user",
+                                              .program = "test",
+                                              .clock = [this] {
+                                                return repo::Timestamp{now, 0};
+                                              }});
   }
 
   WalFlush flush(repo::Repository& repository) {
