@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "cli/context.h"
+#include "cli/early_answer.h"
 #include "cli/pg_wal.h"
 #include "cli/quantity.h"
 #include "cli/usage_error.h"
@@ -85,7 +86,9 @@ class Fetching {
   ExitCode fetch_segment(ingest::WalFetch& fetch);
   ExitCode write_text(const std::optional<std::string>& text,
                       std::string_view origin);
+  void plan_ahead(ingest::WalFetch& fetch);
   void fill_ahead(ingest::WalFetch& fetch);
+  void go_on_ahead();
   void say(std::string_view origin, std::uint64_t bytes);
   ExitCode absent();
 
@@ -95,11 +98,23 @@ class Fetching {
   const std::string series_;
   const std::optional<std::uint64_t> system_;
   std::optional<ingest::WalFetchAhead> ahead_;
+  EarlyAnswer early_;
+  bool has_plan_ = false;
   bool is_last_look_ = false;
 };
 
 ExitCode Fetching::run() {
-  if (name_.kind == Kind::segment && take_from_ahead()) return ExitCode::ok;
+  const bool looks_ahead =
+      ahead_ && name_.kind == Kind::segment && options_.ahead_bytes > 0;
+  if (looks_ahead && take_from_ahead()) {
+    if (!ahead_->is_running_low(name_) || !ahead_->claim()) return ExitCode::ok;
+    if (const auto code = early_.split(ExitCode::ok)) return *code;
+    if (early_.answer(ExitCode::ok)) go_on_ahead();
+    return ExitCode::ok;
+  }
+  if (looks_ahead) {
+    if (const auto code = early_.split(ExitCode::cannot_tell)) return *code;
+  }
   auto repository = context_.open_to_read();
   // What lay in the spool when the snapshots were listed may have been stored
   // and gone from there when it was looked at: what is missing is looked for
@@ -111,7 +126,6 @@ ExitCode Fetching::run() {
 }
 
 bool Fetching::take_from_ahead() {
-  if (!ahead_) return false;
   WholeFile file(options_.target, WholeFile::Durability::of_the_caller);
   if (!ahead_->take(name_, file)) return false;
   std::move(file).name_or_replace();
@@ -153,7 +167,6 @@ ExitCode Fetching::fetch_segment(ingest::WalFetch& fetch) {
           " is not there, and what follows it is: recovery ends here, before "
           "the end of what is stored");
     }
-    if (ahead_) ahead_->clear();
     return absent();
   }
   WholeFile file(options_.target, WholeFile::Durability::of_the_caller);
@@ -163,7 +176,9 @@ ExitCode Fetching::fetch_segment(ingest::WalFetch& fetch) {
   file.extend(fetch.segment_bytes());
   std::move(file).name_or_replace();
   say("repository", bytes);
-  fill_ahead(fetch);
+  context_.output.flush();
+  plan_ahead(fetch);
+  if (has_plan_ && early_.answer(ExitCode::ok)) fill_ahead(fetch);
   return ExitCode::ok;
 }
 
@@ -177,13 +192,41 @@ ExitCode Fetching::write_text(const std::optional<std::string>& text,
   return ExitCode::ok;
 }
 
-// The server has what it asked for, whatever becomes of this.
-void Fetching::fill_ahead(ingest::WalFetch& fetch) {
+// Before the server is answered, so that its next call knows what to wait for.
+// It has what it asked for, whatever becomes of this.
+void Fetching::plan_ahead(ingest::WalFetch& fetch) {
   if (!ahead_ || options_.ahead_bytes < fetch.segment_bytes()) return;
   try {
-    ahead_->fill(fetch, name_, options_.ahead_bytes);
+    if (!ahead_->claim()) return;
+    ahead_->plan(fetch, name_, options_.ahead_bytes);
+    has_plan_ = true;
   } catch (const repo::Error& e) {
-    context_.output.detail("fetched nothing ahead: " + std::string(e.what()));
+    context_.output.detail("fetches nothing ahead: " + std::string(e.what()));
+  }
+}
+
+// Nobody is there any more to be told what goes wrong.
+void Fetching::fill_ahead(ingest::WalFetch& fetch) {
+  try {
+    ahead_->fill(fetch);
+  } catch (const repo::Error&) {
+    return;
+  }
+}
+
+void Fetching::go_on_ahead() {
+  try {
+    auto repository = context_.open_to_read();
+    const auto list = repository.snapshots(context_.now());
+    ingest::WalFetch fetch(
+        repository, list,
+        {.series = series_,
+         .system = system_,
+         .spools = wal_spools(series_, repository.keyring().repository())});
+    plan_ahead(fetch);
+    if (has_plan_) fill_ahead(fetch);
+  } catch (const repo::Error&) {
+    return;
   }
 }
 
@@ -203,6 +246,8 @@ void Fetching::say(std::string_view origin, std::uint64_t bytes) {
 
 ExitCode Fetching::absent() {
   if (!is_last_look_) return ExitCode::failed;
+  // A recovery that ends asks for something that is not there.
+  if (ahead_) ahead_->clear();
   if (context_.shows_less()) {
     throw repo::RefusedForSafety(
         name_.text +

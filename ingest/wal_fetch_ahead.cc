@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
-#include <set>
-#include <string>
+#include <fstream>
+#include <iterator>
+#include <thread>
 #include <utility>
 
 #include "crypto/digest.h"
@@ -21,7 +23,15 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kPiece = std::size_t{1} << 20;
-constexpr std::string_view kLock = "lock";
+constexpr std::string_view kPlan = "plan";
+constexpr std::string_view kMore = "more";
+constexpr std::string_view kEnd = "end";
+
+// For a segment that another process is putting there, and to look for it.
+constexpr std::chrono::seconds kPatience{10};
+constexpr std::chrono::milliseconds kLookInterval{2};
+// For that process to end.
+constexpr std::chrono::seconds kClearPatience{2};
 
 crypto::Sha256 digest_for(const WalFileName& name) {
   crypto::Sha256 digest;
@@ -43,9 +53,46 @@ bool read_all(const UniqueFd& fd, std::span<std::byte> out) {
 
 WalFetchAhead::WalFetchAhead(fs::path folder) : folder_(std::move(folder)) {}
 
+fs::path WalFetchAhead::plan_path() const { return folder_ / kPlan; }
+
+std::optional<WalFetchAhead::Plan> WalFetchAhead::read_plan() const {
+  std::ifstream in(plan_path());
+  std::string word;
+  if (!(in >> word)) return std::nullopt;
+  Plan plan;
+  plan.has_more = word == kMore;
+  while (in >> word) plan.names.insert(word);
+  return plan;
+}
+
+bool WalFetchAhead::is_being_filled() const {
+  const UniqueFd file(::open(plan_path().c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return false;
+  return ::flock(file.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
+UniqueFd WalFetchAhead::open_segment(const WalFileName& name) const {
+  const fs::path path = folder_ / name.text;
+  const auto open = [&path] {
+    return UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  };
+  UniqueFd fd = open();
+  if (fd) return fd;
+  const auto plan = read_plan();
+  if (!plan || !plan->names.contains(name.text)) return fd;
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  bool is_coming = true;
+  while (!fd && is_coming && std::chrono::steady_clock::now() < deadline) {
+    is_coming = is_being_filled();  // asked first: it may be there by its end
+    std::this_thread::sleep_for(kLookInterval);
+    fd = open();
+  }
+  return fd;
+}
+
 bool WalFetchAhead::take(const WalFileName& name, WholeFile& target) {
   const fs::path path = folder_ / name.text;
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  const UniqueFd fd = open_segment(name);
   struct stat status {};
   if (!fd || ::fstat(fd.get(), &status) != 0) return false;
   auto left = static_cast<std::uint64_t>(status.st_size);
@@ -71,28 +118,58 @@ bool WalFetchAhead::take(const WalFileName& name, WholeFile& target) {
     return false;
   }
   // This one may be asked for again.
-  remove_unless([&name](const std::string& one) { return one >= name.text; });
+  remove_unless([&name](const std::string& one) {
+    return one >= name.text || one == kPlan;
+  });
   return true;
 }
 
-void WalFetchAhead::fill(WalFetch& fetch, const WalFileName& name,
-                         std::uint64_t most_bytes) {
-  const auto wanted = fetch.following(
-      name, static_cast<std::size_t>(most_bytes / fetch.segment_bytes()));
-  std::set<std::string> names;
-  for (const auto& one : wanted) names.insert(one.text);
+bool WalFetchAhead::is_running_low(const WalFileName& name) const {
+  const auto plan = read_plan();
+  if (!plan || !plan->has_more) return false;
+  const auto left = static_cast<std::size_t>(
+      std::distance(plan->names.upper_bound(name.text), plan->names.end()));
+  return left <= plan->names.size() / 2;
+}
+
+bool WalFetchAhead::claim() {
   std::error_code error;
   fs::create_directories(folder_, error);
-  const fs::path lock_path = folder_ / kLock;
-  const UniqueFd lock(
-      ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!lock || ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) return;
+  UniqueFd file(
+      ::open(plan_path().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!file || ::flock(file.get(), LOCK_EX | LOCK_NB) != 0) return false;
+  claim_ = std::move(file);
+  return true;
+}
+
+void WalFetchAhead::plan(WalFetch& fetch, const WalFileName& name,
+                         std::uint64_t most_bytes) {
+  assert(claim_);
+  const auto most =
+      static_cast<std::size_t>(most_bytes / fetch.segment_bytes());
+  planned_ = fetch.following(name, most);
+  std::string text(planned_.size() == most ? kMore : kEnd);
+  for (const auto& one : planned_) text += '\n' + one.text;
+  text += '\n';
+  // In place, since it is the lock; who reads half of it waits for less.
+  if (::ftruncate(claim_.get(), 0) != 0 ||
+      ::pwrite(claim_.get(), text.data(), text.size(), 0) !=
+          static_cast<ssize_t>(text.size())) {
+    repo::throw_system_error(plan_path().string() + ": cannot write", errno);
+  }
+}
+
+void WalFetchAhead::fill(WalFetch& fetch) {
+  std::set<std::string> names;
+  for (const auto& one : planned_) names.insert(one.text);
   remove_unless([&names](const std::string& one) {
-    return names.contains(one) || one == kLock;
+    return names.contains(one) || one == kPlan;
   });
-  for (const auto& one : wanted) {
+  std::error_code error;
+  for (const auto& one : planned_) {
     if (!fs::exists(folder_ / one.text, error)) put(fetch, one);
   }
+  claim_ = UniqueFd();
 }
 
 void WalFetchAhead::put(WalFetch& fetch, const WalFileName& name) {
@@ -108,7 +185,11 @@ void WalFetchAhead::put(WalFetch& fetch, const WalFileName& name) {
 }
 
 void WalFetchAhead::clear() {
-  remove_unless([](const std::string& one) { return one == kLock; });
+  const auto deadline = std::chrono::steady_clock::now() + kClearPatience;
+  while (is_being_filled() && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(kLookInterval);
+  }
+  remove_unless([](const std::string&) { return false; });
 }
 
 void WalFetchAhead::remove_unless(

@@ -6,9 +6,9 @@ import re
 import shlex
 import signal
 
+from archive_case import ArchiveCase
 import harness
 from harness import FAILED, OK, SOURCE_FAILED, USAGE, wait_until
-from pg_archive_test import ArchiveCase
 from servers import free_port, needs_postgres, postgres_of
 import postgres_case
 

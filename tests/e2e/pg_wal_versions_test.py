@@ -7,9 +7,9 @@ import signal
 import time
 import unittest
 
+from archive_case import ArchiveCase
 import harness
 from harness import OK, wait_until
-from pg_archive_test import ArchiveCase
 from servers import needs_postgres, postgres_of
 from wal_case import SEGMENT, Proxy, WalCase, WalServer
 
