@@ -150,5 +150,10 @@ class ArchiveCase(WalCase):
     def original(self, name):
         return (self.data / "pg_wal" / name).read_bytes()
 
+    def ahead(self):
+        """Segments that were fetched before anybody asked for them."""
+        return sorted(p for p in (self.cache / "wal-ahead").rglob("0*")
+                      if len(p.name) == 24)
+
     def pushed(self):
         return sorted(p.name for p in self.spool().glob("pushed/0*"))

@@ -40,8 +40,7 @@ class Archive(ArchiveCase):
         errors = self.errors_log.read_text()
         self.assertGreaterEqual(errors.count("from ahead"), 3)
         # Nothing of it is left in the clear when recovery has ended.
-        self.assertEqual(
-            [p for p in (self.cache / "wal-ahead").rglob("0*")], [])
+        self.assertEqual(self.ahead(), [])
         self.assertEqual(
             [p for p in server.data.rglob("*cairn*")
              if "cairn_config" not in p.name], [])
@@ -414,7 +413,8 @@ class Fetch(ArchiveCase):
             self.push(name)
         self.cairn("pg", "wal-push", "--flush")
         self.fetch(names[0], words=("--ahead", "40MiB"))
-        ahead = sorted((self.cache / "wal-ahead").rglob("0*"))
+        ahead = wait_until(lambda: self.ahead()[1:] and self.ahead(),
+                           "what is fetched behind the call")
         self.assertEqual([p.name for p in ahead], names[1:3])
         aside = self.home / "aside"
         os.rename(self.repo, aside)
