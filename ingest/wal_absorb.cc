@@ -147,7 +147,14 @@ bool Absorption::agrees(const Piece& piece, const WalRun& run, Lsn end) const {
   return true;
 }
 
+// Where it can be, without a second copy: on a disk that is nearly full there
+// is no room for one, and the way out of that is to store what waits.
 void Absorption::append(const Piece& piece, WalRun& run) const {
+  if (run.end() == piece.begin &&
+      piece.end.value - piece.begin.value == run.segment_bytes() &&
+      run.link_segment(piece.file.path)) {
+    return;
+  }
   std::vector<std::byte> bytes(kPiece);
   while (run.end() < piece.end) {
     const auto part = std::span(bytes).first(static_cast<std::size_t>(

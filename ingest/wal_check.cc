@@ -128,6 +128,12 @@ CheckFinding WalSourceCheck::look_at_archiving(const std::stop_token& stop) {
     return {"archive_mode", Verdict::skipped,
             "off: WAL is to come by the slot alone", ""};
   }
+  if (const auto library = archive_library(stop); !library.empty()) {
+    return {
+        "archive_mode", Verdict::warning,
+        mode + ", by archive_library " + library,
+        "archive_command is not called; archive_library = '' has it called"};
+  }
   const auto command = connection_.value("SHOW archive_command", stop);
   const auto rows = connection_.query(
       "SELECT archived_count, failed_count, last_archived_wal, "
@@ -162,6 +168,13 @@ CheckFinding WalSourceCheck::look_at_archiving(const std::stop_token& stop) {
         "writes stands there";
   }
   return finding;
+}
+
+// Which archives in the place of a command.
+std::string WalSourceCheck::archive_library(const std::stop_token& stop) {
+  constexpr int kSince = 15;
+  if (connection_.major_version() < kSince) return {};
+  return connection_.value("SHOW archive_library", stop);
 }
 
 CheckFinding WalSourceCheck::look_at_slot(const std::stop_token& stop) {
@@ -251,7 +264,7 @@ WalWays WalSourceCheck::ways(const std::stop_token& stop) {
   }
   ways.is_archiving = connection_.value("SHOW archive_mode", stop) != "off";
   ways.archives_to_us =
-      ways.is_archiving &&
+      ways.is_archiving && archive_library(stop).empty() &&
       connection_.value("SHOW archive_command", stop).find(kOurCommand) !=
           std::string::npos;
   return ways;

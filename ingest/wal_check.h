@@ -64,6 +64,7 @@ class WalSourceCheck {
   [[nodiscard]] CheckFinding look_at_wal_level(const std::stop_token& stop);
   [[nodiscard]] CheckFinding look_at_senders(const std::stop_token& stop);
   [[nodiscard]] CheckFinding look_at_archiving(const std::stop_token& stop);
+  [[nodiscard]] std::string archive_library(const std::stop_token& stop);
   [[nodiscard]] CheckFinding look_at_slot(const std::stop_token& stop);
   [[nodiscard]] CheckFinding look_at_disk_guard(const std::stop_token& stop);
 

@@ -249,6 +249,21 @@ void WalRun::write(std::span<const std::byte> bytes) {
   }
 }
 
+bool WalRun::link_segment(const fs::path& file) {
+  assert(!segment_ && end_.value % segment_bytes_ == 0);
+  const fs::path path = segment_path(end_);
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+    fail(path, "cannot remove", errno);
+  }
+  if (::link(file.c_str(), path.c_str()) != 0) {
+    if (errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK) return false;
+    fail(path, "cannot link", errno);
+  }
+  sync_folder(folder_);
+  end_.value += segment_bytes_;
+  return true;
+}
+
 void WalRun::sync() {
   if (end_ == durable_end()) return;
   if (segment_) sync_data(segment_, segment_path(end_));

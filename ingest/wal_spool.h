@@ -70,6 +70,10 @@ class WalRun {
 
   // Behind end(), which then says how far it came, also when this throws.
   void write(std::span<const std::byte> bytes);
+  // The same of a whole segment in a file that is synced and never changed, by
+  // a link to it, which takes no room. False: its file system has none, and
+  // nothing is done. Requires: a segment ends at end().
+  [[nodiscard]] bool link_segment(const std::filesystem::path& file);
   // durable_end() becomes end().
   void sync();
 

@@ -11,8 +11,8 @@ import time
 
 from archive_case import CANNOT_TELL, ArchiveCase
 import harness
-from harness import (FAILED, LOCKED, NO_REPOSITORY, NO_SPACE, OK, REFUSED,
-                     USAGE, flip, wait_until)
+from harness import (FAILED, LOCKED, MIB, NO_REPOSITORY, NO_SPACE, OK, REFUSED,
+                     USAGE, flip, needs_root, unmounted, wait_until)
 from postgres_case import SUMS
 from servers import needs_postgres
 from wal_case import SEGMENT, WalStandby, lsn
@@ -210,6 +210,56 @@ class Archive(ArchiveCase):
         self.assert_stored(0)
         for name in names:
             self.assertEqual(self.fetch(name)[0], self.original(name))
+
+    @needs_root
+    def test_full_disks_lose_nothing(self):
+        """That of the repository first, then that of the spool."""
+        def mount(name, size):
+            place = self.home / name
+            place.mkdir()
+            harness_owner(place, self.home)
+            subprocess.run(["mount", "-t", "tmpfs", "-o",
+                            f"size={size},uid={place.stat().st_uid},"
+                            f"gid={place.stat().st_gid},mode=700", "tmpfs",
+                            place], check=True)
+            self.addCleanup(unmounted, place)
+            return place
+
+        names = self.fill(4)
+        place = mount("small", "24m")
+        self.env.update({"CAIRN_REPO": str(place / "repo"),
+                         "CAIRN_KEY_FILE": str(self.home / "small.key")})
+        self.cairn("init", "--recovery-key-out", self.home / "small.key")
+        ballast = place / "ballast"
+        ballast.write_bytes(bytes(21 * MIB))
+        with open(self.data / "pg_wal" / names[0], "r+b") as segment:
+            segment.seek(8192)  # what does not compress
+            segment.write(os.urandom(SEGMENT - 8192))
+        ran = self.push(names[0])
+        self.assertIn("until it can be stored", ran.err)
+        self.push(names[1])
+        self.cairn("pg", "wal-push", "--flush", code=NO_SPACE)
+        subprocess.run(["mount", "-o", "remount,size=200m", place], check=True)
+        self.cairn("pg", "wal-push", "--flush")
+        self.assertEqual(self.pushed(), [])
+
+        state = mount("state-of-24m", "24m")
+        env = {"XDG_STATE_HOME": state}
+        words = ["pg", "wal-push", "--series", "other", "--flush-interval",
+                 "10h"]
+        self.cairn(*words, f"pg_wal/{names[1]}", cwd=self.data, env=env)
+        (state / "ballast").write_bytes(bytes(9 * MIB))
+        self.cairn(*words, f"pg_wal/{names[2]}", cwd=self.data, env=env,
+                   code=NO_SPACE)
+        self.assertEqual(
+            [p.name for p in state.glob("cairn/*/wal-*/*/pushed/*")], [])
+        subprocess.run(["mount", "-o", "remount,size=200m", state], check=True)
+        self.cairn(*words, f"pg_wal/{names[2]}", cwd=self.data, env=env)
+        self.cairn("pg", "wal-push", "--series", "other", "--flush", env=env)
+        for name in names[1:3]:
+            data, _ = self.fetch(name, words=("--series", "other"))
+            self.assertEqual(data, self.original(name))
+        self.cairn("check", "--level", "data")
 
     def test_other_bytes_by_a_known_name_are_refused(self):
         name, other = self.fill(2)

@@ -179,6 +179,11 @@ class Setup(postgres_case.Case):
         self.cairn("pg", "base", "--dsn", as_role, env=word)
         slot = server.sql("postgres",
                           "select slot_name from pg_replication_slots")
+        wrong = self.cairn(
+            "pg", "wal-receive", "--dsn", as_role, code=SOURCE_FAILED,
+            env={"CAIRN_PG_PASSWORD_COMMAND": f"echo {PASSWORD}-wrong"})
+        self.assertIn("CAIRN_PG_PASSWORD_COMMAND", wrong.err)
+        self.assertNotIn(PASSWORD, wrong.err)
         receiver = self.start("pg", "wal-receive", "--dsn", as_role, env=word)
         wait_until(lambda: receiver.poll() is not None or server.sql(
             "postgres", "select active from pg_replication_slots") == "t",

@@ -118,6 +118,17 @@ TEST_F(Push, SegmentsBecomeOneStream) {
   }
 }
 
+TEST_F(Push, WhatIsMovedIntoARunIsNotCopied) {
+  (void)add(segment(3));
+  const fs::path kept = folder / "kept";
+  fs::create_hard_link(spool_path() / "pushed/000000010000000000000003", kept);
+  WalSpool spool(spool_path(), kSegment);
+  EXPECT_TRUE(absorb_pushed(spool, nullptr).empty());
+  EXPECT_EQ(waiting(), 0U);
+  EXPECT_EQ(fs::hard_link_count(kept), 2U);
+  EXPECT_EQ(spool.runs().front()->durable_end().value, 4 * kSegment);
+}
+
 TEST_F(Push, AStreamGoesOnFromTheRepository) {
   (void)add(segment(3));
   drain();
@@ -237,7 +248,8 @@ TEST_F(Push, ACrashAtAnyStepLosesNothing) {
   {
     WalSpool spool(spool_path(), kSegment);
     const auto run = spool.begin_run(1, {3 * kSegment});
-    run->write(content(segment(3)));
+    EXPECT_TRUE(
+        run->link_segment(spool_path() / "pushed/000000010000000000000003"));
   }  // never synced: it counts as not written
   (void)add(segment(4));
   drain();
