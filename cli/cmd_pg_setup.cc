@@ -210,19 +210,17 @@ void Sheet::role() {
   line("--    For 'cairn pg check', to have a segment finished:");
   line("GRANT EXECUTE ON FUNCTION pg_catalog.pg_switch_wal() TO " + name + ";");
   line(
-      "--    For 'cairn pg base', where configuration lies outside the data "
+      "--    Only for 'cairn pg base' where configuration lies outside the "
+      "data "
       "directory:");
-  line("GRANT pg_read_all_settings TO " + name + ";");
-  line("GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text) TO " + name +
-       ";");
+  line("--    GRANT pg_read_all_settings TO " + name + ";");
   line(
-      "GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, "
-      "bigint) TO " +
+      "--    GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text), "
+      "pg_catalog.pg_read_binary_file(text, bigint, bigint) TO " +
       name + ";");
-  line(
-      "--    For 'cairn pg dump' (another role, if that is to read no table):");
+  line("--    Only for 'cairn pg dump', which another role may do as well:");
   if (may_be(14, 99)) {
-    line(std::string("GRANT pg_read_all_data TO ") + name + ";" +
+    line("--    GRANT pg_read_all_data TO " + name + ";" +
          (server_.major ? "" : "   -- 14 and later"));
   }
   if (may_be(0, 13)) {

@@ -94,6 +94,17 @@ crypto::Digest digest_of(const fs::path& path, std::uint64_t bytes) {
   return std::move(digest).finish();
 }
 
+// Nothing: who drains the spool was quicker.
+std::optional<crypto::Digest> digest_if_there(const fs::path& path) {
+  try {
+    return digest_of_file(path);
+  } catch (const repo::IoError&) {
+    std::error_code error;
+    if (fs::exists(path, error)) throw;
+    return std::nullopt;
+  }
+}
+
 std::optional<std::string> read_text(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in) return std::nullopt;
@@ -294,11 +305,9 @@ PushedWal::PushedWal(fs::path spool)
 
 PushedWal::Known PushedWal::compare(const WalToPush& file) const {
   const auto& name = file.name;
-  std::error_code error;
   const fs::path pushed = folder_ / name.text;
-  if (fs::exists(pushed, error)) {
-    if (fs::file_size(pushed) != file.bytes ||
-        digest_of_file(pushed) != digest_of(file.path, file.bytes)) {
+  if (const auto theirs = digest_if_there(pushed)) {
+    if (*theirs != digest_of(file.path, file.bytes)) {
       refuse_difference(file, ", which waits for the repository");
     }
     return Known::same;
