@@ -24,6 +24,7 @@ constexpr std::string_view kUndefinedFile = "58P01";  // WAL was removed
 
 // A walsender whose client was killed takes a moment to notice.
 constexpr seconds kSlotPatience{5};
+constexpr seconds kSpoolPatience{10};
 constexpr milliseconds kFirstBackoff{500};
 constexpr milliseconds kMaxBackoff{30'000};
 
@@ -150,7 +151,7 @@ void WalReceiver::receive_until(const std::stop_token& stop) {
 void WalReceiver::attempt(const std::stop_token& stop) {
   auto connection = connect_(stop);
   const WalServer server = identify_wal_server(connection, stop);
-  open_spool(server);
+  open_spool(server, stop);
   const WalSlot slot = ensure_wal_slot(connection, options_.slot, stop);
   for (const auto& text : slot.warnings) events_.warning(text);
   const bool is_made = slot.origin == WalSlot::Origin::made;
@@ -189,11 +190,26 @@ void WalReceiver::attempt(const std::stop_token& stop) {
   }
 }
 
-void WalReceiver::open_spool(const WalServer& server) {
+// An archive_command that stores what waits has it for a moment.
+std::unique_ptr<WalSpool> WalReceiver::take_spool(std::uint64_t segment_bytes,
+                                                  const std::stop_token& stop) {
+  const auto deadline = Clock::now() + kSpoolPatience;
+  for (;;) {
+    try {
+      return std::make_unique<WalSpool>(
+          options_.spool / std::to_string(cluster_.system), segment_bytes);
+    } catch (const repo::LockedError&) {
+      if (Clock::now() >= deadline || stop.stop_requested()) throw;
+    }
+    wait(kPatience, stop);
+  }
+}
+
+void WalReceiver::open_spool(const WalServer& server,
+                             const std::stop_token& stop) {
   if (!spool_) {
     cluster_ = {server.system, server.segment_bytes, server.version};
-    spool_ = std::make_unique<WalSpool>(
-        options_.spool / std::to_string(server.system), server.segment_bytes);
+    spool_ = take_spool(server.segment_bytes, stop);
     note_spooled_cluster(spool_->folder(), cluster_);
     return;
   }

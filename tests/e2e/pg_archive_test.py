@@ -2,6 +2,7 @@
 """archive_command and restore_command of real servers, run by the server's own
 user: what is taken, what is given back, and what either says when it cannot."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -352,6 +353,20 @@ class Archive(ArchiveCase):
         self.assertIn("bytes", self.push(name, code=REFUSED).err)
         short.write_bytes(good)
         self.assertEqual(list(self.state.glob("cairn/*/wal-*/*/pushed/*")), [])
+
+    def test_a_receiver_waits_for_a_call_that_stores(self):
+        names = self.fill(2)
+        self.push(names[0])
+        lock, = self.state.glob("cairn/*/wal-*/*/lock")
+        with open(lock, "rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            receiver = self.start("--json", "pg", "wal-receive", "--dsn",
+                                  self.server.dsn())
+            time.sleep(1.5)
+            self.assertIsNone(receiver.poll())
+        self.watch(receiver)
+        self.finish(receiver)
+        self.assert_stored(0)
 
     def test_a_flush_waits_for_a_receiver_and_says_so(self):
         receiver = self.receive()
