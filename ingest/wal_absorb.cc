@@ -20,13 +20,6 @@ namespace fs = std::filesystem;
 constexpr std::size_t kPiece = std::size_t{1} << 20;
 constexpr std::string_view kConflict = ".conflict";
 
-// Where the stream begins that a run goes on with: of what is stored already,
-// the spool has let go.
-Lsn stream_begin(const WalRun& run) {
-  const auto committed = run.committed();
-  return committed ? std::min(committed->start, run.begin()) : run.begin();
-}
-
 // One file that waits, and what it holds.
 struct Piece {
   const PushedWal::Waiting& file;
@@ -73,7 +66,7 @@ void Absorption::take_history(const PushedWal::Waiting& file) {
 
 void Absorption::take_segment(const Piece& piece) {
   if (in_use_ != nullptr) {
-    const Lsn from = stream_begin(*in_use_);
+    const Lsn from = in_use_->stream_begin();
     const Lsn upto = in_use_->durable_end();
     if (piece.file.name.timeline == in_use_->timeline() &&
         from <= piece.begin && piece.end <= upto) {
@@ -100,7 +93,7 @@ bool Absorption::precedes_the_one_in_use(const Piece& piece) const {
   const auto timeline = piece.file.name.timeline;
   return timeline < in_use_->timeline() ||
          (timeline == in_use_->timeline() &&
-          piece.begin < stream_begin(*in_use_));
+          piece.begin < in_use_->stream_begin());
 }
 
 // The one that goes on furthest, of those that hold or reach its beginning.
@@ -113,7 +106,7 @@ std::shared_ptr<WalRun> Absorption::find_run(const Piece& piece) const {
          run->begin() >= in_use_->begin())) {
       continue;
     }
-    if (piece.begin < stream_begin(*run) || run->end() < piece.begin) continue;
+    if (piece.begin < run->stream_begin() || run->end() < piece.begin) continue;
     if (!found || found->end() < run->end()) found = run;
   }
   return found;

@@ -24,6 +24,16 @@ void adopt_streams(WalSpool& spool, WalStore& store,
   }
 }
 
+// Whether another one holds, or held, what comes behind it.
+bool is_continued(const WalRun& run,
+                  const std::vector<std::shared_ptr<WalRun>>& all) {
+  return std::ranges::any_of(all, [&run](const auto& other) {
+    return other.get() != &run && other->timeline() == run.timeline() &&
+           other->stream_begin() <= run.durable_end() &&
+           run.durable_end() < other->durable_end();
+  });
+}
+
 }  // namespace
 
 void flush_spool(WalSpool& spool, WalStore& store, repo::Repository& repository,
@@ -32,12 +42,15 @@ void flush_spool(WalSpool& spool, WalStore& store, repo::Repository& repository,
   if (in_use == nullptr) adopt_streams(spool, store, repository);
   for (const auto& text : absorb_pushed(spool, in_use)) events.warning(text);
   const auto runs = spool.runs();
+  bool is_before = in_use != nullptr;
   for (const auto& run : runs) {
     auto flush =
         store.flush(repository, *run, spool.histories(run->timeline()), stop);
     if (flush) events.flushed(*flush);
-    // Nothing is written to any but the last one.
-    if (run != runs.back() && run->uncommitted_bytes() == 0) {
+    if (run.get() == in_use) {
+      is_before = false;
+    } else if ((is_before || is_continued(*run, runs)) &&
+               run->uncommitted_bytes() == 0) {
       spool.remove(*run);
     }
   }
@@ -126,10 +139,8 @@ bool WalDrain::flush_all() {
   std::exception_ptr failure;
   try {
     if (!repository_) repository_.emplace(open_());
-    // Whoever receives writes to the last one, and to later ones.
-    const auto runs = spool_.runs();
-    flush_spool(spool_, store_, *repository_,
-                runs.empty() ? nullptr : runs.back().get(), events_, {});
+    const auto in_use = spool_.in_use();
+    flush_spool(spool_, store_, *repository_, in_use.get(), events_, {});
   } catch (const repo::StorageUnreachable& e) {
     failure = std::current_exception();
     repository_.reset();

@@ -235,10 +235,7 @@ void WalReceiver::choose_run(PostgresConnection& connection,
       spool_->add_history(server.timeline, *history);
     }
   }
-  if (!run_) {
-    const auto runs = spool_->runs();
-    if (!runs.empty()) run_ = runs.back();
-  }
+  if (!run_) run_ = run_to_go_on_from(server, slot, ends);
   if (!run_) {
     WalStore store(cluster_, options_.store);
     run_ = store.adopt(*repository_, *spool_, server.timeline);
@@ -251,6 +248,7 @@ void WalReceiver::choose_run(PostgresConnection& connection,
     run_ = spool_->begin_run(
         timeline_at(slot.restart.value_or(server.end), ends, server.timeline),
         start);
+    spool_->use(run_);
     return;
   }
   run_->sync();  // it may be the last that is heard of it
@@ -260,6 +258,32 @@ void WalReceiver::choose_run(PostgresConnection& connection,
     follow_history(server, ends);
     require_not_behind(server);
   }
+  spool_->use(run_);
+}
+
+// The one that came furthest; but where an archive_command went on behind WAL
+// that was not received, and the server keeps that still, the one before. Null:
+// none.
+std::shared_ptr<WalRun> WalReceiver::run_to_go_on_from(
+    const WalServer& server, const WalSlot& slot,
+    const std::vector<TimelineEnd>& ends) const {
+  const Lsn kept = oldest_kept(server, slot);
+  std::shared_ptr<WalRun> furthest;
+  for (const auto& next : spool_->runs()) {
+    bool is_new = !furthest;
+    Lsn end = next->stream_begin();  // of what has to be there before it
+    if (furthest && furthest->timeline() != next->timeline()) {
+      const auto found =
+          std::ranges::find(ends, furthest->timeline(), &TimelineEnd::timeline);
+      is_new = true;
+      end = found == ends.end() ? Lsn{} : found->end;
+    }
+    if (furthest && furthest->end() < end && kept <= furthest->end()) {
+      return furthest;
+    }
+    if (is_new || furthest->end() < next->end()) furthest = next;
+  }
+  return furthest;
 }
 
 void WalReceiver::begin_run_after_gap(const WalServer& server,
@@ -367,6 +391,7 @@ void WalReceiver::begin_next_timeline(PostgresConnection& connection,
                            run_->timeline(), to_string(*start), number));
   run_ =
       spool_->begin_run(number, segment_begin(*start, run_->segment_bytes()));
+  spool_->use(run_);
   drain_->request();
 }
 

@@ -304,6 +304,11 @@ void WalRun::read(Lsn at, std::span<std::byte> out) const {
   }
 }
 
+Lsn WalRun::stream_begin() const {
+  const auto committed = this->committed();
+  return committed ? std::min(committed->start, begin()) : begin();
+}
+
 std::optional<CommittedWal> WalRun::committed() const {
   const std::lock_guard lock(mutex_);
   return committed_;
@@ -418,11 +423,26 @@ std::vector<std::shared_ptr<WalRun>> WalSpool::runs() const {
 
 std::shared_ptr<WalRun> WalSpool::begin_run(std::uint32_t timeline, Lsn start) {
   const Place place{timeline, start};
+  {
+    const std::lock_guard lock(mutex_);
+    const auto known = runs_.find(place);
+    if (known != runs_.end()) return known->second;
+  }
   auto run = std::make_shared<WalRun>(folder_of(place), timeline, start,
                                       segment_bytes_);
   const std::lock_guard lock(mutex_);
   runs_.insert_or_assign(place, run);
   return run;
+}
+
+void WalSpool::use(std::shared_ptr<WalRun> run) {
+  const std::lock_guard lock(mutex_);
+  in_use_ = std::move(run);
+}
+
+std::shared_ptr<WalRun> WalSpool::in_use() const {
+  const std::lock_guard lock(mutex_);
+  return in_use_;
 }
 
 void WalSpool::remove(const WalRun& run) {

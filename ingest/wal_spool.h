@@ -65,6 +65,9 @@ class WalRun {
   }
   // The first byte that is held: where a segment begins.
   [[nodiscard]] Lsn begin() const noexcept { return {begin_}; }
+  // Where the stream begins that it goes on with: of what is committed, it has
+  // let go.
+  [[nodiscard]] Lsn stream_begin() const;
   [[nodiscard]] Lsn end() const noexcept { return end_; }
   [[nodiscard]] Lsn durable_end() const noexcept { return {durable_end_}; }
 
@@ -142,8 +145,13 @@ class WalSpool {
 
   // By timeline, then place.
   [[nodiscard]] std::vector<std::shared_ptr<WalRun>> runs() const;
+  // The one that began there, if there is one.
   [[nodiscard]] std::shared_ptr<WalRun> begin_run(std::uint32_t timeline,
                                                   Lsn start);
+  // The one that a receiver writes to from now on. It only ever takes later
+  // ones.
+  void use(std::shared_ptr<WalRun> run);
+  [[nodiscard]] std::shared_ptr<WalRun> in_use() const;
   // With all that it holds.
   void remove(const WalRun& run);
 
@@ -169,6 +177,7 @@ class WalSpool {
   UniqueFd lock_;
   mutable std::mutex mutex_;  // guards the rest
   std::map<Place, std::shared_ptr<WalRun>> runs_;
+  std::shared_ptr<WalRun> in_use_;
   std::map<std::uint32_t, std::string> histories_;
 };
 

@@ -169,6 +169,29 @@ class Archive(ArchiveCase):
         self.assertEqual(len(self.wal_snapshots()), 1)
         self.cairn("check", "--level", "data")
 
+    def test_a_receiver_gets_what_was_not_pushed_while_it_was_away(self):
+        self.fill(1)
+        receiver = self.receive()
+        self.server.bench("-i", "-q")
+        self.finish(receiver)
+        self.fill(3)  # kept for the slot, and nowhere else
+        for name in self.fill(2):
+            self.push(name)
+        self.cairn("pg", "wal-push", "--flush")
+        self.assertEqual(len(self.wal_snapshots()), 2)
+        receiver = self.receive("--flush-interval", "1s")
+        self.server.bench("-n", "-t", "100")
+        upto = self.server.flushed()
+        self.finish(receiver)
+        self.assert_stored(upto)
+        # What was pushed is a part of it now, and it goes on from its own end.
+        self.assertEqual(len([p for p in self.spool().glob("0*-*")]), 1)
+        receiver = self.receive()
+        started, = self.said(receiver, "wal_receiving")
+        self.assertGreaterEqual(lsn(started["lsn"]), upto)
+        self.finish(receiver)
+        self.cairn("check", "--level", "data")
+
     def test_calls_that_are_killed_lose_nothing(self):
         self.server.bench("-i", "-q")
         self.archive("--flush-interval", "0s")
