@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "ingest/wal_run_choice.h"
 #include "repo/error.h"
 
 namespace cairn::ingest {
@@ -235,7 +236,9 @@ void WalReceiver::choose_run(PostgresConnection& connection,
       spool_->add_history(server.timeline, *history);
     }
   }
-  if (!run_) run_ = run_to_go_on_from(server, slot, ends);
+  if (!run_) {
+    run_ = run_to_go_on_from(spool_->runs(), ends, oldest_kept(server, slot));
+  }
   if (!run_) {
     WalStore store(cluster_, options_.store);
     run_ = store.adopt(*repository_, *spool_, server.timeline);
@@ -259,31 +262,6 @@ void WalReceiver::choose_run(PostgresConnection& connection,
     require_not_behind(server);
   }
   spool_->use(run_);
-}
-
-// The one that came furthest; but where an archive_command went on behind WAL
-// that was not received, and the server keeps that still, the one before. Null:
-// none.
-std::shared_ptr<WalRun> WalReceiver::run_to_go_on_from(
-    const WalServer& server, const WalSlot& slot,
-    const std::vector<TimelineEnd>& ends) const {
-  const Lsn kept = oldest_kept(server, slot);
-  std::shared_ptr<WalRun> furthest;
-  for (const auto& next : spool_->runs()) {
-    bool is_new = !furthest;
-    Lsn end = next->stream_begin();  // of what has to be there before it
-    if (furthest && furthest->timeline() != next->timeline()) {
-      const auto found =
-          std::ranges::find(ends, furthest->timeline(), &TimelineEnd::timeline);
-      is_new = true;
-      end = found == ends.end() ? Lsn{} : found->end;
-    }
-    if (furthest && furthest->end() < end && kept <= furthest->end()) {
-      return furthest;
-    }
-    if (is_new || furthest->end() < next->end()) furthest = next;
-  }
-  return furthest;
 }
 
 void WalReceiver::begin_run_after_gap(const WalServer& server,

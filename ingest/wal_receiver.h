@@ -74,9 +74,6 @@ class WalReceiver {
       std::uint64_t segment_bytes, const std::stop_token& stop);
   void choose_run(PostgresConnection& connection, const WalServer& server,
                   const WalSlot& slot, const std::stop_token& stop);
-  [[nodiscard]] std::shared_ptr<WalRun> run_to_go_on_from(
-      const WalServer& server, const WalSlot& slot,
-      const std::vector<TimelineEnd>& ends) const;
   void begin_run_after_gap(const WalServer& server, const WalSlot& slot,
                            const std::vector<TimelineEnd>& ends);
   void follow_history(const WalServer& server,
