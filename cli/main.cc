@@ -51,14 +51,14 @@ std::vector<Command> all_commands() {
 
 // Of the command that the words name, also where they cannot be read.
 std::optional<ExitCode> any_failure(std::span<const std::string> words) {
-  std::vector<std::string> names(words.begin(), words.end());
-  std::erase_if(names, [](const auto& word) { return word.starts_with('-'); });
   for (const auto& command : all_commands()) {
     if (!command.any_failure) continue;
     const auto space = command.name.find(' ');
-    const std::array name = {command.name.substr(0, space),
-                             command.name.substr(space + 1)};
-    if (!std::ranges::search(names, name).empty()) return command.any_failure;
+    const auto verb = std::ranges::find(words, command.name.substr(0, space));
+    if (std::find(verb, words.end(), command.name.substr(space + 1)) !=
+        words.end()) {
+      return command.any_failure;
+    }
   }
   return std::nullopt;
 }

@@ -428,6 +428,8 @@ class Fetch(ArchiveCase):
         self.cairn("pg", "wal-fetch", names[1], self.home / "no/such/folder",
                    cwd=self.data, code=CANNOT_TELL)
         self.cairn("pg", "--json", "wal-fetch", code=CANNOT_TELL)
+        self.cairn("pg", "-r", self.home / "nothing", "wal-fetch", names[1],
+                   self.home / "target", cwd=self.data, code=CANNOT_TELL)
         # By hand, elsewhere, there is but one cluster that may be meant.
         self.assertEqual(self.fetch(names[0], cwd=self.home)[0],
                          self.original(names[0]))
