@@ -12,6 +12,7 @@
 #include "cli/context.h"
 #include "cli/interrupt.h"
 #include "cli/json.h"
+#include "cli/pg_password.h"
 #include "cli/printable.h"
 #include "cli/progress_display.h"
 #include "cli/quantity.h"
@@ -215,6 +216,7 @@ ExitCode dry_run(const Options& options, const std::string& series,
 
 ExitCode run(const Options& options, Context& context) {
   require_sense(options);
+  hand_on_pg_password_from_command();
   const std::string series = whole_series(options.series.value_or("pg"));
   if (context.options.is_dry_run) return dry_run(options, series, context);
   auto dumped = dump_options(options, "", context);
@@ -284,7 +286,8 @@ Command pg_dump_command() {
           "database is as of the beginning of its dump; they are not of one "
           "moment. The programs are those of the server's own version, of "
           "this machine or in the server's container. A password comes by "
-          "~/.pgpass, a service file or PGPASSWORD, never by --dsn.",
+          "~/.pgpass, a service file, PGPASSWORD or "
+          "CAIRN_PG_PASSWORD_COMMAND, never by --dsn.",
       .examples =
           "cairn pg dump --dsn 'host=db user=backup'\n"
           "cairn pg dump --dsn service=shop --database shop --database n8n\n"

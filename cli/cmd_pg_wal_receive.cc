@@ -1,11 +1,8 @@
 #include <signal.h>
 
-#include <algorithm>
 #include <atomic>
-#include <cctype>
 #include <chrono>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,11 +11,10 @@
 #include "cli/context.h"
 #include "cli/interrupt.h"
 #include "cli/pg_password.h"
-#include "cli/printable.h"
+#include "cli/pg_wal.h"
 #include "cli/quantity.h"
-#include "cli/series.h"
 #include "cli/usage_error.h"
-#include "crypto/digest.h"
+#include "cli/wal_teller.h"
 #include "ingest/postgres_connection.h"
 #include "ingest/wal_receiver.h"
 #include "ingest/wal_server.h"
@@ -26,9 +22,6 @@
 
 namespace cairn::cli {
 namespace {
-
-constexpr std::string_view kSeries = "pg";
-constexpr std::string_view kWalOfSeries = "/wal";
 
 struct Options {
   std::optional<std::string> dsn;
@@ -59,154 +52,6 @@ class FlushSignal {
   struct sigaction before_ {};
 };
 
-// Of the series that bases are in: "HOST/pg" has its WAL in "HOST/pg/wal".
-std::string wal_series(const std::optional<std::string>& given) {
-  std::string series = whole_series(given.value_or(std::string(kSeries)));
-  if (!series.ends_with(kWalOfSeries)) series += kWalOfSeries;
-  return series;
-}
-
-std::string first_digits(std::string_view text) {
-  constexpr std::size_t kBytes = 8;
-  const auto digest = crypto::sha256(std::as_bytes(std::span(text)));
-  return crypto::to_hex(std::span(digest).first<kBytes>());
-}
-
-// "cairn_HOST_pg_wal_0123abcd": people see whose it is, and two repositories do
-// not share one.
-std::string usual_slot(const std::string& series,
-                       const repo::Repository& repo) {
-  constexpr std::size_t kMostOfSeries = 45;
-  constexpr std::size_t kDigits = 8;
-  std::string name = "cairn_";
-  for (const char c : series.substr(0, kMostOfSeries)) {
-    const auto byte = static_cast<unsigned char>(c);
-    const bool is_plain = byte < 0x80 && std::isalnum(byte) != 0;
-    name += is_plain ? static_cast<char>(std::tolower(byte)) : '_';
-  }
-  return name + "_" +
-         first_digits(repo.keyring().repository().hex() + series)
-             .substr(0, kDigits);
-}
-
-// Words on a screen, from two threads.
-class Teller : public ingest::WalEvents {
- public:
-  Teller(Context& context, std::string series)
-      : context_(context), series_(std::move(series)) {}
-
-  void receiving(const ingest::WalStart& start) override {
-    const auto& stream = start.stream;
-    if (context_.output.is_json()) {
-      Json json = Json::line("wal_receiving", context_.now());
-      json.set("series", series_)
-          .set("server", start.place)
-          .set("server_version", start.version)
-          .set("slot", start.slot)
-          .set("system_identifier", std::to_string(stream.system))
-          .set("timeline", stream.timeline)
-          .set("lsn", to_string(stream.start));
-      print(json);
-      return;
-    }
-    context_.output.note(
-        "receiving WAL of cluster " + std::to_string(stream.system) +
-        ", timeline " + std::to_string(stream.timeline) + ", from " +
-        to_string(stream.start) + " on, of " + printable(start.place) +
-        " by slot " + start.slot + ", for series " + printable(series_));
-  }
-
-  void flushed(const ingest::WalFlush& flush) override {
-    {
-      const std::lock_guard lock(mutex_);
-      ++flushes_;
-      bytes_ += flush.end.value - flush.begin.value;
-      bytes_stored_ += flush.bytes_stored;
-    }
-    for (const auto& text : flush.warnings) context_.output.warning(text);
-    if (flush.began_anew) {
-      context_.output.warning("a new stream begins at " +
-                              to_string(flush.begin) + ": " +
-                              *flush.began_anew);
-    }
-    if (flush.trimmed_from) {
-      context_.output.detail("left out WAL from " +
-                             to_string(*flush.trimmed_from) + " to " +
-                             to_string(flush.stream.start) +
-                             ", which precedes the oldest base backup");
-    }
-    if (context_.output.is_json()) {
-      Json json = Json::line("wal_flushed", context_.now());
-      json.set("snapshot_id", flush.snapshot.hex())
-          .set("timeline", flush.stream.timeline)
-          .set("stream_begin", to_string(flush.stream.start))
-          .set("begin", to_string(flush.begin))
-          .set("end", to_string(flush.end))
-          .set("bytes", flush.end.value - flush.begin.value)
-          .set("bytes_stored", flush.bytes_stored)
-          .set("began_anew", flush.began_anew.has_value())
-          .set("trimmed", flush.trimmed_from.has_value());
-      print(json);
-      return;
-    }
-    context_.output.detail("stored WAL from " + to_string(flush.begin) +
-                           " to " + to_string(flush.end) + " as " +
-                           flush.snapshot.brief() + ", " +
-                           size_text(flush.bytes_stored) + " stored");
-  }
-
-  void gap(const ingest::WalGap& gap) override {
-    context_.output.warning(
-        "GAP: WAL of timeline " + std::to_string(gap.timeline) + " from " +
-        to_string(gap.from) + " to " + to_string(gap.to) + " is lost, since " +
-        gap.why +
-        ". No moment after the first and before a new base backup can be "
-        "recovered; take one now");
-    if (!context_.output.is_json()) return;
-    Json json = Json::line("wal_gap", context_.now());
-    json.set("timeline", gap.timeline)
-        .set("from", to_string(gap.from))
-        .set("to", to_string(gap.to))
-        .set("reason", gap.why);
-    print(json);
-  }
-
-  void note(const std::string& text) override { context_.output.note(text); }
-  void warning(const std::string& text) override {
-    context_.output.warning(text);
-  }
-
-  void sum_up() {
-    if (context_.output.is_json()) {
-      Json json = Json::line("summary", context_.now());
-      json.set("series", series_)
-          .set("flushes", flushes_)
-          .set("bytes", bytes_)
-          .set("bytes_stored", bytes_stored_);
-      print(json);
-      return;
-    }
-    context_.output.note("stored " + size_text(bytes_) + " of WAL in " +
-                         counted(flushes_, "snapshot") + ", " +
-                         size_text(bytes_stored_) + " in the repository");
-  }
-
- private:
-  // Whoever follows reads each line when it is written.
-  void print(const Json& json) {
-    const std::lock_guard lock(mutex_);
-    context_.output.json(json);
-    context_.output.flush();
-  }
-
-  Context& context_;
-  const std::string series_;
-  std::mutex mutex_;  // guards standard output and the sums
-  std::uint64_t flushes_ = 0;
-  std::uint64_t bytes_ = 0;
-  std::uint64_t bytes_stored_ = 0;
-};
-
 ExitCode run(const Options& options, Context& context) {
   const std::string series = wal_series(options.series);
   if (options.slot && !ingest::is_slot_name(*options.slot)) {
@@ -219,16 +64,12 @@ ExitCode run(const Options& options, Context& context) {
   }
   auto repository = context.open_to_write();
   ingest::WalReceiverOptions how;
-  how.slot = options.slot.value_or(usual_slot(series, repository));
-  how.spool = host_folders().state / repository.keyring().repository().hex() /
-              ("wal-" + first_digits(series));
+  how.slot = options.slot.value_or(
+      usual_slot(series, repository.keyring().repository()));
+  how.spool = wal_spools(series, repository.keyring().repository());
   how.max_spool = options.max_spool;
   how.drain.interval = options.flush_interval;
-  how.store = {.series = series,
-               .host = host_name(),
-               .user = user_name(),
-               .program = std::string(kProgram),
-               .clock = [&context] { return context.now(); }};
+  how.store = wal_store_options(series, context);
   const ingest::WalReceiver::Connect connect =
       [&options](const std::stop_token& stop) {
         // Anew each time: it may have changed.
@@ -239,7 +80,7 @@ ExitCode run(const Options& options, Context& context) {
              .password = password ? password->view() : std::string_view()},
             stop);
       };
-  Teller teller(context, series);
+  WalTeller teller(context, series);
   const Interrupt interrupt;
   const FlushSignal flush_signal;
   ingest::WalReceiver receiver(

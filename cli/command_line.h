@@ -83,6 +83,9 @@ struct Command {
   std::string examples;  // one per line
   std::function<void(Flags&)> declare;
   std::function<ExitCode(Context&)> run;
+  // What it ends with whenever it fails, words that cannot be read included, in
+  // the place of what says why: for a caller to whom other numbers are answers.
+  std::optional<ExitCode> any_failure = std::nullopt;
 };
 
 // Borrows the commands and the variables behind `globals`.

@@ -24,7 +24,11 @@ namespace cairn::cli {
 [[nodiscard]] Command key_rotate_command();
 [[nodiscard]] Command ls_command();
 [[nodiscard]] Command pg_base_command();
+[[nodiscard]] Command pg_check_command();
 [[nodiscard]] Command pg_dump_command();
+[[nodiscard]] Command pg_setup_command();
+[[nodiscard]] Command pg_wal_fetch_command();
+[[nodiscard]] Command pg_wal_push_command();
 [[nodiscard]] Command pg_wal_receive_command();
 [[nodiscard]] Command prune_command();
 [[nodiscard]] Command repair_index_command();

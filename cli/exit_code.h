@@ -23,6 +23,7 @@ enum class ExitCode : int {
   source_failed = 15,
   refused = 16,
   hook_failed = 17,
+  cannot_tell = 126,  // of `pg wal-fetch` alone
   hung_up = 129,
   interrupted = 130,
   terminated = 143,

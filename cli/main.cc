@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,6 +32,8 @@ namespace {
 std::vector<Command> all_commands() {
   return {backup_command(),       pg_base_command(),
           pg_dump_command(),      pg_wal_receive_command(),
+          pg_wal_push_command(),  pg_wal_fetch_command(),
+          pg_setup_command(),     pg_check_command(),
           restore_command(),      cat_command(),
           check_command(),        copy_command(),
           snapshots_command(),    ls_command(),
@@ -43,6 +47,20 @@ std::vector<Command> all_commands() {
           audit_verify_command(), repair_index_command(),
           repair_packs_command(), repair_snapshots_command(),
           version_command()};
+}
+
+// Of the command that the words name, also where they cannot be read.
+std::optional<ExitCode> any_failure(std::span<const std::string> words) {
+  for (const auto& command : all_commands()) {
+    if (!command.any_failure) continue;
+    const auto space = command.name.find(' ');
+    const auto verb = std::ranges::find(words, command.name.substr(0, space));
+    if (std::find(verb, words.end(), command.name.substr(space + 1)) !=
+        words.end()) {
+      return command.any_failure;
+    }
+  }
+  return std::nullopt;
 }
 
 bool has_json_flag(std::span<const std::string> words) {
@@ -145,6 +163,10 @@ ExitCode code_of_signal() {
 ExitCode run_and_report(std::span<const std::string> words, Context& context) {
   // Until the words are understood, errors have to know how to be written.
   context.output.configure({.is_json = has_json_flag(words)});
+  const auto report = [&](Context& here, ExitCode code,
+                          const std::string& message) {
+    return cli::report(here, any_failure(words).value_or(code), message);
+  };
   try {
     return run(words, context);
   } catch (const std::invalid_argument& e) {
@@ -192,6 +214,7 @@ void share_arenas() {
 
 int main(int argc, char** argv) {
   using namespace cairn;
+  const std::vector<std::string> words(argv + (argc > 0 ? 1 : 0), argv + argc);
   cli::fill_missing_streams();
   crypto::protect_process();
   ::umask(077);
@@ -201,8 +224,6 @@ int main(int argc, char** argv) {
   cli::share_arenas();
   try {
     cli::Context context;
-    const std::vector<std::string> words(argv + (argc > 0 ? 1 : 0),
-                                         argv + argc);
     const auto code = cli::run_and_report(words, context);
     context.remember();
     context.output.flush();
@@ -212,9 +233,11 @@ int main(int argc, char** argv) {
     ::raise(SIGPIPE);
   } catch (const repo::OutOfSpace& e) {
     std::fprintf(stderr, "cairn: error: %s\n", e.what());
-    return static_cast<int>(cli::ExitCode::out_of_space);
+    return static_cast<int>(
+        cli::any_failure(words).value_or(cli::ExitCode::out_of_space));
   } catch (const std::exception& e) {
     std::fprintf(stderr, "cairn: error: %s\n", e.what());
   }
-  return static_cast<int>(cli::ExitCode::failed);
+  return static_cast<int>(
+      cli::any_failure(words).value_or(cli::ExitCode::failed));
 }

@@ -1,6 +1,7 @@
 #include "cli/pg_password.h"
 
 #include <cstdlib>
+#include <string>
 
 #include "ingest/byte_stream.h"
 #include "repo/error.h"
@@ -16,6 +17,12 @@ std::optional<SecretText> pg_password_from_command() {
   } catch (const repo::WrongKey& e) {  // no key of ours
     throw ingest::ProducerFailed(e.what());
   }
+}
+
+void hand_on_pg_password_from_command() {
+  const auto password = pg_password_from_command();
+  if (!password) return;
+  ::setenv("PGPASSWORD", std::string(password->view()).c_str(), 1);
 }
 
 }  // namespace cairn::cli

@@ -12,4 +12,8 @@ namespace cairn::cli {
 // command fails.
 [[nodiscard]] std::optional<SecretText> pg_password_from_command();
 
+// The same as PGPASSWORD, for the programs that we start from then on, whose
+// environment only we and root can see. Requires: no other thread runs.
+void hand_on_pg_password_from_command();
+
 }  // namespace cairn::cli

@@ -1,8 +1,10 @@
 #include "ingest/wal_drain.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
+#include "ingest/wal_push.h"
 #include "repo/error.h"
 
 namespace cairn::ingest {
@@ -11,7 +13,48 @@ namespace {
 constexpr std::chrono::seconds kFirstBackoff{2};
 constexpr std::chrono::seconds kMaxBackoff{60};
 
+void adopt_streams(WalSpool& spool, WalStore& store,
+                   repo::Repository& repository) {
+  std::set<std::uint32_t> known;
+  for (const auto& run : spool.runs()) known.insert(run->timeline());
+  for (const auto& file : PushedWal(spool.folder()).waiting()) {
+    if (file.name.kind == WalFileName::Kind::history) continue;
+    if (!known.insert(file.name.timeline).second) continue;
+    (void)store.adopt(repository, spool, file.name.timeline);
+  }
+}
+
+// Whether another one holds, or held, what comes behind it.
+bool is_continued(const WalRun& run,
+                  const std::vector<std::shared_ptr<WalRun>>& all) {
+  return std::ranges::any_of(all, [&run](const auto& other) {
+    return other.get() != &run && other->timeline() == run.timeline() &&
+           other->stream_begin() <= run.durable_end() &&
+           run.durable_end() < other->durable_end();
+  });
+}
+
 }  // namespace
+
+void flush_spool(WalSpool& spool, WalStore& store, repo::Repository& repository,
+                 const WalRun* in_use, WalEvents& events,
+                 const std::stop_token& stop) {
+  if (in_use == nullptr) adopt_streams(spool, store, repository);
+  for (const auto& text : absorb_pushed(spool, in_use)) events.warning(text);
+  const auto runs = spool.runs();
+  bool is_before = in_use != nullptr;
+  for (const auto& run : runs) {
+    auto flush =
+        store.flush(repository, *run, spool.histories(run->timeline()), stop);
+    if (flush) events.flushed(*flush);
+    if (run.get() == in_use) {
+      is_before = false;
+    } else if ((is_before || is_continued(*run, runs)) &&
+               run->uncommitted_bytes() == 0) {
+      spool.remove(*run);
+    }
+  }
+}
 
 WalDrain::WalDrain(WalSpool& spool, WalStore store, repo::Repository repository,
                    OpenRepository open, Options options, WalEvents& events)
@@ -96,16 +139,8 @@ bool WalDrain::flush_all() {
   std::exception_ptr failure;
   try {
     if (!repository_) repository_.emplace(open_());
-    const auto runs = spool_.runs();
-    for (const auto& run : runs) {
-      auto flush = store_.flush(*repository_, *run,
-                                spool_.histories(run->timeline()), {});
-      if (flush) events_.flushed(*flush);
-      // Nothing is written to any but the last one.
-      if (run != runs.back() && run->uncommitted_bytes() == 0) {
-        spool_.remove(*run);
-      }
-    }
+    const auto in_use = spool_.in_use();
+    flush_spool(spool_, store_, *repository_, in_use.get(), events_, {});
   } catch (const repo::StorageUnreachable& e) {
     failure = std::current_exception();
     repository_.reset();

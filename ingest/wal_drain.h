@@ -45,6 +45,16 @@ class WalEvents {
   virtual void warning(const std::string& text) = 0;
 };
 
+// Absorbs what was pushed (wal_push.h), and flushes every run once. `in_use` as
+// for absorb_pushed(): those before it go once they are stored whole. So do
+// those that another one continues; where WAL is missing behind one, a receiver
+// may still get it. Without `in_use` the stream of a timeline that the spool
+// does not know goes on where the repository has it. Throws what a flush fails
+// with.
+void flush_spool(WalSpool& spool, WalStore& store, repo::Repository& repository,
+                 const WalRun* in_use, WalEvents& events,
+                 const std::stop_token& stop);
+
 // Flushes when so much time has gone by, so much has gathered, or it is asked
 // to. What fails is told of once and tried again until it goes well; what is in
 // the spool stays there.

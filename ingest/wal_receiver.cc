@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "ingest/wal_run_choice.h"
 #include "repo/error.h"
 
 namespace cairn::ingest {
@@ -24,6 +25,7 @@ constexpr std::string_view kUndefinedFile = "58P01";  // WAL was removed
 
 // A walsender whose client was killed takes a moment to notice.
 constexpr seconds kSlotPatience{5};
+constexpr seconds kSpoolPatience{10};
 constexpr milliseconds kFirstBackoff{500};
 constexpr milliseconds kMaxBackoff{30'000};
 
@@ -83,7 +85,8 @@ void WalReceiver::run(const std::stop_token& stop) {
   if (drain_) drain_->finish();
 }
 
-// Of receivers that crashed, whether or not their server still answers.
+// Of receivers that crashed, and of an archive_command, whether or not their
+// server still answers.
 void WalReceiver::store_what_is_left() {
   std::error_code error;
   std::vector<fs::path> folders;
@@ -105,11 +108,7 @@ void WalReceiver::store_what_is_left() {
     }
     try {
       WalStore store(*cluster, options_.store);
-      for (const auto& run : spool->runs()) {
-        const auto flush = store.flush(*repository_, *run,
-                                       spool->histories(run->timeline()), {});
-        if (flush) events_.flushed(*flush);
-      }
+      flush_spool(*spool, store, *repository_, nullptr, events_, {});
     } catch (const repo::Error& e) {
       events_.warning(std::string(e.what()) + "; WAL stays in " +
                       folder.string() + " until it can be stored");
@@ -153,7 +152,7 @@ void WalReceiver::receive_until(const std::stop_token& stop) {
 void WalReceiver::attempt(const std::stop_token& stop) {
   auto connection = connect_(stop);
   const WalServer server = identify_wal_server(connection, stop);
-  open_spool(server);
+  open_spool(server, stop);
   const WalSlot slot = ensure_wal_slot(connection, options_.slot, stop);
   for (const auto& text : slot.warnings) events_.warning(text);
   const bool is_made = slot.origin == WalSlot::Origin::made;
@@ -192,11 +191,26 @@ void WalReceiver::attempt(const std::stop_token& stop) {
   }
 }
 
-void WalReceiver::open_spool(const WalServer& server) {
+// An archive_command that stores what waits has it for a moment.
+std::unique_ptr<WalSpool> WalReceiver::take_spool(std::uint64_t segment_bytes,
+                                                  const std::stop_token& stop) {
+  const auto deadline = Clock::now() + kSpoolPatience;
+  for (;;) {
+    try {
+      return std::make_unique<WalSpool>(
+          options_.spool / std::to_string(cluster_.system), segment_bytes);
+    } catch (const repo::LockedError&) {
+      if (Clock::now() >= deadline || stop.stop_requested()) throw;
+    }
+    wait(kPatience, stop);
+  }
+}
+
+void WalReceiver::open_spool(const WalServer& server,
+                             const std::stop_token& stop) {
   if (!spool_) {
     cluster_ = {server.system, server.segment_bytes, server.version};
-    spool_ = std::make_unique<WalSpool>(
-        options_.spool / std::to_string(server.system), server.segment_bytes);
+    spool_ = take_spool(server.segment_bytes, stop);
     note_spooled_cluster(spool_->folder(), cluster_);
     return;
   }
@@ -223,8 +237,7 @@ void WalReceiver::choose_run(PostgresConnection& connection,
     }
   }
   if (!run_) {
-    const auto runs = spool_->runs();
-    if (!runs.empty()) run_ = runs.back();
+    run_ = run_to_go_on_from(spool_->runs(), ends, oldest_kept(server, slot));
   }
   if (!run_) {
     WalStore store(cluster_, options_.store);
@@ -238,6 +251,7 @@ void WalReceiver::choose_run(PostgresConnection& connection,
     run_ = spool_->begin_run(
         timeline_at(slot.restart.value_or(server.end), ends, server.timeline),
         start);
+    spool_->use(run_);
     return;
   }
   run_->sync();  // it may be the last that is heard of it
@@ -247,6 +261,7 @@ void WalReceiver::choose_run(PostgresConnection& connection,
     follow_history(server, ends);
     require_not_behind(server);
   }
+  spool_->use(run_);
 }
 
 void WalReceiver::begin_run_after_gap(const WalServer& server,
@@ -354,6 +369,7 @@ void WalReceiver::begin_next_timeline(PostgresConnection& connection,
                            run_->timeline(), to_string(*start), number));
   run_ =
       spool_->begin_run(number, segment_begin(*start, run_->segment_bytes()));
+  spool_->use(run_);
   drain_->request();
 }
 

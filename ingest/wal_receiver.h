@@ -69,7 +69,9 @@ class WalReceiver {
   void store_what_is_left();
   void receive_until(const std::stop_token& stop);
   void attempt(const std::stop_token& stop);
-  void open_spool(const WalServer& server);
+  void open_spool(const WalServer& server, const std::stop_token& stop);
+  [[nodiscard]] std::unique_ptr<WalSpool> take_spool(
+      std::uint64_t segment_bytes, const std::stop_token& stop);
   void choose_run(PostgresConnection& connection, const WalServer& server,
                   const WalSlot& slot, const std::stop_token& stop);
   void begin_run_after_gap(const WalServer& server, const WalSlot& slot,

@@ -6,22 +6,21 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cassert>
 #include <cerrno>
 #include <fstream>
 #include <sstream>
 
-#include "crypto/digest.h"
+#include "ingest/wal_digests.h"
+#include "ingest/wal_durable.h"
+#include "ingest/whole_file.h"
 #include "repo/error.h"
-#include "repo/wire.h"
 
 namespace cairn::ingest {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kDurable = "durable";
 constexpr std::string_view kCommitted = "committed";
 constexpr std::string_view kCommittedHead = "cairn wal committed 1";
 constexpr std::string_view kHistorySuffix = ".history";
@@ -30,11 +29,6 @@ constexpr std::string_view kGoneSuffix = ".gone";
 // The server sends what an administrator can edit.
 constexpr std::size_t kMaxHistoryBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxRows = 8;  // FORMAT.md, section 7
-
-// `durable` holds two records, written in turn: a torn one leaves the other.
-//   number u64 | lsn u64 | SHA-256 of these, its first 16 bytes
-constexpr std::size_t kRecordBytes = 32;
-constexpr off_t kRecordSpacing = 4096;
 
 constexpr std::string_view kSpoolAdvice =
     "; move the folder away: what the server still keeps is received again";
@@ -96,29 +90,6 @@ std::optional<std::string> read_file(const fs::path& path) {
   return text.str();
 }
 
-// Each folder on the way durably, or a power cut could take all that is below.
-void make_folder(const fs::path& folder) {
-  std::error_code error;
-  if (fs::is_directory(folder, error)) return;
-  const fs::path parent = folder.parent_path();
-  if (!parent.empty() && parent != folder) make_folder(parent);
-  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
-    fail(folder, "cannot create", errno);
-  }
-  sync_folder(parent.empty() ? fs::path(".") : parent);
-}
-
-std::array<std::byte, kRecordBytes> durable_record(std::uint64_t number,
-                                                   Lsn lsn) {
-  std::array<std::byte, kRecordBytes> record{};
-  const std::span all(record);
-  repo::wire::put_u64(all.subspan<0, 8>(), number);
-  repo::wire::put_u64(all.subspan<8, 8>(), lsn.value);
-  const auto digest = crypto::sha256(all.first<16>());
-  std::copy_n(digest.begin(), 16, all.begin() + 16);
-  return record;
-}
-
 std::string encode(const CommittedWal& committed) {
   std::ostringstream out;
   out << kCommittedHead << '\n'
@@ -164,20 +135,21 @@ std::optional<CommittedWal> decode_committed(const std::string& text) {
 
 }  // namespace
 
+void make_spool_folder(const fs::path& folder) {
+  std::error_code error;
+  if (fs::is_directory(folder, error)) return;
+  const fs::path parent = folder.parent_path();
+  if (!parent.empty() && parent != folder) make_spool_folder(parent);
+  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
+    fail(folder, "cannot create", errno);
+  }
+  sync_folder(parent.empty() ? fs::path(".") : parent);
+}
+
 void replace_spool_file(const fs::path& path, std::string_view text) {
-  const fs::path aside = path.string() + ".new";
-  {
-    const auto fd = open_file(aside, O_WRONLY | O_CREAT | O_TRUNC);
-    const auto bytes = std::as_bytes(std::span(text));
-    if (write_at(fd, aside, bytes, 0) < bytes.size()) {
-      fail(aside, "cannot write", ENOSPC);
-    }
-    sync_data(fd, aside);
-  }
-  if (::rename(aside.c_str(), path.c_str()) != 0) {
-    fail(path, "cannot replace", errno);
-  }
-  sync_folder(path.parent_path());
+  WholeFile file(path, WholeFile::Durability::synced);
+  file.append(std::as_bytes(std::span(text)));
+  std::move(file).name_or_replace();
 }
 
 WalRun::WalRun(fs::path folder, std::uint32_t timeline, Lsn start,
@@ -185,25 +157,18 @@ WalRun::WalRun(fs::path folder, std::uint32_t timeline, Lsn start,
     : folder_(std::move(folder)),
       timeline_(timeline),
       segment_bytes_(segment_bytes) {
-  make_folder(folder_);
+  make_spool_folder(folder_);
   if (const auto text = read_file(folder_ / kCommitted)) {
     committed_ = decode_committed(*text);
   }
   find_segments(start);
-  const fs::path path = folder_ / kDurable;
+  const fs::path path = folder_ / kDurableFile;
   durable_file_ = open_file(path, O_RDWR | O_CREAT);
   sync_folder(folder_);
   Lsn durable = begin();
-  for (const int slot : {0, 1}) {
-    std::array<std::byte, kRecordBytes> record{};
-    if (!read_at(durable_file_, path, record, slot * kRecordSpacing)) continue;
-    const std::span all(record);
-    const auto number = repo::wire::get_u64(all.first<8>());
-    const Lsn lsn{repo::wire::get_u64(all.subspan<8, 8>())};
-    if (record != durable_record(number, lsn)) continue;
-    if (number < durable_number_) continue;
-    durable_number_ = number;
-    durable = std::max(begin(), lsn);
+  if (const auto record = read_durable(durable_file_, path)) {
+    durable_number_ = record->number;
+    durable = std::max(begin(), record->end);
   }
   const bool is_whole =
       durable <= end_ && (!committed_ || (begin() <= committed_->end &&
@@ -284,17 +249,26 @@ void WalRun::write(std::span<const std::byte> bytes) {
   }
 }
 
+bool WalRun::link_segment(const fs::path& file) {
+  assert(!segment_ && end_.value % segment_bytes_ == 0);
+  const fs::path path = segment_path(end_);
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+    fail(path, "cannot remove", errno);
+  }
+  if (::link(file.c_str(), path.c_str()) != 0) {
+    if (errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK) return false;
+    fail(path, "cannot link", errno);
+  }
+  sync_folder(folder_);
+  end_.value += segment_bytes_;
+  return true;
+}
+
 void WalRun::sync() {
   if (end_ == durable_end()) return;
   if (segment_) sync_data(segment_, segment_path(end_));
-  const fs::path path = folder_ / kDurable;
-  ++durable_number_;
-  const auto record = durable_record(durable_number_, end_);
-  const off_t offset = durable_number_ % 2 == 0 ? 0 : kRecordSpacing;
-  if (write_at(durable_file_, path, record, offset) < record.size()) {
-    fail(path, "cannot write", ENOSPC);
-  }
-  sync_data(durable_file_, path);
+  write_durable(durable_file_, folder_ / kDurableFile,
+                {++durable_number_, end_});
   durable_end_ = end_.value;
 }
 
@@ -330,6 +304,11 @@ void WalRun::read(Lsn at, std::span<std::byte> out) const {
   }
 }
 
+Lsn WalRun::stream_begin() const {
+  const auto committed = this->committed();
+  return committed ? std::min(committed->start, begin()) : begin();
+}
+
 std::optional<CommittedWal> WalRun::committed() const {
   const std::lock_guard lock(mutex_);
   return committed_;
@@ -360,10 +339,24 @@ void WalRun::forget_committed() {
   committed_.reset();
 }
 
+// What comes again under that name has to be the same. On a full disk it is
+// more to let go of the segment.
+void WalRun::note_digest(const fs::path& segment) const {
+  std::error_code error;
+  if (fs::file_size(segment, error) != segment_bytes_ || error) return;
+  try {
+    WalDigests digests(folder_.parent_path());
+    digests.add(segment.filename().string(), digest_of_file(segment));
+  } catch (const repo::IoError&) {
+    return;
+  }
+}
+
 // From the first on, so that a crash leaves no gap.
 void WalRun::remove_committed_segments(Lsn end) {
   while (begin_ + segment_bytes_ <= end.value) {
     const fs::path path = segment_path(begin());
+    note_digest(path);
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
       fail(path, "cannot remove", errno);
     }
@@ -374,15 +367,15 @@ void WalRun::remove_committed_segments(Lsn end) {
 WalSpool::WalSpool(fs::path folder, std::uint64_t segment_bytes)
     : folder_(std::move(folder)), segment_bytes_(segment_bytes) {
   assert(is_segment_size(segment_bytes));
-  make_folder(folder_);
+  make_spool_folder(folder_);
   const fs::path lock = folder_ / "lock";
   lock_ = open_file(lock, O_RDWR | O_CREAT);
   if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) fail(lock, "cannot lock", errno);
     throw repo::LockedError(
         folder_.string() +
-        ": another 'cairn pg wal-receive' on this host receives WAL of this "
-        "cluster for this series");
+        ": another process on this host has it, such as a 'cairn pg "
+        "wal-receive' that receives WAL of this cluster for this series");
   }
   std::vector<fs::path> gone;
   for (const auto& entry : fs::directory_iterator(folder_)) {
@@ -430,11 +423,26 @@ std::vector<std::shared_ptr<WalRun>> WalSpool::runs() const {
 
 std::shared_ptr<WalRun> WalSpool::begin_run(std::uint32_t timeline, Lsn start) {
   const Place place{timeline, start};
+  {
+    const std::lock_guard lock(mutex_);
+    const auto known = runs_.find(place);
+    if (known != runs_.end()) return known->second;
+  }
   auto run = std::make_shared<WalRun>(folder_of(place), timeline, start,
                                       segment_bytes_);
   const std::lock_guard lock(mutex_);
   runs_.insert_or_assign(place, run);
   return run;
+}
+
+void WalSpool::use(std::shared_ptr<WalRun> run) {
+  const std::lock_guard lock(mutex_);
+  in_use_ = std::move(run);
+}
+
+std::shared_ptr<WalRun> WalSpool::in_use() const {
+  const std::lock_guard lock(mutex_);
+  return in_use_;
 }
 
 void WalSpool::remove(const WalRun& run) {

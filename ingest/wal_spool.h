@@ -3,6 +3,8 @@
 //
 //   FOLDER/lock
 //         /00000002.history
+//         /digests                           of segments that were here
+//         /pushed/                           see wal_push.h
 //         /00000001-0000000001000000/        a run: WAL without a gap
 //            000000010000000000000001        segments as in pg_wal, the last
 //            ...                             one as long as what was received
@@ -63,11 +65,18 @@ class WalRun {
   }
   // The first byte that is held: where a segment begins.
   [[nodiscard]] Lsn begin() const noexcept { return {begin_}; }
+  // Where the stream begins that it goes on with: of what is committed, it has
+  // let go.
+  [[nodiscard]] Lsn stream_begin() const;
   [[nodiscard]] Lsn end() const noexcept { return end_; }
   [[nodiscard]] Lsn durable_end() const noexcept { return {durable_end_}; }
 
   // Behind end(), which then says how far it came, also when this throws.
   void write(std::span<const std::byte> bytes);
+  // The same of a whole segment in a file that is synced and never changed, by
+  // a link to it, which takes no room. False: its file system has none, and
+  // nothing is done. Requires: a segment ends at end().
+  [[nodiscard]] bool link_segment(const std::filesystem::path& file);
   // durable_end() becomes end().
   void sync();
 
@@ -96,6 +105,7 @@ class WalRun {
   void find_segments(Lsn start);
   void cut_off_behind(Lsn end);
   void open_segment();
+  void note_digest(const std::filesystem::path& segment) const;
   void remove_committed_segments(Lsn end);
 
   const std::filesystem::path folder_;
@@ -111,6 +121,10 @@ class WalRun {
   std::optional<CommittedWal> committed_;
 };
 
+// Each folder on the way durably, or a power cut could take all that is below.
+// Throws IoError.
+void make_spool_folder(const std::filesystem::path& folder);
+
 // Whole and durable, in the place of what was there. Throws IoError.
 void replace_spool_file(const std::filesystem::path& path,
                         std::string_view text);
@@ -125,11 +139,19 @@ class WalSpool {
   [[nodiscard]] const std::filesystem::path& folder() const noexcept {
     return folder_;
   }
+  [[nodiscard]] std::uint64_t segment_bytes() const noexcept {
+    return segment_bytes_;
+  }
 
   // By timeline, then place.
   [[nodiscard]] std::vector<std::shared_ptr<WalRun>> runs() const;
+  // The one that began there, if there is one.
   [[nodiscard]] std::shared_ptr<WalRun> begin_run(std::uint32_t timeline,
                                                   Lsn start);
+  // The one that a receiver writes to from now on. It only ever takes later
+  // ones.
+  void use(std::shared_ptr<WalRun> run);
+  [[nodiscard]] std::shared_ptr<WalRun> in_use() const;
   // With all that it holds.
   void remove(const WalRun& run);
 
@@ -155,6 +177,7 @@ class WalSpool {
   UniqueFd lock_;
   mutable std::mutex mutex_;  // guards the rest
   std::map<Place, std::shared_ptr<WalRun>> runs_;
+  std::shared_ptr<WalRun> in_use_;
   std::map<std::uint32_t, std::string> histories_;
 };
 

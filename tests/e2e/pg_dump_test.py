@@ -503,13 +503,17 @@ class Passwords(DumpCase):
         passfile = self.folder / "passfile"
         passfile.write_text(f"127.0.0.1:*:*:backup:{CANARY}\n")
         passfile.chmod(0o600)
+        (self.folder / "word").write_text(CANARY + "\n")
         uri = f"postgresql://backup@127.0.0.1:{server.port}"
         said = ""
         for dsn, env in (
                 (server.dsn, {"PGPASSWORD": CANARY}),
                 (server.dsn, {"PGPASSFILE": passfile}),
                 (f"{server.dsn} passfile={passfile}", {}),
-                (uri, {"PGPASSWORD": CANARY})):
+                (uri, {"PGPASSWORD": CANARY}),
+                (server.dsn, {"PGPASSWORD": "another",
+                              "CAIRN_PG_PASSWORD_COMMAND":
+                              f"cat {self.folder}/word"})):
             ran = self.cairn("-v", "--json", "pg", "dump", "--dsn", dsn,
                              "--bin-dir", folder, env=env)
             said += ran.text + ran.err
@@ -519,9 +523,14 @@ class Passwords(DumpCase):
             self.assertRegex(ran.err, "no password supplied|"
                                       "password authentication failed")
             said += ran.err
-        self.assertEqual(len(self.snapshots()), 4)
+        ran = self.cairn("pg", "dump", "--dsn", server.dsn, "--bin-dir", folder,
+                         env={"CAIRN_PG_PASSWORD_COMMAND": "false"},
+                         code=SOURCE_FAILED)
+        self.assertIn("CAIRN_PG_PASSWORD_COMMAND", ran.err)
+        self.assertEqual(len(self.snapshots()), 5)
 
         passfile.unlink()
+        (self.folder / "word").unlink()
         said += (self.folder / "arguments").read_text()
         self.assertIn("pg_dumpall --globals-only", said)
         self.assertNotIn(CANARY, said)

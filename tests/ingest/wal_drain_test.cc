@@ -178,12 +178,28 @@ TEST_F(Drain, RunsThatAreOverGoOnceTheyAreStored) {
   receive(*run, 1000);
   const auto next = spool.begin_run(2, {kSegment});
   receive(*next, 2000);
+  spool.use(next);
   start(site.open(), kOnlyWhenAsked);
   (void)heard.flushes(2);
   drain->finish();
   ASSERT_EQ(spool.runs().size(), 1U);
   EXPECT_EQ(spool.runs().front(), next);
   EXPECT_EQ(stored(), 2U);
+}
+
+// A receiver may still get what is missing behind it.
+TEST_F(Drain, ARunThatNoOtherOneContinuesStays) {
+  receive(*run, 1000);
+  const auto behind_a_gap = spool.begin_run(1, {5 * kSegment});
+  receive(*behind_a_gap, 2000);
+  auto repository = site.open();
+  auto to = store();
+  flush_spool(spool, to, repository, nullptr, heard, {});
+  EXPECT_EQ(run->uncommitted_bytes(), 0U);
+  EXPECT_EQ(spool.runs().size(), 2U);
+  receive(*run, 4 * kSegment + 5000);
+  flush_spool(spool, to, repository, nullptr, heard, {});
+  EXPECT_EQ(spool.runs(), std::vector{run});
 }
 
 }  // namespace

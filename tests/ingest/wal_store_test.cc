@@ -41,14 +41,13 @@ class WalInStore : public ::testing::Test {
   }
 
   WalStore store() const {
-    return WalStore({77, kSegment, "15.18"},
-                    {.series = std::string(kWalSeries),
-                     .host = "host",
-                     .user = "user",
-                     .program = "test",
-                     .clock = [] {
-                       return repo::Timestamp{1'800'000'000, 0};
-                     }});
+    return WalStore({77, kSegment, "15.18"}, {.series = std::string(kWalSeries),
+                                              .host = "host",
+                                              .user = "user",
+                                              .program = "test",
+                                              .clock = [this] {
+                                                return repo::Timestamp{now, 0};
+                                              }});
   }
 
   WalFlush flush(repo::Repository& repository) {
@@ -80,6 +79,7 @@ class WalInStore : public ::testing::Test {
   repo::SnapshotList list;
   Bytes all;
   unsigned seed = 0;
+  std::int64_t now = 1'800'000'000;  // seconds
 };
 
 TEST_F(WalInStore, GrowsByWhatIsNewAndIsOneSnapshot) {
@@ -100,6 +100,19 @@ TEST_F(WalInStore, GrowsByWhatIsNewAndIsOneSnapshot) {
   EXPECT_EQ(read_all(repository), all);
   EXPECT_TRUE(damage_in(site).empty());
   EXPECT_EQ(store().flush(repository, *run, histories, {}), std::nullopt);
+}
+
+TEST_F(WalInStore, AClockThatJumpsEitherWayLosesNothing) {
+  constexpr std::int64_t kYear = 365 * 86'400;
+  auto repository = site.open();
+  for (const std::int64_t jump : {0L, 10 * kYear, -25 * kYear, 15 * kYear}) {
+    now += jump;
+    receive(300'000);
+    EXPECT_FALSE(flush(repository).began_anew);
+    EXPECT_EQ(stored(repository).size(), 1U);
+    EXPECT_EQ(read_all(repository), all);
+  }
+  EXPECT_TRUE(damage_in(site).empty());
 }
 
 TEST_F(WalInStore, IsReadFromAnyPlace) {
