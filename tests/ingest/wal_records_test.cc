@@ -6,6 +6,7 @@
 #include <random>
 
 #include "ingest/crc32c.h"
+#include "ingest/recovery_wal.h"
 #include "tests/support/bytes.h"
 #include "tests/support/wal_bytes.h"
 
@@ -156,7 +157,11 @@ TEST(WalRecords, APreparedTransactionIsFoundBehindItsLists) {
   EXPECT_EQ(event_of(*records.next())->transaction, 0U);
 }
 
-TEST(WalTime, HasBounds) {
+TEST(WalTime, IsWrittenAsTheServerWritesIt) {
+  EXPECT_EQ(to_string(WalTime{0}), "2000-01-01 00:00:00+00");
+  EXPECT_EQ(to_string(WalTime{-1}), "1999-12-31 23:59:59.999999+00");
+  EXPECT_EQ(to_string(*to_wal_time({1'795'766'462, 123'456'789})),
+            "2026-11-27 08:01:02.123456+00");
   EXPECT_FALSE(to_wal_time({INT64_MAX, 0}));
   EXPECT_FALSE(to_wal_time({INT64_MIN, 0}));
 }
