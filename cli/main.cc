@@ -21,6 +21,7 @@
 #include "cli/usage_error.h"
 #include "crypto/secret.h"
 #include "ingest/byte_stream.h"
+#include "ingest/recovery_server.h"
 #include "repo/config.h"
 #include "repo/error.h"
 
@@ -184,6 +185,8 @@ ExitCode run_and_report(std::span<const std::string> words, Context& context) {
     return report(context, ExitCode::locked, e.what());
   } catch (const ingest::ProducerFailed& e) {
     return report(context, ExitCode::source_failed, e.what());
+  } catch (const ingest::VerificationFailed& e) {
+    return report(context, ExitCode::drill_failed, e.what());
   } catch (const repo::Cancelled& e) {
     return report(context, code_of_signal(), e.what());
   } catch (const std::bad_alloc&) {
