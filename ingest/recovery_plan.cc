@@ -219,6 +219,7 @@ class Planner {
                brief(*base) + ": that ends at " + to_string(scan.end) +
                words_of_end(scan));
       }
+      if (target_.kind == Kind::end) require_nothing_behind(scan);
       return plan_of(*base, std::move(scan));
     }
     refuse(words_of_target() +
@@ -266,6 +267,22 @@ class Planner {
         return target_.lsn <= scan.end;
       default:
         return false;
+    }
+  }
+
+  // Who wants all there is must know when that is not all.
+  void require_nothing_behind(const Scan& scan) {
+    // The beginning of a record that came no further.
+    constexpr std::uint64_t kTorn = std::uint64_t{1} << 20;
+    for (const auto& step : way_.path) {
+      for (const auto& range : wal_.cluster().stored(step.timeline)) {
+        const Lsn end = std::min(range.end, step.end);
+        if (end <= scan.end || end.value - scan.end.value <= kTorn) continue;
+        refuse("WAL can be followed to " + to_string(scan.end) +
+               words_of_end(scan) + ", and there is more, up to " +
+               to_string(end) +
+               ", that no base leads to; say which moment you want");
+      }
     }
   }
 

@@ -41,7 +41,7 @@ int major_of(std::string_view version) {
 }
 
 std::vector<fs::path> candidate_folders(const ServerPlaces& places, int major) {
-  if (places.bin_dir) return {*places.bin_dir};
+  if (places.bin_dir) return {fs::absolute(*places.bin_dir)};
   std::vector<fs::path> folders = {places.versions / std::to_string(major) /
                                    "bin"};
   for (std::size_t at = 0; at <= places.path.size();) {

@@ -382,6 +382,31 @@ class Recovery(Recovering):
                              rows)
             again.end()
 
+    def test_a_base_older_than_all_wal_is_told(self):
+        server = self.serve()
+        self.base(server)
+        server.sql("postgres", "CREATE TABLE t (i int)")
+        for _ in range(3):
+            server.sql("postgres", "INSERT INTO t VALUES (1); "
+                       "SELECT pg_switch_wal()")
+        receiver = self.receive(server)
+        server.sql("postgres", "INSERT INTO t VALUES (2)")
+        at = self.moment(server)
+        server.sql("postgres", "INSERT INTO t SELECT generate_series(1, "
+                   "100000)")
+        self.finish(receiver)
+        timeline, = self.range()["timelines"]
+        self.assertIsNone(timeline["gaps"][0]["healed_by"])
+        self.assertIn("wal_without_base", timeline)
+        self.assertIn("older than the WAL behind it",
+                      self.cairn("pg", "range").err)
+        self.refused("--at", at, says="behind all WAL")
+        self.refused("--at", "latest", says="there is more")
+        folder, _ = self.recover(server, "--immediate")
+        again = self.serve(data=folder)
+        self.assertEqual(again.sql("postgres", "SELECT count(*) FROM pg_class "
+                                   "WHERE relname = 't'"), "0")
+
     def test_range_says_what_would_be_lost(self):
         server = self.serve()
         server.sql("postgres", "CREATE TABLE t (i int)")
@@ -578,9 +603,18 @@ class Versions(Recovering):
         at = self.moment(server)
         server.sql("postgres", "DROP TABLE accounts")
         server.sql("postgres", "CREATE TABLE late AS SELECT 1")
+        # Behind the last commit a checkpoint tells the time.
+        time.sleep(1.1)
+        idle = self.moment(server)
+        time.sleep(1.1)
+        beyond = datetime.datetime.fromisoformat(
+            self.moment(server)) + datetime.timedelta(hours=1)
+        server.sql("postgres", "CHECKPOINT")
         self.finish(receiver)
         window, = self.windows()
         self.assertTrue(window["has_commit"])
+        self.cairn("-n", "restore", "--at", idle, "--to", self.folder / "no")
+        self.refused("--at", str(beyond), says="behind all WAL")
         folder, said = self.recover(
             server, "--at", at, "--verify", "--bin-dir", wrapped,
             "--verify-sql", "SELECT sum(balance) = 2000 FROM accounts")

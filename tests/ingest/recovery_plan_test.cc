@@ -308,6 +308,7 @@ TEST_F(Recovery, AGapIsNoWay) {
   EXPECT_NE(why.find("with the last commit at " + to_string(at(20))),
             std::string::npos);
   EXPECT_NE(refusal(to_time(55)), "not refused");
+  EXPECT_NE(refusal({}).find("there is more"), std::string::npos);
   // Which a new base heals, from its end on.
   store_base(wal, second.begin, second_end, 45);
   EXPECT_NE(refusal(to_time(35)), "not refused");
