@@ -389,6 +389,7 @@ class Recovery(Recovering):
         for _ in range(3):
             server.sql("postgres", "INSERT INTO t VALUES (1); "
                        "SELECT pg_switch_wal()")
+        server.sql("postgres", "CHECKPOINT")  # a new slot begins there
         receiver = self.receive(server)
         server.sql("postgres", "INSERT INTO t VALUES (2)")
         at = self.moment(server)
