@@ -262,10 +262,12 @@ class Server {
     set("primary_slot_name", "");
     set("synchronous_standby_names", "");
     set("archive_command", "");
+    const int major = major_of(plan.base->version);
     constexpr int kFirstWithLibrary = 15;
-    if (major_of(plan.base->version) >= kFirstWithLibrary) {
-      set("archive_library", "");
-    }
+    if (major >= kFirstWithLibrary) set("archive_library", "");
+    // If we are killed it ends, and does not finish what we asked for first.
+    constexpr int kFirstThatLooks = 14;
+    if (major >= kFirstThatLooks) set("client_connection_check_interval", "1s");
     set("autovacuum", "off");
     set("max_logical_replication_workers", "0");
     set("cron.launch_active_jobs", "off");

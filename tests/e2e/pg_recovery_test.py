@@ -561,18 +561,62 @@ class Verification(Recovering):
         self.fails("--bin-dir", broken, says="recovery ended before",
                    name="early")
 
-    def test_an_interrupt_leaves_no_server(self):
-        folder = self.server.folder / "slow"
+    def start_slow(self, name):
+        folder = self.server.folder / name
         process = self.start("-v", "restore", "--at", "latest", "--verify",
-                             "--verify-sql", "SELECT pg_sleep(60)", "--to",
+                             "--verify-sql", "SELECT pg_sleep(100)", "--to",
                              folder)
         for line in process.stderr:
             if b"given checks" in line:
                 break
+        return folder, process
+
+    def test_an_interrupt_leaves_no_server(self):
+        folder, process = self.start_slow("slow")
         process.send_signal(signal.SIGINT)
         process.wait(60)
         self.assertEqual(process.returncode, INTERRUPTED)
         self.assert_nothing_runs_in(folder)
+
+    def test_who_is_killed_leaves_no_server(self):
+        folder, process = self.start_slow("killed")
+        process.kill()
+        process.wait(60)
+
+        def is_gone():
+            try:
+                self.assert_nothing_runs_in(folder)
+            except AssertionError:
+                return False
+            return True
+        wait_until(is_gone, "the server to end")
+
+    def test_configuration_from_outside_is_used(self):
+        server = self.serve(initdb=["--data-checksums"])
+        server.end()
+        outside = server.folder / "etc"
+        server.run("mkdir", "-p", outside / "conf.d")
+        for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf"):
+            os.rename(server.data / name, outside / name)
+        with open(outside / "postgresql.conf", "a",
+                  encoding="utf-8") as config:
+            config.write(f"hba_file = '{outside}/pg_hba.conf'\n"
+                         f"ident_file = '{outside}/pg_ident.conf'\n"
+                         "include_dir = 'conf.d'\n")
+        (outside / "conf.d/ours.conf").write_text(
+            "max_prepared_transactions = 7\n")
+        (outside / "conf.d/ours.conf").chmod(0o644)
+        server.begin("-c", f"config_file={outside}/postgresql.conf")
+        receiver = self.receive(server, "--series", "debian")
+        self.base(server, "--series", "debian")
+        server.sql("postgres", "CREATE TABLE t (i int)")
+        server.sql("postgres", "BEGIN; INSERT INTO t VALUES (1); "
+                   "PREPARE TRANSACTION 'open'")
+        self.finish(receiver)
+        # Without that setting it could not be recovered.
+        self.recover(server, "--at", "latest", "--series", "debian",
+                     "--verify", "--verify-sql",
+                     "SELECT gid = 'open' FROM pg_prepared_xacts")
 
 
 @needs_postgres  # for its psql
