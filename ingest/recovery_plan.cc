@@ -182,14 +182,16 @@ class Planner {
       refuse("nothing is stored of timeline " + std::to_string(timeline_));
     }
     way_ = wal.path_to(timeline_);
+    if (!way_.is_known) {
+      refuse("the history file of timeline " + std::to_string(timeline_) +
+             ", which a server needs to go there, is not in the repository");
+    }
     for (const auto& base : wal.cluster().bases) {
       if (is_on_path(way_.path, base)) bases_.push_back(&base);
     }
     std::ranges::reverse(bases_);  // newest first
     if (bases_.empty()) {
-      refuse("no base backup leads to timeline " + std::to_string(timeline_) +
-             (way_.is_known ? ""
-                            : ", whose history file is not in the repository"));
+      refuse("no base backup leads to timeline " + std::to_string(timeline_));
     }
   }
 

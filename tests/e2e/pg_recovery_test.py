@@ -382,6 +382,29 @@ class Recovery(Recovering):
                              rows)
             again.end()
 
+    def test_of_two_clusters_in_a_series_the_one_of_that_time_comes_back(self):
+        moments = []
+        for name in ("first", "second"):
+            server = self.serve()
+            server.sql("postgres", f"CREATE TABLE {name} (i int)")
+            receiver = self.receive(server)
+            self.base(server)
+            moments.append(self.moment(server))
+            server.sql("postgres", f"INSERT INTO {name} VALUES (1)")
+            self.finish(receiver)
+            server.end()
+        found = self.cairn("pg", "range", "--json").value["clusters"]
+        self.assertEqual(len(found), 2)
+        for words, name in ((("--at", moments[0]), "first"),
+                            (("--at", moments[1]), "second"),
+                            (("--at", "latest"), "second")):
+            with self.subTest(words=words):
+                folder, _ = self.recover(server, *words, name=words[1][:26])
+                again = self.serve(data=folder)
+                again.sql("postgres", f"SELECT * FROM {name}")
+                again.end()
+                shutil.rmtree(folder)
+
     def test_a_base_older_than_all_wal_is_told(self):
         server = self.serve()
         self.base(server)

@@ -424,6 +424,18 @@ TEST_F(Recovery, TimelinesAreFollowedAndChosen) {
   EXPECT_NE(refusal(to_time(61)), "not refused");
 }
 
+TEST_F(Recovery, NoWayLeadsToATimelineWhoseHistoryIsLost) {
+  WalBytes wal(kStart, kSegment, 2);
+  const auto base = wal.checkpoint(1'746'684'800);
+  const auto base_end = wal.filler(100).next;
+  wal.commit(10, at(20));
+  wal.commit(11, at(30));
+  store_base(wal, base.begin, base_end, 10, 2);
+  store_wal(wal, kStart, wal.end(), 2);
+  EXPECT_NE(refusal(to_time(25)).find("the history file of timeline 2"),
+            std::string::npos);
+}
+
 TEST_F(Recovery, NewTablespacesAreTold) {
   WalBytes wal(kStart, kSegment);
   const auto base = wal.checkpoint(1'746'684'800);
