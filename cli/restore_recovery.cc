@@ -340,8 +340,10 @@ ExitCode restore_to_moment(const RecoveryRequest& request,
                            const std::string& to, Context& context) {
   const auto& target = *request.target;
   const bool is_fetched = request.delivery == WalDelivery::fetch;
-  if (!request.verify && (!request.sql.empty() || request.database)) {
-    throw UsageError("--verify-sql and --verify-db go with --verify");
+  if (!request.verify &&
+      (!request.sql.empty() || request.database || request.bin_dir)) {
+    throw UsageError(
+        "--verify-sql, --verify-db and --bin-dir go with --verify");
   }
   if (is_fetched && request.verify) {
     throw UsageError(

@@ -219,7 +219,8 @@ class Planner {
       if (!scan.stop && !ends_just_there(*base, scan)) {
         refuse(words_of_target() + " lies behind all WAL that follows base " +
                brief(*base) + ": that ends at " + to_string(scan.end) +
-               words_of_end(scan));
+               words_of_end(scan) +
+               (end_behind(scan) ? "" : " ('--at latest' is all of it)"));
       }
       if (target_.kind == Kind::end) require_nothing_behind(scan);
       return plan_of(*base, std::move(scan));
@@ -272,20 +273,31 @@ class Planner {
     }
   }
 
-  // Who wants all there is must know when that is not all.
-  void require_nothing_behind(const Scan& scan) {
+  // Where WAL ends that is stored on the way and that this reading did not come
+  // to, for a gap before it. Nothing: it came to all.
+  [[nodiscard]] std::optional<Lsn> end_behind(const Scan& scan) const {
     // The beginning of a record that came no further.
     constexpr std::uint64_t kTorn = std::uint64_t{1} << 20;
+    std::optional<Lsn> behind;
     for (const auto& step : way_.path) {
       for (const auto& range : wal_.cluster().stored(step.timeline)) {
         const Lsn end = std::min(range.end, step.end);
-        if (end <= scan.end || end.value - scan.end.value <= kTorn) continue;
-        refuse("WAL can be followed to " + to_string(scan.end) +
-               words_of_end(scan) + ", and there is more, up to " +
-               to_string(end) +
-               ", that no base leads to; say which moment you want");
+        if (end > scan.end && end.value - scan.end.value > kTorn) {
+          behind = std::max(behind, std::optional(end));
+        }
       }
     }
+    return behind;
+  }
+
+  // Who wants all there is must know when that is not all.
+  void require_nothing_behind(const Scan& scan) {
+    const auto behind = end_behind(scan);
+    if (!behind) return;
+    refuse("WAL can be followed to " + to_string(scan.end) +
+           words_of_end(scan) + ", and there is more, up to " +
+           to_string(*behind) +
+           ", that no base leads to; say which moment you want");
   }
 
   Scan scan_from(const RecoveryBase& base, Lsn limit) {
