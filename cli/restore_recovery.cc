@@ -69,6 +69,15 @@ std::string major_of(std::string_view version) {
       version.substr(0, version.find_first_not_of("0123456789")));
 }
 
+RecoveryPlan plan_and_show(ingest::RecoveryWal& wal,
+                           const RecoveryRequest& request,
+                           const std::stop_token& stop, Context& context) {
+  repo::Progress progress;
+  const ProgressDisplay display(context.output, context.options.progress,
+                                {"reading wal", "record"}, progress);
+  return plan_recovery(wal, *request.target, request.timeline, progress, stop);
+}
+
 // A server that replays the creation of a tablespace writes where the live one
 // has it.
 void require_safe_tablespaces(const RecoveryPlan& plan, Context& context) {
@@ -358,8 +367,7 @@ ExitCode restore_to_moment(const RecoveryRequest& request,
                                     repository.keyring(), context.output);
   const Interrupt interrupt;
   ingest::RecoveryWal wal(repository, choose_cluster(clusters, target));
-  const auto plan =
-      plan_recovery(wal, target, request.timeline, interrupt.token());
+  const auto plan = plan_and_show(wal, request, interrupt.token(), context);
   for (const auto& warning : plan.warnings) context.output.warning(warning);
   if (!plan.base->snapshot->snapshot.header.is_complete) {
     context.output.warning(

@@ -51,12 +51,15 @@ class Scanner {
   }
 
   // Up to the target or to `limit`.
-  Scan run(Lsn limit, const std::stop_token& stop) {
-    std::uint64_t count = 0;
+  Scan run(Lsn limit, repo::Progress& progress, const std::stop_token& stop) {
+    constexpr std::uint64_t kStep = std::uint64_t{1} << 20;
+    Lsn told = base_.start;
     while (const auto record = records_.next()) {
-      constexpr std::uint64_t kOften = 4096;
-      if (++count % kOften == 0 && stop.stop_requested()) {
-        throw repo::Cancelled("interrupted");
+      if (record->begin.value - told.value >= kStep) {
+        if (stop.stop_requested()) throw repo::Cancelled("interrupted");
+        progress.bytes_done += record->begin.value - told.value;
+        progress.set_current(to_string(record->begin));
+        told = record->begin;
       }
       if (record->begin >= limit) break;
       const auto event = event_of(*record);
@@ -173,8 +176,9 @@ class Scanner {
 class Planner {
  public:
   Planner(RecoveryWal& wal, const RecoveryTarget& target,
-          std::optional<std::uint32_t> timeline, const std::stop_token& stop)
-      : wal_(wal), target_(target), stop_(stop) {
+          std::optional<std::uint32_t> timeline, repo::Progress& progress,
+          const std::stop_token& stop)
+      : wal_(wal), target_(target), progress_(progress), stop_(stop) {
     const auto timelines = wal.cluster().timelines();
     if (timelines.empty()) refuse("there is nothing to recover from");
     timeline_ = timeline.value_or(timelines.back());
@@ -301,7 +305,7 @@ class Planner {
   }
 
   Scan scan_from(const RecoveryBase& base, Lsn limit) {
-    return Scanner(wal_, way_.path, base, target_).run(limit, stop_);
+    return Scanner(wal_, way_.path, base, target_).run(limit, progress_, stop_);
   }
 
   RecoveryPlan plan_of(const RecoveryBase& base, Scan scan) const {
@@ -354,6 +358,7 @@ class Planner {
 
   RecoveryWal& wal_;
   const RecoveryTarget& target_;
+  repo::Progress& progress_;
   const std::stop_token& stop_;
   std::uint32_t timeline_ = 0;
   RecoveryWal::Way way_;
@@ -382,8 +387,9 @@ std::string to_string(const RecoveryTarget& target) {
 
 RecoveryPlan plan_recovery(RecoveryWal& wal, const RecoveryTarget& target,
                            std::optional<std::uint32_t> timeline,
+                           repo::Progress& progress,
                            const std::stop_token& stop) {
-  return Planner(wal, target, timeline, stop).plan();
+  return Planner(wal, target, timeline, progress, stop).plan();
 }
 
 std::vector<std::string> reachable_moments(RecoveryWal& wal,
