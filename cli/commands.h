@@ -29,6 +29,7 @@ namespace cairn::cli {
 [[nodiscard]] Command pg_setup_command();
 [[nodiscard]] Command pg_wal_fetch_command();
 [[nodiscard]] Command pg_wal_push_command();
+[[nodiscard]] Command pg_range_command();
 [[nodiscard]] Command pg_wal_receive_command();
 [[nodiscard]] Command prune_command();
 [[nodiscard]] Command repair_index_command();

@@ -90,6 +90,21 @@ std::optional<std::string> read_file(const fs::path& path) {
   return text.str();
 }
 
+struct RunPlace {
+  std::uint32_t timeline = 0;
+  Lsn start;
+};
+
+// Of a folder's name, TIMELINE-START.
+std::optional<RunPlace> parse_run_name(const std::string& name) {
+  const auto dash = name.find('-');
+  if (dash == std::string::npos) return std::nullopt;
+  const auto timeline = parse_number(name.substr(0, dash), 16);
+  const auto start = parse_number(name.substr(dash + 1), 16);
+  if (!timeline || *timeline > UINT32_MAX || !start) return std::nullopt;
+  return RunPlace{static_cast<std::uint32_t>(*timeline), {*start}};
+}
+
 std::string encode(const CommittedWal& committed) {
   std::ostringstream out;
   out << kCommittedHead << '\n'
@@ -364,6 +379,20 @@ void WalRun::remove_committed_segments(Lsn end) {
   }
 }
 
+std::vector<SpooledWal> look_at_spool(const fs::path& folder) {
+  std::vector<SpooledWal> all;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    const auto place = parse_run_name(at->path().filename().string());
+    if (!place) continue;
+    if (const auto durable = read_durable_of(at->path())) {
+      all.push_back({place->timeline, place->start, durable->end});
+    }
+  }
+  return all;
+}
+
 WalSpool::WalSpool(fs::path folder, std::uint64_t segment_bytes)
     : folder_(std::move(folder)), segment_bytes_(segment_bytes) {
   assert(is_segment_size(segment_bytes));
@@ -391,12 +420,9 @@ WalSpool::WalSpool(fs::path folder, std::uint64_t segment_bytes)
       }
       continue;
     }
-    const auto dash = name.find('-');
-    if (dash == std::string::npos || !entry.is_directory()) continue;
-    const auto timeline = parse_number(name.substr(0, dash), 16);
-    const auto start = parse_number(name.substr(dash + 1), 16);
-    if (!timeline || !start) continue;
-    const Place place{static_cast<std::uint32_t>(*timeline), {*start}};
+    const auto parsed = parse_run_name(name);
+    if (!parsed || !entry.is_directory()) continue;
+    const Place place{parsed->timeline, parsed->start};
     if (folder_of(place) != entry.path()) continue;
     runs_.emplace(place, std::make_shared<WalRun>(entry.path(), place.timeline,
                                                   place.start, segment_bytes_));
