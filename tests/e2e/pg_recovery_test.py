@@ -599,6 +599,14 @@ class Verification(Recovering):
         for line in process.stderr:
             if b"given checks" in line:
                 break
+        server = int((folder / "postmaster.pid").read_text().split()[0])
+
+        def is_asked():
+            backends = subprocess.run(
+                ["ps", "-o", "args=", "--ppid", str(server)],
+                capture_output=True, check=False).stdout
+            return b"[local] SELECT" in backends
+        wait_until(is_asked, "the server to be at work")
         return folder, process
 
     def test_an_interrupt_leaves_no_server(self):
