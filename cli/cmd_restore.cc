@@ -9,6 +9,7 @@
 #include "cli/interrupt.h"
 #include "cli/progress_display.h"
 #include "cli/quantity.h"
+#include "cli/restore_dumps.h"
 #include "cli/snapshot_selector.h"
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
@@ -29,6 +30,13 @@ struct Options {
   std::optional<std::string> to;
   ingest::Overwrite overwrite = ingest::Overwrite::refuse;
   bool verify = false;
+
+  // Instead of a folder.
+  std::optional<std::string> to_dsn;
+  std::vector<std::string> databases;
+  std::optional<std::string> into;
+  bool clean = false;
+  PgPlaces places;
 };
 
 struct OverwriteName {
@@ -173,7 +181,37 @@ std::optional<std::string> postgres_version(const repo::Snapshot& snapshot) {
   return std::nullopt;
 }
 
+// Nothing: into a folder.
+std::optional<DumpRestore> dump_restore(const Options& options) {
+  if (!options.to_dsn) {
+    if (!options.databases.empty() || options.into || options.clean ||
+        options.places.bin_dir || options.places.container) {
+      throw UsageError(
+          "restore: --database, --into, --clean, --bin-dir and --docker go "
+          "with --to-dsn, which says into which server");
+    }
+    return std::nullopt;
+  }
+  if (options.to || options.overwrite != ingest::Overwrite::refuse) {
+    throw UsageError(
+        "restore: --to and --overwrite are of folders, --to-dsn of a server");
+  }
+  return DumpRestore{.snapshot = options.snapshot,
+                     .series = options.series,
+                     .dsn = *options.to_dsn,
+                     .databases = options.databases,
+                     .into = options.into,
+                     .into_existing = options.clean ? IntoExisting::clean
+                                                    : IntoExisting::refuse,
+                     .amcheck = options.verify ? ingest::PgAmcheckWanted::yes
+                                               : ingest::PgAmcheckWanted::no,
+                     .places = options.places};
+}
+
 ExitCode run(const Options& options, Context& context) {
+  if (const auto dumps = dump_restore(options)) {
+    return restore_dumps(*dumps, context);
+  }
   if (!options.to) {
     throw UsageError(
         "restore: say where to with --to DIR; "
@@ -248,11 +286,22 @@ Command restore_command() {
           "empty or absent unless --overwrite says what becomes of files that "
           "are there: never touches them, if-changed replaces those that "
           "differ, always replaces them all. A file is there, old or new and "
-          "whole, at any moment. Nothing is ever deleted.",
+          "whole, at any moment. Nothing is ever deleted. With --to-dsn, the "
+          "dumps of PostgreSQL's databases that a snapshot of 'pg dump' holds, "
+          "or the one at PATH, are loaded into a server by pg_restore or psql, "
+          "which end with the first error: first the roles that are not there, "
+          "then each database, as a new one that gets its name once its "
+          "indexes are found valid and its tables to have as many rows as were "
+          "dumped. A database that is there already is refused (16). One that "
+          "fails leaves no database and the others alone: 3, or 1 when none "
+          "was restored. A password comes by ~/.pgpass, a service file or "
+          "PGPASSWORD.",
       .examples =
           "cairn restore latest --to /tmp/restored\n"
           "cairn restore latest:/srv/www --to /srv/www --overwrite "
-          "if-changed --verify",
+          "if-changed --verify\n"
+          "cairn restore latest --to-dsn 'host=db user=postgres' --database "
+          "shop --into shop_of_monday",
       .declare =
           [options](Flags& flags) {
             flags.argument("SNAP[:PATH]", options->snapshot);
@@ -265,7 +314,19 @@ Command restore_command() {
                 },
                 "what becomes of what is there already");
             flags.flag("--verify", options->verify,
-                       "read every file back and compare it");
+                       "read every file back and compare it; have pg_amcheck "
+                       "read a restored database");
+            flags.value("--to-dsn", "DSN", options->to_dsn,
+                        "the server to load dumps into, without a password");
+            flags.values("--database", "D", options->databases,
+                         "load the dump of this one; may be repeated (default: "
+                         "all of the snapshot)");
+            flags.value("--into", "NAME", options->into,
+                        "call the restored database so");
+            flags.flag("--clean", options->clean,
+                       "replace what is in a database that is there, in one "
+                       "transaction (pg_restore --clean --if-exists)");
+            declare_pg_places(flags, options->places);
           },
       .run = [options](Context& context) { return run(*options, context); },
   };
