@@ -290,18 +290,18 @@ Command restore_command() {
           "dumps of PostgreSQL's databases that a snapshot of 'pg dump' holds, "
           "or the one at PATH, are loaded into a server by pg_restore or psql, "
           "which end with the first error: first the roles that are not there, "
-          "then each database, as a new one that gets its name once its "
-          "indexes are found valid and its tables to have as many rows as were "
-          "dumped. A database that is there already is refused (16). One that "
-          "fails leaves no database and the others alone: 3, or 1 when none "
-          "was restored. A password comes by ~/.pgpass, a service file or "
-          "PGPASSWORD.",
+          "then each database, as a new one that gets its name when it is "
+          "whole. An index that is not valid, or another number of rows than "
+          "was dumped, is told of (3). A database that is there already is "
+          "refused (16). One that fails leaves no database and the others "
+          "alone: 3, or 1 when none was restored. A password comes by "
+          "~/.pgpass, a service file or PGPASSWORD.",
       .examples =
           "cairn restore latest --to /tmp/restored\n"
           "cairn restore latest:/srv/www --to /srv/www --overwrite "
           "if-changed --verify\n"
-          "cairn restore latest --to-dsn 'host=db user=postgres' --database "
-          "shop --into shop_of_monday",
+          "cairn restore latest --to-dsn service=db --database shop --into "
+          "shop_old",
       .declare =
           [options](Flags& flags) {
             flags.argument("SNAP[:PATH]", options->snapshot);

@@ -38,8 +38,18 @@ std::string advice_for(const std::string& said) {
   return {};
 }
 
+// pg_restore repeats the statement that failed, in which there may be the
+// password of a user mapping or a subscription.
+std::string without_statement(std::string said) {
+  constexpr std::string_view kEnd = "; ";
+  said.resize(std::min(said.find("Command was: "), said.size()));
+  if (said.ends_with(kEnd)) said.resize(said.size() - kEnd.size());
+  return said;
+}
+
 [[noreturn]] void fail(const std::string& what, const ProducerFailed& why) {
-  throw PgRestoreFailed(what + ": " + why.what() + advice_for(why.what()));
+  const std::string said = without_statement(why.what());
+  throw PgRestoreFailed(what + ": " + said + advice_for(said));
 }
 
 std::set<std::string> ask_names(const PgQuestions& questions,

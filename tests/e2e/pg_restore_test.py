@@ -421,6 +421,23 @@ class Restores(RestoreCase):
                          "--into", "two", code=FAILED)
         self.assertNotIn(CANARY, ran.text + ran.err)
 
+    def test_a_statement_that_fails_is_not_repeated(self):
+        source = self.serve()
+        source.sql("postgres", "CREATE DATABASE far; CREATE ROLE mapped;")
+        source.sql("far", f"""
+            CREATE EXTENSION postgres_fdw;
+            CREATE SERVER away FOREIGN DATA WRAPPER postgres_fdw;
+            CREATE USER MAPPING FOR mapped SERVER away
+              OPTIONS (user 'u', password '{CANARY}');""")
+        self.dump(source)
+        self.assertIn(CANARY.encode(), self.cat("latest:far.dump"))
+        new = self.serve()
+        ran = self.cairn("restore", "latest:far.dump", "--to-dsn", new.dsn,
+                         code=FAILED)
+        self.assertIn('role "mapped" does not exist; restore the roles first',
+                      ran.err)
+        self.assertNotIn(CANARY, ran.err)
+
     def test_a_dry_run_says_what_it_would_do(self):
         self.dump(self.server)
         new = self.serve()
