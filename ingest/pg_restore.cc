@@ -130,8 +130,7 @@ PgTarget::PgTarget(PgDumpDsn dsn, const PgProgramPlaces& places, int dump_major,
   const PgQuestions first{find_psql(places),
                           dsn_.with_database_unless_named("postgres")};
   server_ = ask_server(first, stop);
-  programs_ =
-      find_dump_programs(places, std::max(server_.major, dump_major), stop);
+  programs_ = find_restore_programs(places, server_.major, dump_major, stop);
   databases_ =
       ask_names(first, "SELECT datname FROM pg_catalog.pg_database", stop);
 }

@@ -64,9 +64,9 @@ struct PgLoaded {
 // Failure        every member throws repo::Cancelled when `stop` is requested.
 class PgTarget {
  public:
-  // Asks the server, and finds programs of its version, or of `dump_major` if
-  // that is newer. Throws ProducerFailed when it does not answer or there are
-  // none.
+  // Asks the server, and finds programs that fit it and a pg_dump of version
+  // `dump_major` (0: not known). Throws ProducerFailed when it does not answer
+  // or there are none.
   PgTarget(PgDumpDsn dsn, const PgProgramPlaces& places, int dump_major,
            const std::stop_token& stop);
 

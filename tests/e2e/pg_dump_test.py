@@ -68,8 +68,8 @@ class DumpCase(harness.Case):
 
 
 class Server(servers.Postgres):
-    def __init__(self, port=None):
-        super().__init__(port=port)
+    def __init__(self, port=None, **how):
+        super().__init__(port=port, **how)
         self.dsn = f"host={self.folder} port={self.port} user=postgres"
 
     def rows(self, database, query):

@@ -480,5 +480,34 @@ class Restores(RestoreCase):
                       self.cairn("ls", "latest:" + ODD_NAME + ".dump").text)
 
 
+@servers.needs_postgres
+class OtherVersions(RestoreCase):
+    def test_a_dump_goes_into_servers_of_other_versions(self):
+        source = self.serve()
+        source.sql("postgres", "CREATE ROLE owner; CREATE DATABASE shop OWNER "
+                   "owner; ALTER DATABASE shop SET search_path = a, public")
+        source.sql("shop", "SET ROLE owner; CREATE SCHEMA a; CREATE TABLE a.t "
+                   "AS SELECT i FROM generate_series(1, 1000) i")
+        for form in ("custom", "plain"):
+            self.dump(source, "--format", form)
+            for major in (13, 14, 17, 18):
+                programs = servers.postgres_of(major)
+                if not programs:
+                    continue
+                with self.subTest(form=form, major=major):
+                    new = Server(programs=programs)
+                    try:
+                        ran = self.load(new, "latest")
+                        self.assertEqual(ran["databases"]["shop"]["rows"], 1000)
+                        self.assertTrue(ran["databases"]["shop"]["alike"])
+                        self.assertEqual(new.sql("shop", """
+                            SELECT sum(i), current_schemas(false),
+                            pg_get_userbyid(relowner) FROM t, pg_class
+                            WHERE relname = 't' GROUP BY relowner"""),
+                                         "500500|{a,public}|owner")
+                    finally:
+                        new.stop()
+
+
 if __name__ == "__main__":
     harness.main()
