@@ -14,11 +14,10 @@
 #include "cli/context.h"
 #include "cli/interrupt.h"
 #include "cli/pg_password.h"
+#include "cli/pg_series.h"
 #include "cli/printable.h"
 #include "cli/quantity.h"
-#include "cli/series.h"
 #include "cli/usage_error.h"
-#include "crypto/digest.h"
 #include "ingest/postgres_connection.h"
 #include "ingest/wal_receiver.h"
 #include "ingest/wal_server.h"
@@ -26,9 +25,6 @@
 
 namespace cairn::cli {
 namespace {
-
-constexpr std::string_view kSeries = "pg";
-constexpr std::string_view kWalOfSeries = "/wal";
 
 struct Options {
   std::optional<std::string> dsn;
@@ -59,19 +55,6 @@ class FlushSignal {
   struct sigaction before_ {};
 };
 
-// Of the series that bases are in: "HOST/pg" has its WAL in "HOST/pg/wal".
-std::string wal_series(const std::optional<std::string>& given) {
-  std::string series = whole_series(given.value_or(std::string(kSeries)));
-  if (!series.ends_with(kWalOfSeries)) series += kWalOfSeries;
-  return series;
-}
-
-std::string first_digits(std::string_view text) {
-  constexpr std::size_t kBytes = 8;
-  const auto digest = crypto::sha256(std::as_bytes(std::span(text)));
-  return crypto::to_hex(std::span(digest).first<kBytes>());
-}
-
 // "cairn_HOST_pg_wal_0123abcd": people see whose it is, and two repositories do
 // not share one.
 std::string usual_slot(const std::string& series,
@@ -85,7 +68,7 @@ std::string usual_slot(const std::string& series,
     name += is_plain ? static_cast<char>(std::tolower(byte)) : '_';
   }
   return name + "_" +
-         first_digits(repo.keyring().repository().hex() + series)
+         digits_of_series(repo.keyring().repository().hex() + series)
              .substr(0, kDigits);
 }
 
@@ -208,7 +191,7 @@ class Teller : public ingest::WalEvents {
 };
 
 ExitCode run(const Options& options, Context& context) {
-  const std::string series = wal_series(options.series);
+  const std::string series = pg_wal_series(options.series);
   if (options.slot && !ingest::is_slot_name(*options.slot)) {
     throw UsageError(
         "--slot: a slot's name has 1 to 63 lower-case letters, digits and "
@@ -220,8 +203,7 @@ ExitCode run(const Options& options, Context& context) {
   auto repository = context.open_to_write();
   ingest::WalReceiverOptions how;
   how.slot = options.slot.value_or(usual_slot(series, repository));
-  how.spool = host_folders().state / repository.keyring().repository().hex() /
-              ("wal-" + first_digits(series));
+  how.spool = wal_spool_of(series, repository);
   how.max_spool = options.max_spool;
   how.drain.interval = options.flush_interval;
   how.store = {.series = series,

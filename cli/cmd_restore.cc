@@ -8,10 +8,10 @@
 #include "cli/context.h"
 #include "cli/interrupt.h"
 #include "cli/progress_display.h"
-#include "cli/quantity.h"
 #include "cli/restore_dumps.h"
+#include "cli/restore_recovery.h"
+#include "cli/restore_report.h"
 #include "cli/snapshot_selector.h"
-#include "cli/time_text.h"
 #include "cli/usage_error.h"
 #include "ingest/postgres_base.h"
 #include "ingest/postgres_data_directory.h"
@@ -22,14 +22,12 @@
 namespace cairn::cli {
 namespace {
 
-constexpr std::size_t kMaxShown = 20;
-
 struct Options {
-  std::string snapshot;
+  std::optional<std::string> snapshot;
+  RecoveryRequest recovery;
   std::optional<std::string> series;
   std::optional<std::string> to;
   ingest::Overwrite overwrite = ingest::Overwrite::refuse;
-  bool verify = false;
 
   // Instead of a folder.
   std::optional<std::string> to_dsn;
@@ -55,101 +53,6 @@ ingest::Overwrite parse_overwrite(std::string_view text) {
   }
   throw UsageError("'" + std::string(text) +
                    "' is none of never, if-changed, always");
-}
-
-std::string_view name_of(ingest::FailureCause cause) {
-  switch (cause) {
-    case ingest::FailureCause::damaged:
-      return "damaged";
-    case ingest::FailureCause::unsupported:
-      return "unsupported";
-    case ingest::FailureCause::differs:
-      return "differs";
-    case ingest::FailureCause::refused:
-      return "refused";
-    case ingest::FailureCause::io_error:
-      return "io_error";
-  }
-  return "unknown";
-}
-
-std::string text_of(const ingest::Shortfall& shortfall) {
-  std::string text = shortfall.what + " could not be set: " + shortfall.why +
-                     ": " + shortfall.first;
-  if (shortfall.count > 1) {
-    text += " and " + count_text(shortfall.count - 1) + " more";
-  }
-  return text;
-}
-
-void print_json(const ingest::RestoreReport& report,
-                const repo::Snapshot& snapshot, const std::string& target,
-                double seconds, Context& context) {
-  Json failures = Json::array();
-  for (const auto& failure : report.failures) {
-    Json json = Json::object();
-    json.set_bytes("path", failure.path)
-        .set("cause", name_of(failure.cause))
-        .set("message", failure.what);
-    failures.add(std::move(json));
-  }
-  Json shortfalls = Json::array();
-  for (const auto& shortfall : report.shortfalls) {
-    Json json = Json::object();
-    json.set("what", shortfall.what)
-        .set("why", shortfall.why)
-        .set_bytes("first_path", shortfall.first)
-        .set("count", shortfall.count);
-    shortfalls.add(std::move(json));
-  }
-  Json json = Json::line("summary", context.now());
-  json.set("snapshot_id", snapshot.id.hex())
-      .set_bytes("target", target)
-      .set("files", report.files)
-      .set("hard_links", report.hard_links)
-      .set("folders", report.folders)
-      .set("symlinks", report.symlinks)
-      .set("others", report.others)
-      .set("kept", report.kept)
-      .set("files_verified", report.files_read_back)
-      .set("bytes_written", report.bytes_written)
-      .set("bytes_unchanged", report.bytes_unchanged)
-      .set("failure_count", report.failure_count)
-      .set("damage_count", report.damage_count)
-      .set("failures", std::move(failures))
-      .set("shortfalls", std::move(shortfalls))
-      .set("seconds", seconds);
-  context.output.json(json);
-}
-
-void print_text(const ingest::RestoreReport& report,
-                const repo::Snapshot& snapshot, const std::string& target,
-                double seconds, Context& context) {
-  for (std::size_t i = 0; i < std::min(report.failures.size(), kMaxShown);
-       ++i) {
-    const auto& failure = report.failures[i];
-    context.output.warning(failure.path + ": " + failure.what);
-  }
-  if (report.failure_count > kMaxShown) {
-    context.output.warning(count_text(report.failure_count - kMaxShown) +
-                           " more entries were not restored");
-  }
-  for (const auto& shortfall : report.shortfalls) {
-    context.output.warning(text_of(shortfall));
-  }
-  if (context.output.is_quiet()) return;
-  std::string line = "restored snapshot " + snapshot.id.brief() + " to " +
-                     target + ": " + counted(report.files, "file") + ", " +
-                     counted(report.folders, "folder") + ", " +
-                     size_text(report.bytes_written) + " written";
-  if (report.bytes_unchanged > 0) {
-    line += ", " + size_text(report.bytes_unchanged) + " were there already";
-  }
-  if (report.kept > 0) line += ", " + count_text(report.kept) + " left alone";
-  if (report.files_read_back > 0) {
-    line += ", " + count_text(report.files_read_back) + " read back";
-  }
-  context.output.note(line + ", in " + duration_text(seconds));
 }
 
 void print_dry_run(const SnapshotSelector::Selected& selected,
@@ -185,30 +88,62 @@ std::optional<std::string> postgres_version(const repo::Snapshot& snapshot) {
 std::optional<DumpRestore> dump_restore(const Options& options) {
   if (!options.to_dsn) {
     if (!options.databases.empty() || options.into || options.clean ||
-        options.places.bin_dir || options.places.container) {
+        options.places.container ||
+        (options.places.bin_dir && !options.recovery.target)) {
       throw UsageError(
           "restore: --database, --into, --clean, --bin-dir and --docker go "
           "with --to-dsn, which says into which server");
     }
     return std::nullopt;
   }
-  if (options.to || options.overwrite != ingest::Overwrite::refuse) {
+  if (options.to || options.overwrite != ingest::Overwrite::refuse ||
+      options.recovery.target) {
     throw UsageError(
-        "restore: --to and --overwrite are of folders, --to-dsn of a server");
+        "restore: --to, --overwrite and --at are of folders, --to-dsn of a "
+        "server");
   }
-  return DumpRestore{.snapshot = options.snapshot,
+  return DumpRestore{.snapshot = *options.snapshot,
                      .series = options.series,
                      .dsn = *options.to_dsn,
                      .databases = options.databases,
                      .into = options.into,
                      .into_existing = options.clean ? IntoExisting::clean
                                                     : IntoExisting::refuse,
-                     .amcheck = options.verify ? ingest::PgAmcheckWanted::yes
-                                               : ingest::PgAmcheckWanted::no,
+                     .amcheck = options.recovery.verify
+                                    ? ingest::PgAmcheckWanted::yes
+                                    : ingest::PgAmcheckWanted::no,
                      .places = options.places};
 }
 
+// A snapshot or a moment, and nothing that goes with the other alone.
+void require_fitting(const Options& options) {
+  const std::string see = "; see 'cairn restore --help'";
+  const auto& recovery = options.recovery;
+  if (!recovery.target) {
+    if (!options.snapshot) {
+      throw UsageError("restore: say what: SNAP, or a moment with --at" + see);
+    }
+    if (const auto flag = recovery.flag_without_target()) {
+      throw UsageError("restore: " + *flag + " goes with --at alone" + see);
+    }
+    return;
+  }
+  if (options.snapshot) {
+    throw UsageError(
+        "restore: which base backup it is follows from the moment; leave SNAP "
+        "out, or the moment" +
+        see);
+  }
+  if (options.overwrite != ingest::Overwrite::refuse) {
+    throw UsageError(
+        "restore: a cluster is recovered into an empty folder; leave "
+        "--overwrite out" +
+        see);
+  }
+}
+
 ExitCode run(const Options& options, Context& context) {
+  require_fitting(options);
   if (const auto dumps = dump_restore(options)) {
     return restore_dumps(*dumps, context);
   }
@@ -220,10 +155,14 @@ ExitCode run(const Options& options, Context& context) {
   if (options.to->empty()) {
     throw UsageError("restore: --to: an empty folder name");
   }
+  if (options.recovery.target) {
+    return restore_to_moment(options.recovery, options.series, *options.to,
+                             context);
+  }
   auto repository = context.open_to_read();
-  if (is_latest(options.snapshot)) context.require_that_latest_is();
+  if (is_latest(*options.snapshot)) context.require_that_latest_is();
   SnapshotSelector selector(context, repository, options.series);
-  const auto selected = selector.select(options.snapshot);
+  const auto selected = selector.select(*options.snapshot);
   const auto& snapshot = selected.snapshot.snapshot;
   const std::string& path = selected.path;
   if (!path.empty()) (void)selector.entry_at(selected);
@@ -236,8 +175,8 @@ ExitCode run(const Options& options, Context& context) {
       .path = path,
       .target = *options.to,
       .overwrite = options.overwrite,
-      .read_back =
-          options.verify ? ingest::ReadBack::yes : ingest::ReadBack::no,
+      .read_back = options.recovery.verify ? ingest::ReadBack::yes
+                                           : ingest::ReadBack::no,
       .workers = std::clamp(std::thread::hardware_concurrency(), 1U, 8U),
       .bound = repo::TreeBound(snapshot.header)};
   const auto began = std::chrono::steady_clock::now();
@@ -254,9 +193,10 @@ ExitCode run(const Options& options, Context& context) {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began)
           .count();
   if (context.output.is_json()) {
-    print_json(report, snapshot, *options.to, seconds, context);
+    context.output.json(
+        summary_of(report, snapshot, *options.to, seconds, context.now()));
   } else {
-    print_text(report, snapshot, *options.to, seconds, context);
+    print_summary(report, snapshot, *options.to, seconds, context.output);
   }
   if (const auto version = postgres_version(snapshot);
       version && path.empty() && report.failure_count == 0) {
@@ -265,10 +205,7 @@ ExitCode run(const Options& options, Context& context) {
       context.output.note(note);
     }
   }
-  ExitCode code = selector.is_in_doubt() ? ExitCode::damage : ExitCode::ok;
-  if (report.failure_count > 0) code = worse(code, ExitCode::partial);
-  if (report.damage_count > 0) code = worse(code, ExitCode::damage);
-  return code;
+  return selector.is_in_doubt() ? ExitCode::damage : exit_code_of(report);
 }
 
 }  // namespace
@@ -286,7 +223,18 @@ Command restore_command() {
           "empty or absent unless --overwrite says what becomes of files that "
           "are there: never touches them, if-changed replaces those that "
           "differ, always replaces them all. A file is there, old or new and "
-          "whole, at any moment. Nothing is ever deleted. With --to-dsn, the "
+          "whole, at any moment. Nothing is ever deleted. "
+          "With --at, or another target, restores a PostgreSQL cluster to a "
+          "moment: the newest base backup before it into an empty folder, the "
+          "WAL from there to the moment into DIR/cairn_wal, and the settings "
+          "by which a server that is started there recovers to that moment by "
+          "itself and is promoted; it needs neither repository nor key. Which "
+          "moments there are, 'cairn pg range' shows; one that cannot be "
+          "reached is refused (16) before anything is written. --verify runs "
+          "the recovery, on a server of its own on a socket of its own, checks "
+          "the result and stops it; DIR is then a cluster at that moment, "
+          "promoted, to be started. It ends with 5 when that failed. "
+          "With --to-dsn, the "
           "dumps of PostgreSQL's databases that a snapshot of 'pg dump' holds, "
           "or the one at PATH, are loaded into a server by pg_restore or psql, "
           "which end with the first error: first the roles that are not there, "
@@ -298,13 +246,14 @@ Command restore_command() {
           "~/.pgpass, a service file or PGPASSWORD.",
       .examples =
           "cairn restore latest --to /tmp/restored\n"
+          "cairn restore --at '2026-11-27 08:01:02+00' --to /srv/pg --verify\n"
           "cairn restore latest:/srv/www --to /srv/www --overwrite "
           "if-changed --verify\n"
           "cairn restore latest --to-dsn service=db --database shop --into "
           "shop_old",
       .declare =
           [options](Flags& flags) {
-            flags.argument("SNAP[:PATH]", options->snapshot);
+            flags.optional_argument("SNAP[:PATH]", options->snapshot);
             declare_series(flags, options->series);
             flags.value("--to", "DIR", options->to, "the folder to write into");
             flags.value(
@@ -313,9 +262,10 @@ Command restore_command() {
                   options->overwrite = parse_overwrite(text);
                 },
                 "what becomes of what is there already");
-            flags.flag("--verify", options->verify,
-                       "read every file back and compare it; have pg_amcheck "
-                       "read a restored database");
+            flags.flag("--verify", options->recovery.verify,
+                       "read every file back and compare it; with --at, "
+                       "recover as well, and check what came of it; with "
+                       "--to-dsn, have pg_amcheck read the result");
             flags.value("--to-dsn", "DSN", options->to_dsn,
                         "the server to load dumps into, without a password");
             flags.values("--database", "D", options->databases,
@@ -327,8 +277,14 @@ Command restore_command() {
                        "replace what is in a database that is there, in one "
                        "transaction (pg_restore --clean --if-exists)");
             declare_pg_places(flags, options->places);
+            declare_recovery(flags, options->recovery);
           },
-      .run = [options](Context& context) { return run(*options, context); },
+      .run =
+          [options](Context& context) {
+            options->recovery.settle();
+            options->recovery.bin_dir = options->places.bin_dir;
+            return run(*options, context);
+          },
   };
 }
 

@@ -165,6 +165,12 @@ void Flags::argument(std::string_view placeholder, std::string& text) {
                         .is_required = true});
 }
 
+void Flags::optional_argument(std::string_view placeholder,
+                              std::optional<std::string>& text) {
+  arguments_.push_back({.placeholder = std::string(placeholder),
+                        .take = [&text](auto given) { text = given; }});
+}
+
 void Flags::arguments(std::string_view placeholder,
                       std::vector<std::string>& texts, Count count) {
   arguments_.push_back(

@@ -51,6 +51,8 @@ class Flags {
 
   // In the order in which they are expected.
   void argument(std::string_view placeholder, std::string& text);
+  void optional_argument(std::string_view placeholder,
+                         std::optional<std::string>& text);
   void arguments(std::string_view placeholder, std::vector<std::string>& texts,
                  Count count);
 

@@ -25,6 +25,7 @@ namespace cairn::cli {
 [[nodiscard]] Command ls_command();
 [[nodiscard]] Command pg_base_command();
 [[nodiscard]] Command pg_dump_command();
+[[nodiscard]] Command pg_range_command();
 [[nodiscard]] Command pg_wal_receive_command();
 [[nodiscard]] Command prune_command();
 [[nodiscard]] Command repair_index_command();

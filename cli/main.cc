@@ -21,6 +21,7 @@
 #include "cli/usage_error.h"
 #include "crypto/secret.h"
 #include "ingest/byte_stream.h"
+#include "ingest/recovery_server.h"
 #include "repo/config.h"
 #include "repo/error.h"
 
@@ -28,20 +29,35 @@ namespace cairn::cli {
 namespace {
 
 std::vector<Command> all_commands() {
-  return {backup_command(),       pg_base_command(),
-          pg_dump_command(),      pg_wal_receive_command(),
-          restore_command(),      cat_command(),
-          check_command(),        copy_command(),
-          snapshots_command(),    ls_command(),
-          find_command(),         diff_command(),
-          stats_command(),        forget_command(),
-          prune_command(),        hold_add_command(),
-          hold_list_command(),    hold_remove_command(),
-          init_command(),         key_add_command(),
-          key_list_command(),     key_remove_command(),
-          key_rotate_command(),   audit_show_command(),
-          audit_verify_command(), repair_index_command(),
-          repair_packs_command(), repair_snapshots_command(),
+  return {backup_command(),
+          pg_base_command(),
+          pg_dump_command(),
+          pg_range_command(),
+          pg_wal_receive_command(),
+          restore_command(),
+          cat_command(),
+          check_command(),
+          copy_command(),
+          snapshots_command(),
+          ls_command(),
+          find_command(),
+          diff_command(),
+          stats_command(),
+          forget_command(),
+          prune_command(),
+          hold_add_command(),
+          hold_list_command(),
+          hold_remove_command(),
+          init_command(),
+          key_add_command(),
+          key_list_command(),
+          key_remove_command(),
+          key_rotate_command(),
+          audit_show_command(),
+          audit_verify_command(),
+          repair_index_command(),
+          repair_packs_command(),
+          repair_snapshots_command(),
           version_command()};
 }
 
@@ -169,6 +185,8 @@ ExitCode run_and_report(std::span<const std::string> words, Context& context) {
     return report(context, ExitCode::locked, e.what());
   } catch (const ingest::ProducerFailed& e) {
     return report(context, ExitCode::source_failed, e.what());
+  } catch (const ingest::VerificationFailed& e) {
+    return report(context, ExitCode::drill_failed, e.what());
   } catch (const repo::Cancelled& e) {
     return report(context, code_of_signal(), e.what());
   } catch (const std::bad_alloc&) {

@@ -208,8 +208,10 @@ std::optional<ParsedTime> parse_time_prefix(std::string_view text, Zone zone) {
   } else if (const bool east = in.take('+'); east || in.take('-')) {
     zone = Zone::required;
     offset = in.number(2, 0, 23) * kHour;
-    in.require(':');
-    offset += in.number(2, 0, 59) * kMinute;
+    if (in.sees_two_digits_after(':')) {
+      in.require(':');
+      offset += in.number(2, 0, 59) * kMinute;
+    }
     if (!east) offset = -offset;
   } else if (zone == Zone::required) {
     return std::nullopt;

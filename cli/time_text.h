@@ -29,10 +29,10 @@ namespace cairn::cli {
 // What an absent zone means.
 enum class Zone { required, local };
 
-// "2026-11-20T14:30[:SS[.fraction]][Z|+hh:mm]"; a space will do for the T, and
-// one may stand before the offset, as local_time_text() has it.
-// Takes as much of the beginning of `text` as belongs to the time, and answers
-// how much that was. Nothing: no time begins here.
+// "2026-11-20T14:30[:SS[.fraction]][Z|+hh[:mm]]"; a space will do for the T,
+// and one may stand before the offset, as local_time_text() has it. Takes as
+// much of the beginning of `text` as belongs to the time, and answers how much
+// that was. Nothing: no time begins here.
 struct ParsedTime {
   repo::Timestamp time;
   // The last moment of what was written: without a fraction, of that second.

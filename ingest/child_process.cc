@@ -1,6 +1,7 @@
 #include "ingest/child_process.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -62,8 +63,9 @@ UniqueFd make_file_of_fixed_size(std::size_t size) {
 }  // namespace
 
 ChildProcess::ChildProcess(const std::vector<std::string>& arguments,
-                           Input input, Errors errors)
-    : program_(arguments.at(0)) {
+                           Input input, Errors errors,
+                           std::optional<Identity> identity)
+    : program_(arguments.at(0)), identity_(identity) {
   Pipe to_us = make_pipe();
   if (!to_us.out) fail_to_start(errno);
   Pipe from_us;
@@ -132,6 +134,11 @@ void ChildProcess::wait(const std::stop_token& stop) {
   }
 }
 
+void ChildProcess::send(int signal) const {
+  assert(child_ >= 0);
+  ::kill(child_, signal);
+}
+
 std::string ChildProcess::errors() const {
   if (!errors_) return {};
   std::string text(kMaxErrorBytes, '\0');
@@ -174,8 +181,18 @@ int ChildProcess::start(int input, int output, const std::vector<char*>& argv) {
 void ChildProcess::become(pid_t parent, int input, int output, int failure,
                           const std::vector<char*>& argv) const {
   ::setpgid(0, 0);
-  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  const bool is_become =
+      !identity_ ||
+      (::setgroups(0, nullptr) == 0 &&
+       ::setresgid(identity_->group, identity_->group, identity_->group) == 0 &&
+       ::setresuid(identity_->user, identity_->user, identity_->user) == 0);
+  const int refusal = errno;
+  ::prctl(PR_SET_PDEATHSIG, SIGTERM);  // which another identity takes away
   if (::getppid() != parent) ::_exit(1);
+  if (!is_become) {
+    (void)!::write(failure, &refusal, sizeof refusal);
+    ::_exit(1);
+  }
   // A program starts with the signals at their defaults, whatever we block.
   // Two stay ignored: out of the foreground, one that asks for a password at
   // the terminal would be stopped for ever; so it is refused.

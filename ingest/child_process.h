@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -30,9 +31,16 @@ class ChildProcess {
   };
   static constexpr std::size_t kMaxErrorBytes = 64U << 10;
 
-  // Throws ProducerFailed when it cannot be started.
+  // Whom a program runs as that root starts.
+  struct Identity {
+    uid_t user = 0;
+    gid_t group = 0;  // and no other
+  };
+
+  // Throws ProducerFailed when it cannot be started. `identity`: nothing means
+  // ours.
   ChildProcess(const std::vector<std::string>& arguments, Input input,
-               Errors errors);
+               Errors errors, std::optional<Identity> identity = std::nullopt);
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;
   ~ChildProcess();
@@ -46,6 +54,11 @@ class ChildProcess {
   // repo::Cancelled when `stop` is requested while waiting. Once.
   void wait(const std::stop_token& stop);
 
+  // To it alone. Requires: wait() has not returned.
+  void send(int signal) const;
+  // wait() then still tells how it ended.
+  [[nodiscard]] bool is_running() const;
+
   // What it has written to its standard error so far, if that is kept.
   [[nodiscard]] std::string errors() const;
 
@@ -54,10 +67,10 @@ class ChildProcess {
                           const std::vector<char*>& argv);
   [[noreturn]] void become(pid_t parent, int input, int output, int failure,
                            const std::vector<char*>& argv) const;
-  [[nodiscard]] bool is_running() const;
   [[noreturn]] void fail_to_start(int error) const;
 
   std::string program_;
+  std::optional<Identity> identity_;
   pid_t child_ = -1;
   UniqueFd input_;
   UniqueFd output_;

@@ -119,6 +119,42 @@ std::array<std::byte, kRecordBytes> durable_record(std::uint64_t number,
   return record;
 }
 
+struct Durable {
+  std::uint64_t number = 0;
+  Lsn lsn;
+};
+
+// Nothing: none was written yet.
+std::optional<Durable> newest_durable(const UniqueFd& file,
+                                      const fs::path& path) {
+  std::optional<Durable> newest;
+  for (const int slot : {0, 1}) {
+    std::array<std::byte, kRecordBytes> record{};
+    if (!read_at(file, path, record, slot * kRecordSpacing)) continue;
+    const std::span all(record);
+    const auto number = repo::wire::get_u64(all.first<8>());
+    const Lsn lsn{repo::wire::get_u64(all.subspan<8, 8>())};
+    if (record != durable_record(number, lsn)) continue;
+    if (!newest || newest->number <= number) newest = {number, lsn};
+  }
+  return newest;
+}
+
+struct RunPlace {
+  std::uint32_t timeline = 0;
+  Lsn start;
+};
+
+// Of a folder's name, TIMELINE-START.
+std::optional<RunPlace> parse_run_name(const std::string& name) {
+  const auto dash = name.find('-');
+  if (dash == std::string::npos) return std::nullopt;
+  const auto timeline = parse_number(name.substr(0, dash), 16);
+  const auto start = parse_number(name.substr(dash + 1), 16);
+  if (!timeline || *timeline > UINT32_MAX || !start) return std::nullopt;
+  return RunPlace{static_cast<std::uint32_t>(*timeline), {*start}};
+}
+
 std::string encode(const CommittedWal& committed) {
   std::ostringstream out;
   out << kCommittedHead << '\n'
@@ -194,16 +230,9 @@ WalRun::WalRun(fs::path folder, std::uint32_t timeline, Lsn start,
   durable_file_ = open_file(path, O_RDWR | O_CREAT);
   sync_folder(folder_);
   Lsn durable = begin();
-  for (const int slot : {0, 1}) {
-    std::array<std::byte, kRecordBytes> record{};
-    if (!read_at(durable_file_, path, record, slot * kRecordSpacing)) continue;
-    const std::span all(record);
-    const auto number = repo::wire::get_u64(all.first<8>());
-    const Lsn lsn{repo::wire::get_u64(all.subspan<8, 8>())};
-    if (record != durable_record(number, lsn)) continue;
-    if (number < durable_number_) continue;
-    durable_number_ = number;
-    durable = std::max(begin(), lsn);
+  if (const auto newest = newest_durable(durable_file_, path)) {
+    durable_number_ = newest->number;
+    durable = std::max(durable, newest->lsn);
   }
   const bool is_whole =
       durable <= end_ && (!committed_ || (begin() <= committed_->end &&
@@ -371,6 +400,23 @@ void WalRun::remove_committed_segments(Lsn end) {
   }
 }
 
+std::vector<SpooledWal> look_at_spool(const fs::path& folder) {
+  std::vector<SpooledWal> all;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    const auto place = parse_run_name(at->path().filename().string());
+    if (!place) continue;
+    const fs::path path = at->path() / kDurable;
+    const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file) continue;
+    if (const auto durable = newest_durable(file, path)) {
+      all.push_back({place->timeline, durable->lsn});
+    }
+  }
+  return all;
+}
+
 WalSpool::WalSpool(fs::path folder, std::uint64_t segment_bytes)
     : folder_(std::move(folder)), segment_bytes_(segment_bytes) {
   assert(is_segment_size(segment_bytes));
@@ -398,12 +444,9 @@ WalSpool::WalSpool(fs::path folder, std::uint64_t segment_bytes)
       }
       continue;
     }
-    const auto dash = name.find('-');
-    if (dash == std::string::npos || !entry.is_directory()) continue;
-    const auto timeline = parse_number(name.substr(0, dash), 16);
-    const auto start = parse_number(name.substr(dash + 1), 16);
-    if (!timeline || !start) continue;
-    const Place place{static_cast<std::uint32_t>(*timeline), {*start}};
+    const auto parsed = parse_run_name(name);
+    if (!parsed || !entry.is_directory()) continue;
+    const Place place{parsed->timeline, parsed->start};
     if (folder_of(place) != entry.path()) continue;
     runs_.emplace(place, std::make_shared<WalRun>(entry.path(), place.timeline,
                                                   place.start, segment_bytes_));

@@ -115,6 +115,16 @@ class WalRun {
 void replace_spool_file(const std::filesystem::path& path,
                         std::string_view text);
 
+// Of a run in a spool that another process may be filling.
+struct SpooledWal {
+  std::uint32_t timeline = 0;
+  Lsn durable_end;
+};
+
+// What lies in the spool of a cluster; nothing where there is none.
+[[nodiscard]] std::vector<SpooledWal> look_at_spool(
+    const std::filesystem::path& folder);
+
 // Threads        all members from many threads.
 class WalSpool {
  public:

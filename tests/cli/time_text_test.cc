@@ -63,6 +63,18 @@ TEST(TimeText, ReadsWhatRfc3339Allows) {
             (repo::Timestamp{kNoon.seconds, 500'000'000}));
 }
 
+TEST(TimeText, ReadsTimesAsPostgresWritesThem) {
+  const repo::Timestamp time{kNoon.seconds, 123'456'000};
+  for (const std::string_view text :
+       {"2026-11-20 12:00:00.123456+00", "2026-11-20 17:30:00.123456+05:30",
+        "2026-11-20 04:00:00.123456-08"}) {
+    EXPECT_EQ(parse_time(text, Zone::required), time) << text;
+  }
+  EXPECT_EQ(parse_time("2026-11-20 12:00:00+1", Zone::required), std::nullopt);
+  EXPECT_EQ(parse_time("2026-11-20 12:00:00+01:", Zone::required),
+            std::nullopt);
+}
+
 TEST(TimeText, RefusesOtherTimes) {
   for (const std::string_view text :
        {"", "now", "2026-11-20", "2026-11-20T12", "2026-11-20T24:00Z",
