@@ -496,7 +496,9 @@ ExitCode restore_to_moment(const RecoveryRequest& request,
   if (context.options.is_dry_run) return dry_run(plan, to, context);
   require_safe_tablespaces(plan, context);
   std::optional<ingest::VerifyOptions> verify;
-  if (request.verify) verify = verify_options(request, plan, interrupt.token());
+  if (request.verify || request.use) {
+    verify = verify_options(request, plan, interrupt.token());
+  }
   const auto restore_command =
       is_fetched
           ? ingest::fetching_restore_command(fetch_words(series, context))
@@ -504,6 +506,17 @@ ExitCode restore_to_moment(const RecoveryRequest& request,
 
   auto outcome = restore_all(wal, repository, plan, request, restore_command,
                              to, interrupt.token(), context);
+  if (request.use && outcome.base.failure_count == 0) {
+    const TemporaryFolder place;
+    verify->scratch = place.path();
+    ingest::use_recovered(
+        plan, to, *verify,
+        [&](const ingest::RecoveredServer& server) {
+          request.use(server, interrupt.token());
+        },
+        interrupt.token());
+    return list.damage.empty() ? ExitCode::ok : ExitCode::damage;
+  }
   if (verify && outcome.base.failure_count == 0) {
     const TemporaryFolder scratch;
     verify->scratch = scratch.path();

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -10,6 +12,7 @@
 #include "cli/context.h"
 #include "cli/exit_code.h"
 #include "ingest/recovery_plan.h"
+#include "ingest/recovery_server.h"
 
 namespace cairn::cli {
 
@@ -28,6 +31,11 @@ struct RecoveryRequest {
   std::vector<std::string> sql;         // what --verify-sql has: text or a file
   std::optional<std::string> database;  // for it
   std::optional<std::string> bin_dir;
+
+  // Instead of leaving the cluster there: recovers it, and hands its server on.
+  // Nothing is said of what was restored then.
+  std::function<void(const ingest::RecoveredServer&, const std::stop_token&)>
+      use;
 
   // Once all flags were read. Throws UsageError for two targets.
   void settle();

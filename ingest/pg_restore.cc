@@ -294,13 +294,25 @@ PgLoaded PgTarget::load(const PgDumpToLoad& dump, PgAmcheckWanted amcheck,
 
 PgLoaded PgTarget::load_over(const PgDumpToLoad& dump, PgAmcheckWanted amcheck,
                              const std::stop_token& stop) {
+  return load_into_existing(dump, {"--clean", "--if-exists"}, amcheck, stop);
+}
+
+PgLoaded PgTarget::load_beside(const PgDumpToLoad& dump,
+                               PgAmcheckWanted amcheck,
+                               const std::stop_token& stop) {
+  return load_into_existing(dump, {}, amcheck, stop);
+}
+
+PgLoaded PgTarget::load_into_existing(const PgDumpToLoad& dump,
+                                      std::vector<std::string> words,
+                                      PgAmcheckWanted amcheck,
+                                      const std::stop_token& stop) {
   assert(has_database(dump.into) && dump.kind != PgDumpKind::sql);
+  words.insert(words.end(), {"--single-transaction", "--exit-on-error",
+                             "--dbname=" + dsn_.with_database(dump.into)});
   try {
     require_extensions(dump, stop);
-    pour(dump,
-         {"--clean", "--if-exists", "--single-transaction", "--exit-on-error",
-          "--dbname=" + dsn_.with_database(dump.into)},
-         stop);
+    pour(dump, std::move(words), stop);
   } catch (const ProducerFailed& e) {
     fail("the dump was not loaded, and the database is as it was", e);
   }
@@ -309,6 +321,14 @@ PgLoaded PgTarget::load_over(const PgDumpToLoad& dump, PgAmcheckWanted amcheck,
   } catch (const ProducerFailed& e) {
     fail("the dump was loaded, but cannot be compared", e);
   }
+}
+
+bool PgTarget::has_schema(const std::string& database,
+                          const std::string& schema,
+                          const std::stop_token& stop) const {
+  return ask_names(questions(database),
+                   "SELECT nspname FROM pg_catalog.pg_namespace", stop)
+      .contains(schema);
 }
 
 }  // namespace cairn::ingest

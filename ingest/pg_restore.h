@@ -99,8 +99,24 @@ class PgTarget {
   PgLoaded load_over(const PgDumpToLoad& dump, PgAmcheckWanted amcheck,
                      const std::stop_token& stop);
 
+  // Into one that is there, where nothing of the dump is yet, in one
+  // transaction.
+  //
+  // Requires: as above.
+  PgLoaded load_beside(const PgDumpToLoad& dump, PgAmcheckWanted amcheck,
+                       const std::stop_token& stop);
+
+  // Requires: has_database(database).
+  [[nodiscard]] bool has_schema(const std::string& database,
+                                const std::string& schema,
+                                const std::stop_token& stop) const;
+
  private:
   [[nodiscard]] PgQuestions questions(const std::string& database) const;
+  PgLoaded load_into_existing(const PgDumpToLoad& dump,
+                              std::vector<std::string> words,
+                              PgAmcheckWanted amcheck,
+                              const std::stop_token& stop);
   void require_extensions(const PgDumpToLoad& dump,
                           const std::stop_token& stop) const;
   [[nodiscard]] std::optional<std::string> owner_for(
