@@ -36,6 +36,14 @@ std::string role_or_everybody(const std::string& role) {
 
 }  // namespace
 
+bool is_pg_unfinished_name(std::string_view name) {
+  constexpr std::size_t kDigits = 16;
+  if (!name.starts_with(kPgUnfinishedName)) return false;
+  name.remove_prefix(kPgUnfinishedName.size());
+  return name.size() == kDigits &&
+         name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
 PgDatabaseTraits ask_database_traits(const PgQuestions& questions,
                                      int server_major,
                                      const std::stop_token& stop) {

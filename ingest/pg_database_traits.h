@@ -15,6 +15,11 @@
 
 namespace cairn::ingest {
 
+// What a database is called while a dump is loaded into it: this and 16
+// hexadecimal digits.
+inline constexpr std::string_view kPgUnfinishedName = "cairn_restore_";
+[[nodiscard]] bool is_pg_unfinished_name(std::string_view name);
+
 // ALTER DATABASE ... SET, or ALTER ROLE ... IN DATABASE ... SET. The value may
 // be a secret.
 struct PgSetting {

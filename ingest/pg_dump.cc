@@ -194,6 +194,7 @@ PgDump::PgDump(PgDumpOptions options, const std::stop_token& stop)
       options_.dsn.with_database_unless_named("postgres")};
   server_ = ask_server(questions, stop);
   databases_ = chosen(options_.databases, ask_databases(questions, stop));
+  if (options_.databases.empty()) pass_over_unfinished();
   programs_ = find_dump_programs(options_.places, server_.major, stop);
 
   add_dump("", std::string(kPgGlobalsName), command_for_globals());
@@ -214,6 +215,16 @@ PgDump::PgDump(PgDumpOptions options, const std::stop_token& stop)
                      "superuser may read; after a restore they have to be set "
                      "anew");
   }
+}
+
+// They are renamed or dropped meanwhile.
+void PgDump::pass_over_unfinished() {
+  std::erase_if(databases_, [this](const PgDatabase& database) {
+    if (!is_pg_unfinished_name(database.name)) return false;
+    notes_.push_back("database " + database.name +
+                     " is not dumped: a restore makes it now, or left it");
+    return true;
+  });
 }
 
 PgDumpCommand PgDump::command_for_globals() const {

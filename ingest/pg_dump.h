@@ -103,6 +103,7 @@ class PgDump {
   [[nodiscard]] std::vector<std::string> notes() const;
 
  private:
+  void pass_over_unfinished();
   [[nodiscard]] PgDumpCommand command_for_globals() const;
   [[nodiscard]] PgDumpCommand command_for(const std::string& database) const;
   void add_dump(std::string database, std::string source,

@@ -16,11 +16,9 @@
 namespace cairn::ingest {
 namespace {
 
-constexpr std::string_view kUnfinished = "cairn_restore_";
-
 std::string name_for_unfinished() {
   constexpr std::size_t kRandomBytes = 8;
-  return std::string(kUnfinished) +
+  return std::string(kPgUnfinishedName) +
          crypto::to_hex(crypto::random_array<kRandomBytes>());
 }
 
@@ -142,7 +140,7 @@ PgQuestions PgTarget::questions(const std::string& database) const {
 std::vector<std::string> PgTarget::unfinished() const {
   std::vector<std::string> names;
   for (const auto& name : databases_) {
-    if (name.starts_with(kUnfinished)) names.push_back(name);
+    if (is_pg_unfinished_name(name)) names.push_back(name);
   }
   return names;
 }
@@ -160,7 +158,7 @@ PgGlobals PgTarget::load_globals(std::string_view text,
     run_script(here, globals.script, stop);
     return globals;
   } catch (const ProducerFailed& e) {
-    fail("roles and tablespaces", e);
+    fail("roles and tablespaces, without which SNAP:NAME.dump restores", e);
   }
 }
 

@@ -395,7 +395,15 @@ class Restores(RestoreCase):
         running.kill()
         running.wait()
         self.assertEqual(new.sql("postgres", UNFINISHED), "1")
-        ran = self.cairn("restore", "latest", "--to-dsn", new.dsn)
+        # It is no database to be saved, unless somebody says so.
+        summary = self.dump(new, "--series", "new")
+        self.assertEqual({x.get("database") for x in summary["dumps"]},
+                         {None, "postgres"})
+        self.assertRegex(summary["notes"][0], "cairn_restore_.* is not dumped")
+        left, = self.databases(new) - {"postgres"}
+        self.dump(new, "--series", "new", "--database", left)
+        ran = self.cairn("restore", "latest", "--series", "pg", "--to-dsn",
+                         new.dsn)
         self.assertRegex(ran.err, "database cairn_restore_[0-9a-f]{16} is what "
                          "a restore left")
         self.assert_same_rows(self.server, new, "n8n",
@@ -437,6 +445,35 @@ class Restores(RestoreCase):
         self.assertIn('role "mapped" does not exist; restore the roles first',
                       ran.err)
         self.assertNotIn(CANARY, ran.err)
+
+    def test_in_a_container(self):
+        # What `docker exec` does, without a container.
+        self.dump(self.server, "--database", "n8n")
+        new = self.serve()
+        docker = self.folder / "docker"
+        docker.write_text(f"""#!/bin/bash
+            [ "$1 $2 $3 $4" = "exec -i db-1 $4" ] || exit 99
+            shift 3
+            echo "$1" >>{self.folder}/called
+            exec env -i PATH={new.programs} "$@"
+            """)
+        docker.chmod(0o755)
+        self.cairn("restore", "latest", "--to-dsn", new.dsn, "--docker", "db-1",
+                   "--container-program", docker)
+        self.assertIn("pg_restore",
+                      (self.folder / "called").read_text().split())
+        self.assert_same_rows(self.server, new, "n8n",
+                              "SELECT * FROM flows ORDER BY id")
+
+    def test_roles_that_the_server_refuses_are_told_of(self):
+        self.dump(self.server, "--database", "n8n")
+        new = self.serve()
+        new.sql("postgres", "CREATE ROLE maker LOGIN CREATEDB")
+        dsn = new.dsn.replace("user=postgres", "user=maker")
+        ran = self.cairn("restore", "latest", "--to-dsn", dsn, code=FAILED)
+        self.assertRegex(ran.err, "without which SNAP:NAME.dump restores.*"
+                         "permission denied")
+        self.assertEqual(self.databases(new), {"postgres"})
 
     def test_a_dry_run_says_what_it_would_do(self):
         self.dump(self.server)
