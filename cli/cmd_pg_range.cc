@@ -12,11 +12,9 @@
 #include "cli/pg_series.h"
 #include "cli/printable.h"
 #include "cli/quantity.h"
-#include "cli/series.h"
 #include "cli/time_text.h"
 #include "ingest/recovery_wal.h"
 #include "ingest/wal_spool.h"
-#include "repo/error.h"
 
 namespace cairn::cli {
 namespace {
@@ -105,11 +103,11 @@ Loss loss_of(const RecoveryCluster& cluster,
   }
   for (const auto& run :
        ingest::look_at_spool(spools / std::to_string(cluster.system))) {
-    Lsn stored;
+    Lsn stored = run.start;
     for (const auto& range : cluster.stored(run.timeline)) {
-      if (range.begin <= run.durable_end) stored = range.end;
+      if (range.begin <= run.durable_end) stored = std::max(stored, range.end);
     }
-    if (stored != Lsn{} && run.durable_end > stored) {
+    if (run.durable_end > stored) {
       loss.spooled_bytes += run.durable_end.value - stored.value;
     }
   }
@@ -154,13 +152,14 @@ void print_gaps(const Timeline& timeline, Context& context) {
   for (const auto& shown : timeline.windows) {
     const auto& last = *shown.window->bases.back();
     if (shown.window->end != last.end) continue;
-    const bool is_newest = &shown == &timeline.windows.back();
+    const bool is_alone =
+        &shown == &timeline.windows.back() && !timeline.range.stranded;
     context.output.warning(
         where + "base " + brief(last) +
         " has no WAL behind it and can be recovered to its own end alone, " +
         text_of({last.end, shown.from.time}) +
-        (is_newest ? "; 'cairn pg wal-receive' stores WAL from now on"
-                   : "; WAL begins later"));
+        (is_alone ? "; 'cairn pg wal-receive' stores WAL from now on"
+                  : "; it is older than the WAL behind it"));
   }
 }
 
@@ -202,9 +201,10 @@ void print_text(const RecoveryCluster& cluster,
   }
   for (const auto& timeline : timelines) print_gaps(timeline, context);
   if (cluster.unknown_bases > 0) {
-    context.output.warning(counted(cluster.unknown_bases, "base backup") +
-                           " of it does not tell what a recovery needs to "
-                           "know, and is passed over");
+    context.output.warning(
+        counted(cluster.unknown_bases, "base backup") +
+        " of it cannot be recovered from, for want of files that were lost or "
+        "of what it should tell of itself");
   }
   std::string lost = "would be lost now: all since the last base backup";
   if (loss.stored_at) {
@@ -310,17 +310,9 @@ ExitCode run(const Options& options, Context& context) {
   const std::string bases = pg_series(options.series);
   const std::string wal_series = pg_wal_series(options.series);
   auto repository = context.open_to_read();
-  const auto& keyring = repository.keyring();
   const auto list = repository.snapshots(context.now());
-  for (const auto& damage : list.damage) context.output.warning(damage);
   const auto clusters =
-      ingest::find_clusters(list.snapshots, repo::series_tag(keyring, bases),
-                            repo::series_tag(keyring, wal_series));
-  if (clusters.empty()) {
-    (void)series_of(bases, keyring, list, context.output);
-    throw repo::NotFound("series " + bases +
-                         " holds neither a base backup nor WAL of PostgreSQL");
-  }
+      clusters_in(list, bases, repository.keyring(), context.output);
   const Interrupt interrupt;
   Json all = Json::array();
   for (const auto& cluster : clusters) {

@@ -16,6 +16,7 @@
 #include "cli/interrupt.h"
 #include "cli/printable.h"
 #include "cli/quantity.h"
+#include "cli/restore_recovery.h"
 #include "cli/temporary_folder.h"
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
@@ -272,7 +273,7 @@ void print_json(const ExtractRequest& request, const Extraction& extraction,
 
 }  // namespace
 
-ExitCode restore_extract(ExtractRequest request, Context& context) {
+ExitCode restore_extract(const ExtractRequest& request, Context& context) {
   require_sense(request);
   const auto began = std::chrono::steady_clock::now();
   std::optional<Destination> destination;
@@ -286,13 +287,13 @@ ExitCode restore_extract(ExtractRequest request, Context& context) {
                         context);
   const TemporaryFolder scratch;
   let_through(scratch.path());
-  RecoveryRequest recovery = request.recovery;
-  recovery.use = [&extraction](const ingest::RecoveredServer& server,
-                               const std::stop_token& stop) {
-    extraction.take(server, stop);
-  };
-  const ExitCode recovered = restore_to_moment(
-      recovery, request.series, (scratch.path() / "data").string(), context);
+  const ExitCode recovered =
+      restore_to_moment(request.recovery, request.series,
+                        (scratch.path() / "data").string(), context,
+                        [&extraction](const ingest::RecoveredServer& server,
+                                      const std::stop_token& stop) {
+                          extraction.take(server, stop);
+                        });
   if (!extraction.is_done()) return recovered;
 
   PlannedDump dump;

@@ -10,7 +10,7 @@
 #include "cli/context.h"
 #include "cli/exit_code.h"
 #include "cli/pg_places.h"
-#include "cli/restore_recovery.h"
+#include "cli/recovery_request.h"
 
 namespace cairn::cli {
 
@@ -33,7 +33,7 @@ struct ExtractRequest {
 
 // Throws UsageError; repo::RefusedForSafety when the file, database or schema
 // is there already, before anything is done; and what recovering throws.
-[[nodiscard]] ExitCode restore_extract(ExtractRequest request,
+[[nodiscard]] ExitCode restore_extract(const ExtractRequest& request,
                                        Context& context);
 
 }  // namespace cairn::cli

@@ -16,7 +16,6 @@
 #include "cli/progress_display.h"
 #include "cli/quantity.h"
 #include "cli/restore_report.h"
-#include "cli/series.h"
 #include "cli/temporary_folder.h"
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
@@ -35,78 +34,6 @@ using ingest::RecoveryCluster;
 using ingest::RecoveryPlan;
 using ingest::RecoveryTarget;
 using Kind = RecoveryTarget::Kind;
-
-constexpr std::string_view kLatest = "latest";
-constexpr std::uint64_t kMost32 = UINT32_MAX;
-
-RecoveryTarget target_at(std::string_view text) {
-  RecoveryTarget target;
-  if (text == kLatest) return target;
-  target.kind = Kind::time;
-  if (const auto time = parse_time(text, Zone::required)) {
-    if (const auto moment = ingest::to_wal_time(*time)) {
-      target.time = *moment;
-      return target;
-    }
-  }
-  if (parse_time(text, Zone::local)) {
-    throw UsageError("'" + std::string(text) +
-                     "' has no time zone: write Z for UTC, or an offset such "
-                     "as +01:00, behind it");
-  }
-  throw UsageError("'" + std::string(text) +
-                   "' is no time such as 2026-11-27T08:01:02Z or '2026-11-27 "
-                   "08:01:02.123456+00', as 'select now()' prints it, nor "
-                   "'latest'");
-}
-
-RecoveryTarget target_lsn(std::string_view text) {
-  const auto lsn = ingest::parse_lsn(text);
-  if (!lsn) {
-    throw UsageError("'" + std::string(text) +
-                     "' is no place in WAL such as 16/B374D848");
-  }
-  RecoveryTarget target;
-  target.kind = Kind::lsn;
-  target.lsn = *lsn;
-  return target;
-}
-
-RecoveryTarget target_xid(std::string_view text) {
-  constexpr std::uint32_t kFirstNormal = 3;
-  RecoveryTarget target;
-  target.kind = Kind::transaction;
-  // As txid_current() says it, with an epoch above the 32 bits that WAL has.
-  target.transaction =
-      static_cast<std::uint32_t>(parse_count(text, UINT64_MAX) & kMost32);
-  if (target.transaction < kFirstNormal) {
-    throw UsageError("'" + std::string(text) + "' is no transaction's number");
-  }
-  return target;
-}
-
-RecoveryTarget target_name(std::string_view text) {
-  constexpr std::size_t kMostBytes = 63;  // the server keeps no more
-  const bool has_control = std::ranges::any_of(text, [](char c) {
-    return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-  });
-  if (text.empty() || text.size() > kMostBytes || has_control) {
-    throw UsageError("a restore point's name has 1 to 63 bytes, on one line");
-  }
-  RecoveryTarget target;
-  target.kind = Kind::name;
-  target.name = text;
-  return target;
-}
-
-void set_target(RecoveryRequest& request, RecoveryTarget target) {
-  if (request.target) {
-    throw UsageError(
-        "one target is enough: --at, --target-lsn, --target-xid, --target-name "
-        "or --immediate");
-  }
-  request.target = std::move(target);
-}
 
 // Of several clusters in a series, one after another, the one that lived at the
 // moment; else that of the newest base.
@@ -332,25 +259,27 @@ void print_text(const Outcome& outcome, const RecoveryPlan& plan,
                 size_text(outcome.wal.bytes) + ", in " +
                 (fs::path(to) / ingest::kRecoveryWalFolder).string());
   }
-  if (const auto& verified = outcome.verified) {
-    for (const auto& note : verified->notes) {
-      output.warning("not checked: " + note);
-    }
-    output.note("verified: recovered to " + when_of(plan) + " in " +
-                duration_text(verified->recovery_seconds) + ", " +
-                counted(verified->databases_checked, "database") +
-                " passed pg_amcheck, " +
-                counted(verified->statements, "given check") + " passed; " +
-                to +
-                " holds the cluster at that moment, promoted to timeline " +
-                std::to_string(verified->timeline) +
-                " and shut down, ready to be started");
-    return;
-  }
+  if (request.verify) return;  // which is next
   output.note("a server of PostgreSQL " + major_of(plan.base->version) +
               " that is started there recovers to " + when_of(plan) +
               ", and is promoted then; until 'select pg_is_in_recovery()' says "
               "f it is under way");
+}
+
+void print_verified(const ingest::VerifyReport& verified,
+                    const RecoveryPlan& plan, const std::string& to,
+                    Output& output) {
+  for (const auto& note : verified.notes) {
+    output.warning("not checked: " + note);
+  }
+  output.note("verified: recovered to " + when_of(plan) + " in " +
+              duration_text(verified.recovery_seconds) + ", " +
+              counted(verified.databases_checked, "database") +
+              " passed pg_amcheck, " +
+              counted(verified.statements, "given check") + " passed; " + to +
+              " holds the cluster at that moment, promoted to timeline " +
+              std::to_string(verified.timeline) +
+              " and shut down, ready to be started");
 }
 
 Json json_of(const Outcome& outcome, const RecoveryPlan& plan,
@@ -386,83 +315,30 @@ Json json_of(const Outcome& outcome, const RecoveryPlan& plan,
   return json;
 }
 
+ingest::VerifyReport verify_and_tell(const RecoveryPlan& plan,
+                                     const std::string& to,
+                                     ingest::VerifyOptions options,
+                                     const std::stop_token& stop,
+                                     Context& context) {
+  const TemporaryFolder scratch;
+  options.scratch = scratch.path();
+  try {
+    return ingest::verify_recovery(
+        plan, to, options,
+        [&context](std::string_view phase) { context.output.detail(phase); },
+        stop);
+  } catch (const ingest::VerificationFailed& e) {
+    throw ingest::VerificationFailed(std::string(e.what()) + "; " + to +
+                                     " stays as it is then, to be looked at");
+  }
+}
+
 }  // namespace
-
-void RecoveryRequest::settle() {
-  if (!is_immediate) return;
-  RecoveryTarget immediate;
-  immediate.kind = Kind::immediate;
-  set_target(*this, immediate);
-}
-
-std::optional<std::string> RecoveryRequest::flag_without_target() const {
-  if (names_timeline) return "--timeline";
-  if (delivery) return "--wal";
-  if (!sql.empty()) return "--verify-sql";
-  if (database) return "--verify-db";
-  return std::nullopt;
-}
-
-void declare_recovery(Flags& flags, RecoveryRequest& request) {
-  flags.value(
-      "--at", "TIME|latest",
-      [&request](std::string_view text) {
-        set_target(request, target_at(text));
-      },
-      "a PostgreSQL cluster at that moment, what committed then included; with "
-      "a time zone");
-  flags.value(
-      "--target-lsn", "LSN",
-      [&request](std::string_view text) {
-        set_target(request, target_lsn(text));
-      },
-      "at that place in WAL");
-  flags.value(
-      "--target-xid", "XID",
-      [&request](std::string_view text) {
-        set_target(request, target_xid(text));
-      },
-      "after that transaction's end");
-  flags.value(
-      "--target-name", "NAME",
-      [&request](std::string_view text) {
-        set_target(request, target_name(text));
-      },
-      "at a restore point, made with pg_create_restore_point()");
-  flags.flag("--immediate", request.is_immediate,
-             "at the end of the newest base backup, with no WAL behind it");
-  flags.value(
-      "--timeline", "N|latest",
-      [&request](std::string_view text) {
-        request.names_timeline = true;
-        request.timeline.reset();
-        if (text == kLatest) return;
-        request.timeline =
-            static_cast<std::uint32_t>(parse_count(text, kMost32));
-      },
-      "which timeline to go to (default: latest)");
-  flags.value(
-      "--wal", "copy|fetch",
-      [&request](std::string_view text) {
-        if (text != "copy" && text != "fetch") {
-          throw UsageError("'" + std::string(text) +
-                           "' is neither copy nor fetch");
-        }
-        request.delivery =
-            text == "copy" ? WalDelivery::copy : WalDelivery::fetch;
-      },
-      "WAL into DIR/cairn_wal, or fetched by the server with 'cairn pg "
-      "wal-fetch' (default: copy)");
-  flags.values("--verify-sql", "SQL|FILE", request.sql,
-               "with --verify: a query that must answer a row, and not false; "
-               "may be repeated");
-  flags.value("--verify-db", "NAME", request.database,
-              "the database to ask that (default: postgres)");
-}
 
 ExitCode restore_to_moment(const RecoveryRequest& request,
                            const std::optional<std::string>& series,
-                           const std::string& to, Context& context) {
+                           const std::string& to, Context& context,
+                           const UseRecovered& use) {
   const auto& target = *request.target;
   const bool is_fetched = request.delivery == WalDelivery::fetch;
   if (!request.verify && (!request.sql.empty() || request.database)) {
@@ -476,27 +352,23 @@ ExitCode restore_to_moment(const RecoveryRequest& request,
   ingest::require_target(to, ingest::Overwrite::refuse);
   auto repository = context.open_to_read();
   if (target.kind == Kind::end) context.require_that_latest_is();
-  const std::string bases = pg_series(series);
-  const auto& keyring = repository.keyring();
   const auto list = repository.snapshots(context.now());
-  for (const auto& damage : list.damage) context.output.warning(damage);
-  const auto clusters =
-      ingest::find_clusters(list.snapshots, repo::series_tag(keyring, bases),
-                            repo::series_tag(keyring, pg_wal_series(series)));
-  if (clusters.empty()) {
-    (void)series_of(bases, keyring, list, context.output);
-    throw repo::NotFound("series " + bases +
-                         " holds neither a base backup nor WAL of PostgreSQL");
-  }
+  const auto clusters = clusters_in(list, pg_series(series),
+                                    repository.keyring(), context.output);
   const Interrupt interrupt;
   ingest::RecoveryWal wal(repository, choose_cluster(clusters, target));
   const auto plan =
       plan_recovery(wal, target, request.timeline, interrupt.token());
   for (const auto& warning : plan.warnings) context.output.warning(warning);
+  if (!plan.base->snapshot->snapshot.header.is_complete) {
+    context.output.warning(
+        "base " + plan.base->snapshot->snapshot.id.brief() +
+        " is incomplete: its server reported damaged pages when it was taken");
+  }
   if (context.options.is_dry_run) return dry_run(plan, to, context);
   require_safe_tablespaces(plan, context);
   std::optional<ingest::VerifyOptions> verify;
-  if (request.verify || request.use) {
+  if (request.verify || use) {
     verify = verify_options(request, plan, interrupt.token());
   }
   const auto restore_command =
@@ -506,29 +378,26 @@ ExitCode restore_to_moment(const RecoveryRequest& request,
 
   auto outcome = restore_all(wal, repository, plan, request, restore_command,
                              to, interrupt.token(), context);
-  if (request.use && outcome.base.failure_count == 0) {
+  if (use && outcome.base.failure_count == 0) {
     const TemporaryFolder place;
     verify->scratch = place.path();
     ingest::use_recovered(
         plan, to, *verify,
         [&](const ingest::RecoveredServer& server) {
-          request.use(server, interrupt.token());
+          use(server, interrupt.token());
         },
         interrupt.token());
     return list.damage.empty() ? ExitCode::ok : ExitCode::damage;
   }
+  const bool is_json = context.output.is_json();
+  if (!is_json) print_text(outcome, plan, request, to, context);
   if (verify && outcome.base.failure_count == 0) {
-    const TemporaryFolder scratch;
-    verify->scratch = scratch.path();
-    outcome.verified = ingest::verify_recovery(
-        plan, to, *verify,
-        [&context](std::string_view phase) { context.output.detail(phase); },
-        interrupt.token());
+    outcome.verified =
+        verify_and_tell(plan, to, *verify, interrupt.token(), context);
+    if (!is_json) print_verified(*outcome.verified, plan, to, context.output);
   }
-  if (context.output.is_json()) {
+  if (is_json) {
     context.output.json(json_of(outcome, plan, request, to, context));
-  } else {
-    print_text(outcome, plan, request, to, context);
   }
   return list.damage.empty() ? exit_code_of(outcome.base) : ExitCode::damage;
 }

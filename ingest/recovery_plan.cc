@@ -182,14 +182,16 @@ class Planner {
       refuse("nothing is stored of timeline " + std::to_string(timeline_));
     }
     way_ = wal.path_to(timeline_);
+    if (!way_.is_known) {
+      refuse("the history file of timeline " + std::to_string(timeline_) +
+             ", which a server needs to go there, is not in the repository");
+    }
     for (const auto& base : wal.cluster().bases) {
       if (is_on_path(way_.path, base)) bases_.push_back(&base);
     }
     std::ranges::reverse(bases_);  // newest first
     if (bases_.empty()) {
-      refuse("no base backup leads to timeline " + std::to_string(timeline_) +
-             (way_.is_known ? ""
-                            : ", whose history file is not in the repository"));
+      refuse("no base backup leads to timeline " + std::to_string(timeline_));
     }
   }
 
@@ -219,6 +221,7 @@ class Planner {
                brief(*base) + ": that ends at " + to_string(scan.end) +
                words_of_end(scan));
       }
+      if (target_.kind == Kind::end) require_nothing_behind(scan);
       return plan_of(*base, std::move(scan));
     }
     refuse(words_of_target() +
@@ -266,6 +269,22 @@ class Planner {
         return target_.lsn <= scan.end;
       default:
         return false;
+    }
+  }
+
+  // Who wants all there is must know when that is not all.
+  void require_nothing_behind(const Scan& scan) {
+    // The beginning of a record that came no further.
+    constexpr std::uint64_t kTorn = std::uint64_t{1} << 20;
+    for (const auto& step : way_.path) {
+      for (const auto& range : wal_.cluster().stored(step.timeline)) {
+        const Lsn end = std::min(range.end, step.end);
+        if (end <= scan.end || end.value - scan.end.value <= kTorn) continue;
+        refuse("WAL can be followed to " + to_string(scan.end) +
+               words_of_end(scan) + ", and there is more, up to " +
+               to_string(end) +
+               ", that no base leads to; say which moment you want");
+      }
     }
   }
 

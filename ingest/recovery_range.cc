@@ -134,7 +134,8 @@ std::vector<RecoveryCluster> find_clusters(
           source.status == repo::SourceStatus::failed) {
         continue;
       }
-      auto base = base_of(valid, source);
+      // One that was repaired lacks files.
+      auto base = record->repaired_from ? std::nullopt : base_of(valid, source);
       const auto system =
           parse_number(
               source.fact(postgres_fact::kSystemIdentifier).value_or(""), 10)

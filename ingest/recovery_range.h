@@ -46,7 +46,7 @@ struct RecoveryCluster {
   std::uint64_t segment_bytes = 0;
   std::vector<RecoveryBase> bases;  // by end
   std::vector<StoredWal> wal;       // by stream
-  // Bases that do not tell what a recovery needs to know of them.
+  // Bases that have lost files, or do not tell what a recovery needs to know.
   std::uint64_t unknown_bases = 0;
 
   // All that are spoken of, ascending.

@@ -41,7 +41,7 @@ int major_of(std::string_view version) {
 }
 
 std::vector<fs::path> candidate_folders(const ServerPlaces& places, int major) {
-  if (places.bin_dir) return {*places.bin_dir};
+  if (places.bin_dir) return {fs::absolute(*places.bin_dir)};
   std::vector<fs::path> folders = {places.versions / std::to_string(major) /
                                    "bin"};
   for (std::size_t at = 0; at <= places.path.size();) {
@@ -262,10 +262,12 @@ class Server {
     set("primary_slot_name", "");
     set("synchronous_standby_names", "");
     set("archive_command", "");
+    const int major = major_of(plan.base->version);
     constexpr int kFirstWithLibrary = 15;
-    if (major_of(plan.base->version) >= kFirstWithLibrary) {
-      set("archive_library", "");
-    }
+    if (major >= kFirstWithLibrary) set("archive_library", "");
+    // If we are killed it ends, and does not finish what we asked for first.
+    constexpr int kFirstThatLooks = 14;
+    if (major >= kFirstThatLooks) set("client_connection_check_interval", "1s");
     set("autovacuum", "off");
     set("max_logical_replication_workers", "0");
     set("cron.launch_active_jobs", "off");

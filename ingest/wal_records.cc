@@ -266,9 +266,8 @@ repo::Timestamp to_timestamp(WalTime time) {
 }
 
 std::optional<WalTime> to_wal_time(const repo::Timestamp& time) {
-  constexpr std::int64_t kMostSeconds = INT64_MAX / kMicroseconds - 1;
-  if (time.seconds > kMostSeconds ||
-      time.seconds < -kMostSeconds + kEpochSeconds) {
+  constexpr std::int64_t kMostSeconds = WalTime::kMost / kMicroseconds;
+  if (time.seconds >= kMostSeconds || time.seconds <= -kMostSeconds) {
     return std::nullopt;
   }
   return WalTime{(time.seconds - kEpochSeconds) * kMicroseconds +
@@ -315,7 +314,9 @@ std::optional<std::span<const std::byte>> data_of(
 std::optional<WalTime> time_at(std::span<const std::byte> data,
                                std::size_t at) {
   if (data.size() < at + 8) return std::nullopt;
-  return WalTime{std::bit_cast<std::int64_t>(get_u64(data, at))};
+  const auto time = std::bit_cast<std::int64_t>(get_u64(data, at));
+  if (time >= WalTime::kMost || time <= -WalTime::kMost) return std::nullopt;
+  return WalTime{time};
 }
 
 // Of text that ends with a zero byte, or with the data.

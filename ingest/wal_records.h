@@ -95,13 +95,15 @@ class WalRecords {
 
 // Microseconds since 2000-01-01 00:00 UTC, as PostgreSQL counts.
 struct WalTime {
+  // Further off no clock ever is; so differences fit.
+  static constexpr std::int64_t kMost = std::int64_t{1} << 58;  // 9,134 years
+
   std::int64_t microseconds = 0;
 
   auto operator<=>(const WalTime&) const = default;
 };
 [[nodiscard]] repo::Timestamp to_timestamp(WalTime time);
-// Nothing: further from 2000 than PostgreSQL can count. What is below a
-// microsecond is left out.
+// Nothing: beyond kMost. What is below a microsecond is left out.
 [[nodiscard]] std::optional<WalTime> to_wal_time(const repo::Timestamp& time);
 
 // What a record says that a recovery heeds.

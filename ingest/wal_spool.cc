@@ -411,7 +411,7 @@ std::vector<SpooledWal> look_at_spool(const fs::path& folder) {
     const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!file) continue;
     if (const auto durable = newest_durable(file, path)) {
-      all.push_back({place->timeline, durable->lsn});
+      all.push_back({place->timeline, place->start, durable->lsn});
     }
   }
   return all;

@@ -118,6 +118,7 @@ void replace_spool_file(const std::filesystem::path& path,
 // Of a run in a spool that another process may be filling.
 struct SpooledWal {
   std::uint32_t timeline = 0;
+  Lsn start;  // of the run; what a snapshot holds may be there no more
   Lsn durable_end;
 };
 

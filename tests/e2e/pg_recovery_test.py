@@ -382,6 +382,55 @@ class Recovery(Recovering):
                              rows)
             again.end()
 
+    def test_of_two_clusters_in_a_series_the_one_of_that_time_comes_back(self):
+        moments = []
+        for name in ("first", "second"):
+            server = self.serve()
+            server.sql("postgres", f"CREATE TABLE {name} (i int)")
+            receiver = self.receive(server)
+            self.base(server)
+            moments.append(self.moment(server))
+            server.sql("postgres", f"INSERT INTO {name} VALUES (1)")
+            self.finish(receiver)
+            server.end()
+        found = self.cairn("pg", "range", "--json").value["clusters"]
+        self.assertEqual(len(found), 2)
+        for words, name in ((("--at", moments[0]), "first"),
+                            (("--at", moments[1]), "second"),
+                            (("--at", "latest"), "second")):
+            with self.subTest(words=words):
+                folder, _ = self.recover(server, *words, name=words[1][:26])
+                again = self.serve(data=folder)
+                again.sql("postgres", f"SELECT * FROM {name}")
+                again.end()
+                shutil.rmtree(folder)
+
+    def test_a_base_older_than_all_wal_is_told(self):
+        server = self.serve()
+        self.base(server)
+        server.sql("postgres", "CREATE TABLE t (i int)")
+        for _ in range(3):
+            server.sql("postgres", "INSERT INTO t VALUES (1); "
+                       "SELECT pg_switch_wal()")
+        server.sql("postgres", "CHECKPOINT")  # a new slot begins there
+        receiver = self.receive(server)
+        server.sql("postgres", "INSERT INTO t VALUES (2)")
+        at = self.moment(server)
+        server.sql("postgres", "INSERT INTO t SELECT generate_series(1, "
+                   "100000)")
+        self.finish(receiver)
+        timeline, = self.range()["timelines"]
+        self.assertIsNone(timeline["gaps"][0]["healed_by"])
+        self.assertIn("wal_without_base", timeline)
+        self.assertIn("older than the WAL behind it",
+                      self.cairn("pg", "range").err)
+        self.refused("--at", at, says="behind all WAL")
+        self.refused("--at", "latest", says="there is more")
+        folder, _ = self.recover(server, "--immediate")
+        again = self.serve(data=folder)
+        self.assertEqual(again.sql("postgres", "SELECT count(*) FROM pg_class "
+                                   "WHERE relname = 't'"), "0")
+
     def test_range_says_what_would_be_lost(self):
         server = self.serve()
         server.sql("postgres", "CREATE TABLE t (i int)")
@@ -535,18 +584,62 @@ class Verification(Recovering):
         self.fails("--bin-dir", broken, says="recovery ended before",
                    name="early")
 
-    def test_an_interrupt_leaves_no_server(self):
-        folder = self.server.folder / "slow"
+    def start_slow(self, name):
+        folder = self.server.folder / name
         process = self.start("-v", "restore", "--at", "latest", "--verify",
-                             "--verify-sql", "SELECT pg_sleep(60)", "--to",
+                             "--verify-sql", "SELECT pg_sleep(100)", "--to",
                              folder)
         for line in process.stderr:
             if b"given checks" in line:
                 break
+        return folder, process
+
+    def test_an_interrupt_leaves_no_server(self):
+        folder, process = self.start_slow("slow")
         process.send_signal(signal.SIGINT)
         process.wait(60)
         self.assertEqual(process.returncode, INTERRUPTED)
         self.assert_nothing_runs_in(folder)
+
+    def test_who_is_killed_leaves_no_server(self):
+        folder, process = self.start_slow("killed")
+        process.kill()
+        process.wait(60)
+
+        def is_gone():
+            try:
+                self.assert_nothing_runs_in(folder)
+            except AssertionError:
+                return False
+            return True
+        wait_until(is_gone, "the server to end")
+
+    def test_configuration_from_outside_is_used(self):
+        server = self.serve(initdb=["--data-checksums"])
+        server.end()
+        outside = server.folder / "etc"
+        server.run("mkdir", "-p", outside / "conf.d")
+        for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf"):
+            os.rename(server.data / name, outside / name)
+        with open(outside / "postgresql.conf", "a",
+                  encoding="utf-8") as config:
+            config.write(f"hba_file = '{outside}/pg_hba.conf'\n"
+                         f"ident_file = '{outside}/pg_ident.conf'\n"
+                         "include_dir = 'conf.d'\n")
+        (outside / "conf.d/ours.conf").write_text(
+            "max_prepared_transactions = 7\n")
+        (outside / "conf.d/ours.conf").chmod(0o644)
+        server.begin("-c", f"config_file={outside}/postgresql.conf")
+        receiver = self.receive(server, "--series", "debian")
+        self.base(server, "--series", "debian")
+        server.sql("postgres", "CREATE TABLE t (i int)")
+        server.sql("postgres", "BEGIN; INSERT INTO t VALUES (1); "
+                   "PREPARE TRANSACTION 'open'")
+        self.finish(receiver)
+        # Without that setting it could not be recovered.
+        self.recover(server, "--at", "latest", "--series", "debian",
+                     "--verify", "--verify-sql",
+                     "SELECT gid = 'open' FROM pg_prepared_xacts")
 
 
 @needs_postgres  # for its psql
@@ -578,9 +671,18 @@ class Versions(Recovering):
         at = self.moment(server)
         server.sql("postgres", "DROP TABLE accounts")
         server.sql("postgres", "CREATE TABLE late AS SELECT 1")
+        # Behind the last commit a checkpoint tells the time.
+        time.sleep(1.1)
+        idle = self.moment(server)
+        time.sleep(1.1)
+        beyond = datetime.datetime.fromisoformat(
+            self.moment(server)) + datetime.timedelta(hours=1)
+        server.sql("postgres", "CHECKPOINT")
         self.finish(receiver)
         window, = self.windows()
         self.assertTrue(window["has_commit"])
+        self.cairn("-n", "restore", "--at", idle, "--to", self.folder / "no")
+        self.refused("--at", str(beyond), says="behind all WAL")
         folder, said = self.recover(
             server, "--at", at, "--verify", "--bin-dir", wrapped,
             "--verify-sql", "SELECT sum(balance) = 2000 FROM accounts")

@@ -308,6 +308,7 @@ TEST_F(Recovery, AGapIsNoWay) {
   EXPECT_NE(why.find("with the last commit at " + to_string(at(20))),
             std::string::npos);
   EXPECT_NE(refusal(to_time(55)), "not refused");
+  EXPECT_NE(refusal({}).find("there is more"), std::string::npos);
   // Which a new base heals, from its end on.
   store_base(wal, second.begin, second_end, 45);
   EXPECT_NE(refusal(to_time(35)), "not refused");
@@ -421,6 +422,18 @@ TEST_F(Recovery, TimelinesAreFollowedAndChosen) {
   EXPECT_EQ(first.stop, lost.next);
   EXPECT_NE(refusal(to_time(47), 3).find("timeline 3"), std::string::npos);
   EXPECT_NE(refusal(to_time(61)), "not refused");
+}
+
+TEST_F(Recovery, NoWayLeadsToATimelineWhoseHistoryIsLost) {
+  WalBytes wal(kStart, kSegment, 2);
+  const auto base = wal.checkpoint(1'746'684'800);
+  const auto base_end = wal.filler(100).next;
+  wal.commit(10, at(20));
+  wal.commit(11, at(30));
+  store_base(wal, base.begin, base_end, 10, 2);
+  store_wal(wal, kStart, wal.end(), 2);
+  EXPECT_NE(refusal(to_time(25)).find("the history file of timeline 2"),
+            std::string::npos);
 }
 
 TEST_F(Recovery, NewTablespacesAreTold) {

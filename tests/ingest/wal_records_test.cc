@@ -164,6 +164,12 @@ TEST(WalTime, IsWrittenAsTheServerWritesIt) {
             "2026-11-27 08:01:02.123456+00");
   EXPECT_FALSE(to_wal_time({INT64_MAX, 0}));
   EXPECT_FALSE(to_wal_time({INT64_MIN, 0}));
+  WalBytes wal(kStart, kSegment);
+  wal.commit(5, {INT64_MAX});
+  wal.commit(6, {INT64_MIN});
+  WalRecords records(wal.reader(), kStart, kSegment);
+  EXPECT_FALSE(event_of(*records.next())->time);
+  EXPECT_FALSE(event_of(*records.next())->time);
 }
 
 }  // namespace
