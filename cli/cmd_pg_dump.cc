@@ -1,8 +1,6 @@
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <iterator>
-#include <map>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -13,6 +11,8 @@
 #include "cli/interrupt.h"
 #include "cli/json.h"
 #include "cli/pg_password.h"
+#include "cli/pg_places.h"
+#include "cli/pg_tables_document.h"
 #include "cli/printable.h"
 #include "cli/progress_display.h"
 #include "cli/quantity.h"
@@ -32,9 +32,7 @@ struct Options {
   std::optional<std::string> series;
   std::vector<std::string> tags;
   ingest::PgDumpFormat format = ingest::PgDumpFormat::custom;
-  std::optional<std::string> bin_dir;
-  std::optional<std::string> container;
-  std::optional<std::string> container_program;
+  PgPlaces places;
 };
 
 ingest::PgDumpFormat format_of(std::string_view word) {
@@ -49,49 +47,9 @@ void require_sense(const Options& options) {
         "pg dump: which server? Give --dsn 'host=... user=...', or --dsn '' "
         "for what PGHOST, PGUSER and PGSERVICE say");
   }
-  if (options.container && options.bin_dir) {
-    throw UsageError("pg dump: --docker and --bin-dir exclude each other");
-  }
-  if (options.container && options.container->empty()) {
-    throw UsageError("pg dump: --docker needs the name of a container");
-  }
-  if (options.container && options.container->starts_with('-')) {
-    throw UsageError("pg dump: '" + *options.container +
-                     "' is not the name of a container");
-  }
-  if (options.container_program && !options.container) {
-    throw UsageError("pg dump: --container-program needs --docker CONTAINER");
-  }
-  if (options.bin_dir && options.bin_dir->empty()) {
-    throw UsageError("pg dump: --bin-dir is empty");
-  }
   if (std::ranges::count(options.databases, "") > 0) {
     throw UsageError("pg dump: a database without a name");
   }
-}
-
-// Empty is none, as for libpq.
-const char* variable(const char* name) {
-  const char* const value = std::getenv(name);
-  return value && *value != '\0' ? value : nullptr;
-}
-
-ingest::PgProgramPlaces places_of(const Options& options) {
-  ingest::PgProgramPlaces places;
-  places.bin_dir = options.bin_dir;
-  if (const char* const path = variable("PATH")) places.path = path;
-  if (options.container) {
-    ingest::PgContainer container{
-        .program = options.container_program.value_or("docker"),
-        .name = *options.container,
-        .variables = {}};
-    // Those that mean the same in there.
-    for (const char* const name : {"PGUSER", "PGPASSWORD", "PGDATABASE"}) {
-      if (variable(name)) container.variables.emplace_back(name);
-    }
-    places.container = std::move(container);
-  }
-  return places;
 }
 
 ingest::PgDumpOptions dump_options(const Options& options,
@@ -104,7 +62,7 @@ ingest::PgDumpOptions dump_options(const Options& options,
     }
   }
   return {.dsn = ingest::PgDumpDsn(*options.dsn),
-          .places = places_of(options),
+          .places = program_places(options.places, "pg dump"),
           .databases = std::move(databases),
           .format = options.format,
           .restrict_key = std::move(restrict_key),
@@ -126,53 +84,6 @@ Json json_of(const ingest::PgDatabaseDump& dump) {
         .set("rows", dump.stream->row_count());
   }
   return json;
-}
-
-// NAME.tables.json: what the dump holds of each table, and, of tables and
-// materialised views, what they took on the server.
-std::string tables_document(const ingest::PgDatabaseDump& dump,
-                            const ingest::PgDump& all) {
-  using Name = std::pair<std::string_view, std::string_view>;
-  struct Table {
-    const ingest::TableInDump* in_dump = nullptr;
-    const ingest::PgTableSize* size = nullptr;
-  };
-  std::map<Name, Table> tables;
-  for (const auto& table : dump.stream->tables()) {
-    tables[{table.schema, table.name}].in_dump = &table;
-  }
-  if (dump.sizes) {
-    for (const auto& size : *dump.sizes) {
-      tables[{size.schema, size.name}].size = &size;
-    }
-  }
-  Json list = Json::array();
-  for (const auto& [name, table] : tables) {
-    Json json = Json::object();
-    json.set_bytes("schema", name.first).set_bytes("table", name.second);
-    if (table.in_dump != nullptr) {
-      json.set("rows", table.in_dump->rows)
-          .set("dump_bytes", table.in_dump->bytes);
-    }
-    if (table.size != nullptr) {
-      json.set("table_bytes", table.size->table_bytes)
-          .set("total_bytes", table.size->total_bytes);
-    }
-    list.add(std::move(json));
-  }
-  Json json = Json::object();
-  json.set("type", "pg_tables")
-      .set("v", 1)
-      .set_bytes("database", dump.database);
-  json.set_bytes("source", dump.source)
-      .set("began", *dump.stream->began())
-      .set("ended", *dump.stream->ended())
-      .set("server_version", all.server().version)
-      .set("pg_dump_version", all.programs().version.text)
-      .set("tables_with_data", dump.stream->table_count())
-      .set("rows", dump.stream->row_count())
-      .set("tables", std::move(list));
-  return json.text() + "\n";
 }
 
 void print_dumps(const ingest::PgDump& dump, Output& output) {
@@ -243,7 +154,7 @@ ExitCode run(const Options& options, Context& context) {
                                   {"pg dump", "source"}, progress);
     report = ingest::back_up(
         repository, dump.sources([&dump](const ingest::PgDatabaseDump& one) {
-          return tables_document(one, dump);
+          return pg_tables_document(one, dump);
         }),
         how, progress, interrupt.token());
   }
@@ -310,14 +221,7 @@ Command pg_dump_command() {
                   options->format = format_of(text);
                 },
                 "for pg_restore (the default), or SQL for psql");
-            flags.value("--bin-dir", "DIR", options->bin_dir,
-                        "where psql, pg_dump, pg_dumpall and pg_restore are");
-            flags.value("--docker", "CONTAINER", options->container,
-                        "run them in this container; the DSN is as seen from "
-                        "there");
-            flags.value("--container-program", "PROGRAM",
-                        options->container_program,
-                        "docker's stand-in, such as podman");
+            declare_pg_places(flags, options->places);
           },
       .run = [options](Context& context) { return run(*options, context); },
   };

@@ -8,6 +8,8 @@
 #include "cli/context.h"
 #include "cli/interrupt.h"
 #include "cli/progress_display.h"
+#include "cli/restore_dumps.h"
+#include "cli/restore_extract.h"
 #include "cli/restore_recovery.h"
 #include "cli/restore_report.h"
 #include "cli/snapshot_selector.h"
@@ -27,6 +29,16 @@ struct Options {
   std::optional<std::string> series;
   std::optional<std::string> to;
   ingest::Overwrite overwrite = ingest::Overwrite::refuse;
+
+  // Instead of a folder.
+  std::optional<std::string> to_dsn;
+  std::optional<std::string> to_dump;
+  std::vector<std::string> databases;
+  std::vector<std::string> tables;
+  std::optional<std::string> into;
+  std::optional<std::string> schema;
+  bool clean = false;
+  PgPlaces places;
 };
 
 struct OverwriteName {
@@ -76,6 +88,72 @@ std::optional<std::string> postgres_version(const repo::Snapshot& snapshot) {
   return std::nullopt;
 }
 
+// Whether anything is given that only databases have.
+bool is_of_databases(const Options& options) {
+  return options.to_dsn || options.to_dump || !options.databases.empty() ||
+         !options.tables.empty() || options.into || options.schema ||
+         options.clean;
+}
+
+// Dumps of a snapshot, into a server.
+DumpRestore dump_restore(const Options& options) {
+  if (!options.to_dsn) {
+    throw UsageError(
+        "restore: --database, --into and --clean go with --to-dsn, which says "
+        "into which server");
+  }
+  if (options.to_dump || !options.tables.empty() || options.schema) {
+    throw UsageError(
+        "restore: --table, --schema and --to-dump go with --at; a dump of a "
+        "snapshot is written by 'cairn cat SNAP:PATH'");
+  }
+  return DumpRestore{.snapshot = *options.snapshot,
+                     .series = options.series,
+                     .dsn = *options.to_dsn,
+                     .databases = options.databases,
+                     .into = options.into,
+                     .into_existing = options.clean ? IntoExisting::clean
+                                                    : IntoExisting::refuse,
+                     .amcheck = options.recovery.verify
+                                    ? ingest::PgAmcheckWanted::yes
+                                    : ingest::PgAmcheckWanted::no,
+                     .places = options.places};
+}
+
+// One database of a cluster at a moment.
+ExtractRequest extract_request(const Options& options) {
+  if (options.databases.size() != 1 || options.clean) {
+    throw UsageError(
+        "restore: one database at a moment is named by --database D, and "
+        "restored as a new one, without --clean");
+  }
+  if (options.recovery.verify || options.recovery.delivery) {
+    throw UsageError(
+        "restore: --verify and --wal are of a folder that is recovered, --to "
+        "DIR");
+  }
+  return {.recovery = options.recovery,
+          .series = options.series,
+          .database = options.databases.front(),
+          .tables = options.tables,
+          .to_dump = options.to_dump,
+          .to_dsn = options.to_dsn,
+          .into = options.into,
+          .schema = options.schema,
+          .places = options.places};
+}
+
+ExitCode restore_databases(const Options& options, Context& context) {
+  if (options.to || options.overwrite != ingest::Overwrite::refuse) {
+    throw UsageError(
+        "restore: --to and --overwrite are of folders, --to-dsn of a server");
+  }
+  if (options.recovery.target) {
+    return restore_extract(extract_request(options), context);
+  }
+  return restore_dumps(dump_restore(options), context);
+}
+
 // A snapshot or a moment, and nothing that goes with the other alone.
 void require_fitting(const Options& options) {
   const std::string see = "; see 'cairn restore --help'";
@@ -105,6 +183,11 @@ void require_fitting(const Options& options) {
 
 ExitCode run(const Options& options, Context& context) {
   require_fitting(options);
+  if (is_of_databases(options)) return restore_databases(options, context);
+  if (options.places.container ||
+      (options.places.bin_dir && !options.recovery.target)) {
+    throw UsageError("restore: --bin-dir and --docker go with --to-dsn");
+  }
   if (!options.to) {
     throw UsageError(
         "restore: say where to with --to DIR; "
@@ -191,12 +274,26 @@ Command restore_command() {
           "reached is refused (16) before anything is written. --verify runs "
           "the recovery, on a server of its own on a socket of its own, checks "
           "the result and stops it; DIR is then a cluster at that moment, "
-          "promoted, to be started. It ends with 5 when that failed.",
+          "promoted, to be started. It ends with 5 when that failed. With "
+          "--database D, one database or --table of it is taken out of a "
+          "cluster that is recovered so in TMPDIR, into a file or a server. "
+          "With --to-dsn, the "
+          "dumps of PostgreSQL's databases that a snapshot of 'pg dump' holds, "
+          "or the one at PATH, are loaded into a server by pg_restore or psql, "
+          "which end with the first error: first the roles that are not there, "
+          "then each database, as a new one that gets its name when it is "
+          "whole. An index that is not valid, or another number of rows than "
+          "was dumped, is told of (3). A database that is there already is "
+          "refused (16). One that fails leaves no database and the others "
+          "alone: 3, or 1 when none was restored. A password comes by "
+          "~/.pgpass, a service file or PGPASSWORD.",
       .examples =
           "cairn restore latest --to /tmp/restored\n"
           "cairn restore --at '2026-11-27 08:01:02+00' --to /srv/pg --verify\n"
           "cairn restore latest:/srv/www --to /srv/www --overwrite "
-          "if-changed --verify",
+          "if-changed --verify\n"
+          "cairn restore latest --to-dsn service=db --database shop --into "
+          "shop_old",
       .declare =
           [options](Flags& flags) {
             flags.optional_argument("SNAP[:PATH]", options->snapshot);
@@ -210,12 +307,34 @@ Command restore_command() {
                 "what becomes of what is there already");
             flags.flag("--verify", options->recovery.verify,
                        "read every file back and compare it; with --at, "
-                       "recover as well, and check what came of it");
+                       "recover as well, and check what came of it; with "
+                       "--to-dsn, have pg_amcheck read the result");
+            flags.value("--to-dsn", "DSN", options->to_dsn,
+                        "the server to load dumps into, without a password");
+            flags.values("--database", "D", options->databases,
+                         "load the dump of this one; may be repeated (default: "
+                         "all of the snapshot); with --at, which one");
+            flags.value("--into", "NAME", options->into,
+                        "call the restored database so");
+            flags.flag("--clean", options->clean,
+                       "replace what is in a database that is there, in one "
+                       "transaction (pg_restore --clean --if-exists)");
+            flags.values("--table", "S.T", options->tables,
+                         "with --at: this table alone, spelled as in SQL; may "
+                         "be repeated");
+            flags.value("--schema", "NAME", options->schema,
+                        "with --at, --table and --to-dsn: put them into a new "
+                        "schema of the database that is there");
+            flags.value("--to-dump", "FILE", options->to_dump,
+                        "with --at: dump into this file, as SQL if it ends "
+                        "with .sql");
+            declare_pg_places(flags, options->places);
             declare_recovery(flags, options->recovery);
           },
       .run =
           [options](Context& context) {
             options->recovery.settle();
+            options->recovery.bin_dir = options->places.bin_dir;
             return run(*options, context);
           },
   };

@@ -100,7 +100,6 @@ std::optional<std::string> RecoveryRequest::flag_without_target() const {
   if (delivery) return "--wal";
   if (!sql.empty()) return "--verify-sql";
   if (database) return "--verify-db";
-  if (bin_dir) return "--bin-dir";
   return std::nullopt;
 }
 
@@ -159,8 +158,6 @@ void declare_recovery(Flags& flags, RecoveryRequest& request) {
                "may be repeated");
   flags.value("--verify-db", "NAME", request.database,
               "the database to ask that (default: postgres)");
-  flags.value("--bin-dir", "DIR", request.bin_dir,
-              "where the server's programs for --verify are");
 }
 
 }  // namespace cairn::cli

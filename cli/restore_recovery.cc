@@ -346,7 +346,8 @@ ingest::VerifyReport verify_and_tell(const RecoveryPlan& plan,
 
 ExitCode restore_to_moment(const RecoveryRequest& request,
                            const std::optional<std::string>& series,
-                           const std::string& to, Context& context) {
+                           const std::string& to, Context& context,
+                           const UseRecovered& use) {
   const auto& target = *request.target;
   const bool is_fetched = request.delivery == WalDelivery::fetch;
   if (!request.verify &&
@@ -377,7 +378,9 @@ ExitCode restore_to_moment(const RecoveryRequest& request,
   if (context.options.is_dry_run) return dry_run(plan, to, context);
   require_safe_tablespaces(plan, context);
   std::optional<ingest::VerifyOptions> verify;
-  if (request.verify) verify = verify_options(request, plan, interrupt.token());
+  if (request.verify || use) {
+    verify = verify_options(request, plan, interrupt.token());
+  }
   const auto restore_command =
       is_fetched
           ? ingest::fetching_restore_command(fetch_words(series, context))
@@ -385,6 +388,17 @@ ExitCode restore_to_moment(const RecoveryRequest& request,
 
   auto outcome = restore_all(wal, repository, plan, request, restore_command,
                              to, interrupt.token(), context);
+  if (use && outcome.base.failure_count == 0) {
+    const TemporaryFolder place;
+    verify->scratch = place.path();
+    ingest::use_recovered(
+        plan, to, *verify,
+        [&](const ingest::RecoveredServer& server) {
+          use(server, interrupt.token());
+        },
+        interrupt.token());
+    return list.damage.empty() ? ExitCode::ok : ExitCode::damage;
+  }
   const bool is_json = context.output.is_json();
   if (!is_json) print_text(outcome, plan, request, to, context);
   if (verify && outcome.base.failure_count == 0) {

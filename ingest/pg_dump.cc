@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <numeric>
 #include <span>
 #include <utility>
@@ -14,7 +16,8 @@
 namespace cairn::ingest {
 namespace {
 
-constexpr std::string_view kGlobalsName = "globals.sql";
+constexpr std::string_view kArchiveEnd = ".dump";
+constexpr std::string_view kSqlEnd = ".sql";
 constexpr unsigned kHighDigit = 4;
 constexpr unsigned kDigitMask = 0xf;
 
@@ -42,6 +45,29 @@ std::string escaped(char c) {
   constexpr std::string_view kDigits = "0123456789ABCDEF";
   const auto byte = static_cast<std::uint8_t>(c);
   return {'%', kDigits[byte >> kHighDigit], kDigits[byte & kDigitMask]};
+}
+
+// Of %XX; another percent sign, which is not of our making, stays.
+std::string unescaped(std::string_view name) {
+  constexpr std::size_t kLength = 3;
+  constexpr int kHexadecimal = 16;
+  std::string text;
+  while (!name.empty()) {
+    unsigned byte = 0;
+    if (name.front() == '%' && name.size() >= kLength) {
+      const char* const end = name.data() + kLength;
+      const auto read =
+          std::from_chars(name.data() + 1, end, byte, kHexadecimal);
+      if (read.ec == std::errc() && read.ptr == end) {
+        text += static_cast<char>(byte);
+        name.remove_prefix(kLength);
+        continue;
+      }
+    }
+    text += name.front();
+    name.remove_prefix(1);
+  }
+  return text;
 }
 
 std::string name_in_snapshot(std::string_view database) {
@@ -128,9 +154,10 @@ class LateText : public ByteStream {
 }  // namespace
 
 std::string pg_dump_name(std::string_view database, PgDumpFormat format) {
-  std::string name = name_in_snapshot(database) +
-                     (format == PgDumpFormat::custom ? ".dump" : ".sql");
-  if (name == kGlobalsName) {
+  std::string name =
+      name_in_snapshot(database) +
+      std::string(format == PgDumpFormat::custom ? kArchiveEnd : kSqlEnd);
+  if (name == kPgGlobalsName) {
     name = escaped(name.front()) + name.substr(1);
   }
   return name;
@@ -138,6 +165,19 @@ std::string pg_dump_name(std::string_view database, PgDumpFormat format) {
 
 std::string pg_tables_name(std::string_view database) {
   return name_in_snapshot(database) + ".tables.json";
+}
+
+std::optional<std::string> pg_database_of(std::string_view name) {
+  if (name == kPgGlobalsName) return std::nullopt;
+  if (name.ends_with(kArchiveEnd)) {
+    name.remove_suffix(kArchiveEnd.size());
+  } else if (name.ends_with(kSqlEnd)) {
+    name.remove_suffix(kSqlEnd.size());
+  } else {
+    return std::nullopt;
+  }
+  if (name.empty()) return std::nullopt;
+  return unescaped(name);
 }
 
 std::string pg_restrict_key(const repo::Keyring& keyring) {
@@ -154,9 +194,10 @@ PgDump::PgDump(PgDumpOptions options, const std::stop_token& stop)
       options_.dsn.with_database_unless_named("postgres")};
   server_ = ask_server(questions, stop);
   databases_ = chosen(options_.databases, ask_databases(questions, stop));
+  if (options_.databases.empty()) pass_over_unfinished();
   programs_ = find_dump_programs(options_.places, server_.major, stop);
 
-  add_dump("", std::string(kGlobalsName), command_for_globals());
+  add_dump("", std::string(kPgGlobalsName), command_for_globals());
   for (const auto& [database, bytes] : databases_) {
     add_dump(database, pg_dump_name(database, options_.format),
              command_for(database));
@@ -169,11 +210,21 @@ PgDump::PgDump(PgDumpOptions options, const std::stop_token& stop)
                      std::to_string(server_.major));
   }
   if (!server_.may_read_passwords) {
-    notes_.push_back(std::string(kGlobalsName) +
+    notes_.push_back(std::string(kPgGlobalsName) +
                      ": without the passwords of the roles, which only a "
                      "superuser may read; after a restore they have to be set "
                      "anew");
   }
+}
+
+// They are renamed or dropped meanwhile.
+void PgDump::pass_over_unfinished() {
+  std::erase_if(databases_, [this](const PgDatabase& database) {
+    if (!is_pg_unfinished_name(database.name)) return false;
+    notes_.push_back("database " + database.name +
+                     " is not dumped: a restore makes it now, or left it");
+    return true;
+  });
 }
 
 PgDumpCommand PgDump::command_for_globals() const {
@@ -222,7 +273,8 @@ void PgDump::add_dump(std::string database, std::string source,
                     .stream = std::make_unique<PgDumpStream>(std::move(command),
                                                              options_.now),
                     .sizes = {},
-                    .note = {}});
+                    .traits = {},
+                    .notes = {}});
 }
 
 std::vector<Source> PgDump::sources(const Describe& describe) {
@@ -250,20 +302,28 @@ std::vector<Source> PgDump::sources(const Describe& describe) {
   return sources;
 }
 
-// The numbers of rows were counted; the sizes are worth a question, and their
-// lack no failure.
+// The numbers of rows were counted; the rest is worth a question, and its lack
+// no failure.
 std::string PgDump::tables_of(PgDatabaseDump& dump, const Describe& describe,
                               std::stop_token stop) {
   if (!dump.stream->ended()) {
     throw ProducerFailed("not written, since there is no " + dump.source);
   }
+  const PgQuestions questions{programs_.programs,
+                              options_.dsn.with_database(dump.database)};
+  const auto without = [&](std::string_view what, const ProducerFailed& why) {
+    dump.notes.push_back(pg_tables_name(dump.database) + ": without " +
+                         std::string(what) + ": " + why.what());
+  };
   try {
-    dump.sizes = ask_table_sizes(
-        {programs_.programs, options_.dsn.with_database(dump.database)},
-        std::move(stop));
+    dump.sizes = ask_table_sizes(questions, stop);
   } catch (const ProducerFailed& e) {
-    dump.note = pg_tables_name(dump.database) +
-                ": without the tables' sizes: " + e.what();
+    without("the tables' sizes", e);
+  }
+  try {
+    dump.traits = ask_database_traits(questions, server_.major, stop);
+  } catch (const ProducerFailed& e) {
+    without("the database's encoding, owner and settings", e);
   }
   return describe(dump);
 }
@@ -271,7 +331,7 @@ std::string PgDump::tables_of(PgDatabaseDump& dump, const Describe& describe,
 std::vector<std::string> PgDump::notes() const {
   std::vector<std::string> notes = notes_;
   for (const auto& dump : dumps_) {
-    if (!dump.note.empty()) notes.push_back(dump.note);
+    std::ranges::copy(dump.notes, std::back_inserter(notes));
     if (!dump.stream->warnings().empty()) {
       notes.push_back(dump.source + ": " + dump.stream->warnings());
     }

@@ -3,7 +3,8 @@
 //   globals.sql       roles, memberships, tablespaces (pg_dumpall)
 //   NAME.dump         each database, an archive for pg_restore; or
 //   NAME.sql          the same as SQL for psql
-//   NAME.tables.json  what the dump holds of each table, for comparisons
+//   NAME.tables.json  what the dump holds of each table, for comparisons, and
+//                     what it leaves out of the database, for its restore
 //
 // The server is asked, and dumped, by its own client programs, which inherit
 // our environment: a password comes from there or from a file, never from an
@@ -20,6 +21,7 @@
 #include <vector>
 
 #include "ingest/backup.h"
+#include "ingest/pg_database_traits.h"
 #include "ingest/pg_dump_dsn.h"
 #include "ingest/pg_dump_programs.h"
 #include "ingest/pg_dump_server.h"
@@ -30,12 +32,19 @@ namespace cairn::ingest {
 
 enum class PgDumpFormat { custom, plain };
 
+// Under which roles and tablespaces are found again.
+inline constexpr std::string_view kPgGlobalsName = "globals.sql";
+
 // The name under which a database is found again. What a name in a snapshot may
 // not hold, and control characters, become %XX, so that no two databases have
 // the same.
 [[nodiscard]] std::string pg_dump_name(std::string_view database,
                                        PgDumpFormat format);
 [[nodiscard]] std::string pg_tables_name(std::string_view database);
+
+// The database that such a name is of. Nothing: it is the name of no dump of a
+// database.
+[[nodiscard]] std::optional<std::string> pg_database_of(std::string_view name);
 
 // What pg_dump puts into SQL so that psql runs nothing in it that a hostile
 // server smuggled in: the same each time, so that equal databases give equal
@@ -57,7 +66,8 @@ struct PgDatabaseDump {
   std::string source;    // "shop.dump"
   std::unique_ptr<PgDumpStream> stream;
   std::optional<std::vector<PgTableSize>> sizes;  // soon after it
-  std::string note;  // why there are none; else empty
+  std::optional<PgDatabaseTraits> traits;         // likewise
+  std::vector<std::string> notes;                 // why there are none
 };
 
 // Threads        one thread; while its sources are backed up, none but those
@@ -93,6 +103,7 @@ class PgDump {
   [[nodiscard]] std::vector<std::string> notes() const;
 
  private:
+  void pass_over_unfinished();
   [[nodiscard]] PgDumpCommand command_for_globals() const;
   [[nodiscard]] PgDumpCommand command_for(const std::string& database) const;
   void add_dump(std::string database, std::string source,

@@ -13,9 +13,11 @@ namespace {
 constexpr std::array<std::string_view, 2> kUriBeginnings = {"postgresql://",
                                                             "postgres://"};
 
-[[noreturn]] void refuse(const char* why) {
-  throw std::invalid_argument(std::string("--dsn: ") + why);
-}
+struct Refused {
+  const char* why;
+};
+
+[[noreturn]] void refuse(const char* why) { throw Refused{why}; }
 
 [[noreturn]] void refuse_secret() {
   refuse(
@@ -76,7 +78,8 @@ std::string percent_decoded(std::string_view text) {
 
 }  // namespace
 
-PgDumpDsn::PgDumpDsn(std::string_view text) : text_(text) {
+PgDumpDsn::PgDumpDsn(std::string_view text, std::string_view flag) try
+    : text_(text) {
   if (text.find('\0') != std::string_view::npos) refuse("a NUL in it");
   is_uri_ = std::ranges::any_of(
       kUriBeginnings,
@@ -90,6 +93,8 @@ PgDumpDsn::PgDumpDsn(std::string_view text) : text_(text) {
     text_ = "dbname=" + quoted(text);
     names_database_ = true;
   }
+} catch (const Refused& e) {
+  throw std::invalid_argument(std::string(flag) + ": " + e.why);
 }
 
 void PgDumpDsn::read_keyword(std::string_view key) {

@@ -16,9 +16,10 @@ namespace cairn::ingest {
 
 class PgDumpDsn {
  public:
-  // Throws std::invalid_argument, which never repeats any of the text: it holds
-  // a password, or is no connection string.
-  explicit PgDumpDsn(std::string_view text);
+  // `flag` is what it was given by. Throws std::invalid_argument, which begins
+  // with that and never repeats any of the text: it holds a password, or is no
+  // connection string.
+  explicit PgDumpDsn(std::string_view text, std::string_view flag = "--dsn");
 
   // The same server, another database.
   [[nodiscard]] std::string with_database(std::string_view database) const;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <utility>
 
 #include "ingest/byte_stream.h"
@@ -68,6 +69,33 @@ std::optional<PgProgramVersion> version_of(const PgPrograms& programs,
                                            std::stop_token stop) {
   return program_version(output_of(programs.call("pg_dump", {"--version"}),
                                    kMaxAnswer, std::move(stop)));
+}
+
+struct Candidate {
+  PgPrograms programs;
+  std::string where;  // for messages
+};
+
+// Best first.
+std::vector<Candidate> candidates(const PgProgramPlaces& places,
+                                  int server_major) {
+  if (places.container) {
+    return {{PgPrograms::in_container(*places.container),
+             "in container " + places.container->name}};
+  }
+  std::vector<Candidate> found;
+  for (const auto& folder : program_folders(places, server_major)) {
+    found.push_back({PgPrograms::in_folder(folder), folder.string()});
+  }
+  return found;
+}
+
+void add_to_list(std::string& list,
+                 const std::optional<PgProgramVersion>& version,
+                 const std::string& where) {
+  list += (list.empty() ? "" : ", ") +
+          (version ? version->text : std::string("none that says")) + " (" +
+          where + ")";
 }
 
 std::string advice(int server_major) {
@@ -165,24 +193,12 @@ PgPrograms find_psql(const PgProgramPlaces& places) {
 PgDumpPrograms find_dump_programs(const PgProgramPlaces& places,
                                   int server_major,
                                   const std::stop_token& stop) {
-  std::vector<std::pair<PgPrograms, std::string>> found;
-  if (places.container) {
-    found.emplace_back(PgPrograms::in_container(*places.container),
-                       "in container " + places.container->name);
-  } else {
-    for (const auto& folder : program_folders(places, server_major)) {
-      found.emplace_back(PgPrograms::in_folder(folder), folder.string());
-    }
-  }
-
   std::optional<PgDumpPrograms> best;
   std::string too_old;
-  for (const auto& [programs, where] : found) {
+  for (const auto& [programs, where] : candidates(places, server_major)) {
     const auto version = version_of(programs, stop);
     if (!version || version->major < server_major) {
-      too_old += (too_old.empty() ? "" : ", ") +
-                 (version ? version->text : std::string("none that says")) +
-                 " (" + where + ")";
+      add_to_list(too_old, version, where);
     } else if (!best || version->major < best->version.major) {
       best = PgDumpPrograms{programs, *version};
     }
@@ -200,6 +216,34 @@ PgDumpPrograms find_dump_programs(const PgProgramPlaces& places,
       output_of(best->programs.call("pg_dump", {"--help"}), kMaxAnswer, stop)
           .find("--restrict-key") != std::string::npos;
   return *std::move(best);
+}
+
+PgDumpPrograms find_restore_programs(const PgProgramPlaces& places,
+                                     int server_major, int dump_major,
+                                     const std::stop_token& stop) {
+  const int wanted = std::max(server_major, dump_major);
+  // Of the wanted version, the nearest newer one, the nearest older one.
+  const auto rank = [wanted](int major) {
+    return std::pair(major < wanted, std::abs(major - wanted));
+  };
+  std::optional<PgDumpPrograms> best;
+  std::string too_old;
+  for (const auto& [programs, where] : candidates(places, wanted)) {
+    const auto version = version_of(programs, stop);
+    if (!version || version->major < dump_major) {
+      add_to_list(too_old, version, where);
+    } else if (!best || rank(version->major) < rank(best->version.major)) {
+      best = PgDumpPrograms{programs, *version};
+    }
+    if (best && best->version.major == wanted) break;
+  }
+  if (best) return *std::move(best);
+  throw ProducerFailed(too_old.empty()
+                           ? "no pg_restore found; " + advice(wanted)
+                           : "the dump was made by version " +
+                                 std::to_string(dump_major) +
+                                 ", and pg_restore is of " + too_old +
+                                 ", which cannot read it; " + advice(wanted));
 }
 
 }  // namespace cairn::ingest

@@ -78,4 +78,12 @@ struct PgDumpPrograms {
                                                 int server_major,
                                                 const std::stop_token& stop);
 
+// Programs that load into a server of that version what a pg_dump of version
+// `dump_major` wrote; 0: nobody knows. An older pg_restore does for a newer
+// server, but reads no archive of a newer pg_dump. Throws ProducerFailed
+// likewise. Runs programs.
+[[nodiscard]] PgDumpPrograms find_restore_programs(
+    const PgProgramPlaces& places, int server_major, int dump_major,
+    const std::stop_token& stop);
+
 }  // namespace cairn::ingest

@@ -10,15 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "ingest/pg_dump_programs.h"
+#include "ingest/pg_questions.h"
 
 namespace cairn::ingest {
-
-// Has psql run a statement. Borrows nothing.
-struct PgQuestions {
-  PgPrograms programs;
-  std::string dsn;
-};
 
 struct PgServer {
   int major = 0;

@@ -20,12 +20,17 @@ std::string opening_of(DumpTextKind kind) {
                                         : "-- PostgreSQL database cluster dump";
 }
 
-// Takes one name off the front of `text`; an unquoted one ends at a dot or a
-// space.
-std::string take_name(std::string_view& text) {
+// What may stand behind the closing marker.
+bool is_empty_of_meaning(std::string_view line) {
+  return line.empty() || line == "--" || line.starts_with("\\unrestrict ");
+}
+
+}  // namespace
+
+std::string take_sql_name(std::string_view& text) {
   std::string name;
   if (!text.starts_with('"')) {
-    const std::size_t end = std::min(text.find_first_of(". ("), text.size());
+    const std::size_t end = std::min(text.find_first_of(". (;"), text.size());
     name = text.substr(0, end);
     text.remove_prefix(end);
     return name;
@@ -43,21 +48,14 @@ std::string take_name(std::string_view& text) {
   return {};  // not closed
 }
 
-// What may stand behind the closing marker.
-bool is_empty_of_meaning(std::string_view line) {
-  return line.empty() || line == "--" || line.starts_with("\\unrestrict ");
-}
-
-}  // namespace
-
 TableInDump table_of_copy(std::string_view statement) {
   if (!statement.starts_with(kCopy)) return {};
   statement.remove_prefix(kCopy.size());
   TableInDump table;
-  table.name = take_name(statement);
+  table.name = take_sql_name(statement);
   if (statement.starts_with('.')) {
     statement.remove_prefix(1);
-    table.schema = std::exchange(table.name, take_name(statement));
+    table.schema = std::exchange(table.name, take_sql_name(statement));
   }
   return table;
 }
@@ -134,6 +132,9 @@ void DumpTextScanner::take(const Line& line) {
 }
 
 void DumpTextScanner::take_outside(std::string_view text) {
+  if (text.starts_with("\\connect ") || text.starts_with("\\c ")) {
+    connects_ = true;
+  }
   if (text == closing_) {
     state_ = State::is_complete;
   } else if (state_ == State::is_complete && is_empty_of_meaning(text)) {

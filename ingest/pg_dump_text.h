@@ -71,6 +71,8 @@ class DumpTextScanner {
   // How many have a block, named or not.
   [[nodiscard]] std::uint64_t table_count() const noexcept { return blocks_; }
   [[nodiscard]] std::uint64_t row_count() const noexcept { return rows_; }
+  // Whether psql would be led to another database by what was read so far.
+  [[nodiscard]] bool connects() const noexcept { return connects_; }
 
  private:
   enum class State {
@@ -100,6 +102,7 @@ class DumpTextScanner {
   const std::string opening_;
   const std::string closing_;
   State state_ = State::at_start;
+  bool connects_ = false;
   std::uint64_t lines_ = 0;
   // Of a line whose end is still to come.
   std::string begin_;
@@ -112,6 +115,10 @@ class DumpTextScanner {
   std::uint64_t rows_ = 0;  // of those that have ended
   std::vector<TableInDump> tables_;
 };
+
+// Takes one name off the front of SQL, quoted or not; an unquoted one ends at a
+// dot, a space, a bracket or a semicolon. Empty for one that is not closed.
+[[nodiscard]] std::string take_sql_name(std::string_view& text);
 
 // "public"."t", each with or without quotes, as the statement's beginning
 // names its table. An empty name when it does not.

@@ -14,7 +14,10 @@ namespace cairn::ingest {
 namespace {
 
 constexpr std::size_t kMaxFiles = 200;
-constexpr std::string_view kMaxBytes = "4194304";
+
+// Of one file, and of all of them: they are kept in memory meanwhile.
+constexpr std::size_t kMaxFileBytes = std::size_t{1} << 20;
+constexpr std::size_t kMaxAllBytes = std::size_t{8} << 20;
 
 // Throws what loses the connection; else answers what went wrong.
 template <typename Step>
@@ -45,6 +48,13 @@ bool is_valid_path(std::string_view path) {
   return true;
 }
 
+[[noreturn]] void fail_to_read(const std::string& path,
+                               const std::string& why) {
+  throw PostgresError("PostgreSQL: " + path + " " + why, "",
+                      PostgresError::Connection::usable);
+}
+
+// One byte more than it may have is asked for, or what is cut would look whole.
 OutsideConfig::File read_file(PostgresConnection& connection,
                               const std::string& path,
                               const std::stop_token& stop) {
@@ -52,13 +62,16 @@ OutsideConfig::File read_file(PostgresConnection& connection,
   const auto rows = connection.query(
       "SELECT extract(epoch FROM modification)::bigint, encode("
       "pg_read_binary_file(" +
-          quoted + ", 0, " + std::string(kMaxBytes) +
+          quoted + ", 0, " + std::to_string(kMaxFileBytes + 1) +
           "), 'hex') FROM pg_stat_file(" + quoted + ")",
       stop);
   OutsideConfig::File file{path, {}, {}};
   if (rows.size() == 1 && rows[0].size() == 2 && rows[0][0] && rows[0][1]) {
     const auto& seconds = *rows[0][0];
     const auto& hex = *rows[0][1];
+    if (hex.size() / 2 > kMaxFileBytes) {
+      fail_to_read(path, "is larger than 1 MiB, and no configuration");
+    }
     file.content.resize(hex.size() / 2);
     const auto read = std::from_chars(
         seconds.data(), seconds.data() + seconds.size(), file.modified.seconds);
@@ -68,8 +81,7 @@ OutsideConfig::File read_file(PostgresConnection& connection,
       return file;
     }
   }
-  throw PostgresError("PostgreSQL: " + path + " could not be read", "",
-                      PostgresError::Connection::usable);
+  fail_to_read(path, "could not be read");
 }
 
 }  // namespace
@@ -103,10 +115,20 @@ OutsideConfig read_outside_config(PostgresConnection& connection,
         *unseen + "; GRANT pg_read_all_settings lets the role see where it is");
     return config;
   }
+  std::size_t bytes = 0;
   for (const auto& path : paths) {
-    if (config.files.size() >= kMaxFiles) break;
-    const auto why = refusal_of(
-        [&] { config.files.push_back(read_file(connection, path, stop)); });
+    if (config.files.size() >= kMaxFiles || bytes >= kMaxAllBytes) {
+      config.notes.push_back(
+          path + " was not saved, nor what follows it: there are more than " +
+          std::to_string(kMaxFiles) +
+          " files of configuration outside the data directory, or they are "
+          "larger than 8 MiB together");
+      break;
+    }
+    const auto why = refusal_of([&] {
+      config.files.push_back(read_file(connection, path, stop));
+      bytes += config.files.back().content.size();
+    });
     if (why) {
       config.notes.push_back(path + " was not saved: " + *why);
     }

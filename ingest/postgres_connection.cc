@@ -99,6 +99,8 @@ class Libpq {
       find("PQsetErrorVerbosity");
   decltype(&::PQsetNoticeReceiver) PQsetNoticeReceiver =
       find("PQsetNoticeReceiver");
+  decltype(&::PQsetSingleRowMode) PQsetSingleRowMode =
+      find("PQsetSingleRowMode");
   decltype(&::PQsetnonblocking) PQsetnonblocking = find("PQsetnonblocking");
   decltype(&::PQsocket) PQsocket = find("PQsocket");
   decltype(&::PQstatus) PQstatus = find("PQstatus");
@@ -176,6 +178,35 @@ std::string without_end_of_line(std::string_view text) {
   std::string line(text);
   std::ranges::replace(line, '\n', ' ');
   return line;
+}
+
+// Answers how many bytes of memory they take, roughly.
+std::size_t add_rows(PostgresResult& answer, const PGresult* result) {
+  const int columns = pq().PQnfields(result);
+  const int rows = pq().PQntuples(result);
+  if (answer.columns.empty()) {
+    for (int column = 0; column < columns; ++column) {
+      answer.columns.emplace_back(pq().PQfname(result, column));
+    }
+  }
+  std::size_t bytes = 0;
+  for (int row = 0; row < rows; ++row) {
+    auto& values = answer.rows.emplace_back();
+    bytes += sizeof(values);
+    for (int column = 0; column < columns; ++column) {
+      bytes += sizeof(values.front());
+      if (pq().PQgetisnull(result, row, column) != 0) {
+        values.emplace_back();
+        continue;
+      }
+      const auto size =
+          static_cast<std::size_t>(pq().PQgetlength(result, row, column));
+      bytes += size;
+      values.emplace_back(std::in_place, pq().PQgetvalue(result, row, column),
+                          size);
+    }
+  }
+  return bytes;
 }
 
 std::string field(const PGresult* result, int code) {
@@ -446,6 +477,8 @@ void PostgresConnection::send(std::string_view command,
   if (pq().PQsendQuery(state_->get(), std::string(command).c_str()) == 0) {
     state_->fail();
   }
+  // Or libpq would gather all rows, however many, before we see the first.
+  if (pq().PQsetSingleRowMode(state_->get()) == 0) state_->fail();
   state_->flush(stop);
 }
 
@@ -453,57 +486,43 @@ std::optional<PostgresResult> PostgresConnection::next_result(
     const std::stop_token& stop) {
   state_->message.reset();
   PGconn* const connection = state_->get();
-  while (pq().PQisBusy(connection) != 0) {
-    state_->read_some(stop, std::nullopt);
-  }
-  const Result result(pq().PQgetResult(connection));
-  if (!result) return std::nullopt;
   PostgresResult answer;
-  switch (pq().PQresultStatus(result.get())) {
-    case PGRES_TUPLES_OK:
-      answer.kind = PostgresResult::Kind::rows;
-      break;
-    case PGRES_EMPTY_QUERY:
-    case PGRES_COMMAND_OK:
-      answer.kind = PostgresResult::Kind::command;
-      return answer;
-    case PGRES_COPY_OUT:
-      answer.kind = PostgresResult::Kind::copy_out;
-      return answer;
-    case PGRES_COPY_IN:
-      answer.kind = PostgresResult::Kind::copy_in;
-      return answer;
-    case PGRES_COPY_BOTH:
-      answer.kind = PostgresResult::Kind::copy_both;
-      return answer;
-    default:
-      state_->fail(result.get());
-  }
-  const int columns = pq().PQnfields(result.get());
-  const int rows = pq().PQntuples(result.get());
-  for (int column = 0; column < columns; ++column) {
-    answer.columns.emplace_back(pq().PQfname(result.get(), column));
-  }
   std::size_t bytes = 0;
-  for (int row = 0; row < rows; ++row) {
-    auto& values = answer.rows.emplace_back();
-    for (int column = 0; column < columns; ++column) {
-      if (pq().PQgetisnull(result.get(), row, column) != 0) {
-        values.emplace_back();
-        continue;
-      }
-      const auto size =
-          static_cast<std::size_t>(pq().PQgetlength(result.get(), row, column));
-      bytes += size;
-      if (bytes > kMaxAnswerBytes) {
-        throw PostgresError("PostgreSQL: an answer is too long", "",
-                            PostgresError::Connection::usable);
-      }
-      values.emplace_back(std::in_place,
-                          pq().PQgetvalue(result.get(), row, column), size);
+  for (;;) {
+    while (pq().PQisBusy(connection) != 0) {
+      state_->read_some(stop, std::nullopt);
     }
+    const Result result(pq().PQgetResult(connection));
+    if (!result) return std::nullopt;
+    const auto status = pq().PQresultStatus(result.get());
+    switch (status) {
+      case PGRES_SINGLE_TUPLE:
+      case PGRES_TUPLES_OK:
+        break;
+      case PGRES_EMPTY_QUERY:
+      case PGRES_COMMAND_OK:
+        answer.kind = PostgresResult::Kind::command;
+        return answer;
+      case PGRES_COPY_OUT:
+        answer.kind = PostgresResult::Kind::copy_out;
+        return answer;
+      case PGRES_COPY_IN:
+        answer.kind = PostgresResult::Kind::copy_in;
+        return answer;
+      case PGRES_COPY_BOTH:
+        answer.kind = PostgresResult::Kind::copy_both;
+        return answer;
+      default:
+        state_->fail(result.get());
+    }
+    answer.kind = PostgresResult::Kind::rows;
+    bytes += add_rows(answer, result.get());
+    if (bytes > kMaxAnswerBytes) {
+      throw PostgresError("PostgreSQL: an answer is too long", "",
+                          PostgresError::Connection::lost);
+    }
+    if (status == PGRES_TUPLES_OK) return answer;
   }
-  return answer;
 }
 
 PostgresConnection::Received PostgresConnection::receive(

@@ -34,8 +34,9 @@ Number number(std::string_view text, int base = 10) {
   return value;
 }
 
-void append_utf8(std::string& text, unsigned code) {
-  const auto put = [&](unsigned byte) { text += static_cast<char>(byte); };
+// A character of the basic plane, by `put`, which takes a byte at a time.
+template <typename Put>
+void put_utf8(unsigned code, Put put) {
   if (code < 0x80) {
     put(code);
   } else if (code < 0x800) {
@@ -101,7 +102,8 @@ struct PostgresManifest::State {
       case Lexer::in_unicode:
         unicode = unicode << 4 | number<unsigned>(std::string_view(&c, 1), 16);
         if (++unicode_digits == 4) {
-          append_utf8(token, unicode);
+          put_utf8(unicode,
+                   [this](unsigned byte) { append(static_cast<char>(byte)); });
           lexer = Lexer::in_text;
         }
         return;

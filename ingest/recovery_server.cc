@@ -504,4 +504,19 @@ VerifyReport verify_recovery(const RecoveryPlan& plan, const fs::path& data,
   return report;
 }
 
+void use_recovered(const RecoveryPlan& plan, const fs::path& data,
+                   const VerifyOptions& options,
+                   const std::function<void(const RecoveredServer&)>& use,
+                   const std::stop_token& stop) {
+  VerifyReport report;
+  Server server(plan, data, options);
+  server.wait_until_recovered(stop);
+  require_target_reached(plan, server, report, stop);
+  use({.major = major_of(plan.base->version),
+       .dsn_of = [&server](const std::string& database) {
+         return server.address(database) + server.user();
+       }});
+  server.stop(stop);
+}
+
 }  // namespace cairn::ingest

@@ -71,4 +71,19 @@ struct VerifyReport {
     const std::function<void(std::string_view)>& phase,
     const std::stop_token& stop);
 
+// A recovered server, for who is given it.
+struct RecoveredServer {
+  int major = 0;
+  // Finds a database of it, as a superuser; holds no secret.
+  std::function<std::string(const std::string& database)> dsn_of;
+};
+
+// Recovers `data` likewise, checks that the target was reached and nothing
+// else, and lets `use` have the server, which may change what is in it. Throws
+// what verify_recovery() and `use` throw.
+void use_recovered(const RecoveryPlan& plan, const std::filesystem::path& data,
+                   const VerifyOptions& options,
+                   const std::function<void(const RecoveredServer&)>& use,
+                   const std::stop_token& stop);
+
 }  // namespace cairn::ingest

@@ -199,6 +199,15 @@ class Bases(Case):
         folder = self.restore_for(server, "latest")
         self.verify(server, folder, "--ignore=cairn_config")
 
+        # One that is too large is left out whole, and told of.
+        (outside / "more.conf").write_text(
+            "work_mem = '5MB'\n" + "# a line of twenty\n" * 60000)
+        summary = self.base(server)
+        self.assertEqual(len(summary["notes"]), 1)
+        self.assertIn("more.conf was not saved", summary["notes"][0])
+        self.assertNotIn("more.conf", self.cairn(
+            "ls", f"latest:cairn_config{outside}").text)
+
         # A role that may not see it is told so.
         server.sql("postgres", "CREATE ROLE taker REPLICATION LOGIN")
         ran = self.cairn("pg", "base", "--dsn",

@@ -121,6 +121,27 @@ TEST_F(Programs, AreRefusedWhenAllAreOlderThanTheServer) {
   EXPECT_NE(said.find("--docker"), std::string::npos) << said;
 }
 
+TEST_F(Programs, ThatLoadADumpMayBeOlderThanTheServerButNotThanTheDump) {
+  install_major(13);
+  install_major(15);
+  const auto found_for = [&](int server, int dump) {
+    try {
+      return find_restore_programs(places, server, dump, {}).version.text;
+    } catch (const ProducerFailed& e) {
+      return std::string(e.what());
+    }
+  };
+  EXPECT_EQ(found_for(15, 13), "15.4");
+  EXPECT_EQ(found_for(14, 13), "15.4");
+  EXPECT_EQ(found_for(13, 15), "15.4");
+  EXPECT_EQ(found_for(17, 15), "15.4");
+  EXPECT_EQ(found_for(17, 0), "15.4");
+  const auto why = found_for(17, 16);
+  EXPECT_NE(why.find("made by version 16"), std::string::npos) << why;
+  EXPECT_NE(why.find("13.4"), std::string::npos) << why;
+  EXPECT_NE(why.find("postgresql-client-17"), std::string::npos) << why;
+}
+
 TEST_F(Programs, AreAskedForWhenThereAreNone) {
   fs::create_directories(folder / "versions/not-a-version/bin");
 

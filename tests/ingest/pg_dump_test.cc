@@ -41,6 +41,23 @@ TEST(PgDumpName, IsNoOthers) {
   EXPECT_EQ(names.size(), count);
 }
 
+TEST(PgDumpName, SaysWhichDatabaseItIsOf) {
+  for (const char* const database :
+       {"shop", "globals", "a/b%2F\n\x7f", "..", "it's \"odd\" \xc3\xa9 \xff",
+        "a%b", "%", "%4", "x.sql", "x.dump"}) {
+    for (const auto format : {PgDumpFormat::custom, PgDumpFormat::plain}) {
+      EXPECT_EQ(pg_database_of(pg_dump_name(database, format)), database);
+    }
+  }
+  // Of names that others gave.
+  EXPECT_EQ(pg_database_of("100%.sql"), "100%");
+  EXPECT_EQ(pg_database_of("%zz%.dump"), "%zz%");
+  for (const char* const name :
+       {"globals.sql", "shop.tables.json", "shop", ".dump", ".sql", ""}) {
+    EXPECT_EQ(pg_database_of(name), std::nullopt) << name;
+  }
+}
+
 TEST(PgRestrictKey, IsOfTheRepositoryAndTakenByPgDump) {
   BackupSite one;
   BackupSite other;

@@ -116,6 +116,21 @@ TEST_F(PostgresConnectionTest, SaysWhichErrorItWasAndIsOfUseAfterIt) {
   EXPECT_EQ(connection.value("SELECT 2", {}), "2");
 }
 
+// What it made of it is in a sequence, which no transaction takes back.
+TEST_F(PostgresConnectionTest, StopsReadingAnAnswerThatIsTooLong) {
+  connect().query("CREATE SEQUENCE sent", {});
+
+  const auto what = failure_of([] {
+    connect().query(
+        "SELECT nextval('sent'), repeat('x', 1048576) "
+        "FROM generate_series(1, 400)",
+        {});
+  });
+  EXPECT_NE(what.find("too long"), std::string::npos) << what;
+  const auto sent = connect().value("SELECT last_value FROM sent", {});
+  EXPECT_LT(std::stoi(sent), 200);
+}
+
 TEST_F(PostgresConnectionTest, KeepsWhatTheServerNotes) {
   auto connection = connect();
   connection.query("DO $$BEGIN RAISE WARNING 'beware'; END$$", {});

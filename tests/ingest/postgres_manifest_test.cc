@@ -90,6 +90,15 @@ TEST(PostgresManifest, AnyCutIsRefused) {
   }
 }
 
+TEST(PostgresManifest, RefusesATextThatIsTooLongHoweverItIsSpelled) {
+  for (const std::string letter : {"a", "\\n", "\\u0061", "\\u20ac"}) {
+    std::string text = "{ \"";
+    for (int i = 0; i < 10'000; ++i) text += letter;
+    PostgresManifest manifest([](const ManifestFile&) {});
+    EXPECT_THROW(manifest.add(bytes_of(text)), ProducerFailed) << letter;
+  }
+}
+
 TEST(PostgresManifest, RefusesOtherShapes) {
   const std::string begin = "{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n";
   for (const auto& text : {
