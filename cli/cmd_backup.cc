@@ -7,14 +7,13 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
-#include <thread>
 
 #include "cli/backup_report.h"
+#include "cli/backup_run.h"
 #include "cli/commands.h"
 #include "cli/compression_flag.h"
 #include "cli/context.h"
 #include "cli/interrupt.h"
-#include "cli/progress_display.h"
 #include "cli/quantity.h"
 #include "cli/series.h"
 #include "cli/time_text.h"
@@ -274,30 +273,14 @@ ExitCode run(const Options& options, Context& context) {
   }
   auto repository = context.open_to_write();
   (void)repository.index_store();  // its folder is there to be left out
-  const auto began = std::chrono::steady_clock::now();
-  const ingest::BackupOptions how{
-      .series = series,
-      .host = host_name(),
-      .user = user_name(),
-      .program = std::string(kProgram),
-      .tags = options.tags,
-      .now = context.now(),
-      .time = options.time,
-      .levels = options.compression,
-      .workers = std::clamp(std::thread::hardware_concurrency(), 1U, 8U)};
-  repo::Progress progress;
-  ingest::BackupReport report;
-  {
-    const Interrupt interrupt;
-    const ProgressDisplay display(context.output, context.options.progress,
-                                  {"backup", "file"}, progress);
-    report = ingest::back_up(repository, sources_of(options, context), how,
-                             progress, interrupt.token());
-  }
-  context.output.allow_loss();
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - began)
-          .count();
+  const Interrupt interrupt;
+  const auto [report, seconds] =
+      run_backup(repository, sources_of(options, context),
+                 {.series = series,
+                  .tags = options.tags,
+                  .time = options.time,
+                  .levels = options.compression},
+                 {"backup", "file"}, context, interrupt.token());
   if (context.output.is_json()) {
     context.output.json(summary_of(report, series, seconds, context.now()));
   } else {
