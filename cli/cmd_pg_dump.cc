@@ -1,7 +1,5 @@
 #include <algorithm>
-#include <cstdlib>
 #include <iterator>
-#include <map>
 #include <memory>
 #include <utility>
 
@@ -11,6 +9,7 @@
 #include "cli/context.h"
 #include "cli/interrupt.h"
 #include "cli/json.h"
+#include "cli/pg_dump_run.h"
 #include "cli/printable.h"
 #include "cli/quantity.h"
 #include "cli/series.h"
@@ -67,30 +66,6 @@ void require_sense(const Options& options) {
   }
 }
 
-// Empty is none, as for libpq.
-const char* variable(const char* name) {
-  const char* const value = std::getenv(name);
-  return value && *value != '\0' ? value : nullptr;
-}
-
-ingest::PgProgramPlaces places_of(const Options& options) {
-  ingest::PgProgramPlaces places;
-  places.bin_dir = options.bin_dir;
-  if (const char* const path = variable("PATH")) places.path = path;
-  if (options.container) {
-    ingest::PgContainer container{
-        .program = options.container_program.value_or("docker"),
-        .name = *options.container,
-        .variables = {}};
-    // Those that mean the same in there.
-    for (const char* const name : {"PGUSER", "PGPASSWORD", "PGDATABASE"}) {
-      if (variable(name)) container.variables.emplace_back(name);
-    }
-    places.container = std::move(container);
-  }
-  return places;
-}
-
 ingest::PgDumpOptions dump_options(const Options& options,
                                    std::string restrict_key,
                                    const Context& context) {
@@ -100,12 +75,14 @@ ingest::PgDumpOptions dump_options(const Options& options,
       databases.push_back(database);
     }
   }
-  return {.dsn = ingest::PgDumpDsn(*options.dsn),
-          .places = places_of(options),
-          .databases = std::move(databases),
-          .format = options.format,
-          .restrict_key = std::move(restrict_key),
-          .now = [&context] { return context.now(); }};
+  return {
+      .dsn = ingest::PgDumpDsn(*options.dsn),
+      .places = program_places(options.bin_dir, options.container,
+                               options.container_program.value_or("docker")),
+      .databases = std::move(databases),
+      .format = options.format,
+      .restrict_key = std::move(restrict_key),
+      .now = [&context] { return context.now(); }};
 }
 
 // Which database as of when, and by what it was dumped.
@@ -123,53 +100,6 @@ Json json_of(const ingest::PgDatabaseDump& dump) {
         .set("rows", dump.stream->row_count());
   }
   return json;
-}
-
-// NAME.tables.json: what the dump holds of each table, and, of tables and
-// materialised views, what they took on the server.
-std::string tables_document(const ingest::PgDatabaseDump& dump,
-                            const ingest::PgDump& all) {
-  using Name = std::pair<std::string_view, std::string_view>;
-  struct Table {
-    const ingest::TableInDump* in_dump = nullptr;
-    const ingest::PgTableSize* size = nullptr;
-  };
-  std::map<Name, Table> tables;
-  for (const auto& table : dump.stream->tables()) {
-    tables[{table.schema, table.name}].in_dump = &table;
-  }
-  if (dump.sizes) {
-    for (const auto& size : *dump.sizes) {
-      tables[{size.schema, size.name}].size = &size;
-    }
-  }
-  Json list = Json::array();
-  for (const auto& [name, table] : tables) {
-    Json json = Json::object();
-    json.set_bytes("schema", name.first).set_bytes("table", name.second);
-    if (table.in_dump != nullptr) {
-      json.set("rows", table.in_dump->rows)
-          .set("dump_bytes", table.in_dump->bytes);
-    }
-    if (table.size != nullptr) {
-      json.set("table_bytes", table.size->table_bytes)
-          .set("total_bytes", table.size->total_bytes);
-    }
-    list.add(std::move(json));
-  }
-  Json json = Json::object();
-  json.set("type", "pg_tables")
-      .set("v", 1)
-      .set_bytes("database", dump.database);
-  json.set_bytes("source", dump.source)
-      .set("began", *dump.stream->began())
-      .set("ended", *dump.stream->ended())
-      .set("server_version", all.server().version)
-      .set("pg_dump_version", all.programs().version.text)
-      .set("tables_with_data", dump.stream->table_count())
-      .set("rows", dump.stream->row_count())
-      .set("tables", std::move(list));
-  return json.text() + "\n";
 }
 
 void print_dumps(const ingest::PgDump& dump, Output& output) {

@@ -43,10 +43,12 @@
 
 namespace cairn::ingest {
 
-// Files and folders, found again under their absolute paths.
+// Files and folders, found again under their absolute paths. `name` is what
+// reports call them.
 struct FilesToBackUp {
   std::vector<std::string> paths;
   FileSourceOptions options;
+  std::string name = "files";
 };
 
 // One stream, found again under `name`, whose slashes make folders. One that

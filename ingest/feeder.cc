@@ -250,7 +250,7 @@ class Feeder::Visitor : public FileVisitor {
 void Feeder::feed(const FilesToBackUp& files) {
   State& state = *state_;
   repo::SourceReport report;
-  report.name = "files";
+  report.name = files.name;
   report.kind = repo::SourceKind::files;
   std::optional<FileSource> source;
   try {
