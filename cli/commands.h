@@ -10,6 +10,9 @@ namespace cairn::cli {
 [[nodiscard]] Command backup_command();
 [[nodiscard]] Command cat_command();
 [[nodiscard]] Command check_command();
+[[nodiscard]] Command config_init_command();
+[[nodiscard]] Command config_show_command();
+[[nodiscard]] Command config_validate_command();
 [[nodiscard]] Command copy_command();
 [[nodiscard]] Command diff_command();
 [[nodiscard]] Command find_command();
