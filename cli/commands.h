@@ -34,6 +34,7 @@ namespace cairn::cli {
 [[nodiscard]] Command repair_packs_command();
 [[nodiscard]] Command repair_snapshots_command();
 [[nodiscard]] Command restore_command();
+[[nodiscard]] Command run_command();
 [[nodiscard]] Command snapshots_command();
 [[nodiscard]] Command stats_command();
 [[nodiscard]] Command version_command();

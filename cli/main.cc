@@ -15,6 +15,7 @@
 #include "cli/commands.h"
 #include "cli/config_file.h"
 #include "cli/context.h"
+#include "cli/hook.h"
 #include "cli/interrupt.h"
 #include "cli/json.h"
 #include "cli/output.h"
@@ -30,7 +31,8 @@ namespace cairn::cli {
 namespace {
 
 std::vector<Command> all_commands() {
-  return {backup_command(),
+  return {run_command(),
+          backup_command(),
           pg_base_command(),
           pg_dump_command(),
           pg_wal_receive_command(),
@@ -222,6 +224,8 @@ ExitCode run_and_report(std::span<const std::string> words, Context& context) {
     return report(context, ExitCode::locked, e.what());
   } catch (const ingest::ProducerFailed& e) {
     return report(context, ExitCode::source_failed, e.what());
+  } catch (const HookFailed& e) {
+    return report(context, ExitCode::hook_failed, e.what());
   } catch (const repo::Cancelled& e) {
     return report(context, code_of_signal(), e.what());
   } catch (const std::bad_alloc&) {

@@ -47,6 +47,8 @@ class Init(Case):
             self.assertIn(f"'{found}'", text)
         self.assertNotIn("other'", text)
         self.cairn("-c", self.config, "config", "validate")
+        self.cairn("-c", self.config, "run", env=NO_FLAGS)
+        self.assertEqual(len(self.snapshots()), 1)
 
     def test_writes_one_without_mistakes_where_nothing_is_found(self):
         empty = self.folder / "it's empty"
@@ -124,7 +126,7 @@ class Validate(Case):
         self.config.chmod(0o600)
         if IS_ROOT:
             os.chown(self.config, 65534, 65534)
-            self.cairn("-c", self.config, "config", "show", code=REFUSED)
+            self.cairn("-c", self.config, "run", code=REFUSED)
 
 
 class Show(Case):
