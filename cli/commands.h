@@ -29,6 +29,8 @@ namespace cairn::cli {
 [[nodiscard]] Command pg_base_command();
 [[nodiscard]] Command pg_dump_command();
 [[nodiscard]] Command pg_wal_receive_command();
+[[nodiscard]] Command policy_explain_command();
+[[nodiscard]] Command policy_simulate_command();
 [[nodiscard]] Command prune_command();
 [[nodiscard]] Command repair_index_command();
 [[nodiscard]] Command repair_packs_command();

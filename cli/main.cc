@@ -47,6 +47,8 @@ std::vector<Command> all_commands() {
           stats_command(),
           forget_command(),
           prune_command(),
+          policy_explain_command(),
+          policy_simulate_command(),
           hold_add_command(),
           hold_list_command(),
           hold_remove_command(),

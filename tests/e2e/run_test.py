@@ -395,6 +395,69 @@ class Retention(Case):
         self.assertEqual(len(self.snapshots()), 1)
 
 
+class Policies(Case):
+    POLICY = "retention: {default: {keep: {daily: 3, weekly: 2}}}"
+
+    def back_up_days(self):
+        """The first fifteen days of March 2026, oldest first."""
+        env = {"CAIRN_CONFIG": None, "CAIRN_REPO": self.repo,
+               "CAIRN_KEY_FILE": self.key}
+        return [self.backup(self.settings, "--series", "stack/nightly",
+                            "--time", f"2026-03-{day:02}T02:00:00Z",
+                            env=env)["snapshot_id"] for day in range(1, 16)]
+
+    def test_explain_why_a_snapshot_stays_and_until_when(self):
+        self.configure("  nightly: {sources: all}", retention=self.POLICY)
+        ids = self.back_up_days()
+        newest = self.cairn("--json", "policy", "explain", ids[-1]).value
+        second = self.cairn("--json", "policy", "explain", ids[-2]).value
+        first = self.cairn("--json", "policy", "explain", ids[0]).value
+
+        self.assertEqual(newest["every_seconds"], 86400)
+        self.assertEqual(newest["reasons"],
+                         ["daily snapshot", "weekly snapshot",
+                          "last complete of its series"])
+        self.assertGreater(newest["until"], newest["phases"][-1]["from"])
+        self.assertEqual(second["reasons"], ["daily snapshot"])
+        self.assertEqual((first["keep"], first["reasons"]), (False, []))
+        text = self.cairn("policy", "explain", ids[-1]).text
+        self.assertRegex(text, r"now +daily snapshot, weekly snapshot")
+        self.assertIn("nothing: forgotten", text)
+
+    def test_agree_with_what_is_forgotten(self):
+        self.configure("  nightly: {sources: all}", retention=self.POLICY)
+        ids = self.back_up_days()
+        kept = {i for i in ids if self.cairn(
+            "--json", "policy", "explain", i).value["keep"]}
+        forget = self.cairn("-n", "forget", "--keep-daily", "3",
+                            "--keep-weekly", "2", "--json").value
+        self.assertEqual(kept, {s["id"] for s in forget if s["keep"]})
+
+    def test_say_of_what_no_policy_touches_that_it_stays(self):
+        self.configure("  nightly: {sources: all}")
+        self.run_job()
+        self.assertIn("has no policy",
+                      self.cairn("policy", "explain", "latest").text)
+        self.cairn("backup", self.settings)
+        self.assertIn("saves to its series",
+                      self.cairn("policy", "explain", "latest").text)
+
+    def test_are_simulated_without_a_repository(self):
+        self.configure("  nightly: {sources: all}", retention=self.POLICY,
+                       key="/absent")
+        left = self.cairn("--json", "policy", "simulate", "--for", "1y",
+                          "--from", "2026-01-01T02:00:00Z").value
+        self.assertEqual([s["time"][:10] for s in left],
+                         ["2027-01-01", "2026-12-31", "2026-12-30",
+                          "2026-12-27"])
+        text = self.cairn("policy", "simulate", "--for", "30d", "--every",
+                          "6h")
+        self.assertIn("runs every 6h by policy default", text.err)
+        for words in (["--for", "x"], ["--every", "0"], ["nihgtly"],
+                      ["--for", "100y", "--every", "1h"]):
+            self.cairn("policy", "simulate", *words, code=USAGE)
+
+
 @needs_postgres
 class Databases(Case):
     def serve(self, **how):
