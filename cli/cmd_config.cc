@@ -124,7 +124,8 @@ bool is_leaf(const Setting& setting) {
 std::string origin_text(const Setting& setting, const std::string& file) {
   switch (setting.origin) {
     case Setting::Origin::file:
-      return file + ":" + std::to_string(setting.place.line);
+      return fs::path(file).filename().string() + ":" +
+             std::to_string(setting.place.line);
     case Setting::Origin::fallback:
       return "default";
     case Setting::Origin::environment:
@@ -258,6 +259,7 @@ ExitCode show(Context& context) {
     context.output.document(array);
     return ExitCode::ok;
   }
+  context.output.note("as " + read.file + " and the environment say");
   Table table({{"Setting"}, {"Value", Table::Align::left, 60}, {"From"}});
   for (const auto& [path, setting] : all) {
     table.add(

@@ -181,7 +181,11 @@ ExitCode dry_run(const Selected& selected, Context& context) {
       }
     }
     if (!context.output.is_quiet()) table.print(context.output);
-    context.output.note("would save " + size_text(bytes) + " and more to " +
+    const bool is_all = std::ranges::all_of(
+        outlooks,
+        [](const SourceOutlook& one) { return one.bytes || one.would_fail; });
+    context.output.note("would save " + size_text(bytes) +
+                        (is_all ? "" : " and more") + " to " +
                         context.repo_name() + " as series " + selected.series +
                         (policy ? ", then forget by policy " + *policy
                                 : ", and forget nothing"));

@@ -66,6 +66,13 @@ class Context {
   // only one of the configuration file. Throws UsageError when there is none.
   [[nodiscard]] std::string repo_name();
 
+  // What the configuration file says of the repository in use, once repo_name()
+  // was asked; null: that is not one of the file's.
+  [[nodiscard]] const config::Repository* configured_repository()
+      const noexcept {
+    return configured_;
+  }
+
   // Which one this process has to do with, as far as it has asked yet.
   [[nodiscard]] std::optional<std::string> repo_in_use() const;
 

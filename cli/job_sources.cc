@@ -280,11 +280,10 @@ struct JobSources::State {
     outlook.would_fail = there.empty();
     if (there.empty()) return;
     const auto count = count_files(there, rules_of(files), context, stop);
-    outlook.what = counted(count.files, "file") + " in " +
-                   counted(count.folders, "folder");
+    outlook.what = counted(count.files, "file");
     outlook.bytes = count.bytes;
     if (count.unreadable > 0) {
-      outlook.problem = counted(count.unreadable, "entry") + " unreadable";
+      outlook.problem = counted(count.unreadable, "path") + " cannot be read";
     }
   }
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <cctype>
 #include <utility>
 
@@ -436,12 +437,16 @@ bool Setting::is_true(std::string_view part) const {
 
 void Setting::fall_back(std::string_view part, std::string value) {
   if (find(part) != nullptr || shape == nullptr) return;
+  const auto known = std::ranges::find(shape->keys, part, &Key::name);
+  assert(known != shape->keys.end());
   Setting made;
   made.name = part;
-  const auto known = std::ranges::find(shape->keys, part, &Key::name);
-  if (known != shape->keys.end()) made.key = &*known;
+  made.key = &*known;
   made.text = std::move(value);
-  parts.push_back(std::move(made));
+  // They stay in the grammar's order.
+  const auto next = std::ranges::find_if(
+      parts, [&](const Setting& other) { return other.key > made.key; });
+  parts.insert(next, std::move(made));
 }
 
 Setting read_settings(const YamlNode& root, Mistakes& mistakes) {

@@ -153,7 +153,7 @@ class Show(Case):
         self.assertEqual(shown["jobs.nightly.retention"][0], "none")
         text = self.cairn("-c", self.config, "config", "show",
                           env=NO_FLAGS).text
-        self.assertRegex(text, r"sources\.data\.paths +\[/.*data\] +/.*:7\n")
+        self.assertRegex(text, r"sources\.data\.paths +\[/.*data\] +cairn.yaml:7\n")
 
     def test_shows_what_flags_and_the_environment_say_instead(self):
         self.write()
@@ -187,6 +187,30 @@ class InsteadOfFlags(Case):
         self.assertEqual(
             len(self.cairn("snapshots", "--json", env=env).value), 1)
         self.cairn("check", env=env)
+
+    def test_makes_the_repository_with_the_key_that_it_names(self):
+        key, repo = self.folder / "new.key", self.folder / "new"
+        self.write(self.write().read_text().replace(str(self.repo), str(repo))
+                   .replace(str(self.key), str(key)))
+        self.cairn("-c", self.config, "init", "--recovery-key-out", key,
+                   env=NO_FLAGS)
+        self.cairn("-c", self.config, "run", env=NO_FLAGS)
+        password = self.folder / "password"
+        password.write_text("sesame")
+        password.chmod(0o600)
+        self.write(self.config.read_text().replace(
+            f"key: {{file: {key}}}", f"password: {{file: {password}}}").replace(
+                f"path: {repo}", f"path: {repo}2"))
+        self.cairn("-c", self.config, "init", "--no-recovery-key", env=NO_FLAGS)
+        self.cairn("-c", self.config, "run", env=NO_FLAGS)
+
+    def test_knows_the_key_of_a_repository_that_a_flag_names(self):
+        self.write()
+        self.cairn("-c", self.config, "-r", self.repo, "snapshots",
+                   env=NO_FLAGS)
+        ran = self.cairn("-r", self.repo, "snapshots", code=WRONG_KEY,
+                         env=NO_FLAGS)
+        self.assertIn("no passphrase", ran.err)
 
     def test_gives_way_to_flags_and_variables(self):
         self.write(self.write().read_text().replace(str(self.repo), "/absent"))

@@ -67,6 +67,8 @@ class Saves(Case):
         self.assertEqual((snapshot["series"], snapshot["host"]),
                          ("stack/nightly", "stack"))
         self.assertEqual(snapshot["tags"], ["full"])
+        self.assertRegex(self.cairn("snapshots").text,
+                         "stack/nightly  data, settings, export  ")
         self.assertEqual(self.cat("latest:export"), b"no")
         self.assertEqual(self.cat(f"latest:{self.settings}/.env"), b"SECRET=1")
 
@@ -173,7 +175,7 @@ class DryRun(Case):
         self.assertEqual(line["series"], "stack/nightly")
         self.assertFalse(stamp.exists())
         self.assertEqual(self.snapshots(), [])
-        self.assertRegex(self.cairn("-n", "run").text, r"settings +8 B +1 file")
+        self.assertRegex(self.cairn("-n", "run").text, r"settings +8 B +1 file\n")
 
     def test_tells_what_would_fail(self):
         self.configure("  nightly: {sources: all}",
