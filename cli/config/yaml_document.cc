@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <sstream>
+#include <utility>
 
 #include "cli/printable.h"
 
@@ -18,6 +19,13 @@ Place place_of(const YAML::Mark& mark) {
   if (mark.line < 0 || mark.column < 0) return {};
   return {static_cast<unsigned>(mark.line) + 1,
           static_cast<unsigned>(mark.column) + 1};
+}
+
+YamlNode node_at(const YAML::Mark& mark, YamlNode::Kind kind) {
+  YamlNode node;
+  node.kind = kind;
+  node.place = place_of(mark);
+  return node;
 }
 
 // What ends the reading at once.
@@ -37,12 +45,12 @@ class Builder : public YAML::EventHandler {
   void OnDocumentEnd() override {}
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
-    take_value({.kind = YamlNode::Kind::nothing, .place = place_of(mark)});
+    take_value(node_at(mark, YamlNode::Kind::nothing));
   }
 
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
     complain(mark, "aliases (*name) are not read; write it out");
-    take_value({.kind = YamlNode::Kind::nothing, .place = place_of(mark)});
+    take_value(node_at(mark, YamlNode::Kind::nothing));
   }
 
   void OnAnchor(const YAML::Mark& mark, const std::string& /*name*/) override {
@@ -56,9 +64,9 @@ class Builder : public YAML::EventHandler {
       take_key(mark, value);
       return;
     }
-    take_value({.kind = YamlNode::Kind::scalar,
-                .place = place_of(mark),
-                .text = value});
+    auto node = node_at(mark, YamlNode::Kind::scalar);
+    node.text = value;
+    take_value(std::move(node));
   }
 
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag,
@@ -114,7 +122,7 @@ class Builder : public YAML::EventHandler {
     }
     const bool is_key = expects_key();
     if (is_key) complain(mark, "a key must be a word");
-    open_.push_back({{.kind = kind, .place = place_of(mark)}, {}, is_key});
+    open_.push_back({node_at(mark, kind), {}, is_key});
   }
 
   void end() {

@@ -22,10 +22,10 @@ struct YamlNode {
   enum class Kind { nothing, scalar, sequence, mapping };
 
   Kind kind = Kind::nothing;
-  Place place = {};
-  std::string text = {};                // of a scalar
-  std::vector<YamlNode> items = {};     // of a sequence
-  std::vector<YamlEntry> entries = {};  // of a mapping; each key once
+  Place place;
+  std::string text;                // of a scalar
+  std::vector<YamlNode> items;     // of a sequence
+  std::vector<YamlEntry> entries;  // of a mapping; each key once
 };
 
 struct YamlEntry {
