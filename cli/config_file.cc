@@ -73,11 +73,9 @@ std::string read_text(const fs::path& file) {
 }  // namespace
 
 ConfigurationError::ConfigurationError(const std::string& what,
-                                       std::string file_,
-                                       config::Mistakes mistakes_)
-    : UsageError(what),
-      file(std::move(file_)),
-      mistakes(std::move(mistakes_)) {}
+                                       std::string of_file,
+                                       config::Mistakes all)
+    : UsageError(what), file(std::move(of_file)), mistakes(std::move(all)) {}
 
 std::vector<fs::path> usual_configuration_files() {
   return {config_folder() / kFileName, fs::path("/etc/cairn") / kFileName};

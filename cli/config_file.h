@@ -19,8 +19,8 @@ namespace cairn::cli {
 
 // A file that is wrong; the message tells of all mistakes, a line each.
 struct ConfigurationError : UsageError {
-  ConfigurationError(const std::string& what, std::string file,
-                     config::Mistakes mistakes);
+  ConfigurationError(const std::string& what, std::string of_file,
+                     config::Mistakes all);
 
   std::string file;
   config::Mistakes mistakes;

@@ -110,7 +110,7 @@ std::optional<std::string> Context::repo_given() const {
 }
 
 std::optional<std::string> Context::repo_in_use() const {
-  if (const auto given = repo_given()) return given;
+  if (auto given = repo_given()) return given;
   return configured_ ? std::optional(configured_->path) : std::nullopt;
 }
 

@@ -30,6 +30,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// What is read side by side: files, of the first lane, two dumps, a command.
+constexpr unsigned kDumpLane = 1;
+constexpr unsigned kDumpLanes = 2;
+constexpr unsigned kCommandLane = kDumpLane + kDumpLanes;
+static_assert(kCommandLane < ingest::kMaxLanes);
+
 // A command that is started when its turn comes: what it prints is of that
 // moment, and it waits for nobody meanwhile.
 class LateCommand : public ingest::ByteStream {
@@ -160,8 +166,8 @@ FileRules rules_of(const config::Files& files) {
 }  // namespace
 
 struct JobSources::State {
-  State(std::span<const config::Source* const> all, Context& context_)
-      : sources(all.begin(), all.end()), context(context_) {}
+  State(std::span<const config::Source* const> all, Context& here)
+      : sources(all.begin(), all.end()), context(here) {}
 
   std::vector<const config::Source*> sources;
   Context& context;
@@ -213,7 +219,7 @@ struct JobSources::State {
     for (auto& one : streams) {
       auto& stream = std::get<ingest::StreamToBackUp>(one);
       stream.name = source.name + "/" + stream.name;
-      stream.lane = 0;  // what lies in folders is read by one
+      stream.lane += kDumpLane;
       opened.push_back(std::move(one));
     }
   }
@@ -229,7 +235,8 @@ struct JobSources::State {
       opened.emplace_back(ingest::StreamToBackUp{
           .name = command->as,
           .kind = repo::SourceKind::command,
-          .stream = std::make_unique<LateCommand>(command->arguments)});
+          .stream = std::make_unique<LateCommand>(command->arguments),
+          .lane = kCommandLane});
     } else if (const auto* const base =
                    std::get_if<config::PostgresBase>(&source.what)) {
       opened.emplace_back(ingest::TreeToBackUp{

@@ -6,6 +6,8 @@
 //   postgres/globals.sql, ..   dumps, in a folder that is called as the source
 //   (the whole tree)           a base backup, which is alone
 //
+// Files, two dumps and a command are read side by side.
+//
 // A source that cannot be read fails by itself: what is wrong with it is found
 // out when it is read, or becomes what reading it says.
 #pragma once
