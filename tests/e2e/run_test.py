@@ -2,6 +2,8 @@
 """cairn run: the sources of a job in one snapshot, hooks, locks, retention."""
 
 import json
+import os
+import re
 import signal
 import subprocess
 import time
@@ -537,6 +539,32 @@ class Databases(Case):
                          env={"PG_SECRET": "wrong-one"})
         self.assertNotIn("wrong-one", ran.err)
         self.cairn("run", code=SOURCE_FAILED)  # the variable is not set
+
+    def test_get_it_by_a_file_that_goes_with_the_run(self):
+        server = self.serve(port=free_port())
+        server.sql("postgres", "CREATE ROLE guarded LOGIN SUPERUSER "
+                   "PASSWORD 'hunter2'")
+        secret = self.folder / "secret"
+        secret.write_text("hunter2\n")
+        secret.chmod(0o600)
+        programs, log = self.folder / "programs", self.folder / "log"
+        programs.mkdir()
+        for name in ("psql", "pg_dump", "pg_dumpall", "pg_restore"):
+            program = programs / name
+            program.write_text(f'#!/bin/sh\n{{ echo "$@"; env; }} >>{log}\n'
+                               f'exec {server.client(name)} "$@"\n')
+            program.chmod(0o755)
+        self.configure(
+            "  nightly: {sources: [db]}",
+            f"  db: {{type: postgres, bin_dir: {programs}, databases: [shop], "
+            f"dsn: 'host=127.0.0.1 port={server.port} user=guarded "
+            f"dbname=postgres', password: {{file: {secret}}}}}")
+        self.run_job()
+        seen = log.read_text()
+        self.assertNotIn("hunter2", seen)
+        files = set(re.findall(r"passfile='([^']+)'", seen))
+        self.assertEqual(len(files), 1, seen)
+        self.assertFalse(os.path.exists(files.pop()))
 
     def test_are_saved_as_a_cluster(self):
         server = self.serve()
