@@ -10,6 +10,7 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "ingest/backup.h"
@@ -241,6 +242,38 @@ TEST(BackupLanes, MakeTheTreeThatOneLaneMakes) {
     EXPECT_TRUE(tree.contains(inside + "/b/c/file"));
     EXPECT_TRUE(damage_in(site).empty());
   });
+}
+
+// The stream ends when the other lane is in the middle of a file.
+TEST(BackupLanes, PutAStreamInItsPlaceWhileAnotherLaneHasAFolderOpen) {
+  constexpr std::size_t kFileBytes = 48U << 20;
+  constexpr std::uint64_t kWellInside = 8U << 20;
+  BackupSite site;
+  const TempFolder folder;
+  std::mt19937_64 random(1);
+  write_file(folder.path() / "file", text_of(random_bytes(random, kFileBytes)));
+  repo::Progress progress;
+  auto stream = std::make_unique<MemoryStream>(Bytes(1000));
+  stream->before_read = [&](std::size_t) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (progress.bytes_done < kWellInside &&
+           std::chrono::steady_clock::now() < end) {
+      std::this_thread::yield();
+    }
+  };
+  std::vector<Source> sources;
+  sources.push_back(source_of(folder.path()));
+  sources.push_back(in_lane(1, "db/shop", std::move(stream)));
+  auto repository = site.open();
+
+  const auto report =
+      back_up(repository, std::move(sources), backup_options(), progress, {});
+
+  EXPECT_TRUE(report.is_complete);
+  const auto tree = read_newest(site);
+  EXPECT_EQ(tree.at("db/shop").content.size(), 1000U);
+  EXPECT_EQ(tree.at(folder.path().string().substr(1) + "/file").content.size(),
+            kFileBytes);
 }
 
 TEST(BackupLanes, AreNoneBesideATree) {
