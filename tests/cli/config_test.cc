@@ -515,6 +515,19 @@ TEST(Examples, HaveNoMistakes) {
   EXPECT_EQ(count, 5u);
 }
 
+TEST(Examples, OfTheReadmeHasNoMistakes) {
+  const std::string begin = "```yaml\n";
+  const auto readme =
+      text_of_file(fs::path(CAIRN_DOCS_DIR).parent_path() / "README.md");
+  const auto at = readme.find(begin);
+  ASSERT_NE(at, std::string::npos);
+  const auto text = readme.substr(at + begin.size());
+
+  const auto result = read(text.substr(0, text.find("```")));
+
+  EXPECT_TRUE(result.made) << result.all();
+}
+
 // CAIRN_WRITE_SCHEMA=1 writes it anew.
 TEST(Schema, IsThatOfTheGrammar) {
   const fs::path file = fs::path(CAIRN_DOCS_DIR) / "cairn.schema.json";

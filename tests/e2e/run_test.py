@@ -539,6 +539,9 @@ class Databases(Case):
                          env={"PG_SECRET": "wrong-one"})
         self.assertNotIn("wrong-one", ran.err)
         self.cairn("run", code=SOURCE_FAILED)  # the variable is not set
+        # The environment goes before the file.
+        self.run_job(env={"PG_SECRET": "wrong-one",
+                          "PGPASSWORD": "pass:wo\\rd's"})
 
     def test_get_it_by_a_file_that_goes_with_the_run(self):
         server = self.serve(port=free_port())
