@@ -7,14 +7,14 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
-#include <thread>
 
 #include "cli/backup_report.h"
+#include "cli/backup_run.h"
 #include "cli/commands.h"
 #include "cli/compression_flag.h"
 #include "cli/context.h"
+#include "cli/file_sources.h"
 #include "cli/interrupt.h"
-#include "cli/progress_display.h"
 #include "cli/quantity.h"
 #include "cli/series.h"
 #include "cli/time_text.h"
@@ -94,71 +94,14 @@ void append_rules(const std::string& path, std::vector<std::string>& rules) {
   if (in.bad()) throw UsageError("backup: --exclude-file: cannot read " + path);
 }
 
-// "/etc/ssl" of /etc is looked for below it: /etc/etc/ssl.
-void warn_of_whole_paths(const ingest::FilesToBackUp& files, Output& output) {
-  for (std::string_view rule : files.options.exclude_rules) {
-    if (rule.starts_with('!')) rule.remove_prefix(1);
-    for (const auto& path : files.paths) {
-      const bool is_below = path != "/" && rule.starts_with(path) &&
-                            rule.size() > path.size() &&
-                            rule[path.size()] == '/';
-      if (!is_below) continue;
-      output.warning("the rule " + std::string(rule) +
-                     " begins at the folder that is backed up, " + path +
-                     ", and is looked for below it; write " +
-                     std::string(rule.substr(path.size())));
-    }
-  }
-}
-
-// As the record shows it. ".." is resolved as the system would; a symlink at
-// the end stays one, unless a slash follows it.
-std::string absolute(const std::string& path) {
-  const fs::path given(path);
-  const bool has_parent = std::ranges::find(given, "..") != given.end();
-  fs::path whole = fs::absolute(given);
-  if (has_parent) {
-    std::error_code error;
-    const fs::path resolved = fs::canonical(
-        whole.filename() == ".." ? whole : whole.parent_path(), error);
-    if (!error) {
-      whole = whole.filename() == ".." ? resolved : resolved / whole.filename();
-    }
-    return whole.string();
-  }
-  return whole.lexically_normal().string();
-}
-
-// Longer than the kernel keeps a page that was changed through a mapping, and
-// some more for a busy disk.
-std::chrono::seconds settling() {
-  constexpr std::chrono::seconds kUsual{60};
-  const char* const given = std::getenv("CAIRN_SETTLING");
-  return given && *given != '\0' ? parse_duration(given) : kUsual;
-}
-
-ingest::FilesToBackUp files_of(const std::vector<std::string>& paths,
-                               const Options& options, const Context& context) {
-  ingest::FilesToBackUp files;
-  for (const auto& path : paths) files.paths.push_back(absolute(path));
-  files.options.exclude_rules = options.excludes;
+FileRules rules_of(const Options& options) {
+  FileRules rules{.exclude = options.excludes,
+                  .exclude_if_present = options.exclude_if_present,
+                  .one_file_system = options.one_file_system};
   for (const auto& path : options.exclude_files) {
-    append_rules(path, files.options.exclude_rules);
+    append_rules(path, rules.exclude);
   }
-  files.options.exclude_if_present = options.exclude_if_present;
-  if (options.one_file_system) {
-    files.options.file_systems = ingest::FileSystems::one;
-  }
-  files.options.settling = settling();
-  // What a backup writes to is no part of what it reads.
-  for (const fs::path& own :
-       {fs::path(context.repo_name()), host_folders().cache}) {
-    struct stat status {};
-    if (::stat(own.c_str(), &status) == 0) {
-      files.options.left_out.push_back({status.st_dev, status.st_ino});
-    }
-  }
-  return files;
+  return rules;
 }
 
 std::vector<ingest::Source> sources_of(const Options& options,
@@ -173,55 +116,11 @@ std::vector<ingest::Source> sources_of(const Options& options,
         ingest::StreamToBackUp{*options.as, repo::SourceKind::command,
                                ingest::run_command(options.arguments)});
   } else {
-    std::vector<std::string> there;
-    for (const auto& path : options.arguments) {
-      std::error_code error;
-      if (fs::exists(fs::symlink_status(path, error))) {
-        there.push_back(path);
-      } else {
-        // A source of its own, which fails alone.
-        sources.emplace_back(files_of({path}, options, context));
-      }
-    }
-    if (!there.empty()) {
-      auto files = files_of(there, options, context);
-      warn_of_whole_paths(files, context.output);
-      sources.emplace_back(std::move(files));
-    }
+    sources =
+        file_sources("files", options.arguments, rules_of(options), context);
   }
   return sources;
 }
-
-// For a dry run: what a walk meets, without reading any of it.
-class Count : public ingest::FileVisitor {
- public:
-  std::uint64_t files = 0, folders = 0, others = 0, bytes = 0, excluded_ = 0;
-  std::uint64_t unreadable_ = 0;
-
-  explicit Count(Output& output) : output_(output) {}
-
-  void folder_begins(const repo::Entry&) override { ++folders; }
-  void folder_ends() override {}
-  void file(const repo::Entry& entry, const ingest::FileState&,
-            std::string_view path, Opener&) override {
-    ++files;
-    bytes += entry.size;
-    output_.detail("would read " + std::string(path));
-  }
-  void other(const repo::Entry&) override { ++others; }
-  void socket_skipped(std::string_view) override {}
-  void excluded(std::string_view path) override {
-    ++excluded_;
-    output_.detail("would leave out " + std::string(path));
-  }
-  void unreadable(std::string_view path, std::string_view why) override {
-    ++unreadable_;
-    output_.warning(std::string(path) + ": " + std::string(why));
-  }
-
- private:
-  Output& output_;
-};
 
 ExitCode dry_run(const Options& options, const std::string& series,
                  Context& context) {
@@ -238,12 +137,9 @@ ExitCode dry_run(const Options& options, const std::string& series,
     }
     return ExitCode::ok;
   }
-  const auto files = files_of(options.arguments, options, context);
-  warn_of_whole_paths(files, context.output);
-  Count count(context.output);
   const Interrupt interrupt;
-  ingest::FileSource(files.paths, files.options).walk(count, interrupt.token());
-  if (interrupt.received()) throw repo::Cancelled("interrupted");
+  const auto count = count_files(options.arguments, rules_of(options), context,
+                                 interrupt.token());
   if (context.output.is_json()) {
     context.output.json(Json::line("dry_run", context.now())
                             .set("action", "backup")
@@ -251,14 +147,14 @@ ExitCode dry_run(const Options& options, const std::string& series,
                             .set("files", count.files)
                             .set("folders", count.folders)
                             .set("others", count.others)
-                            .set("excluded", count.excluded_)
+                            .set("excluded", count.excluded)
                             .set("bytes", count.bytes));
   } else {
     context.output.note("would back up " + counted(count.files, "file") +
                         " and " + counted(count.folders, "folder") + ", " +
                         size_text(count.bytes) + ", to series " + series);
   }
-  return count.unreadable_ > 0 ? ExitCode::partial : ExitCode::ok;
+  return count.unreadable > 0 ? ExitCode::partial : ExitCode::ok;
 }
 
 ExitCode run(const Options& options, Context& context) {
@@ -274,30 +170,14 @@ ExitCode run(const Options& options, Context& context) {
   }
   auto repository = context.open_to_write();
   (void)repository.index_store();  // its folder is there to be left out
-  const auto began = std::chrono::steady_clock::now();
-  const ingest::BackupOptions how{
-      .series = series,
-      .host = host_name(),
-      .user = user_name(),
-      .program = std::string(kProgram),
-      .tags = options.tags,
-      .now = context.now(),
-      .time = options.time,
-      .levels = options.compression,
-      .workers = std::clamp(std::thread::hardware_concurrency(), 1U, 8U)};
-  repo::Progress progress;
-  ingest::BackupReport report;
-  {
-    const Interrupt interrupt;
-    const ProgressDisplay display(context.output, context.options.progress,
-                                  {"backup", "file"}, progress);
-    report = ingest::back_up(repository, sources_of(options, context), how,
-                             progress, interrupt.token());
-  }
-  context.output.allow_loss();
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - began)
-          .count();
+  const Interrupt interrupt;
+  const auto [report, seconds] =
+      run_backup(repository, sources_of(options, context),
+                 {.series = series,
+                  .tags = options.tags,
+                  .time = options.time,
+                  .levels = options.compression},
+                 {"backup", "file"}, context, interrupt.token());
   if (context.output.is_json()) {
     context.output.json(summary_of(report, series, seconds, context.now()));
   } else {

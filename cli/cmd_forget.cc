@@ -1,11 +1,11 @@
 #include <algorithm>
-#include <iterator>
 #include <map>
 #include <memory>
 #include <set>
 
 #include "cli/commands.h"
 #include "cli/context.h"
+#include "cli/forget_run.h"
 #include "cli/printable.h"
 #include "cli/prune_run.h"
 #include "cli/quantity.h"
@@ -13,7 +13,6 @@
 #include "cli/snapshot_text.h"
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
-#include "ingest/wal_archive.h"
 #include "repo/calendar.h"
 #include "repo/error.h"
 #include "repo/forget.h"
@@ -30,13 +29,6 @@ struct Options {
   std::optional<std::string> time_zone;
   std::optional<std::string> series;
   bool prune = false;
-};
-
-// One snapshot, and whether it stays.
-struct Decision {
-  const repo::ValidSnapshot* valid;
-  bool is_kept;
-  std::vector<std::string> reasons;
 };
 
 int parse_keep_count(std::string_view text) {
@@ -56,90 +48,10 @@ void require_sense(const Options& options) {
   }
 }
 
-// Without all of them, a rule may count wrongly, and the one that remains of a
-// series may be unreadable.
-void require_undamaged(const std::vector<std::string>& damage) {
-  if (damage.empty()) return;
-  throw repo::CorruptionError(
-      "nothing was forgotten, because of " + damage.front() +
-      "; 'cairn forget' with the whole id gives a snapshot up that cannot be "
-      "read");
-}
-
-// Rules count states, and WAL is what lies between them: it goes when another
-// snapshot holds it, too.
-void decide_on_wal(const std::vector<const repo::ValidSnapshot*>& snapshots,
-                   repo::Repository& repository,
-                   std::vector<Decision>& decisions) {
-  std::vector<const repo::ValidSnapshot*> wal;
-  std::ranges::copy_if(
-      snapshots, std::back_inserter(wal),
-      [](const auto* valid) { return is_of_wal(valid->snapshot); });
-  std::map<repo::SessionId, std::string> needless;
-  for (const auto& one : ingest::find_covered_wal(repository, snapshots)) {
-    needless.emplace(one.covered,
-                     one.by ? "its WAL is in " + one.by->brief() + ", too"
-                            : "its WAL precedes the oldest base backup");
-  }
-  for (const auto* const valid : wal) {
-    const auto why = needless.find(valid->snapshot.id);
-    if (why == needless.end()) {
-      decisions.push_back({valid, true, {"WAL, which rules pass over"}});
-    } else if (!valid->holds.empty()) {
-      decisions.push_back({valid, true, {"held"}});
-    } else {
-      decisions.push_back({valid, false, {why->second}});
-    }
-  }
-}
-
-std::vector<Decision> decide_by_rules(
-    const std::vector<const repo::ValidSnapshot*>& snapshots,
-    const Options& options, repo::Repository& repository) {
+repo::RetentionPolicy policy_of(const Options& options) {
   repo::RetentionPolicy policy = options.policy;
   policy.time_zone = options.time_zone ? *options.time_zone : local_time_zone();
-  std::vector<repo::Candidate> candidates;
-  std::vector<const repo::ValidSnapshot*> judged;
-  for (const auto* const valid : snapshots) {
-    const auto& [snapshot, holds] = *valid;
-    if (is_of_wal(snapshot)) continue;
-    judged.push_back(valid);
-    candidates.push_back({.id = snapshot.id.hex(),
-                          .series = series_text(snapshot),
-                          .time = snapshot.header.time,
-                          .arrival = snapshot.header.arrival,
-                          .tags = snapshot.record ? snapshot.record->tags
-                                                  : std::vector<std::string>(),
-                          .is_complete = snapshot.header.is_complete,
-                          .is_held = !holds.empty()});
-  }
-  std::vector<Decision> decisions;
-  for (auto& verdict : repo::apply_retention(candidates, policy)) {
-    const bool is_kept = !verdict.reasons.empty();
-    decisions.push_back(
-        {judged[verdict.candidate], is_kept,
-         is_kept ? std::move(verdict.reasons) : std::move(verdict.objections)});
-  }
-  decide_on_wal(snapshots, repository, decisions);
-  return decisions;
-}
-
-// One that claims to be of a time to come would drive all real ones out of a
-// span, and be the last one that stays.
-void require_past_arrivals(
-    const std::vector<const repo::ValidSnapshot*>& snapshots,
-    const repo::Timestamp& now) {
-  for (const auto* const valid : snapshots) {
-    const auto& snapshot = valid->snapshot;
-    if (!repo::arrived_in_the_future(snapshot, now)) continue;
-    throw repo::RefusedForSafety(
-        "snapshot " + snapshot.id.brief() + " of " + series_text(snapshot) +
-        " claims to have arrived at " +
-        local_time_text(snapshot.header.arrival) +
-        ", which is yet to come: its clock or this one is wrong, or it was "
-        "forged. Rules forget nothing of the series before 'cairn forget " +
-        snapshot.id.brief() + "'");
-  }
+  return policy;
 }
 
 // The complete one that arrived last, of each series. One that claims to have
@@ -162,7 +74,7 @@ std::set<repo::SessionId> last_complete_ones(
   return ids;
 }
 
-std::vector<Decision> decide_by_names(
+std::vector<ForgetDecision> decide_by_names(
     const std::vector<const repo::ValidSnapshot*>& snapshots,
     SnapshotSelector& selector, const Options& options) {
   std::set<repo::SessionId> named;
@@ -174,7 +86,7 @@ std::vector<Decision> decide_by_names(
     }
     named.insert(selected.snapshot.snapshot.id);
   }
-  std::vector<Decision> decisions;
+  std::vector<ForgetDecision> decisions;
   for (const auto* const valid : snapshots) {
     const bool is_named = named.contains(valid->snapshot.id);
     decisions.push_back({valid, !is_named, {is_named ? "named" : "not named"}});
@@ -184,7 +96,7 @@ std::vector<Decision> decide_by_names(
 
 // What rules never do takes more than a name. Answers whether it was given.
 repo::LastComplete require_permission(
-    const std::vector<Decision>& decisions,
+    const std::vector<ForgetDecision>& decisions,
     const std::set<repo::SessionId>& last_ones, Context& context) {
   for (const auto& decision : decisions) {
     const auto& [snapshot, holds] = *decision.valid;
@@ -216,11 +128,11 @@ repo::LastComplete require_permission(
 
 enum class Shown { all, forgotten };
 
-void print_text(const std::vector<Decision>& decisions, Shown shown,
+void print_text(const std::vector<ForgetDecision>& decisions, Shown shown,
                 Context& context) {
   if (context.output.is_quiet()) return;
   std::vector<std::string> order;
-  std::map<std::string, std::vector<const Decision*>> by_series;
+  std::map<std::string, std::vector<const ForgetDecision*>> by_series;
   for (const auto& decision : decisions) {
     if (shown == Shown::forgotten && decision.is_kept) continue;
     const std::string series = series_text(decision.valid->snapshot);
@@ -243,7 +155,8 @@ void print_text(const std::vector<Decision>& decisions, Shown shown,
   }
 }
 
-void print_json(const std::vector<Decision>& decisions, Context& context) {
+void print_json(const std::vector<ForgetDecision>& decisions,
+                Context& context) {
   Json all = Json::array();
   for (const auto& decision : decisions) {
     const auto& snapshot = decision.valid->snapshot;
@@ -258,34 +171,6 @@ void print_json(const std::vector<Decision>& decisions, Context& context) {
     all.add(std::move(json));
   }
   context.output.document(all);
-}
-
-void carry_out(const std::vector<Decision>& decisions, repo::LastComplete last,
-               const Options& options, repo::Repository& repository,
-               Context& context) {
-  const auto now = context.now();
-  const bool is_dry = context.options.is_dry_run;
-  std::vector<repo::ToForget> forgotten;
-  for (const auto& decision : decisions) {
-    if (decision.is_kept) continue;
-    forgotten.push_back({decision.valid, joined(decision.reasons)});
-  }
-  const std::uint64_t count = forgotten.size();
-  std::vector<repo::SessionId> held;
-  if (!is_dry) held = repo::forget_snapshots(repository, forgotten, last, now);
-  for (const auto& id : held) {
-    context.output.warning("snapshot " + id.brief() +
-                           " was held meanwhile: it is forgotten, and its data "
-                           "stays until the hold is over");
-  }
-  if (!context.output.is_json()) {
-    context.output.note((is_dry ? "would forget " : "forgot ") +
-                        count_text(count) + " of " +
-                        counted(decisions.size(), "snapshot") +
-                        (!is_dry && count > 0 && !options.prune
-                             ? "; 'cairn prune' frees their space"
-                             : ""));
-  }
 }
 
 // Whole ids of slots that cannot be read: nothing but a name is left of them.
@@ -339,9 +224,9 @@ ExitCode run(const Options& options, Context& context) {
 
   const bool is_by_name = !options.snapshots.empty();
   if (!is_by_name) require_past_arrivals(snapshots, context.now());
-  const auto decisions = is_by_name
-                             ? decide_by_names(snapshots, selector, options)
-                             : decide_by_rules(snapshots, options, repository);
+  const auto decisions =
+      is_by_name ? decide_by_names(snapshots, selector, options)
+                 : decide_by_rules(snapshots, policy_of(options), repository);
   auto last = repo::LastComplete::stays;
   if (is_by_name) {
     last = require_permission(
@@ -352,13 +237,12 @@ ExitCode run(const Options& options, Context& context) {
   } else {
     print_text(decisions, is_by_name ? Shown::forgotten : Shown::all, context);
   }
-  carry_out(decisions, last, options, repository, context);
+  forget_all(decisions, last,
+             options.prune ? SpaceComesBack::now : SpaceComesBack::with_a_prune,
+             repository, context);
   if (!options.prune) return ExitCode::ok;
-  std::vector<repo::SessionId> dropped;
-  for (const auto& decision : decisions) {
-    if (!decision.is_kept) dropped.push_back(decision.valid->snapshot.id);
-  }
-  return run_prune(repository, {}, PruneReport::text_only, context, dropped);
+  return run_prune(repository, {}, PruneReport::text_only, context,
+                   ids_of_forgotten(decisions));
 }
 
 }  // namespace

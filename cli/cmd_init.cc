@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/config_file.h"
 #include "cli/context.h"
 #include "cli/new_key_file.h"
 #include "cli/question.h"
@@ -77,25 +78,43 @@ std::optional<std::string> recovery_key_path(const Options& options,
 }
 
 // What opens the new repository: all that the environment gives, so that the
-// same environment opens it again; else what a person types.
+// same environment opens it again; else what the configuration file says of it,
+// or a person types.
 struct NewKeys {
   std::optional<crypto::Secret> key_file;
   std::optional<SecretText> passphrase;
 };
 
+bool is_same_file(const std::optional<std::string>& a,
+                  const std::optional<std::string>& b) {
+  return a && b && fs::absolute(*a) == fs::absolute(*b);
+}
+
 NewKeys new_keys(Context& context, const std::string& root,
                  const std::optional<std::string>& recovery_path) {
   NewKeys keys;
   // The key file may be the very one that is about to be written.
-  const char* const path = std::getenv(kKeyVariables.key_file);
-  const bool is_recovery_key =
-      path && *path != '\0' && recovery_path &&
-      fs::absolute(path) == fs::absolute(*recovery_path);
+  const char* const variable = std::getenv(kKeyVariables.key_file);
+  const auto path = variable && *variable != '\0'
+                        ? std::optional<std::string>(variable)
+                        : std::nullopt;
+  bool is_recovery_key = is_same_file(path, recovery_path);
   if (!is_recovery_key) {
     keys.key_file = key_file_from_environment(kKeyVariables, context.output);
   }
   keys.passphrase = passphrase_from_environment(context.password().text(),
                                                 kKeyVariables, context.output);
+  const auto* const configured = context.configured_repository();
+  if (!path && !keys.passphrase && configured != nullptr) {
+    is_recovery_key = is_same_file(configured->key_file, recovery_path);
+    if (configured->key_file && !is_recovery_key) {
+      keys.key_file = read_key_file("repositories." + configured->name + ".key",
+                                    *configured->key_file, context.output);
+    }
+    if (configured->password) {
+      keys.passphrase = read_secret(*configured->password, context.output);
+    }
+  }
   if (!keys.passphrase && !keys.key_file && !is_recovery_key) {
     keys.passphrase = ask_new_passphrase(root);
   }

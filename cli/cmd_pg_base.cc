@@ -1,18 +1,15 @@
-#include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <memory>
-#include <thread>
 #include <utility>
 
 #include "cli/backup_report.h"
+#include "cli/backup_run.h"
 #include "cli/commands.h"
 #include "cli/compression_flag.h"
 #include "cli/context.h"
 #include "cli/interrupt.h"
 #include "cli/pg_password.h"
 #include "cli/printable.h"
-#include "cli/progress_display.h"
 #include "cli/quantity.h"
 #include "cli/series.h"
 #include "cli/snapshot_text.h"
@@ -152,35 +149,16 @@ ExitCode run_base(const BaseOptions& options, Context& context) {
   if (context.options.is_dry_run) return dry_run(options, series, context);
 
   auto repository = context.open_to_write();
-  const auto began = std::chrono::steady_clock::now();
-  const ingest::BackupOptions how{
-      .series = series,
-      .host = host_name(),
-      .user = user_name(),
-      .program = std::string(kProgram),
-      .tags = options.tags,
-      .now = context.now(),
-      .time = std::nullopt,
-      .levels = options.compression,
-      .workers = std::clamp(std::thread::hardware_concurrency(), 1U, 8U)};
-  repo::Progress progress;
-  ingest::BackupReport report;
-  {
-    const Interrupt interrupt;
-    std::vector<ingest::Source> sources;
-    sources.emplace_back(
-        ingest::TreeToBackUp{.name = std::string(kSourceName),
-                             .kind = repo::SourceKind::postgres_base,
-                             .tree = connect(options, interrupt.token())});
-    const ProgressDisplay display(context.output, context.options.progress,
-                                  {"base backup", "file"}, progress);
-    report = ingest::back_up(repository, std::move(sources), how, progress,
-                             interrupt.token());
-  }
-  context.output.allow_loss();
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - began)
-          .count();
+  const Interrupt interrupt;
+  std::vector<ingest::Source> sources;
+  sources.emplace_back(
+      ingest::TreeToBackUp{.name = std::string(kSourceName),
+                           .kind = repo::SourceKind::postgres_base,
+                           .tree = connect(options, interrupt.token())});
+  const auto [report, seconds] = run_backup(
+      repository, std::move(sources),
+      {.series = series, .tags = options.tags, .levels = options.compression},
+      {"base backup", "file"}, context, interrupt.token());
   if (context.output.is_json()) {
     print_json(report, series, seconds, context);
   } else {

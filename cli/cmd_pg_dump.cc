@@ -1,11 +1,10 @@
 #include <algorithm>
-#include <chrono>
 #include <iterator>
 #include <memory>
-#include <thread>
 #include <utility>
 
 #include "cli/backup_report.h"
+#include "cli/backup_run.h"
 #include "cli/commands.h"
 #include "cli/context.h"
 #include "cli/interrupt.h"
@@ -14,7 +13,6 @@
 #include "cli/pg_places.h"
 #include "cli/pg_tables_document.h"
 #include "cli/printable.h"
-#include "cli/progress_display.h"
 #include "cli/quantity.h"
 #include "cli/series.h"
 #include "cli/time_text.h"
@@ -134,35 +132,15 @@ ExitCode run(const Options& options, Context& context) {
 
   auto repository = context.open_to_write();
   dumped.restrict_key = ingest::pg_restrict_key(repository.keyring());
-  const auto began = std::chrono::steady_clock::now();
-  const ingest::BackupOptions how{
-      .series = series,
-      .host = host_name(),
-      .user = user_name(),
-      .program = std::string(kProgram),
-      .tags = options.tags,
-      .now = context.now(),
-      .time = {},
-      .levels = {},
-      .workers = std::clamp(std::thread::hardware_concurrency(), 1U, 8U)};
   const Interrupt interrupt;
   ingest::PgDump dump(std::move(dumped), interrupt.token());
-  repo::Progress progress;
-  ingest::BackupReport report;
-  {
-    const ProgressDisplay display(context.output, context.options.progress,
-                                  {"pg dump", "source"}, progress);
-    report = ingest::back_up(
-        repository, dump.sources([&dump](const ingest::PgDatabaseDump& one) {
-          return pg_tables_document(one, dump);
-        }),
-        how, progress, interrupt.token());
-  }
-  context.output.allow_loss();
+  auto [report, seconds] = run_backup(
+      repository, dump.sources([&dump](const ingest::PgDatabaseDump& one) {
+        return pg_tables_document(one, dump);
+      }),
+      {.series = series, .tags = options.tags}, {"pg dump", "source"}, context,
+      interrupt.token());
   std::ranges::copy(dump.notes(), std::back_inserter(report.notes));
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - began)
-          .count();
   if (context.output.is_json()) {
     Json dumps = Json::array();
     for (const auto& one : dump.dumps()) dumps.add(json_of(one));

@@ -10,6 +10,9 @@ namespace cairn::cli {
 [[nodiscard]] Command backup_command();
 [[nodiscard]] Command cat_command();
 [[nodiscard]] Command check_command();
+[[nodiscard]] Command config_init_command();
+[[nodiscard]] Command config_show_command();
+[[nodiscard]] Command config_validate_command();
 [[nodiscard]] Command copy_command();
 [[nodiscard]] Command diff_command();
 [[nodiscard]] Command find_command();
@@ -31,11 +34,14 @@ namespace cairn::cli {
 [[nodiscard]] Command pg_wal_push_command();
 [[nodiscard]] Command pg_range_command();
 [[nodiscard]] Command pg_wal_receive_command();
+[[nodiscard]] Command policy_explain_command();
+[[nodiscard]] Command policy_simulate_command();
 [[nodiscard]] Command prune_command();
 [[nodiscard]] Command repair_index_command();
 [[nodiscard]] Command repair_packs_command();
 [[nodiscard]] Command repair_snapshots_command();
 [[nodiscard]] Command restore_command();
+[[nodiscard]] Command run_command();
 [[nodiscard]] Command snapshots_command();
 [[nodiscard]] Command stats_command();
 [[nodiscard]] Command version_command();

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "cli/config_file.h"
 #include "cli/nearest.h"
 #include "cli/printable.h"
 #include "cli/question.h"
@@ -54,9 +55,11 @@ fs::path folder_of(const char* xdg, const char* systemd, const char* in_home) {
 Flags global_flags(GlobalOptions& options) {
   Flags flags;
   flags.value("-r, --repo", "REPO", options.repo,
-              "the repository: a folder (default: $CAIRN_REPO)");
+              "the repository: a folder (default: $CAIRN_REPO, the only one of "
+              "the configuration file)");
   flags.value("-c, --config", "FILE", options.config,
-              "not available yet: this version reads no configuration file");
+              "the configuration file (default: $CAIRN_CONFIG, "
+              "~/.config/cairn/cairn.yaml, /etc/cairn/cairn.yaml)");
   flags.flag("--json", options.is_json, "write JSON for programs");
   flags.flag("-q, --quiet", options.is_quiet, "only data, warnings and errors");
   flags.count("-v, --verbose", options.verbosity, "say more");
@@ -75,35 +78,70 @@ Flags global_flags(GlobalOptions& options) {
 }
 
 Context::Context() = default;
+Context::~Context() = default;
 
 repo::Timestamp Context::now() const { return clock_now(); }
 
-void Context::refuse_configuration() {
-  if (options.config) {
-    throw UsageError(
-        "--config: this version reads no configuration file yet; say by flags "
-        "what it says");
+const config::Configuration* Context::configuration() {
+  if (!has_looked_for_configuration_) {
+    if (const auto file = configuration_file(options.config)) {
+      configuration_ = std::make_unique<const config::Configuration>(
+          load_configuration(*file));
+    }
+    has_looked_for_configuration_ = true;
   }
-  if (variable("CAIRN_CONFIG")) {
-    output.warning(
-        "CAIRN_CONFIG is not heeded: this version reads no configuration file "
-        "yet");
+  return configuration_.get();
+}
+
+const config::Configuration& Context::need_configuration() {
+  if (const auto* const found = configuration()) return *found;
+  std::string places;
+  for (const auto& file : usual_configuration_files()) {
+    places += (places.empty() ? "" : " nor ") + file.string();
   }
+  throw UsageError(
+      "no configuration file: neither -c nor CAIRN_CONFIG names "
+      "one, and neither " +
+      places + " is there; 'cairn config init' writes one");
 }
 
 std::optional<std::string> Context::repo_given() const {
   return options.repo ? options.repo : variable("CAIRN_REPO");
 }
 
-std::string Context::repo_name() const {
-  const auto name = repo_given();
-  if (!name || name->empty()) {
-    throw UsageError("no repository given: use -r REPO or set CAIRN_REPO");
-  }
-  return *name;
+std::optional<std::string> Context::repo_in_use() const {
+  if (auto given = repo_given()) return given;
+  return configured_ ? std::optional(configured_->path) : std::nullopt;
 }
 
-std::unique_ptr<repo::Storage> Context::open_storage() const {
+void Context::use_repository(const config::Repository& repository) {
+  if (!repo_given()) configured_ = &repository;
+}
+
+std::string Context::repo_name() {
+  if (const auto name = repo_given()) {
+    if (name->empty()) throw UsageError("--repo: an empty name");
+    return *name;
+  }
+  if (configured_ == nullptr) {
+    const auto* const from_file = configuration();
+    if (from_file == nullptr) {
+      throw UsageError("no repository given: use -r REPO or set CAIRN_REPO");
+    }
+    if (from_file->repositories.size() != 1) {
+      std::string paths;
+      for (const auto& one : from_file->repositories) {
+        paths += (paths.empty() ? "" : ", ") + one.path;
+      }
+      throw UsageError("which of the repositories of " + from_file->file +
+                       "? Use -r with one of " + paths);
+    }
+    configured_ = &from_file->repositories.front();
+  }
+  return configured_->path;
+}
+
+std::unique_ptr<repo::Storage> Context::open_storage() {
   return cli::open_storage(repo_name());
 }
 
@@ -279,11 +317,12 @@ void Context::remember() {
 
 repo::Keyring Context::open_keyring(const repo::Storage& storage,
                                     const repo::Config& config) {
-  const std::string origin = origin_of_key(password_.text(), kKeyVariables);
   try {
     return key_from_somewhere(storage, config);
   } catch (const repo::WrongKey& e) {
     // Whoever tried the slots does not know where the key came from.
+    std::string origin = origin_of_key(password_.text(), kKeyVariables);
+    if (origin.empty()) origin = origin_of_configured_key();
     const std::string what = e.what();
     if (origin.empty() || what.find(origin) != std::string::npos) throw;
     throw repo::WrongKey(what + "; it came from " + origin);
@@ -297,10 +336,49 @@ repo::Keyring Context::key_from_somewhere(const repo::Storage& storage,
   }
   auto passphrase =
       passphrase_from_environment(password_.text(), kKeyVariables, output);
+  if (!passphrase) find_configured();
+  if (!passphrase && configured_ != nullptr) {
+    if (const auto& file = configured_->key_file) {
+      return cli::open_keyring(
+          storage, config,
+          read_key_file(origin_of_configured_key(), *file, output));
+    }
+    if (configured_->password) {
+      passphrase = read_secret(*configured_->password, output);
+    }
+  }
   if (!passphrase) {
     passphrase = ask_passphrase("Passphrase for " + storage.description());
   }
   return cli::open_keyring(storage, config, std::move(*passphrase));
+}
+
+// The repository that -r or CAIRN_REPO names may be one that the file knows the
+// key of; but only a file that was asked for, since a mistake in it must not
+// stand in the way of a rescue.
+void Context::find_configured() {
+  const bool is_asked_for =
+      configuration_ || options.config || variable("CAIRN_CONFIG");
+  const auto given = repo_given();
+  if (configured_ != nullptr || !given || !is_asked_for) return;
+  const auto* const from_file = configuration();
+  if (from_file == nullptr) return;
+  const auto whole = [](const std::string& path) {
+    std::error_code error;
+    return fs::weakly_canonical(path, error);
+  };
+  for (const auto& one : from_file->repositories) {
+    if (whole(one.path) == whole(*given)) configured_ = &one;
+  }
+}
+
+std::string Context::origin_of_configured_key() const {
+  if (configured_ == nullptr) return "";
+  if (configured_->key_file) {
+    return configuration_->file + ": repositories." + configured_->name +
+           ".key";
+  }
+  return configured_->password ? configured_->password->origin : "";
 }
 
 void Context::confirm(std::string_view question) {
@@ -349,6 +427,10 @@ repo::HostFolders host_folders() {
       .cache = cache ? fs::absolute(*cache)
                      : folder_of("XDG_CACHE_HOME", "CACHE_DIRECTORY", ".cache"),
       .state = folder_of("XDG_STATE_HOME", "STATE_DIRECTORY", ".local/state")};
+}
+
+fs::path config_folder() {
+  return folder_of("XDG_CONFIG_HOME", "CONFIGURATION_DIRECTORY", ".config");
 }
 
 std::string local_time_zone() {

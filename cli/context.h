@@ -1,6 +1,7 @@
 // What every command starts from: the global flags, the screen, the repository.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,6 +18,11 @@
 #include "repo/witness.h"
 
 namespace cairn::cli {
+
+namespace config {
+struct Configuration;
+struct Repository;
+}  // namespace config
 
 inline constexpr std::string_view kProgram = "cairn " CAIRN_VERSION;
 
@@ -38,22 +44,43 @@ class Context {
  public:
   // Takes the passphrase out of the environment.
   Context();
+  ~Context();
 
   GlobalOptions options;
   Output output;
 
   [[nodiscard]] repo::Timestamp now() const;
 
-  // Throws UsageError for a configuration file that was asked for, since this
-  // version reads none; warns of CAIRN_CONFIG.
-  void refuse_configuration();
+  // What the configuration file says, which is read once. Null: none was named,
+  // and there is none at the usual places (cli/config_file.h). Throws as
+  // load_configuration() does.
+  [[nodiscard]] const config::Configuration* configuration();
+
+  // The same, for a command that is nothing without one: throws UsageError.
+  [[nodiscard]] const config::Configuration& need_configuration();
 
   // What -r or CAIRN_REPO names; nothing: neither does.
   [[nodiscard]] std::optional<std::string> repo_given() const;
 
-  // The same: throws UsageError when nothing does.
-  [[nodiscard]] std::string repo_name() const;
-  [[nodiscard]] std::unique_ptr<repo::Storage> open_storage() const;
+  // What they name, else the repository that use_repository() chose, else the
+  // only one of the configuration file. Throws UsageError when there is none.
+  [[nodiscard]] std::string repo_name();
+
+  // What the configuration file says of the repository in use, once repo_name()
+  // was asked; null: that is not one of the file's.
+  [[nodiscard]] const config::Repository* configured_repository()
+      const noexcept {
+    return configured_;
+  }
+
+  // Which one this process has to do with, as far as it has asked yet.
+  [[nodiscard]] std::optional<std::string> repo_in_use() const;
+
+  // The one to take where neither -r nor CAIRN_REPO says otherwise; of
+  // configuration().
+  void use_repository(const config::Repository& repository);
+
+  [[nodiscard]] std::unique_ptr<repo::Storage> open_storage();
 
   // Throws repo::RefusedForSafety when the repository shows less than this host
   // saw of it before, unless --accept-rollback is given.
@@ -126,7 +153,16 @@ class Context {
   [[nodiscard]] repo::Keyring key_from_somewhere(const repo::Storage& storage,
                                                  const repo::Config& config);
 
+  void find_configured();
+
+  // Where the configuration file has the key from; empty: it says nothing.
+  [[nodiscard]] std::string origin_of_configured_key() const;
+
   PasswordVariable password_;
+  std::unique_ptr<const config::Configuration> configuration_;
+  bool has_looked_for_configuration_ = false;
+  // Of the configuration, once it is the one in use.
+  const config::Repository* configured_ = nullptr;
   std::optional<TemporaryFolder> temporary_cache_;
   std::optional<repo::Witness> witness_;
   std::optional<repo::Witness> other_witness_;
@@ -140,6 +176,9 @@ class Context {
 void require_local(const std::string& repo);
 
 [[nodiscard]] repo::HostFolders host_folders();
+
+// Where the user's own configuration is; it need not be there.
+[[nodiscard]] std::filesystem::path config_folder();
 
 // IANA's name of it.
 [[nodiscard]] std::string local_time_zone();

@@ -15,10 +15,13 @@
 
 #include "cli/command_line.h"
 #include "cli/commands.h"
+#include "cli/config_file.h"
 #include "cli/context.h"
+#include "cli/hook.h"
 #include "cli/interrupt.h"
 #include "cli/json.h"
 #include "cli/output.h"
+#include "cli/quantity.h"
 #include "cli/standard_streams.h"
 #include "cli/usage_error.h"
 #include "crypto/secret.h"
@@ -31,7 +34,8 @@ namespace cairn::cli {
 namespace {
 
 std::vector<Command> all_commands() {
-  return {backup_command(),
+  return {run_command(),
+          backup_command(),
           pg_base_command(),
           pg_dump_command(),
           pg_wal_receive_command(),
@@ -51,10 +55,15 @@ std::vector<Command> all_commands() {
           stats_command(),
           forget_command(),
           prune_command(),
+          policy_explain_command(),
+          policy_simulate_command(),
           hold_add_command(),
           hold_list_command(),
           hold_remove_command(),
           init_command(),
+          config_init_command(),
+          config_validate_command(),
+          config_show_command(),
           key_add_command(),
           key_list_command(),
           key_remove_command(),
@@ -79,6 +88,11 @@ std::optional<ExitCode> any_failure(std::span<const std::string> words) {
     }
   }
   return std::nullopt;
+}
+
+// Commands that are about the file itself: it may be wrong, or not there yet.
+bool names_configuration(const Command& command) {
+  return command.name.starts_with("config ");
 }
 
 bool has_json_flag(std::span<const std::string> words) {
@@ -121,10 +135,37 @@ ExitCode run(std::span<const std::string> words, Context& context) {
   if (!request.command) {
     throw UsageError("no command given; 'cairn help' lists them");
   }
-  context.refuse_configuration();
+  // One that was named is not passed over in silence, whatever the command.
+  if (context.options.config && !names_configuration(*request.command)) {
+    (void)context.configuration();
+  }
   for (const auto& word : topic) help += (help.empty() ? "" : " ") + word;
   if (request.command == &commands.back()) help = line.help(help);
   return request.command->run(context);
+}
+
+// A line for each mistake, so that one look mends them all.
+ExitCode report(Context& context, ExitCode code, const ConfigurationError& e) {
+  Json mistakes = Json::array();
+  for (const auto& mistake : e.mistakes) {
+    context.output.error(config::text_of(mistake, e.file));
+    Json json = Json::object();
+    json.set("line", mistake.place.line)
+        .set("column", mistake.place.column)
+        .set("path", mistake.path)
+        .set("message", mistake.text);
+    mistakes.add(std::move(json));
+  }
+  if (context.output.is_json()) {
+    context.output.failure(
+        Json::line("exit_error", context.now())
+            .set("code", static_cast<int>(code))
+            .set("message",
+                 e.file + ": " + counted(e.mistakes.size(), "mistake"))
+            .set("file", e.file)
+            .set("mistakes", std::move(mistakes)));
+  }
+  return code;
 }
 
 ExitCode report(Context& context, ExitCode code, const std::string& message) {
@@ -152,7 +193,7 @@ std::string with_advice(const repo::CorruptionError& e) {
 // Of the disk under a repository that is at work, and no other one.
 std::string with_advice(const repo::OutOfSpace& e, const Context& context) {
   const std::string what = e.what();
-  const auto place = context.repo_given();
+  const auto place = context.repo_in_use();
   constexpr std::array kFolders = {"packs/",    "index/", "snapshots/",
                                    "sessions/", "marks/", "new object"};
   const bool is_object = std::ranges::any_of(
@@ -187,6 +228,9 @@ ExitCode run_and_report(std::span<const std::string> words, Context& context) {
   };
   try {
     return run(words, context);
+  } catch (const ConfigurationError& e) {
+    return cli::report(context, any_failure(words).value_or(ExitCode::usage),
+                       e);
   } catch (const std::invalid_argument& e) {
     return report(context, ExitCode::usage, e.what());
   } catch (const repo::CorruptionError& e) {
@@ -211,6 +255,8 @@ ExitCode run_and_report(std::span<const std::string> words, Context& context) {
     return report(context, ExitCode::source_failed, e.what());
   } catch (const ingest::VerificationFailed& e) {
     return report(context, ExitCode::drill_failed, e.what());
+  } catch (const HookFailed& e) {
+    return report(context, ExitCode::hook_failed, e.what());
   } catch (const repo::Cancelled& e) {
     return report(context, code_of_signal(), e.what());
   } catch (const std::bad_alloc&) {

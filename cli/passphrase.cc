@@ -159,15 +159,20 @@ std::optional<crypto::Secret> key_file_from_environment(
     const KeyVariables& variables, Output& output) {
   const char* const path = variable(variables.key_file);
   if (!path) return std::nullopt;
+  return read_key_file(variables.key_file, path, output);
+}
+
+crypto::Secret read_key_file(const std::string& variable,
+                             const std::string& path, Output& output) {
   Gathered gathered;
-  read_secret_file(variables.key_file, path, WhenPublic::refuse, output,
+  read_secret_file(variable.c_str(), path, WhenPublic::refuse, output,
                    gathered);
   auto key = repo::parse_key_file(gathered.text());
   if (!key) {
-    throw repo::WrongKey(assignment(variables.key_file, path) +
+    throw repo::WrongKey(assignment(variable.c_str(), path) +
                          ": not a key file");
   }
-  return key;
+  return std::move(*key);
 }
 
 std::optional<SecretText> passphrase_from_environment(

@@ -79,6 +79,9 @@ class PasswordVariable {
     const KeyVariables& variables, Output& output);
 
 // `variable` is what named the path, for messages.
+[[nodiscard]] crypto::Secret read_key_file(const std::string& variable,
+                                           const std::string& path,
+                                           Output& output);
 [[nodiscard]] SecretText read_password_file(const char* variable,
                                             const std::string& path,
                                             Output& output);

@@ -104,7 +104,7 @@ void require_safe_tablespaces(const RecoveryPlan& plan, Context& context) {
 }
 
 std::vector<std::string> fetch_words(const std::optional<std::string>& series,
-                                     const Context& context) {
+                                     Context& context) {
   std::error_code error;
   const fs::path self = fs::read_symlink("/proc/self/exe", error);
   return {error ? "cairn" : self.string(),

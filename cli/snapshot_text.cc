@@ -59,10 +59,13 @@ std::string sources_text(const repo::Snapshot& snapshot) {
     }
     texts.push_back(std::move(text));
   };
-  // The paths are those of all sources of files together.
+  // Of a job, sources of files have names of their own. Of a command line,
+  // which has nothing beside them, they are known by their paths, which are
+  // those of all of them together.
+  constexpr std::string_view kNameless = "files";
   std::optional<repo::SourceStatus> files;
   for (const auto& source : snapshot.record->sources) {
-    if (source.kind != repo::SourceKind::files) {
+    if (source.kind != repo::SourceKind::files || source.name != kNameless) {
       add(source.name, source.status);
     } else if (!files) {
       files = source.status;

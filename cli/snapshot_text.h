@@ -29,7 +29,7 @@ struct SnapshotFilter {
 // its snapshots are known to belong together.
 void set_series(Json& json, const repo::Snapshot& snapshot);
 
-// "etc, home", "db.sql", "db.sql (failed)"
+// "/etc, /home", "db.sql", "db.sql (failed)", "settings, db/shop.dump"
 [[nodiscard]] std::string sources_text(const repo::Snapshot& snapshot);
 
 // "2026-11-20 14:30:00 +01:00 (3 hours ago)"

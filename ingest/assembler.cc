@@ -59,6 +59,11 @@ struct Assembler::State {
   std::array<Lane, kMaxLanes> lanes;
   Lane* lane = lanes.data();         // of the events that come
   std::optional<StagedTree> staged;  // between TreeBegins and its end
+  struct LateStream {
+    StreamEnds stream;
+    std::vector<repo::Link> rows;
+  };
+  std::vector<LateStream> late;
   std::optional<repo::PackWriter> content_pack;
   std::optional<repo::PackWriter> node_pack;
   std::uint64_t entries = 0;
@@ -143,7 +148,8 @@ struct Assembler::State {
                        head_of(event.plain), *event.mac, event.id});
   }
 
-  void operator()(ContentEnds& event) {
+  // Closes the content of the lane, and answers its rows.
+  std::vector<repo::Link> finish_content() {
     std::vector<repo::Link> rows;
     for (auto& part : lane->content) {
       const auto own = std::move(part).finish();
@@ -151,10 +157,23 @@ struct Assembler::State {
     }
     if (lane->stream) std::move(*lane->stream).finish();
     lane->clear();
+    return rows;
+  }
+
+  void operator()(ContentEnds& event) {
+    const auto rows = finish_content();
     if (staged) {
       staged->add(std::move(event.path), event.entry, rows);
       return;
     }
+    add(event, rows);
+  }
+
+  void operator()(StreamEnds& event) {
+    late.push_back({std::move(event), finish_content()});
+  }
+
+  void add(ContentEnds& event, std::span<const repo::Link> rows) {
     tree.add(event.entry, rows);
     ++entries;
     cache.paths.remember(event.path, {.snapshot = session,
@@ -165,7 +184,17 @@ struct Assembler::State {
                                       .profile = event.entry.profile,
                                       .weave = event.entry.weave,
                                       .holes = event.entry.holes,
-                                      .rows = rows});
+                                      .rows = {rows.begin(), rows.end()}});
+  }
+
+  // Once nobody has a folder open.
+  void add_late_streams() {
+    for (auto& [stream, rows] : late) {
+      for (auto& folder : stream.folders) (*this)(folder);
+      add(stream.content, rows);
+      for (std::size_t i = 0; i < stream.folders.size(); ++i) tree.end_folder();
+    }
+    late.clear();
   }
 
   void operator()(ContentFails&) { lane->clear(); }
@@ -189,6 +218,7 @@ void Assembler::add(Batch& batch) {
 }
 
 repo::Link Assembler::finish() && {
+  state_->add_late_streams();
   const repo::Link root = std::move(state_->tree).finish();
   state_->give(state_->content_pack);
   state_->give(state_->node_pack);

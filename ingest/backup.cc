@@ -59,20 +59,20 @@ std::vector<std::size_t> order_of(std::span<const Source> sources,
   return order;
 }
 
-// How many of them there are. What comes from different ones mixes, which
-// folders would not bear.
+// How many of them there are. What comes from different ones mixes, which a
+// tree that fills the root would not bear.
 unsigned lanes_of(std::span<const Source> sources) {
   unsigned last = 0;
-  bool is_flat = true;
+  bool has_tree = false;
   for (const auto& source : sources) {
     const auto* const stream = std::get_if<StreamToBackUp>(&source);
-    is_flat = is_flat && stream && names_of_stream(stream->name).size() == 1;
+    has_tree = has_tree || std::holds_alternative<TreeToBackUp>(source);
     if (stream) last = std::max(last, stream->lane);
   }
-  if (last >= kMaxLanes || (last > 0 && !is_flat)) {
-    throw std::invalid_argument(
-        "only streams outside of folders are read side by side, in " +
-        std::to_string(kMaxLanes) + " lanes at most");
+  if (last >= kMaxLanes || (last > 0 && has_tree)) {
+    throw std::invalid_argument("only streams are read beside others, in " +
+                                std::to_string(kMaxLanes) +
+                                " lanes at most, and none beside a tree");
   }
   return last + 1;
 }

@@ -43,10 +43,12 @@
 
 namespace cairn::ingest {
 
-// Files and folders, found again under their absolute paths.
+// Files and folders, found again under their absolute paths. `name` is what
+// reports call them.
 struct FilesToBackUp {
   std::vector<std::string> paths;
   FileSourceOptions options;
+  std::string name = "files";
 };
 
 // One stream, found again under `name`, whose slashes make folders. One that
@@ -56,7 +58,8 @@ struct StreamToBackUp {
   repo::SourceKind kind = repo::SourceKind::standard_input;
   std::unique_ptr<ByteStream> stream;
   // Streams of different lanes are read side by side, by a thread for each
-  // lane; those of one in their order. Less than kMaxLanes.
+  // lane; those of one in their order. Files are of the first, 0. Less than
+  // kMaxLanes.
   unsigned lane = 0;
 };
 
@@ -128,8 +131,8 @@ struct BackupReport {
 // several of them are one folder there, as the first of the files describes it;
 // where there are such, files are read before streams. Throws
 // std::invalid_argument, before anything is read, when two sources are in each
-// other's way, a name or word is none, or there are several lanes and files or
-// folders beside them.
+// other's way, a name or word is none, or there are several lanes and a tree
+// beside them.
 //
 // What fails of a source is reported and leaves the rest alone; what fails of
 // the repository ends the run without a snapshot: repo::OutOfSpace,

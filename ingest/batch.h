@@ -79,9 +79,16 @@ struct ContentEnds {
 };
 struct ContentFails {};
 
+// The same for a stream of a lane beside the first, which alone may have
+// folders open: it waits for its place, below these, until all is fed.
+struct StreamEnds {
+  ContentEnds content;
+  std::vector<FolderBegins> folders;  // the outermost first
+};
+
 using Event =
     std::variant<FolderBegins, FolderEnds, TreeBegins, TreeEnds, TreeFails,
-                 WholeEntry, Chunk, ContentEnds, ContentFails>;
+                 WholeEntry, Chunk, ContentEnds, ContentFails, StreamEnds>;
 
 struct Batch {
   repo::RawBytes buffer;

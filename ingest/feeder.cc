@@ -250,7 +250,7 @@ class Feeder::Visitor : public FileVisitor {
 void Feeder::feed(const FilesToBackUp& files) {
   State& state = *state_;
   repo::SourceReport report;
-  report.name = "files";
+  report.name = files.name;
   report.kind = repo::SourceKind::files;
   std::optional<FileSource> source;
   try {
@@ -321,12 +321,19 @@ void Feeder::feed(StreamToBackUp& stream, const BackupOptions& options) {
     state.report.bytes_read += entry.size;
     // Only now, so that a stream that fails leaves none.
     std::string path;
+    std::vector<FolderBegins> above;
     for (const auto& name : folders) {
       path += "/" + name;
-      state.begin_folder(folder_like(entry, name), path);
+      above.push_back(state.begun(folder_like(entry, name), path));
     }
-    state.push(ContentEnds{std::move(entry), stream.name, std::nullopt});
-    for (std::size_t i = 0; i < folders.size(); ++i) state.push(FolderEnds{});
+    ContentEnds content{std::move(entry), stream.name, std::nullopt};
+    if (state.lane != 0) {
+      state.push(StreamEnds{std::move(content), std::move(above)});
+    } else {
+      for (auto& folder : above) state.push(std::move(folder));
+      state.push(std::move(content));
+      for (std::size_t i = 0; i < folders.size(); ++i) state.push(FolderEnds{});
+    }
   } catch (const repo::Cancelled&) {
     throw;
   } catch (const std::exception& e) {

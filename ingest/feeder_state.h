@@ -113,10 +113,15 @@ struct Feeder::State {
     if (batch->events.size() >= kMaxEvents) send();
   }
 
-  void begin_folder(repo::Entry folder, const std::string& path) {
+  [[nodiscard]] FolderBegins begun(repo::Entry folder,
+                                   const std::string& path) const {
     const auto sharing =
         shared.contains(path) ? Sharing::several_sources : Sharing::none;
-    push(FolderBegins{std::move(folder), sharing});
+    return {std::move(folder), sharing};
+  }
+
+  void begin_folder(repo::Entry folder, const std::string& path) {
+    push(begun(std::move(folder), path));
   }
 
   // ---- content

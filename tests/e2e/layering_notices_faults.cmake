@@ -22,7 +22,10 @@ set(bad
   "cli/a.h:nlohmann/json_fwd.hpp"
   "cli/b.h:fmt/core.h"
   "cli/c.h:date/date.h"
-  "cli/d.cc:CLI/CLI.hpp")
+  "cli/d.cc:CLI/CLI.hpp"
+  "cli/e.cc:yaml-cpp/yaml.h"
+  "cli/config/a.cc:cli/context.h"
+  "cli/config/c.cc:yaml-cpp/parser.h")
 set(good
   "crypto/good.cc:sodium.h"
   "repo/compression.cc:zstd.h"
@@ -33,7 +36,10 @@ set(good
   "ingest/good.cc:chunker/chunker.h"
   "service/good.cc:ingest/file_source.h"
   "cli/command_line.cc:CLI/CLI.hpp"
-  "cli/more.cc:service/jobs.h")
+  "cli/more.cc:service/jobs.h"
+  "cli/config/yaml_document.cc:yaml-cpp/parser.h"
+  "cli/config/good.cc:cli/nearest.h"
+  "cli/config/more.cc:cli/config/grammar.h")
 
 file(REMOVE_RECURSE ${WORK})
 foreach(plant IN LISTS bad good)

@@ -4,11 +4,13 @@
 #include <array>
 #include <chrono>
 #include <condition_variable>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "ingest/backup.h"
@@ -21,6 +23,7 @@ namespace cairn::ingest {
 namespace {
 
 using namespace testing_support;
+namespace fs = std::filesystem;
 
 Source in_lane(unsigned lane, std::string name,
                std::unique_ptr<ByteStream> stream) {
@@ -169,18 +172,120 @@ TEST(BackupLanes, AreReadInTheirOrder) {
   EXPECT_EQ(report.sources[2].name, "a");
 }
 
-TEST(BackupLanes, AreForStreamsOutsideOfFoldersAlone) {
+// The folder of the files is there, and some streams lie in it.
+TEST(BackupLanes, MakeTheTreeThatOneLaneMakes) {
+  for_each_seed(5, [](std::mt19937_64& random) {
+    BackupSite site;
+    const TempFolder folder;
+    for (const char* const name : {"a/file", "b/file", "b/c/file"}) {
+      fs::create_directories((folder.path() / name).parent_path());
+      write_file(folder.path() / name,
+                 text_of(random_bytes(random, 3'000'000)));
+    }
+    struct Stream {
+      std::string name;
+      Bytes content;
+      bool is_broken;
+    };
+    std::vector<Stream> streams;
+    const std::string inside = folder.path().string().substr(1);
+    for (const std::string& where :
+         {std::string("db"), std::string("db"), std::string("alone/deep"),
+          inside + "/dumps", inside + "/dumps", std::string("db/deep")}) {
+      streams.push_back({where + "/" + std::to_string(streams.size()),
+                         random_bytes(random, random() % 2'000'000),
+                         random() % 4 == 0});
+    }
+    const auto options = backup_options();
+    // Without what lies above the folder, which other programs change.
+    const auto tree_by = [&](unsigned lanes) {
+      std::vector<Source> sources;
+      for (const auto& [name, content, is_broken] : streams) {
+        const auto lane = static_cast<unsigned>(random() % lanes);
+        sources.push_back(
+            is_broken ? in_lane(lane, name,
+                                std::make_unique<BrokenStream>(content, ~0ULL))
+                      : in_lane(lane, name, content));
+      }
+      for (const char* const name : {"a", "b"}) {
+        sources.push_back(source_of(folder.path() / name));
+      }
+      auto repository = site.open();
+      const auto report = run_backup(repository, std::move(sources), options);
+      for (std::size_t i = 0; i < streams.size(); ++i) {
+        EXPECT_EQ(report.sources.at(i).name, streams[i].name);
+        EXPECT_EQ(report.sources.at(i).status,
+                  streams[i].is_broken ? repo::SourceStatus::failed
+                                       : repo::SourceStatus::complete);
+      }
+      auto tree = read_newest(site);
+      std::erase_if(tree, [&](const auto& entry) {
+        return inside.starts_with(entry.first);
+      });
+      return tree;
+    };
+
+    const auto expected = tree_by(1);
+    const auto tree = tree_by(kMaxLanes);
+    ASSERT_EQ(tree.size(), expected.size());
+    for (const auto& [path, stored] : expected) {
+      ASSERT_TRUE(tree.contains(path)) << path;
+      EXPECT_TRUE(tree.at(path).entry == stored.entry) << path;
+      EXPECT_TRUE(tree.at(path).chunks == stored.chunks) << path;
+    }
+    for (const auto& [name, content, is_broken] : streams) {
+      const auto found = tree.find(name);
+      ASSERT_EQ(found == tree.end(), is_broken) << name;
+      if (is_broken) continue;
+      EXPECT_TRUE(found->second.content == content) << name;
+    }
+    EXPECT_TRUE(tree.contains(inside + "/b/c/file"));
+    EXPECT_TRUE(damage_in(site).empty());
+  });
+}
+
+// The stream ends when the other lane is in the middle of a file.
+TEST(BackupLanes, PutAStreamInItsPlaceWhileAnotherLaneHasAFolderOpen) {
+  constexpr std::size_t kFileBytes = 48U << 20;
+  constexpr std::uint64_t kWellInside = 8U << 20;
   BackupSite site;
-  TempFolder folder;
+  const TempFolder folder;
+  std::mt19937_64 random(1);
+  write_file(folder.path() / "file", text_of(random_bytes(random, kFileBytes)));
+  repo::Progress progress;
+  auto stream = std::make_unique<MemoryStream>(Bytes(1000));
+  stream->before_read = [&](std::size_t) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (progress.bytes_done < kWellInside &&
+           std::chrono::steady_clock::now() < end) {
+      std::this_thread::yield();
+    }
+  };
+  std::vector<Source> sources;
+  sources.push_back(source_of(folder.path()));
+  sources.push_back(in_lane(1, "db/shop", std::move(stream)));
+  auto repository = site.open();
+
+  const auto report =
+      back_up(repository, std::move(sources), backup_options(), progress, {});
+
+  EXPECT_TRUE(report.is_complete);
+  const auto tree = read_newest(site);
+  EXPECT_EQ(tree.at("db/shop").content.size(), 1000U);
+  EXPECT_EQ(tree.at(folder.path().string().substr(1) + "/file").content.size(),
+            kFileBytes);
+}
+
+TEST(BackupLanes, AreNoneBesideATree) {
+  BackupSite site;
   auto repository = site.open();
   const auto refused = [&](std::vector<Source> sources) {
     EXPECT_THROW((void)run_backup(repository, std::move(sources)),
                  std::invalid_argument);
   };
 
-  refused(all(in_lane(1, "a/b", Bytes(1))));
-  refused(all(in_lane(0, "a/b", Bytes(1)), in_lane(1, "c", Bytes(1))));
-  refused(all(source_of(folder.path()), in_lane(1, "c", Bytes(1))));
+  refused(all(Source(TreeToBackUp{.name = "tree", .tree = nullptr}),
+              in_lane(1, "c", Bytes(1))));
   refused(all(in_lane(kMaxLanes, "c", Bytes(1))));
   refused(all(in_lane(~0U, "c", Bytes(1))));
   EXPECT_TRUE(read_all_snapshots(site).empty());

@@ -1,0 +1,43 @@
+#include "cli/backup_run.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+#include <utility>
+
+namespace cairn::cli {
+
+BackupOutcome run_backup(repo::Repository& repository,
+                         std::vector<ingest::Source> sources,
+                         const BackupRequest& request,
+                         const ProgressWords& words, Context& context,
+                         const std::stop_token& stop) {
+  constexpr unsigned kMostWorkers = 8;
+  const ingest::BackupOptions how{
+      .series = request.series,
+      .host = request.host ? *request.host : host_name(),
+      .user = user_name(),
+      .program = std::string(kProgram),
+      .tags = request.tags,
+      .now = context.now(),
+      .time = request.time,
+      .levels = request.levels,
+      .workers =
+          std::clamp(std::thread::hardware_concurrency(), 1U, kMostWorkers)};
+  const auto began = std::chrono::steady_clock::now();
+  repo::Progress progress;
+  BackupOutcome outcome;
+  {
+    const ProgressDisplay display(context.output, context.options.progress,
+                                  words, progress);
+    outcome.report =
+        ingest::back_up(repository, std::move(sources), how, progress, stop);
+  }
+  context.output.allow_loss();
+  outcome.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - began)
+          .count();
+  return outcome;
+}
+
+}  // namespace cairn::cli

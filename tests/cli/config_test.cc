@@ -1,0 +1,542 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "cli/config/configuration.h"
+#include "cli/config/grammar.h"
+#include "cli/config/schema.h"
+
+namespace cairn::cli::config {
+namespace {
+
+namespace fs = std::filesystem;
+
+const Surroundings kHere{.host = "vm", .time_zone = "UTC"};
+
+std::string text_of_file(const fs::path& path) {
+  std::ifstream in(path);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+struct Read {
+  std::optional<Configuration> made;
+  Mistakes mistakes;
+
+  // "4: jobs.nightly: ..." of each.
+  [[nodiscard]] std::string all() const {
+    std::string text;
+    for (const auto& mistake : mistakes) {
+      text += std::to_string(mistake.place.line) + ": " + mistake.path + ": " +
+              mistake.text + "\n";
+    }
+    return text;
+  }
+};
+
+Read read(const std::string& text) {
+  Read result;
+  result.made = read_configuration(text, "cairn.yaml", kHere, result.mistakes);
+  EXPECT_EQ(result.made.has_value(), result.mistakes.empty());
+  return result;
+}
+
+constexpr const char* kLeast = R"(version: 1
+repositories:
+  local: {path: /srv/backups}
+sources:
+  etc: {type: files, paths: [/etc]}
+jobs:
+  nightly: {sources: all}
+)";
+
+// Every key of the grammar, each in a line of its own; names of the user's
+// choice are in capitals.
+constexpr const char* kAll = R"(version: 1
+host: vm2
+time_zone: Europe/Berlin
+repositories:
+  LOCAL:
+    path: /srv/backups
+    key:
+      file: /etc/cairn/key
+  OTHER:
+    path: /srv/other
+    password:
+      env: SECRET
+  THIRD:
+    path: /srv/third
+    password:
+      command: pass show cairn
+sources:
+  ETC:
+    type: files
+    part: config
+    paths: [/etc, /opt/a b]
+    exclude: ['*.log']
+    exclude_if_present: [.nobackup]
+    one_file_system: true
+  EXPORT:
+    type: command
+    part: data
+    command: [printf, '%s', no]
+    as: export.json
+  DB:
+    type: postgres
+    part: databases
+    dsn: host=db user=backup
+    password:
+      file: /run/secrets/pg
+    databases: [shop, shop, n8n]
+    format: plain
+    bin_dir: /usr/lib/postgresql/15/bin
+  INNER:
+    type: postgres
+    container: db-1
+    container_program: podman
+  CLUSTER:
+    type: postgres_base
+    part: databases
+    dsn: host=db user=replicator
+    password:
+      file: /run/secrets/pg
+    checkpoint: spread
+    max_rate: 50MiB
+jobs:
+  NIGHTLY:
+    sources: [ETC, EXPORT, DB]
+    to: LOCAL
+    series: night
+    tags: [nightly]
+    retention: LONG
+    compression: max
+    before:
+      - run: [touch, /run/begun]
+        timeout: 30s
+    after:
+      - run: [touch, /run/ended]
+        timeout: 2m
+        when: success
+  BASE:
+    sources: [CLUSTER]
+    to: OTHER
+retention:
+  LONG:
+    keep:
+      last: 3
+      hourly: 24
+      daily: 7
+      weekly: 4
+      monthly: 12
+      yearly: unlimited
+      within: 48h
+      tags: [pinned]
+    week_on: sunday
+    prefer: oldest
+    prune: false
+)";
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) lines.push_back(line);
+  return lines;
+}
+
+std::string joined(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const auto& line : lines) text += line + "\n";
+  return text;
+}
+
+TEST(Configuration, ReadsTheLeastThereCanBe) {
+  const auto [made, mistakes] = read(kLeast);
+
+  ASSERT_TRUE(made);
+  EXPECT_EQ(made->host, "vm");
+  EXPECT_EQ(made->jobs.at(0).series, "vm/nightly");
+  EXPECT_EQ(made->jobs.at(0).repository, "local");
+  EXPECT_EQ(made->jobs.at(0).policy, std::nullopt);
+  EXPECT_EQ(made->sources.at(0).part, Part::data);
+}
+
+TEST(Configuration, ReadsEveryKeyThereIs) {
+  const auto result = read(kAll);
+
+  ASSERT_TRUE(result.made) << result.all();
+  const auto& made = *result.made;
+  EXPECT_EQ(made.host, "vm2");
+  EXPECT_EQ(made.repositories.at(0).key_file, "/etc/cairn/key");
+  EXPECT_EQ(made.repositories.at(1).password->kind,
+            SecretPlace::Kind::variable);
+  EXPECT_EQ(made.repositories.at(2).password->origin, "cairn.yaml:16");
+  const auto& etc = std::get<Files>(made.source("ETC")->what);
+  EXPECT_EQ(etc.paths, (std::vector<std::string>{"/etc", "/opt/a b"}));
+  EXPECT_TRUE(etc.one_file_system);
+  EXPECT_EQ(made.source("ETC")->part, Part::config);
+  const auto& command = std::get<CommandOutput>(made.source("EXPORT")->what);
+  EXPECT_EQ(command.arguments,
+            (std::vector<std::string>{"printf", "%s", "no"}));
+  const auto& db = std::get<PostgresDumps>(made.source("DB")->what);
+  EXPECT_EQ(db.databases, (std::vector<std::string>{"shop", "n8n"}));
+  EXPECT_EQ(db.format, ingest::PgDumpFormat::plain);
+  const auto& inner = std::get<PostgresDumps>(made.source("INNER")->what);
+  EXPECT_EQ(inner.container_program, "podman");
+  const auto& cluster = std::get<PostgresBase>(made.source("CLUSTER")->what);
+  EXPECT_EQ(cluster.max_rate, std::uint64_t{50} << 20);
+  EXPECT_EQ(cluster.checkpoint, ingest::Checkpoint::spread);
+  const auto& job = *made.job("NIGHTLY");
+  EXPECT_EQ(job.series, "vm2/night");
+  EXPECT_EQ(job.before.at(0).timeout, std::chrono::seconds(30));
+  EXPECT_EQ(job.after.at(0).when, Hook::When::success);
+  const auto& policy = *made.policy("LONG");
+  EXPECT_EQ(policy.rules.yearly, repo::RetentionPolicy::kAll);
+  EXPECT_EQ(policy.rules.within, (repo::CalendarSpan{.hours = 48}));
+  EXPECT_EQ(policy.rules.week_on, repo::Weekday::sunday);
+  EXPECT_EQ(policy.rules.time_zone, "Europe/Berlin");
+  EXPECT_FALSE(policy.prunes);
+}
+
+void gather_keys(const Shape& shape, std::set<const Key*>& keys) {
+  for (const auto& key : shape.keys) {
+    keys.insert(&key);
+    for (const auto& inner : key.shapes) gather_keys(inner, keys);
+  }
+}
+
+void gather_keys(const Setting& setting, std::set<const Key*>& keys) {
+  if (setting.origin == Setting::Origin::file && setting.key != nullptr) {
+    keys.insert(setting.key);
+  }
+  for (const auto& part : setting.parts) gather_keys(part, keys);
+}
+
+// So that the tests below, which go through that text, go through the grammar.
+TEST(Configuration, HasATestTextWithEveryKeyOfTheGrammar) {
+  const auto result = read(kAll);
+  std::set<const Key*> known;
+  std::set<const Key*> used;
+  gather_keys(grammar(), known);
+  ASSERT_TRUE(result.made) << result.all();
+  gather_keys(result.made->settings, used);
+
+  for (const auto* const key : known) {
+    // Of a source in a container, where they are the same as of others.
+    EXPECT_TRUE(used.contains(key)) << key->name;
+  }
+}
+
+// The key that a line begins with; empty: it is a name, or none.
+std::string key_in(const std::string& line) {
+  const auto begin = line.find_first_not_of(" -");
+  const auto end = line.find(':');
+  if (begin == std::string::npos || end == std::string::npos) return "";
+  const std::string key = line.substr(begin, end - begin);
+  return std::ranges::any_of(key, [](char c) { return 'A' <= c && c <= 'Z'; })
+             ? ""
+             : key;
+}
+
+TEST(Configuration, FindsATypoAtEveryLevelAndSaysWhatWasMeant) {
+  const auto lines = lines_of(kAll);
+  unsigned typos = 0;
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    const std::string key = key_in(lines[i]);
+    if (key.empty()) continue;
+    SCOPED_TRACE(lines[i]);
+    ++typos;
+    auto wrong = lines;
+    const auto at = wrong[i].find(key);
+    wrong[i].insert(at + 1, "x");
+    const auto result = read(joined(wrong));
+
+    const auto found =
+        std::ranges::find_if(result.mistakes, [&](const Mistake& mistake) {
+          return mistake.place == Place{static_cast<unsigned>(i) + 1,
+                                        static_cast<unsigned>(at) + 1} &&
+                 mistake.text.find("did you mean '" + key + "'?") !=
+                     std::string::npos;
+        });
+    // Without its type, nobody knows which keys a source may have.
+    if (key == "type") {
+      EXPECT_NE(result.all().find("'type' is missing"), std::string::npos);
+    } else {
+      EXPECT_NE(found, result.mistakes.end()) << result.all();
+    }
+  }
+  EXPECT_GT(typos, 60u);
+}
+
+TEST(Configuration, FindsAKeyThatIsThereTwiceAtEveryLevel) {
+  const auto lines = lines_of(kAll);
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    const std::string key = key_in(lines[i]);
+    if (key.empty()) continue;
+    SCOPED_TRACE(lines[i]);
+    // Above itself, so that it stays in its mapping.
+    auto wrong = lines;
+    std::string twice = lines[i].substr(0, lines[i].find(':')) + ": 1";
+    if (twice.find("- ") != std::string::npos) {
+      wrong[i].replace(wrong[i].find('-'), 1, " ");
+    }
+    wrong.insert(wrong.begin() + static_cast<std::ptrdiff_t>(i), twice);
+    const auto result = read(joined(wrong));
+
+    const std::string said = std::to_string(i + 2) + ": : the key '" + key +
+                             "' is there already, in line " +
+                             std::to_string(i + 1);
+    EXPECT_NE(result.all().find(said), std::string::npos) << result.all();
+  }
+}
+
+TEST(Configuration, TellsEveryMistakeOfAFileInItsOrder) {
+  const auto result = read(R"(version: 2
+hots: vm
+repositories:
+  local: {path: backups, key: /etc/key}
+sources:
+  etc: {type: flies, paths: [/etc]}
+  db: {type: postgres, dsn: host=db password=hunter2}
+jobs:
+  nightly: {sources: [etc, bd], to: lokal, retention: long}
+retention:
+  short: {keep: {dayly: 7}, week_on: someday}
+)");
+
+  ASSERT_EQ(result.mistakes.size(), 11u) << result.all();
+  const std::string all = result.all();
+  EXPECT_EQ(all.find("hunter2"), std::string::npos) << all;
+  EXPECT_EQ(all.find("/etc/key"), std::string::npos) << all;
+  for (const auto* const said :
+       {"1: version: '2' is no version",
+        "2: : unknown key 'hots'; did you mean 'host'?",
+        "4: repositories.local.path: 'backups' is not absolute",
+        "4: repositories.local.key: a secret does not stand in this file",
+        "6: sources.etc.type: 'flies' is no type of source; did you mean "
+        "'files'?",
+        "7: sources.db.dsn: ",
+        "9: jobs.nightly.sources: there is no source 'bd'; did you mean 'db'?",
+        "9: jobs.nightly.to: there is no repository 'lokal'; did you mean "
+        "'local'?",
+        "9: jobs.nightly.retention: there is no policy 'long'",
+        "11: retention.short.keep: unknown key 'dayly'; did you mean 'daily'?",
+        "11: retention.short.week_on: 'someday' is no day of the week"}) {
+    EXPECT_NE(all.find(said), std::string::npos) << said << "\n" << all;
+  }
+  EXPECT_TRUE(std::ranges::is_sorted(result.mistakes, {}, &Mistake::place));
+}
+
+// One line of kLeast replaced, and what is said of it.
+struct Wrong {
+  unsigned line;
+  const char* text;
+  const char* said;
+};
+
+class WrongValue : public ::testing::TestWithParam<Wrong> {};
+
+TEST_P(WrongValue, IsRefusedWhereItStands) {
+  SCOPED_TRACE(GetParam().text);
+  auto lines = lines_of(kLeast);
+  lines.at(GetParam().line - 1) = GetParam().text;
+  const auto result = read(joined(lines));
+
+  ASSERT_FALSE(result.mistakes.empty());
+  EXPECT_EQ(result.mistakes.front().place.line, GetParam().line);
+  EXPECT_NE(result.all().find(GetParam().said), std::string::npos)
+      << result.all();
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Values, WrongValue,
+    ::testing::Values(
+        Wrong{1, "version:", "has no value"},
+        Wrong{1, "version: '1.0'", "is no version"},
+        Wrong{1, "version: [1]", "one word is due here, not a list"},
+        Wrong{3, "  local: {path: ~/backups}", "~ is the shell's word"},
+        Wrong{3, "  local: {path: /b, key: secret}", "write {file: PATH}"},
+        Wrong{3, "  local: {path: /b, key: {env: KEY}}", "unknown key 'env'"},
+        Wrong{3, "  local: {path: /b, password: hunter2}",
+              "only where it comes from"},
+        Wrong{3, "  local: {path: /b, password: {flie: /x}}",
+              "did you mean 'file'?"},
+        Wrong{3, "  local: {path: /b, password: {file: /x, env: Y}}",
+              "one place it comes from is due"},
+        Wrong{3, "  local: {path: /b, password: {env: A-B}}",
+              "not the name of a variable"},
+        Wrong{3, "  local: {path: /b, key: {file: /k}, password: {env: Y}}",
+              "exclude each other"},
+        Wrong{3, "  local: {url: 's3:https://x/y'}", "not available yet"},
+        Wrong{3, "  'lo cal': {path: /b}", "is no name"},
+        Wrong{3, "  local: /srv/backups", "keys and values are due here"},
+        Wrong{5, "  etc: {type: redis}", "not available yet"},
+        Wrong{5, "  etc: {type: files, paths: /etc}", "a list is due here"},
+        Wrong{5, "  etc: {type: files, paths: []}", "the list is empty"},
+        Wrong{5, "  etc: {type: files, paths: [etc]}", "is not absolute"},
+        Wrong{5, "  etc: {type: files, paths: [[/etc]]}", "one word is due"},
+        Wrong{5, "  etc: {type: files, paths: [/e], one_file_system: yes}",
+              "is neither true nor false"},
+        Wrong{5, "  etc: {type: files, paths: [/e], exclude: ['[x']}",
+              "sources.etc.exclude"},
+        Wrong{5, "  etc: {type: files, paths: [/e], part: dat}",
+              "did you mean 'data'?"},
+        Wrong{5, "  etc: {type: command, command: pg_dump shop}",
+              "no shell reads it"},
+        Wrong{5, "  etc: {type: command, command: ['']}", "has no name"},
+        Wrong{5, "  etc: {type: command, command: [x], as: a//b}",
+              "not a name that a stream can have"},
+        Wrong{5, "  etc: {type: command, command: [x], as: ../b}",
+              "not a name that a stream can have"},
+        Wrong{5, "  etc: {type: postgres, dsn: host=db password=x}",
+              "it holds a password"},
+        Wrong{5, "  etc: {type: postgres, host: db}", "part of `dsn`"},
+        Wrong{5, "  etc: {type: postgres, container: c, bin_dir: /x}",
+              "exclude each other"},
+        Wrong{5, "  etc: {type: postgres, container: c, password: {env: X}}",
+              "not for a container"},
+        Wrong{5, "  etc: {type: postgres_base, max_rate: 50}",
+              "'50' of what? Write 50MiB"},
+        Wrong{5, "  etc: {type: postgres_base, max_rate: 5KiB}",
+              "is not from 32KiB to 1GiB"},
+        Wrong{5, "  etc: {type: postgres_base, max_rate: 5 elephants}",
+              "is not a size"},
+        Wrong{5, "  wal: {type: files, paths: [/etc]}", "no name for a source"},
+        Wrong{7, "  nightly: {sources: every}", "or the word all"},
+        Wrong{7, "  nightly: {sources: all, schedule: {at: '02:00'}}",
+              "let cron or a systemd timer"},
+        Wrong{7, "  nightly: {sources: all, series: a/wal}", "those of WAL"},
+        Wrong{7, "  etc: {sources: all}", "a source of that name, too"},
+        Wrong{7, "  wal: {sources: all}", "no name for a job"},
+        Wrong{7, "  nightly: {sources: all, before: [touch, x]}",
+              "keys and values are due here"},
+        Wrong{7, "  nightly: {sources: all, before: [{run: [x], timeout: 60}]}",
+              "'60' of what? Write 60s"},
+        Wrong{7, "  nightly: {sources: all, before: [{run: [x], timeout: 0s}]}",
+              "no time at all"},
+        Wrong{7, "  nightly: {sources: all, after: [{run: [x], when: often}]}",
+              "is none of always, success, failure"},
+        Wrong{7, "  nightly: {sources: all, <<: {tags: [x]}}", "merge keys"},
+        Wrong{1, "thresholds: {overdue: 25h}\nversion: 1", "not available yet"},
+        Wrong{1, "? [a]\n: b\nversion: 1", "a key must be a word"}));
+
+TEST(Configuration, RefusesTwoJobsInOneSeries) {
+  const auto result =
+      read(std::string(kLeast) + "  other: {sources: all, series: nightly}\n");
+
+  EXPECT_EQ(result.all(),
+            "8: jobs.other: has the series of 'nightly', vm/nightly; each "
+            "needs its own\n");
+}
+
+TEST(Configuration, RefusesABaseBackupBesideOtherSources) {
+  const auto result = read(R"(version: 1
+repositories: {local: {path: /b}}
+sources:
+  etc: {type: files, paths: [/etc]}
+  cluster: {type: postgres_base}
+jobs:
+  nightly: {sources: all}
+)");
+
+  EXPECT_EQ(result.all(),
+            "7: jobs.nightly.sources: a base backup fills a snapshot by "
+            "itself: 'cluster' needs a job of its own\n");
+}
+
+TEST(Configuration, RefusesSourcesThatAreInEachOthersWay) {
+  const auto result = read(R"(version: 1
+repositories: {local: {path: /b}}
+sources:
+  srv: {type: files, paths: [/srv/../srv/]}
+  shop: {type: files, paths: [/srv/shop]}
+jobs:
+  both: {sources: [srv, shop]}
+  one: {sources: [srv]}
+  other: {sources: [shop]}
+)");
+
+  EXPECT_EQ(result.all(),
+            "7: jobs.both.sources: 'srv' and 'shop' are in each other's way: "
+            "/srv and /srv/shop\n");
+}
+
+TEST(Configuration, NeedsToBeToldWhichOfSeveralRepositories) {
+  const auto result = read(R"(version: 1
+repositories: {a: {path: /a}, b: {path: /b}}
+sources: {etc: {type: files, paths: [/etc]}}
+jobs:
+  nightly: {sources: all}
+)");
+
+  EXPECT_NE(result.all().find("5: jobs.nightly: 'to' is missing"),
+            std::string::npos)
+      << result.all();
+}
+
+TEST(Configuration, TakesTheDefaultPolicyUnlessAJobWantsNone) {
+  const std::string policies = "retention: {default: {keep: {daily: 7}}}\n";
+  const auto with = read(kLeast + policies);
+  auto lines = lines_of(kLeast + policies);
+  lines.at(6) = "  nightly: {sources: all, retention: none}";
+  const auto without = read(joined(lines));
+
+  EXPECT_EQ(with.made->jobs.at(0).policy, "default");
+  EXPECT_EQ(without.made->jobs.at(0).policy, std::nullopt);
+}
+
+TEST(Configuration, RefusesAPolicyThatKeepsNothing) {
+  const auto result =
+      read(std::string(kLeast) + "retention: {default: {keep: {daily: 0}}}\n");
+
+  EXPECT_NE(result.all().find("8: retention.default.keep: keeps nothing"),
+            std::string::npos)
+      << result.all();
+}
+
+// ---- what users read
+
+TEST(Examples, HaveNoMistakes) {
+  unsigned count = 0;
+  for (const auto& file :
+       fs::directory_iterator(fs::path(CAIRN_DOCS_DIR) / "examples")) {
+    SCOPED_TRACE(file.path());
+    ++count;
+    const auto result = read(text_of_file(file.path()));
+    EXPECT_TRUE(result.made) << result.all();
+  }
+  EXPECT_EQ(count, 5u);
+}
+
+TEST(Examples, OfTheReadmeHasNoMistakes) {
+  const std::string begin = "```yaml\n";
+  const auto readme =
+      text_of_file(fs::path(CAIRN_DOCS_DIR).parent_path() / "README.md");
+  const auto at = readme.find(begin);
+  ASSERT_NE(at, std::string::npos);
+  const auto text = readme.substr(at + begin.size());
+
+  const auto result = read(text.substr(0, text.find("```")));
+
+  EXPECT_TRUE(result.made) << result.all();
+}
+
+// CAIRN_WRITE_SCHEMA=1 writes it anew.
+TEST(Schema, IsThatOfTheGrammar) {
+  const fs::path file = fs::path(CAIRN_DOCS_DIR) / "cairn.schema.json";
+  if (std::getenv("CAIRN_WRITE_SCHEMA") != nullptr) {
+    std::ofstream(file) << json_schema();
+  }
+
+  EXPECT_EQ(text_of_file(file), json_schema());
+}
+
+}  // namespace
+}  // namespace cairn::cli::config
