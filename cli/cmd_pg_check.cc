@@ -93,6 +93,9 @@ class Checking {
       const ingest::WalFileName& name);
   [[nodiscard]] std::optional<CheckFinding> find_in_repository(
       const ingest::WalFileName& name);
+  [[nodiscard]] bool comes_back(ingest::WalReader& reader,
+                                const ingest::WalFileName& name,
+                                ingest::Lsn begin) const;
   [[nodiscard]] CheckFinding not_arrived(ingest::WalSourceCheck& source,
                                          const ingest::WalFileName& name);
 
@@ -261,6 +264,25 @@ std::optional<CheckFinding> Checking::find_segment(
       ""};
 }
 
+// All of it, and as one of this cluster and place.
+bool Checking::comes_back(ingest::WalReader& reader,
+                          const ingest::WalFileName& name,
+                          ingest::Lsn begin) const {
+  constexpr std::size_t kPiece = std::size_t{1} << 20;
+  std::vector<std::byte> piece(kPiece);
+  for (std::uint64_t at = 0; at < server_->segment_bytes; at += kPiece) {
+    if (reader.read(name.timeline, {begin.value + at}, piece) < kPiece) {
+      return false;
+    }
+    if (at > 0) continue;
+    const auto head = ingest::parse_segment_head(piece);
+    if (!head || head->begin != begin || head->system != server_->system) {
+      return false;
+    }
+  }
+  return true;
+}
+
 std::optional<CheckFinding> Checking::find_in_repository(
     const ingest::WalFileName& name) {
   const auto list = repository_.snapshots(context_.now());
@@ -285,12 +307,7 @@ std::optional<CheckFinding> Checking::find_in_repository(
     finding.text += "; this key cannot read it back";
     return finding;
   }
-  std::vector<std::byte> segment(
-      static_cast<std::size_t>(server_->segment_bytes));
-  const auto count = reader.read(name.timeline, *begin, segment);
-  const auto head = ingest::parse_segment_head(segment);
-  if (count < segment.size() || !head || head->begin != *begin ||
-      head->system != server_->system) {
+  if (!comes_back(reader, name, *begin)) {
     return CheckFinding{"arrival", Verdict::failed,
                         name.text + " does not come back as it was made",
                         "cairn check --level data"};

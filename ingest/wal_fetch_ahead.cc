@@ -13,9 +13,9 @@
 #include <thread>
 #include <utility>
 
-#include "crypto/digest.h"
 #include "ingest/unique_fd.h"
 #include "repo/error.h"
+#include "repo/weave.h"
 
 namespace cairn::ingest {
 namespace {
@@ -33,8 +33,12 @@ constexpr std::chrono::milliseconds kLookInterval{2};
 // For that process to end.
 constexpr std::chrono::seconds kClearPatience{2};
 
-crypto::Sha256 digest_for(const WalFileName& name) {
-  crypto::Sha256 digest;
+// Whoever may write to the folder may write to the server's, too: this finds
+// mistakes, and costs no more than reading.
+using Digest = repo::WeaveDigest;
+
+repo::WeaveDigester digest_for(const WalFileName& name) {
+  repo::WeaveDigester digest;
   digest.add(std::as_bytes(std::span(name.text)));
   return digest;
 }
@@ -96,11 +100,10 @@ bool WalFetchAhead::take(const WalFileName& name, WholeFile& target) {
   struct stat status {};
   if (!fd || ::fstat(fd.get(), &status) != 0) return false;
   auto left = static_cast<std::uint64_t>(status.st_size);
-  if (left <= crypto::kDigestBytes ||
-      !is_segment_size(left - crypto::kDigestBytes)) {
+  if (left <= sizeof(Digest) || !is_segment_size(left - sizeof(Digest))) {
     return false;
   }
-  left -= crypto::kDigestBytes;
+  left -= sizeof(Digest);
   auto digest = digest_for(name);
   std::vector<std::byte> piece(kPiece);
   while (left > 0) {
@@ -111,8 +114,8 @@ bool WalFetchAhead::take(const WalFileName& name, WholeFile& target) {
     target.append(part);
     left -= part.size();
   }
-  crypto::Digest noted{};
-  if (!read_all(fd, noted) || noted != std::move(digest).finish()) {
+  Digest noted{};
+  if (!read_all(fd, noted) || noted != digest.finish()) {
     std::error_code error;
     fs::remove(path, error);
     return false;
@@ -180,7 +183,7 @@ void WalFetchAhead::put(WalFetch& fetch, const WalFileName& name) {
     digest.add(part);
     file.append(part);
   });
-  file.append(std::move(digest).finish());
+  file.append(digest.finish());
   std::move(file).name_or_replace();
 }
 

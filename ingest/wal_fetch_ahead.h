@@ -2,7 +2,7 @@
 // this host, so that the next call needs no repository:
 //
 //   FOLDER/plan                            which are there, or will be soon
-//         /000000010000000000000002        the segment, and SHA-256 of its name
+//         /000000010000000000000002        the segment, and XXH3 of its name
 //         /000000010000000000000003        and bytes behind it
 //
 // A cache: whatever is wrong with it, the repository answers instead.

@@ -161,7 +161,7 @@ TEST_F(Ahead, HandsOutWhatFollowsAsOftenAsItIsAskedFor) {
 
 TEST_F(Ahead, HandsOutNothingThatHasChanged) {
   for (const std::size_t at : {std::size_t{0}, std::size_t{5000},
-                               std::size_t{kSegment}, kSegment + 31}) {
+                               std::size_t{kSegment}, kSegment + 15}) {
     ahead.clear();
     fill(3, 3 * kSegment);
     std::fstream file(place(4),
