@@ -69,6 +69,15 @@ std::string major_of(std::string_view version) {
       version.substr(0, version.find_first_not_of("0123456789")));
 }
 
+RecoveryPlan plan_and_show(ingest::RecoveryWal& wal,
+                           const RecoveryRequest& request,
+                           const std::stop_token& stop, Context& context) {
+  repo::Progress progress;
+  const ProgressDisplay display(context.output, context.options.progress,
+                                {"reading wal", "record"}, progress);
+  return plan_recovery(wal, *request.target, request.timeline, progress, stop);
+}
+
 // A server that replays the creation of a tablespace writes where the live one
 // has it.
 void require_safe_tablespaces(const RecoveryPlan& plan, Context& context) {
@@ -341,8 +350,10 @@ ExitCode restore_to_moment(const RecoveryRequest& request,
                            const UseRecovered& use) {
   const auto& target = *request.target;
   const bool is_fetched = request.delivery == WalDelivery::fetch;
-  if (!request.verify && (!request.sql.empty() || request.database)) {
-    throw UsageError("--verify-sql and --verify-db go with --verify");
+  if (!request.verify &&
+      (!request.sql.empty() || request.database || request.bin_dir)) {
+    throw UsageError(
+        "--verify-sql, --verify-db and --bin-dir go with --verify");
   }
   if (is_fetched && request.verify) {
     throw UsageError(
@@ -357,8 +368,7 @@ ExitCode restore_to_moment(const RecoveryRequest& request,
                                     repository.keyring(), context.output);
   const Interrupt interrupt;
   ingest::RecoveryWal wal(repository, choose_cluster(clusters, target));
-  const auto plan =
-      plan_recovery(wal, target, request.timeline, interrupt.token());
+  const auto plan = plan_and_show(wal, request, interrupt.token(), context);
   for (const auto& warning : plan.warnings) context.output.warning(warning);
   if (!plan.base->snapshot->snapshot.header.is_complete) {
     context.output.warning(

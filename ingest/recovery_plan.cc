@@ -51,12 +51,15 @@ class Scanner {
   }
 
   // Up to the target or to `limit`.
-  Scan run(Lsn limit, const std::stop_token& stop) {
-    std::uint64_t count = 0;
+  Scan run(Lsn limit, repo::Progress& progress, const std::stop_token& stop) {
+    constexpr std::uint64_t kStep = std::uint64_t{1} << 20;
+    Lsn told = base_.start;
     while (const auto record = records_.next()) {
-      constexpr std::uint64_t kOften = 4096;
-      if (++count % kOften == 0 && stop.stop_requested()) {
-        throw repo::Cancelled("interrupted");
+      if (record->begin.value - told.value >= kStep) {
+        if (stop.stop_requested()) throw repo::Cancelled("interrupted");
+        progress.bytes_done += record->begin.value - told.value;
+        progress.set_current(to_string(record->begin));
+        told = record->begin;
       }
       if (record->begin >= limit) break;
       const auto event = event_of(*record);
@@ -173,8 +176,9 @@ class Scanner {
 class Planner {
  public:
   Planner(RecoveryWal& wal, const RecoveryTarget& target,
-          std::optional<std::uint32_t> timeline, const std::stop_token& stop)
-      : wal_(wal), target_(target), stop_(stop) {
+          std::optional<std::uint32_t> timeline, repo::Progress& progress,
+          const std::stop_token& stop)
+      : wal_(wal), target_(target), progress_(progress), stop_(stop) {
     const auto timelines = wal.cluster().timelines();
     if (timelines.empty()) refuse("there is nothing to recover from");
     timeline_ = timeline.value_or(timelines.back());
@@ -219,7 +223,8 @@ class Planner {
       if (!scan.stop && !ends_just_there(*base, scan)) {
         refuse(words_of_target() + " lies behind all WAL that follows base " +
                brief(*base) + ": that ends at " + to_string(scan.end) +
-               words_of_end(scan));
+               words_of_end(scan) +
+               (end_behind(scan) ? "" : " ('--at latest' is all of it)"));
       }
       if (target_.kind == Kind::end) require_nothing_behind(scan);
       return plan_of(*base, std::move(scan));
@@ -272,24 +277,35 @@ class Planner {
     }
   }
 
-  // Who wants all there is must know when that is not all.
-  void require_nothing_behind(const Scan& scan) {
+  // Where WAL ends that is stored on the way and that this reading did not come
+  // to, for a gap before it. Nothing: it came to all.
+  [[nodiscard]] std::optional<Lsn> end_behind(const Scan& scan) const {
     // The beginning of a record that came no further.
     constexpr std::uint64_t kTorn = std::uint64_t{1} << 20;
+    std::optional<Lsn> behind;
     for (const auto& step : way_.path) {
       for (const auto& range : wal_.cluster().stored(step.timeline)) {
         const Lsn end = std::min(range.end, step.end);
-        if (end <= scan.end || end.value - scan.end.value <= kTorn) continue;
-        refuse("WAL can be followed to " + to_string(scan.end) +
-               words_of_end(scan) + ", and there is more, up to " +
-               to_string(end) +
-               ", that no base leads to; say which moment you want");
+        if (end > scan.end && end.value - scan.end.value > kTorn) {
+          behind = std::max(behind, std::optional(end));
+        }
       }
     }
+    return behind;
+  }
+
+  // Who wants all there is must know when that is not all.
+  void require_nothing_behind(const Scan& scan) {
+    const auto behind = end_behind(scan);
+    if (!behind) return;
+    refuse("WAL can be followed to " + to_string(scan.end) +
+           words_of_end(scan) + ", and there is more, up to " +
+           to_string(*behind) +
+           ", that no base leads to; say which moment you want");
   }
 
   Scan scan_from(const RecoveryBase& base, Lsn limit) {
-    return Scanner(wal_, way_.path, base, target_).run(limit, stop_);
+    return Scanner(wal_, way_.path, base, target_).run(limit, progress_, stop_);
   }
 
   RecoveryPlan plan_of(const RecoveryBase& base, Scan scan) const {
@@ -342,6 +358,7 @@ class Planner {
 
   RecoveryWal& wal_;
   const RecoveryTarget& target_;
+  repo::Progress& progress_;
   const std::stop_token& stop_;
   std::uint32_t timeline_ = 0;
   RecoveryWal::Way way_;
@@ -370,8 +387,9 @@ std::string to_string(const RecoveryTarget& target) {
 
 RecoveryPlan plan_recovery(RecoveryWal& wal, const RecoveryTarget& target,
                            std::optional<std::uint32_t> timeline,
+                           repo::Progress& progress,
                            const std::stop_token& stop) {
-  return Planner(wal, target, timeline, stop).plan();
+  return Planner(wal, target, timeline, progress, stop).plan();
 }
 
 std::vector<std::string> reachable_moments(RecoveryWal& wal,

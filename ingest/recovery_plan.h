@@ -12,6 +12,7 @@
 #include "ingest/recovery_range.h"
 #include "ingest/recovery_wal.h"
 #include "ingest/wal_records.h"
+#include "repo/progress.h"
 
 namespace cairn::ingest {
 
@@ -57,13 +58,14 @@ struct RecoveryPlan {
 
 // The newest base whose end lies before the target, and what follows. Reads all
 // WAL from that base to the target. `timeline`: which to go to; nothing: the
-// newest.
+// newest. `progress` counts the bytes of WAL.
 //
 // Throws repo::RefusedForSafety, with what can be reached, for a target that
 // cannot.
 [[nodiscard]] RecoveryPlan plan_recovery(RecoveryWal& wal,
                                          const RecoveryTarget& target,
                                          std::optional<std::uint32_t> timeline,
+                                         repo::Progress& progress,
                                          const std::stop_token& stop);
 
 // What can be reached, a line for each window of each timeline.

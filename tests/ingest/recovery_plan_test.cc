@@ -162,7 +162,8 @@ class Recovery : public ::testing::Test {
                              repo::series_tag(opened->keyring(), kWal));
     if (clusters.size() != 1) throw std::runtime_error("not one cluster");
     wal_reader.emplace(*opened, clusters.front());
-    return plan_recovery(*wal_reader, target, timeline, {});
+    repo::Progress progress;
+    return plan_recovery(*wal_reader, target, timeline, progress, {});
   }
 
   static RecoveryTarget to_time(double seconds) {
