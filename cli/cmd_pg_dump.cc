@@ -59,7 +59,8 @@ ingest::PgDumpOptions dump_options(const Options& options,
       databases.push_back(database);
     }
   }
-  return {.dsn = ingest::PgDumpDsn(*options.dsn),
+  return {.dsn = ingest::PgDumpDsn(*options.dsn, "--dsn",
+                                   usual_database(options.places)),
           .places = program_places(options.places, "pg dump"),
           .databases = std::move(databases),
           .format = options.format,

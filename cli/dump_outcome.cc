@@ -72,6 +72,7 @@ bool is_alike(const DumpOutcome& outcome) {
   if (!outcome.loaded) return false;
   const auto& [comparison, indexes, amcheck, notes] = *outcome.loaded;
   return comparison.difference_count == 0 && indexes.invalid.empty() &&
+         notes.empty() &&
          !(amcheck && amcheck->was_run && !amcheck->said.empty());
 }
 

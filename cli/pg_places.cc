@@ -64,4 +64,10 @@ ingest::PgProgramPlaces program_places(const PgPlaces& places,
   return found;
 }
 
+std::string usual_database(const PgPlaces& places) {
+  const bool is_known = variable("PGDATABASE") != nullptr ||
+                        (!places.container && variable("PGSERVICE") != nullptr);
+  return is_known ? "" : "postgres";
+}
+
 }  // namespace cairn::cli

@@ -24,4 +24,8 @@ void declare_pg_places(Flags& flags, PgPlaces& places);
 [[nodiscard]] ingest::PgProgramPlaces program_places(const PgPlaces& places,
                                                      std::string_view command);
 
+// The database that is asked first where a DSN names none. Empty: the one that
+// PGDATABASE or PGSERVICE names, as far as they mean anything there.
+[[nodiscard]] std::string usual_database(const PgPlaces& places);
+
 }  // namespace cairn::cli

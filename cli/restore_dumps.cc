@@ -270,7 +270,8 @@ class Restoring {
 
 ExitCode restore_dumps(const DumpRestore& options, Context& context) {
   const auto places = program_places(options.places, "restore");
-  ingest::PgDumpDsn dsn(options.dsn, "--to-dsn");
+  ingest::PgDumpDsn dsn(options.dsn, "--to-dsn",
+                        usual_database(options.places));
   if (options.into) require_database_name(*options.into);
   for (const auto& database : options.databases) {
     require_database_name(database);

@@ -65,7 +65,8 @@ class Destination {
  public:
   Destination(const ExtractRequest& request, const std::stop_token& stop)
       : into_(request.into.value_or(request.database)),
-        target_(ingest::PgDumpDsn(*request.to_dsn, "--to-dsn"),
+        target_(ingest::PgDumpDsn(*request.to_dsn, "--to-dsn",
+                                  usual_database(request.places)),
                 program_places(request.places, "restore"), 0, stop) {
     const bool is_there = target_.has_database(into_);
     const std::string name = "database " + printable(into_);

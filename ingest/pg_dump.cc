@@ -189,9 +189,8 @@ std::string pg_restrict_key(const repo::Keyring& keyring) {
 
 PgDump::PgDump(PgDumpOptions options, const std::stop_token& stop)
     : options_(std::move(options)) {
-  const PgQuestions questions{
-      find_psql(options_.places),
-      options_.dsn.with_database_unless_named("postgres")};
+  const PgQuestions questions{find_psql(options_.places),
+                              options_.dsn.with_any_database()};
   server_ = ask_server(questions, stop);
   databases_ = chosen(options_.databases, ask_databases(questions, stop));
   if (options_.databases.empty()) pass_over_unfinished();

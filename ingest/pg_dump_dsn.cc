@@ -78,8 +78,9 @@ std::string percent_decoded(std::string_view text) {
 
 }  // namespace
 
-PgDumpDsn::PgDumpDsn(std::string_view text, std::string_view flag) try
-    : text_(text) {
+PgDumpDsn::PgDumpDsn(std::string_view text, std::string_view flag,
+                     std::string_view usual_database) try
+    : text_(text), usual_database_(usual_database) {
   if (text.find('\0') != std::string_view::npos) refuse("a NUL in it");
   is_uri_ = std::ranges::any_of(
       kUriBeginnings,
@@ -168,9 +169,10 @@ std::string PgDumpDsn::with_database(std::string_view database) const {
   return text_ + (text_.empty() ? "" : " ") + "dbname=" + quoted(database);
 }
 
-std::string PgDumpDsn::with_database_unless_named(
-    std::string_view fallback) const {
-  return names_database_ ? text_ : with_database(fallback);
+std::string PgDumpDsn::with_any_database() const {
+  return names_database_ || usual_database_.empty()
+             ? text_
+             : with_database(usual_database_);
 }
 
 }  // namespace cairn::ingest

@@ -16,18 +16,19 @@ namespace cairn::ingest {
 
 class PgDumpDsn {
  public:
-  // `flag` is what it was given by. Throws std::invalid_argument, which begins
+  // `flag` is what it was given by, `usual_database` the one that is asked
+  // where neither the text nor a service that it names says which; empty: libpq
+  // knows one from the environment. Throws std::invalid_argument, which begins
   // with that and never repeats any of the text: it holds a password, or is no
   // connection string.
-  explicit PgDumpDsn(std::string_view text, std::string_view flag = "--dsn");
+  explicit PgDumpDsn(std::string_view text, std::string_view flag = "--dsn",
+                     std::string_view usual_database = "postgres");
 
   // The same server, another database.
   [[nodiscard]] std::string with_database(std::string_view database) const;
 
-  // As given; with `fallback` where neither the text nor a service that it
-  // names says which database.
-  [[nodiscard]] std::string with_database_unless_named(
-      std::string_view fallback) const;
+  // As given, or with the usual database.
+  [[nodiscard]] std::string with_any_database() const;
 
  private:
   void read_uri();
@@ -35,6 +36,7 @@ class PgDumpDsn {
   void read_keyword(std::string_view key);
 
   std::string text_;
+  std::string usual_database_;
   bool is_uri_ = false;
   bool names_database_ = false;
 };

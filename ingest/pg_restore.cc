@@ -125,8 +125,7 @@ class PgTarget::Unfinished {
 PgTarget::PgTarget(PgDumpDsn dsn, const PgProgramPlaces& places, int dump_major,
                    const std::stop_token& stop)
     : dsn_(std::move(dsn)) {
-  const PgQuestions first{find_psql(places),
-                          dsn_.with_database_unless_named("postgres")};
+  const PgQuestions first{find_psql(places), dsn_.with_any_database()};
   server_ = ask_server(first, stop);
   programs_ = find_restore_programs(places, server_.major, dump_major, stop);
   databases_ =

@@ -233,6 +233,23 @@ class Dumps(DumpCase):
         self.assertEqual(
             len([x for x in summary["notes"] if "passwords" in x]), 1)
 
+    def test_a_role_that_knows_one_database_alone(self):
+        sql = self.server.sql
+        sql("postgres", "CREATE ROLE one LOGIN; GRANT pg_read_all_data TO one; "
+            "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC")
+        services = self.folder / "services"
+        services.write_text("[one]\ndbname=n8n\n")
+        dsn = self.server.dsn.replace("user=postgres", "user=one")
+        words = ("pg", "dump", "--dsn", dsn, "--database", "n8n")
+        try:
+            for env in ({"PGDATABASE": "n8n"},
+                        {"PGSERVICE": "one", "PGSERVICEFILE": services}):
+                self.cairn(*words, env=env)
+            self.cairn(*words, code=SOURCE_FAILED)
+        finally:
+            sql("postgres", "GRANT CONNECT ON DATABASE postgres TO PUBLIC; "
+                "DROP OWNED BY one; DROP ROLE one")
+
     def hold(self, database, table, name):
         """A session that keeps a table locked until it or the test ends."""
         psql = subprocess.Popen(

@@ -446,6 +446,23 @@ class Restores(RestoreCase):
                       ran.err)
         self.assertNotIn(CANARY, ran.err)
 
+    def test_what_the_server_refuses_of_a_database_is_told_of(self):
+        source = self.serve()
+        source.sql("postgres", f"""
+            CREATE DATABASE lone; CREATE ROLE reader;
+            GRANT CONNECT ON DATABASE lone TO reader;
+            ALTER ROLE reader IN DATABASE lone SET "a.b" = '{CANARY}';
+            ALTER DATABASE lone SET work_mem = '17MB';""")
+        self.dump(source, "--database", "lone")
+        new = self.serve()
+        ran = self.cairn("restore", "latest:lone.dump", "--to-dsn", new.dsn,
+                         code=PARTIAL)
+        self.assertIn("CONNECT for role reader was not restored: ", ran.err)
+        self.assertIn("setting a.b of role reader was not restored: ", ran.err)
+        self.assertEqual(ran.err.count("not restored"), 2)
+        self.assertNotIn(CANARY, ran.err)
+        self.assertEqual(new.sql("lone", "SHOW work_mem"), "17MB")
+
     def test_in_a_container(self):
         # What `docker exec` does, without a container.
         self.dump(self.server, "--database", "n8n")

@@ -68,7 +68,7 @@ TEST(PgDumpDsn, NamesAnotherDatabase) {
 
 TEST(PgDumpDsn, NamesOneUnlessItDoesAlready) {
   const auto named = [](const char* text) {
-    return PgDumpDsn(text).with_database_unless_named("postgres");
+    return PgDumpDsn(text).with_any_database();
   };
   EXPECT_EQ(named("host=db"), "host=db dbname='postgres'");
   EXPECT_EQ(named("postgresql://db"), "postgresql://db?dbname=postgres");
@@ -78,6 +78,17 @@ TEST(PgDumpDsn, NamesOneUnlessItDoesAlready) {
        {"host=db dbname=shop", "service=shop", "postgresql://db/shop",
         "postgresql://db?dbname=shop", "postgresql://db?service=shop"}) {
     EXPECT_EQ(named(text), text);
+  }
+  EXPECT_EQ(PgDumpDsn("host=db", "--dsn", "").with_any_database(), "host=db");
+}
+
+TEST(PgDumpDsn, IsRefusedByTheNameOfItsFlag) {
+  try {
+    (void)PgDumpDsn("password=x", "--to-dsn");
+    FAIL();
+  } catch (const std::invalid_argument& e) {
+    EXPECT_EQ(std::string(e.what()).find("--to-dsn: it holds a password"), 0U)
+        << e.what();
   }
 }
 
