@@ -350,8 +350,9 @@ ExitCode restore_to_moment(const RecoveryRequest& request,
                            const UseRecovered& use) {
   const auto& target = *request.target;
   const bool is_fetched = request.delivery == WalDelivery::fetch;
-  if (!request.verify &&
-      (!request.sql.empty() || request.database || request.bin_dir)) {
+  const bool runs_server = request.verify || use;
+  if ((!request.verify && (!request.sql.empty() || request.database)) ||
+      (!runs_server && request.bin_dir)) {
     throw UsageError(
         "--verify-sql, --verify-db and --bin-dir go with --verify");
   }
@@ -378,7 +379,7 @@ ExitCode restore_to_moment(const RecoveryRequest& request,
   if (context.options.is_dry_run) return dry_run(plan, to, context);
   require_safe_tablespaces(plan, context);
   std::optional<ingest::VerifyOptions> verify;
-  if (request.verify || use) {
+  if (runs_server) {
     verify = verify_options(request, plan, interrupt.token());
   }
   const auto restore_command =

@@ -152,7 +152,10 @@ class Extracts(pg_recovery_test.Recovering):
         running = self.start("restore", "--at", self.at, "--database", "shop",
                              "--to-dump", self.folder / "x.dump", "--bin-dir",
                              wrappers)
-        wait_until((self.folder / "dumping").exists, "the dump")
+        wait_until(lambda: running.poll() is not None
+                   or (self.folder / "dumping").exists(), "the dump")
+        if running.poll() is not None:
+            self.fail(running.communicate())
         self.assertNotEqual(list(self.scratch.iterdir()), [])
         running.send_signal(signal.SIGINT)
         self.end(running, INTERRUPTED)
