@@ -10,6 +10,7 @@
 #include "cli/dump_outcome.h"
 #include "cli/dump_plan.h"
 #include "cli/interrupt.h"
+#include "cli/pg_password.h"
 #include "cli/printable.h"
 #include "cli/progress_display.h"
 #include "cli/quantity.h"
@@ -270,6 +271,7 @@ class Restoring {
 
 ExitCode restore_dumps(const DumpRestore& options, Context& context) {
   const auto places = program_places(options.places, "restore");
+  hand_on_pg_password_from_command();
   ingest::PgDumpDsn dsn(options.dsn, "--to-dsn",
                         usual_database(options.places));
   if (options.into) require_database_name(*options.into);

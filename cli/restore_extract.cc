@@ -14,6 +14,7 @@
 #include "cli/dump_outcome.h"
 #include "cli/dump_plan.h"
 #include "cli/interrupt.h"
+#include "cli/pg_password.h"
 #include "cli/printable.h"
 #include "cli/quantity.h"
 #include "cli/restore_recovery.h"
@@ -281,6 +282,7 @@ ExitCode restore_extract(const ExtractRequest& request, Context& context) {
   if (request.to_dump) {
     DumpFile::require_absent(*request.to_dump);
   } else {
+    hand_on_pg_password_from_command();
     const Interrupt interrupt;
     destination.emplace(request, interrupt.token());
   }

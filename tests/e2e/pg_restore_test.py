@@ -429,6 +429,19 @@ class Restores(RestoreCase):
                          "--into", "two", code=FAILED)
         self.assertNotIn(CANARY, ran.text + ran.err)
 
+    def test_the_password_comes_from_a_command(self):
+        self.dump(self.server, "--database", "shop")
+        new = self.serve(servers.free_port())
+        new.sql("postgres", f"CREATE ROLE loader SUPERUSER LOGIN PASSWORD "
+                            f"'{CANARY}';")
+        new.dsn = f"host=127.0.0.1 port={new.port} user=loader"
+        (self.folder / "word").write_text(CANARY + "\n")
+        self.load(new, "latest", env={"CAIRN_PG_PASSWORD_COMMAND":
+                                      f"cat {self.folder}/word"})
+        self.cairn("restore", "latest", "--to-dsn", new.dsn, "--into", "two",
+                   env={"CAIRN_PG_PASSWORD_COMMAND": "echo wrong"},
+                   code=SOURCE_FAILED)
+
     def test_a_statement_that_fails_is_not_repeated(self):
         source = self.serve()
         source.sql("postgres", "CREATE DATABASE far; CREATE ROLE mapped;")
