@@ -126,6 +126,8 @@ std::uint32_t base_of(std::uint32_t n) {
   }
   std::uint32_t stride = kStepsBack.size();
   while (n % (4 * stride) == 0) stride *= 4;
+  // Every fourth group, to the first of the sixteen at once.
+  if (stride == 4 * kStepsBack.size()) return n - n % (4 * stride);
   return n - stride;
 }
 
