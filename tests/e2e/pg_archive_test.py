@@ -235,6 +235,30 @@ class Archive(ArchiveCase):
         for name in names:
             self.assertEqual(self.fetch(name)[0], self.original(name))
 
+    def test_wal_that_cannot_be_stored_waits_up_to_a_limit(self):
+        """Also what a call took out of the queue, and then could not store."""
+        self.fill(1)
+        names = self.fill(4)
+        self.push(names[0])
+        kept = [p for p in self.repo.iterdir() if p.name == "packs"]
+        subprocess.run(["chmod", "-R", "a-w", *kept], check=True)
+        words = ["pg", "wal-push", "--max-spool", "40MiB", "--flush-interval",
+                 "0s"]
+
+        def push(name, code=OK):
+            (self.spool() / "last-flush").unlink(missing_ok=True)
+            return self.cairn(*words, f"pg_wal/{name}", cwd=self.data,
+                              code=code)
+        for name in names[1:3]:
+            self.assertIn("until it can be stored", push(name).err)
+        self.assertEqual(self.pushed(), [])
+        self.assertIn("--max-spool", push(names[3], code=NO_SPACE).err)
+        subprocess.run(["chmod", "-R", "u+w", *kept], check=True)
+        push(names[3])
+        self.assert_stored(0)
+        for name in names:
+            self.assertEqual(self.fetch(name)[0], self.original(name))
+
     @needs_root
     def test_full_disks_lose_nothing(self):
         """That of the repository first, then that of the spool."""
