@@ -91,7 +91,7 @@ enum class InRepository {
 
 // What a spool holds of a segment, from its beginning on, for who has not got
 // the spool. What is committed meanwhile goes: look here first, and then into
-// the repository.
+// the repository. These throw IoError where it cannot be told.
 struct SpooledSegment {
   std::filesystem::path path;
   std::uint64_t bytes = 0;  // of the file, that are synced

@@ -424,6 +424,22 @@ class Archive(ArchiveCase):
 
 @needs_postgres
 class Fetch(ArchiveCase):
+    def test_what_may_be_in_a_spool_is_not_told_to_be_absent(self):
+        """A spool of another user's, say: who must not look cannot tell."""
+        self.fill(1)
+        names = self.fill(2)
+        self.push(names[0])
+        self.push(names[1])
+        self.assertEqual(self.pushed(), names[1:])
+        for folder in self.spool() / "pushed", self.spool(), self.state:
+            folder.chmod(0)
+            for name in names[1], "00000002.history":
+                ran = self.fetch(name, code=CANNOT_TELL)
+                self.assertIn("Permission denied", ran.err)
+            folder.chmod(0o700)
+        self.assertEqual(self.fetch(names[1])[0], self.original(names[1]))
+        self.fetch("00000002.history", code=FAILED)
+
     def test_each_answer_is_certain(self):
         names = self.fill(3)
         for name in names[:2]:
