@@ -478,6 +478,10 @@ class Recovery(Recovering):
         self.refused("--at", after, "-y", says="lies there on this machine")
         server.end()
         shutil.rmtree(location)
+        # Neither is what cannot be looked into; as another user, say.
+        location.symlink_to(location)
+        self.refused("--at", after, "-y", says="lies there on this machine")
+        location.unlink()
         self.refused("--at", after, says="creates a tablespace")
         self.recover(server, "--at", before)
         folder, _ = self.recover(server, "--at", after, "-y", name="after")
