@@ -247,6 +247,14 @@ std::vector<fs::path> runs_of(const fs::path& spool, std::uint32_t timeline) {
   return runs;
 }
 
+void sync_folder_if_there(const fs::path& folder) {
+  const UniqueFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd && means_absent(errno)) return;
+  if (!fd || ::fsync(fd.get()) != 0) {
+    repo::throw_system_error(folder.string() + ": cannot sync", errno);
+  }
+}
+
 std::string segment_part(const WalFileName& name) {
   return name.text.substr(0, kSegmentDigits);
 }
@@ -329,6 +337,15 @@ PushedWal::PushedWal(fs::path spool)
     : spool_(std::move(spool)), folder_(spool_ / kPushed) {}
 
 PushedWal::Known PushedWal::compare(const WalToPush& file) const {
+  const Known known = look_for(file);
+  // Who gave it its name may have been killed before that was synced.
+  if (known == Known::same) {
+    for (const auto& folder : {folder_, spool_}) sync_folder_if_there(folder);
+  }
+  return known;
+}
+
+PushedWal::Known PushedWal::look_for(const WalToPush& file) const {
   const auto& name = file.name;
   const fs::path pushed = folder_ / name.text;
   if (const auto theirs = digest_if_there(pushed)) {
