@@ -512,6 +512,32 @@ class Fetch(ArchiveCase):
         shutil.rmtree(self.cache)
         self.fetch(names[1], CANNOT_TELL)
 
+    def test_half_of_a_segment_from_a_repository_that_shows_less_is_none(self):
+        """To a server the zeros behind it would be the end of WAL."""
+        receiver = self.receive()
+        self.server.sql("postgres", "create table t as select 1")
+        name = self.server.sql("postgres", "select pg_walfile_name("
+                               "pg_current_wal_flush_lsn())")
+        self.finish(receiver)
+        data, _ = self.fetch(name)
+        self.assertNotEqual(data, bytes(SEGMENT))
+        older = self.home / "older"
+        shutil.copytree(self.repo, older)
+        receiver = self.receive()
+        self.server.sql("postgres", "create table u as select 1")
+        self.switch()
+        self.server.sql("postgres", "create table v as select 1")
+        self.finish(receiver)
+        shutil.rmtree(self.cache)
+        self.assertEqual(self.fetch(name)[0], self.original(name))
+        shutil.rmtree(self.repo)
+        os.rename(older, self.repo)
+        for path in [self.repo, *self.repo.rglob("*")]:
+            harness_owner(path, self.home)
+        shutil.rmtree(self.cache)
+        ran = self.fetch(name, CANNOT_TELL)
+        self.assertIn("shows less", ran.err)
+
     def test_a_target_is_whole_or_not_there_whenever_a_call_is_killed(self):
         names = self.fill(4)
         for name in names:
