@@ -91,6 +91,7 @@ class Fetching {
   void go_on_ahead();
   void say(std::string_view origin, std::uint64_t bytes);
   ExitCode absent();
+  void require_that_all_is_shown(std::string_view what) const;
 
   const Options& options_;
   Context& context_;
@@ -168,6 +169,9 @@ ExitCode Fetching::fetch_segment(ingest::WalFetch& fetch) {
           "the end of what is stored");
     }
     return absent();
+  }
+  if (bytes < fetch.segment_bytes()) {
+    require_that_all_is_shown("is there in part");
   }
   WholeFile file(options_.target, WholeFile::Durability::of_the_caller);
   fetch.read(name_, [&](auto piece) { file.append(piece); });
@@ -248,14 +252,16 @@ ExitCode Fetching::absent() {
   if (!is_last_look_) return ExitCode::failed;
   // A recovery that ends asks for something that is not there.
   if (ahead_) ahead_->clear();
-  if (context_.shows_less()) {
-    throw repo::RefusedForSafety(
-        name_.text +
-        ": is not there, and that the repository shows less than before may "
-        "be why");
-  }
+  require_that_all_is_shown("is not there");
   context_.output.detail(name_.text + " is not there");
   return ExitCode::failed;
+}
+
+void Fetching::require_that_all_is_shown(std::string_view what) const {
+  if (!context_.shows_less()) return;
+  throw repo::RefusedForSafety(
+      name_.text + ": " + std::string(what) +
+      ", and that the repository shows less than before may be why");
 }
 
 ExitCode run(const Options& options, Context& context) {

@@ -117,6 +117,8 @@ class Pushing {
     std::optional<repo::Timestamp> since;
   };
   [[nodiscard]] static Waits waits_in(const fs::path& spool);
+  // With what was moved into runs by calls that then could not store it.
+  [[nodiscard]] static std::uint64_t unstored_in(const fs::path& spool);
   [[nodiscard]] bool is_stored(const ingest::WalToPush& file);
   [[nodiscard]] bool is_due(const fs::path& spool) const;
   void require_room(const fs::path& spool, const ingest::WalToPush& file);
@@ -185,6 +187,14 @@ Pushing::Waits Pushing::waits_in(const fs::path& spool) {
   return waits;
 }
 
+std::uint64_t Pushing::unstored_in(const fs::path& spool) {
+  std::uint64_t bytes = waits_in(spool).bytes;
+  for (const auto& run : ingest::look_at_spool(spool)) {
+    bytes += run.uncommitted_bytes();
+  }
+  return bytes;
+}
+
 bool Pushing::is_due(const fs::path& spool) const {
   std::ifstream in(spool / kLastFlush);
   std::int64_t last = 0;
@@ -206,11 +216,10 @@ bool Pushing::is_due(const fs::path& spool) const {
 void Pushing::require_room(const fs::path& spool,
                            const ingest::WalToPush& file) {
   const auto fits = [&] {
-    return waits_in(spool).bytes + file.bytes <= options_.max_spool;
+    return unstored_in(spool) + file.bytes <= options_.max_spool;
   };
   if (fits() || (try_to_drain(spool) && fits())) return;
-  throw repo::OutOfSpace(spool.string() + ": " +
-                         size_text(waits_in(spool).bytes) +
+  throw repo::OutOfSpace(spool.string() + ": " + size_text(unstored_in(spool)) +
                          " wait for the repository, and --max-spool allows " +
                          size_text(options_.max_spool) + "; " + file.name.text +
                          " stays with the server until there is room");

@@ -78,6 +78,16 @@ RecoveryPlan plan_and_show(ingest::RecoveryWal& wal,
   return plan_recovery(wal, *request.target, request.timeline, progress, stop);
 }
 
+// Nothing lies there, or an empty folder. What cannot be looked into is not
+// known to be one: the live server's may be its user's alone.
+bool is_free(const fs::path& place) {
+  std::error_code error;
+  const auto type = fs::symlink_status(place, error).type();
+  if (type == fs::file_type::not_found) return true;
+  const fs::directory_iterator inside(place, error);
+  return !error && inside == fs::directory_iterator();
+}
+
 // A server that replays the creation of a tablespace writes where the live one
 // has it.
 void require_safe_tablespaces(const RecoveryPlan& plan, Context& context) {
@@ -85,9 +95,7 @@ void require_safe_tablespaces(const RecoveryPlan& plan, Context& context) {
   std::string places;
   for (const auto& place : plan.new_tablespaces) {
     places += (places.empty() ? "" : ", ") + printable(place);
-    std::error_code error;
-    const fs::directory_iterator inside(place, error);
-    if (error || inside == fs::directory_iterator()) continue;
+    if (is_free(place)) continue;
     throw repo::RefusedForSafety(
         "WAL on the way to that moment creates a tablespace at " +
         printable(place) +

@@ -145,7 +145,7 @@ std::vector<PgFinish> finish_database(std::string_view name,
     steps.push_back({"its comment", "COMMENT ON DATABASE " + database + " IS " +
                                         pg_literal(traits.comment) + ";\n"});
   }
-  if (traits.connection_limit > 0) {
+  if (traits.connection_limit >= 0) {
     steps.push_back({"its limit of connections",
                      "ALTER DATABASE " + database + " CONNECTION LIMIT " +
                          std::to_string(traits.connection_limit) + ";\n"});

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "ingest/byte_stream.h"
 #include "ingest/pg_dump_text.h"
@@ -73,6 +75,63 @@ void require_whole(std::string_view text) {
   scanner.finish();
 }
 
+struct Word {
+  std::string text;
+  bool is_quoted = false;
+
+  [[nodiscard]] bool is(std::string_view keyword) const {
+    return !is_quoted && text == keyword;
+  }
+};
+
+// The first words of a statement, as many as say what it is about.
+std::vector<Word> words_of(std::string_view statement) {
+  constexpr std::size_t kMost = 32;
+  std::vector<Word> words;
+  while (!statement.empty() && words.size() < kMost) {
+    if (std::string_view(" \n.;(),").find(statement.front()) !=
+        std::string_view::npos) {
+      statement.remove_prefix(1);
+      continue;
+    }
+    const bool is_quoted = statement.front() == '"';
+    words.push_back({take_sql_name(statement), is_quoted});
+  }
+  return words;
+}
+
+// What GRANT and REVOKE give and take, and whose that is then.
+struct Gift {
+  enum class Kind { membership, parameter, tablespace };
+  Kind kind = Kind::membership;
+  std::string of;  // the role whose member is made, or the tablespace
+  Word whose;
+};
+
+std::optional<Gift> gift_of(std::string_view statement) {
+  if (!statement.starts_with("GRANT ") && !statement.starts_with("REVOKE ")) {
+    return std::nullopt;
+  }
+  const auto words = words_of(statement);
+  const auto is_way = [](const Word& word) {
+    return word.is("TO") || word.is("FROM");
+  };
+  const auto way = std::ranges::find_if(words, is_way);
+  if (way == words.end() || way + 1 == words.end()) return std::nullopt;
+  const auto on = std::find_if(words.begin(), way,
+                               [](const Word& word) { return word.is("ON"); });
+  if (on == way) {
+    return Gift{Gift::Kind::membership, (way - 1)->text, *(way + 1)};
+  }
+  if ((on + 1)->is("PARAMETER")) {
+    return Gift{Gift::Kind::parameter, {}, *(way + 1)};
+  }
+  if ((on + 1)->is("TABLESPACE")) {
+    return Gift{Gift::Kind::tablespace, (way - 1)->text, *(way + 1)};
+  }
+  return std::nullopt;
+}
+
 class Sorter {
  public:
   explicit Sorter(const PgGlobalNames& existing) : existing_(existing) {}
@@ -92,13 +151,30 @@ class Sorter {
       }
       return !is_there;
     }
-    return true;
+    const auto gift = gift_of(statement);
+    return !gift || !concerns_what_is_there(*gift);
   }
 
   [[nodiscard]] PgGlobalNames& made() { return made_; }
   [[nodiscard]] PgGlobalNames& kept() { return kept_; }
 
  private:
+  // Both ends of it: what was taken from somebody since is not given back.
+  [[nodiscard]] bool concerns_what_is_there(const Gift& gift) const {
+    const auto& [roles, tablespaces] = existing_;
+    const bool has_role = roles.contains(gift.whose.text);
+    switch (gift.kind) {
+      case Gift::Kind::membership:
+        return has_role && roles.contains(gift.of);
+      case Gift::Kind::parameter:
+        return has_role;
+      case Gift::Kind::tablespace:
+        return tablespaces.contains(gift.of) &&
+               (has_role || gift.whose.is("PUBLIC"));
+    }
+    return false;
+  }
+
   const PgGlobalNames& existing_;
   PgGlobalNames made_;
   PgGlobalNames kept_;

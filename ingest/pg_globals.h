@@ -1,6 +1,6 @@
 // What pg_dumpall --globals-only writes, taken apart to leave out what a server
 // has already: a role that is there is neither an error nor changed, so that a
-// restore beside a live server does not set its passwords back.
+// restore beside a live server sets neither its passwords back nor what it may.
 #pragma once
 
 #include <set>

@@ -1,6 +1,7 @@
 #include "ingest/pg_restore_checks.h"
 
 #include <algorithm>
+#include <exception>
 #include <map>
 #include <set>
 #include <span>
@@ -99,8 +100,18 @@ class Amcheck {
   Amcheck(const Amcheck&) = delete;
   Amcheck& operator=(const Amcheck&) = delete;
 
+  // The database may be one that lives, and an interruption is no reason to
+  // leave it there.
+  ~Amcheck() {
+    try {
+      remove();
+    } catch (const std::exception&) {
+      return;  // the outcome is decided
+    }
+  }
+
   void remove() {
-    if (!is_ours_) return;
+    if (!std::exchange(is_ours_, false)) return;
     // Whatever came in between: it is no part of what was dumped.
     run_script(questions_,
                "DROP EXTENSION amcheck; DROP SCHEMA cairn_amcheck;\n",

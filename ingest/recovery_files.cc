@@ -106,6 +106,10 @@ class DataDirectory {
 std::string setting_value(std::string_view text) {
   std::string value = "'";
   for (const char c : text) {
+    if (c == '\n' || c == '\r') {
+      value += c == '\n' ? "\\n" : "\\r";
+      continue;
+    }
     if (c == '\'' || c == '\\') value += c;
     value += c;
   }
@@ -282,7 +286,10 @@ void write_recovery_settings(const RecoveryPlan& plan,
     }
   }
   if (meant != nullptr) settings.push_back(*meant);
-  std::string text = "\n# recovery to " + to_string(target) + "\n";
+  // The name of a restore point may have several lines.
+  const bool is_named = target.kind == Kind::name;
+  std::string text = "\n# recovery to " +
+                     (is_named ? "a restore point" : to_string(target)) + "\n";
   for (const auto& [name, value] : settings) {
     text += std::string(name) + " = " + setting_value(value) + "\n";
   }

@@ -30,6 +30,11 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kMaxAnswer = std::size_t{1} << 20;
 constexpr std::string_view kPort = "5432";
+// Of a session, which come before those of its database and role: what keeps
+// applications from writing, or from reading for long, is not meant for us.
+constexpr std::string_view kSessionSettings =
+    "-c default_transaction_read_only=off -c statement_timeout=0 "
+    "-c lock_timeout=0";
 
 constexpr std::string_view kRoleMissing = "28000";
 constexpr std::string_view kStartingUp = "57P03";
@@ -164,7 +169,8 @@ class Server {
       quoted += c;
     }
     return "host='" + options_.scratch.string() +
-           "' port=" + std::string(kPort) + " dbname='" + quoted + "'";
+           "' port=" + std::string(kPort) + " dbname='" + quoted +
+           "' options='" + std::string(kSessionSettings) + "'";
   }
   [[nodiscard]] const std::string& user() const noexcept { return user_; }
 
@@ -255,7 +261,9 @@ class Server {
     set("logging_collector", "off");
     set("log_destination", "stderr");
     set("log_line_prefix", "");
-    set("shared_buffers", "128MB");  // whatever the live machine had
+    // Whatever the live machine had.
+    set("shared_buffers", "128MB");
+    set("huge_pages", "off");
     // It is nobody's standby, nobody's primary, and has nothing to do.
     set("hot_standby", "off");
     set("primary_conninfo", "");

@@ -62,7 +62,10 @@ std::optional<WalDurable> read_durable(const UniqueFd& file,
 std::optional<WalDurable> read_durable_of(const fs::path& run) {
   const fs::path path = run / kDurableFile;
   const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return std::nullopt;
+  if (!file) {
+    if (errno != ENOENT && errno != ENOTDIR) fail(path, "cannot open", errno);
+    return std::nullopt;
+  }
   return read_durable(file, path);
 }
 

@@ -28,7 +28,7 @@ struct WalDurable {
     const UniqueFd& file, const std::filesystem::path& path);
 
 // Of the run in that folder, which another process may be writing. Nothing:
-// none is there, or it is gone.
+// none is there, or it is gone. Throws IoError.
 [[nodiscard]] std::optional<WalDurable> read_durable_of(
     const std::filesystem::path& run);
 

@@ -105,12 +105,33 @@ std::optional<crypto::Digest> digest_if_there(const fs::path& path) {
   }
 }
 
+bool means_absent(int error) { return error == ENOENT || error == ENOTDIR; }
+
+// Nothing: it is certainly not there. What cannot be looked at may be.
+std::optional<std::uint64_t> size_if_there(const fs::path& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0) {
+    return static_cast<std::uint64_t>(status.st_size);
+  }
+  if (!means_absent(errno)) {
+    repo::throw_system_error(
+        path.string() + ": whether it is there cannot be told", errno);
+  }
+  return std::nullopt;
+}
+
+// Nothing: it is not there, or is too long.
 std::optional<std::string> read_text(const fs::path& path) {
+  if (!size_if_there(path)) return std::nullopt;
   std::ifstream in(path, std::ios::binary);
-  if (!in) return std::nullopt;
+  if (!in) {
+    if (!size_if_there(path)) return std::nullopt;  // it went
+    repo::throw_system_error(path.string() + ": cannot open", EACCES);
+  }
   std::string text(kMaxTextBytes + 1, '\0');
   in.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<std::size_t>(in.gcount()));
+  if (in.bad()) repo::throw_system_error(path.string() + ": cannot read", EIO);
   if (text.size() > kMaxTextBytes) return std::nullopt;
   return text;
 }
@@ -213,13 +234,25 @@ std::vector<fs::path> runs_of(const fs::path& spool, std::uint32_t timeline) {
   const std::string beginning =
       history_name(timeline).substr(0, kTimelineDigits) + '-';
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(spool, error)) {
+  fs::directory_iterator entries(spool, error);
+  if (error && !means_absent(error.value())) {
+    repo::throw_system_error(spool.string() + ": cannot list", error.value());
+  }
+  for (const auto& entry : entries) {
     const std::string name = entry.path().filename().string();
     if (name.starts_with(beginning) && name.find('.') == std::string::npos) {
       runs.push_back(entry.path());
     }
   }
   return runs;
+}
+
+void sync_folder_if_there(const fs::path& folder) {
+  const UniqueFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd && means_absent(errno)) return;
+  if (!fd || ::fsync(fd.get()) != 0) {
+    repo::throw_system_error(folder.string() + ": cannot sync", errno);
+  }
 }
 
 std::string segment_part(const WalFileName& name) {
@@ -304,6 +337,15 @@ PushedWal::PushedWal(fs::path spool)
     : spool_(std::move(spool)), folder_(spool_ / kPushed) {}
 
 PushedWal::Known PushedWal::compare(const WalToPush& file) const {
+  const Known known = look_for(file);
+  // Who gave it its name may have been killed before that was synced.
+  if (known == Known::same) {
+    for (const auto& folder : {folder_, spool_}) sync_folder_if_there(folder);
+  }
+  return known;
+}
+
+PushedWal::Known PushedWal::look_for(const WalToPush& file) const {
   const auto& name = file.name;
   const fs::path pushed = folder_ / name.text;
   if (const auto theirs = digest_if_there(pushed)) {
@@ -419,10 +461,9 @@ std::optional<SpooledSegment> find_spooled_segment(
     std::uint64_t segment_bytes) {
   std::optional<SpooledSegment> most;
   const auto consider = [&](const fs::path& path, std::uint64_t bytes) {
-    std::error_code error;
-    const auto size = fs::file_size(path, error);
-    if (error) return;
-    const auto count = std::min({bytes, size, segment_bytes});
+    const auto size = size_if_there(path);
+    if (!size) return;
+    const auto count = std::min({bytes, *size, segment_bytes});
     if (count > 0 && (!most || most->bytes < count)) {
       most = SpooledSegment{path, count};
     }

@@ -52,7 +52,7 @@ class PushedWal {
   explicit PushedWal(std::filesystem::path spool);
 
   enum class Known {
-    same,       // these bytes are here, or were, and are stored
+    same,       // these bytes are here, durably, or were, and are stored
     next,       // it follows the last that is known of its timeline
     elsewhere,  // nothing is known of it: what is stored may be
   };
@@ -73,6 +73,8 @@ class PushedWal {
   [[nodiscard]] std::vector<Waiting> waiting() const;
 
  private:
+  [[nodiscard]] Known look_for(const WalToPush& file) const;
+
   const std::filesystem::path spool_;
   const std::filesystem::path folder_;
 };
@@ -91,7 +93,7 @@ enum class InRepository {
 
 // What a spool holds of a segment, from its beginning on, for who has not got
 // the spool. What is committed meanwhile goes: look here first, and then into
-// the repository.
+// the repository. These throw IoError where it cannot be told.
 struct SpooledSegment {
   std::filesystem::path path;
   std::uint64_t bytes = 0;  // of the file, that are synced

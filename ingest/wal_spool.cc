@@ -386,9 +386,14 @@ std::vector<SpooledWal> look_at_spool(const fs::path& folder) {
        at.increment(error)) {
     const auto place = parse_run_name(at->path().filename().string());
     if (!place) continue;
-    if (const auto durable = read_durable_of(at->path())) {
-      all.push_back({place->timeline, place->start, durable->end});
-    }
+    const auto durable = read_durable_of(at->path());
+    if (!durable) continue;
+    const auto text = read_file(at->path() / kCommitted);
+    const auto committed = text ? decode_committed(*text) : std::nullopt;
+    all.push_back(
+        {place->timeline, place->start, durable->end,
+         std::min(durable->end,
+                  std::max(place->start, committed ? committed->end : Lsn{}))});
   }
   return all;
 }

@@ -134,6 +134,11 @@ struct SpooledWal {
   std::uint32_t timeline = 0;
   Lsn start;  // of the run; what a snapshot holds may be there no more
   Lsn durable_end;
+  Lsn committed_end;  // of what a snapshot holds of it, or where it starts
+
+  [[nodiscard]] std::uint64_t uncommitted_bytes() const noexcept {
+    return durable_end.value - committed_end.value;
+  }
 };
 
 // What lies in the spool of a cluster; nothing where there is none.

@@ -48,7 +48,8 @@ class Flush {
         histories_(histories),
         now_(options.clock()),
         tag_(repo::series_tag(repository.keyring(), options.series)),
-        valid_(repository.snapshots(now_).snapshots),
+        list_(repository.snapshots(now_)),
+        valid_(list_.snapshots),
         committed_(run.committed()) {}
 
   WalFlush run(const std::stop_token& stop);
@@ -76,7 +77,8 @@ class Flush {
   const std::map<std::uint32_t, std::string>& histories_;
   const repo::Timestamp now_;
   const repo::SeriesTag tag_;
-  const std::vector<repo::ValidSnapshot> valid_;
+  const repo::SnapshotList list_;
+  const std::vector<repo::ValidSnapshot>& valid_;
   std::optional<CommittedWal> committed_;
   std::optional<Lsn> needed_;  // by the oldest base
   WalFlush flush_;
@@ -140,6 +142,8 @@ void Flush::find_start() {
                    committed_ ? committed_->start : run_.begin()};
   const auto bases = series_of_bases(options_.series);
   if (!committed_ || !bases) return;
+  // One that cannot be read may be of an older base, and be repaired one day.
+  if (!list_.damage.empty()) return;
   std::vector<const repo::ValidSnapshot*> snapshots;
   for (const auto& one : valid_) snapshots.push_back(&one);
   needed_ = oldest_needed_wal(snapshots,

@@ -235,6 +235,30 @@ class Archive(ArchiveCase):
         for name in names:
             self.assertEqual(self.fetch(name)[0], self.original(name))
 
+    def test_wal_that_cannot_be_stored_waits_up_to_a_limit(self):
+        """Also what a call took out of the queue, and then could not store."""
+        self.fill(1)
+        names = self.fill(4)
+        self.push(names[0])
+        kept = [p for p in self.repo.iterdir() if p.name == "packs"]
+        subprocess.run(["chmod", "-R", "a-w", *kept], check=True)
+        words = ["pg", "wal-push", "--max-spool", "40MiB", "--flush-interval",
+                 "0s"]
+
+        def push(name, code=OK):
+            (self.spool() / "last-flush").unlink(missing_ok=True)
+            return self.cairn(*words, f"pg_wal/{name}", cwd=self.data,
+                              code=code)
+        for name in names[1:3]:
+            self.assertIn("until it can be stored", push(name).err)
+        self.assertEqual(self.pushed(), [])
+        self.assertIn("--max-spool", push(names[3], code=NO_SPACE).err)
+        subprocess.run(["chmod", "-R", "u+w", *kept], check=True)
+        push(names[3])
+        self.assert_stored(0)
+        for name in names:
+            self.assertEqual(self.fetch(name)[0], self.original(name))
+
     @needs_root
     def test_full_disks_lose_nothing(self):
         """That of the repository first, then that of the spool."""
@@ -400,6 +424,22 @@ class Archive(ArchiveCase):
 
 @needs_postgres
 class Fetch(ArchiveCase):
+    def test_what_may_be_in_a_spool_is_not_told_to_be_absent(self):
+        """A spool of another user's, say: who must not look cannot tell."""
+        self.fill(1)
+        names = self.fill(2)
+        self.push(names[0])
+        self.push(names[1])
+        self.assertEqual(self.pushed(), names[1:])
+        for folder in self.spool() / "pushed", self.spool(), self.state:
+            folder.chmod(0)
+            for name in names[1], "00000002.history":
+                ran = self.fetch(name, code=CANNOT_TELL)
+                self.assertIn("Permission denied", ran.err)
+            folder.chmod(0o700)
+        self.assertEqual(self.fetch(names[1])[0], self.original(names[1]))
+        self.fetch("00000002.history", code=FAILED)
+
     def test_each_answer_is_certain(self):
         names = self.fill(3)
         for name in names[:2]:
@@ -471,6 +511,32 @@ class Fetch(ArchiveCase):
             harness_owner(path, self.home)
         shutil.rmtree(self.cache)
         self.fetch(names[1], CANNOT_TELL)
+
+    def test_half_of_a_segment_from_a_repository_that_shows_less_is_none(self):
+        """To a server the zeros behind it would be the end of WAL."""
+        receiver = self.receive()
+        self.server.sql("postgres", "create table t as select 1")
+        name = self.server.sql("postgres", "select pg_walfile_name("
+                               "pg_current_wal_flush_lsn())")
+        self.finish(receiver)
+        data, _ = self.fetch(name)
+        self.assertNotEqual(data, bytes(SEGMENT))
+        older = self.home / "older"
+        shutil.copytree(self.repo, older)
+        receiver = self.receive()
+        self.server.sql("postgres", "create table u as select 1")
+        self.switch()
+        self.server.sql("postgres", "create table v as select 1")
+        self.finish(receiver)
+        shutil.rmtree(self.cache)
+        self.assertEqual(self.fetch(name)[0], self.original(name))
+        shutil.rmtree(self.repo)
+        os.rename(older, self.repo)
+        for path in [self.repo, *self.repo.rglob("*")]:
+            harness_owner(path, self.home)
+        shutil.rmtree(self.cache)
+        ran = self.fetch(name, CANNOT_TELL)
+        self.assertIn("shows less", ran.err)
 
     def test_a_target_is_whole_or_not_there_whenever_a_call_is_killed(self):
         names = self.fill(4)

@@ -478,6 +478,10 @@ class Recovery(Recovering):
         self.refused("--at", after, "-y", says="lies there on this machine")
         server.end()
         shutil.rmtree(location)
+        # Neither is what cannot be looked into; as another user, say.
+        location.symlink_to(location)
+        self.refused("--at", after, "-y", says="lies there on this machine")
+        location.unlink()
         self.refused("--at", after, says="creates a tablespace")
         self.recover(server, "--at", before)
         folder, _ = self.recover(server, "--at", after, "-y", name="after")
@@ -562,6 +566,24 @@ class Verification(Recovering):
         # What does something and answers nothing may pass.
         self.recover(self.server, "--at", "latest", "--verify",
                      "--verify-sql", "DO $$ BEGIN ASSERT true; END $$")
+
+    def test_settings_of_the_live_server_do_not_get_in_the_way(self):
+        """For another machine, or against writing, or against long reads."""
+        sql = self.server.sql
+        sql("postgres", "CREATE DATABASE shop")
+        sql("shop", "CREATE TABLE t AS SELECT generate_series(1, 100000) i")
+        sql("postgres", "ALTER DATABASE shop SET "
+            "default_transaction_read_only = on")
+        for name, value in (("huge_pages", "on"), ("statement_timeout", "1"),
+                            ("default_transaction_read_only", "on"),
+                            ("lock_timeout", "1")):
+            sql("postgres", f"ALTER SYSTEM SET {name} = '{value}'")
+        self.base(self.server)
+        _, recovery = self.recover(
+            self.server, "--at", "latest", "--verify", "--verify-db", "shop",
+            "--verify-sql", "SELECT count(*) = 100000 FROM t")
+        self.assertEqual(recovery["verified"]["not_checked"], [])
+        self.assertEqual(recovery["verified"]["databases_checked"], 3)
 
     def test_without_a_server_of_that_version_nothing_is_written(self):
         folder = self.fails("--bin-dir", self.folder, says="install one",

@@ -384,6 +384,26 @@ class Restores(RestoreCase):
         self.end(running, INTERRUPTED)
         self.assertEqual(self.databases(new), {"postgres"})
 
+    def test_an_interrupted_check_leaves_nothing_in_a_database_that_lives(self):
+        self.dump(self.server, "--database", "n8n")
+        new = self.serve()
+        new.sql("postgres", "CREATE DATABASE n8n")
+        folder = self.wrappers(new)
+        amcheck = self.folder / "bin" / "pg_amcheck"
+        amcheck.write_text(f"#!/bin/sh\n[ $1 = --version ] && exit\n"
+                           f"touch {self.folder}/checking; sleep 60\n")
+        amcheck.chmod(0o755)
+        running = self.start("-y", "restore", "latest", "--to-dsn", new.dsn,
+                             "--clean", "--verify", "--bin-dir", folder)
+        wait_until((self.folder / "checking").exists, "the check")
+        ours = "SELECT count(*) FROM pg_extension WHERE extname = 'amcheck'"
+        self.assertEqual(new.sql("n8n", ours), "1")
+        running.send_signal(signal.SIGINT)
+        self.end(running, INTERRUPTED)
+        self.assertEqual(new.sql("n8n", ours), "0")
+        self.assertEqual(new.sql("n8n", "SELECT count(*) FROM pg_namespace "
+                                 "WHERE nspname = 'cairn_amcheck'"), "0")
+
     def test_what_a_killed_restore_leaves_says_what_it_is(self):
         self.dump(self.server, "--database", "n8n")
         new = self.serve()

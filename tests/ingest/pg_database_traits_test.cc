@@ -45,6 +45,19 @@ TEST(CreateDatabase, IsSaidAsTheServersVersionWantsIt) {
             "CREATE DATABASE \"x\" TEMPLATE template0");
 }
 
+TEST(FinishDatabase, LetsNobodyInWhoWasNotLetIn) {
+  auto of = traits("c");
+  of.connection_limit = -1;  // none
+  EXPECT_TRUE(finish_database("d", of).empty());
+  for (const int limit : {0, 7}) {
+    of.connection_limit = limit;
+    const auto steps = finish_database("d", of);
+    ASSERT_EQ(steps.size(), 1U);
+    EXPECT_EQ(steps[0].script, "ALTER DATABASE \"d\" CONNECTION LIMIT " +
+                                   std::to_string(limit) + ";\n");
+  }
+}
+
 TEST(FinishDatabase, NamesNoSecretInWords) {
   auto of = traits("c");
   of.settings = {{"", "app.secret", "it's \\ s3cret"},

@@ -53,6 +53,38 @@ TEST(Globals, AreLeftAsTheyAreWhereTheyAreThere) {
             "CREATE TABLESPACE slow OWNER shop LOCATION '/slow';\n");
 }
 
+TEST(Globals, GiveNothingToWhatIsThere) {
+  const PgGlobalNames existing{.roles = {"bob", "admins"},
+                               .tablespaces = {"fast"}};
+  const auto script_of = [&](const std::string& inside) {
+    const auto script = globals_without(globals(inside), existing).script;
+    return script.substr(script.find('\n') + 1);
+  };
+  // That bob was one of the admins once is no reason that he is one again.
+  for (const char* const ours :
+       {"GRANT admins TO bob;\n",
+        "GRANT \"admins\" TO bob WITH ADMIN OPTION GRANTED BY postgres;\n",
+        "GRANT admins TO bob WITH INHERIT TRUE GRANTED BY new;\n",
+        "GRANT SET ON PARAMETER work_mem TO bob;\n",
+        "REVOKE SET ON PARAMETER work_mem FROM bob;\n",
+        "GRANT ALL ON TABLESPACE fast TO bob;\n",
+        "GRANT ALL ON TABLESPACE fast TO PUBLIC;\n",
+        "REVOKE ALL ON TABLESPACE fast FROM bob;\n",
+        "REVOKE ALL ON TABLESPACE fast FROM PUBLIC;\n"}) {
+    EXPECT_EQ(script_of(ours), "") << ours;
+  }
+  for (const char* const theirs :
+       {"GRANT admins TO new;\n", "GRANT new TO bob;\n",
+        "GRANT admins TO \"TO bob\";\n",
+        "GRANT SET ON PARAMETER work_mem TO new;\n",
+        "GRANT ALL ON TABLESPACE fast TO new WITH GRANT OPTION;\n",
+        "GRANT ALL ON TABLESPACE slow TO bob;\n",
+        "REVOKE ALL ON TABLESPACE slow FROM bob;\n",
+        "REVOKE ALL ON TABLESPACE slow FROM PUBLIC;\n"}) {
+    EXPECT_EQ(script_of(theirs), theirs);
+  }
+}
+
 TEST(Globals, ThatAreCutAreRefused) {
   const auto text = globals("CREATE ROLE shop;\nCREATE ROLE other;\n");
   // Behind the closing marker are comments and ends of lines.

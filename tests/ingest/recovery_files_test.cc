@@ -123,6 +123,14 @@ TEST_F(RecoveryFiles, SettingsHaveOneTargetWhateverWasThere) {
   EXPECT_TRUE(has("recovery_target_action = 'promote'"));
   EXPECT_FALSE(fs::exists(data / "recovery.conf"));
 
+  // Restore points have any name that somebody gives them.
+  plan.target.name = "two\nlines = 'on'\r";
+  write_recovery_settings(plan, "cp", data);
+  const auto odd = read(data / "postgresql.auto.conf");
+  EXPECT_TRUE(
+      odd.ends_with("recovery_target_name = 'two\\nlines = ''on''\\r'\n"));
+  EXPECT_EQ(odd.find("\nlines"), std::string::npos);
+
   plan.target.kind = Kind::time;
   plan.target.time = {1};
   write_recovery_settings(plan, "cp", data);

@@ -1,12 +1,16 @@
 #include "ingest/wal_push.h"
 
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
 
+#include <cerrno>
+#include <cstdlib>
 #include <fstream>
 #include <string>
 
 #include "ingest/wal_digests.h"
 #include "repo/error.h"
+#include "tests/support/deny_syscalls.h"
 #include "tests/support/pushed_wal_site.h"
 
 namespace cairn::ingest {
@@ -70,6 +74,31 @@ TEST_F(Push, TheSameAgainIsAcceptedAndAnythingElseRefused) {
   EXPECT_THROW(add(path), repo::RefusedForSafety);
   EXPECT_EQ(stored(1, 3 * kSegment, kSegment),
             wal_segment({.begin = 3 * kSegment, .seed = 4}));
+}
+
+TEST_F(Push, WhatIsThereMayHaveBeenNamedByACallThatWasKilledBeforeItSynced) {
+  const auto path = segment(3);
+  const auto history = write("00000002.history", bytes_of("1\t0/300000\tx\n"));
+  ASSERT_EQ(add(path), Added::added);
+  ASSERT_EQ(add(history), Added::added);
+  // A disk that fails, since one that loses power cannot be had here: what
+  // does not ask it to sync has no right to say that all is well.
+  const auto again = [this](const fs::path& file) {
+    try {
+      (void)PushedWal(spool_path()).add(inspect(file));
+    } catch (const repo::IoError&) {
+      return 7;
+    }
+    return 0;
+  };
+  for (const auto& file : {path, history}) {
+    EXPECT_EXIT(
+        {
+          testing_support::deny_syscalls({SYS_fsync, SYS_fdatasync}, EIO);
+          std::_Exit(again(file));
+        },
+        ::testing::ExitedWithCode(7), "");
+  }
 }
 
 TEST_F(Push, ASpoolThatKnowsNothingAsksTheRepository) {

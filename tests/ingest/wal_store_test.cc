@@ -313,6 +313,20 @@ class WalAndBases : public WalInStore {
   }
 };
 
+TEST_F(WalAndBases, NothingIsLeftOutWhileABaseMayBeUnreadable) {
+  auto repository = site.open();
+  receive(20 * kSegment + 500);
+  (void)flush(repository);
+  const auto first =
+      add_base(repository, 77, Lsn{kStart.value + 2 * kSegment + 77});
+  (void)add_base(repository, 77, Lsn{kStart.value + 9 * kSegment + 1234});
+  site.disk().flip_bit("snapshots/" + first.hex(), 100, 0);
+  receive(1000);
+  const auto done = flush(repository);
+  EXPECT_FALSE(done.trimmed_from);
+  EXPECT_EQ(read_all(repository), all);
+}
+
 TEST_F(WalAndBases, ASuccessorLeavesOutWhatPrecedesTheOldestBase) {
   auto repository = site.open();
   receive(20 * kSegment + 500);
