@@ -9,6 +9,7 @@
 
 #include "crypto/random.h"
 #include "repo/base_chain.h"
+#include "repo/epoch.h"
 #include "repo/error.h"
 #include "repo/generation_object.h"
 #include "repo/index_batch.h"
@@ -33,10 +34,14 @@ class Repair {
 
   IndexRepair run() {
     // Index objects before packs: what an old one names was there when the
-    // packs are listed, or is gone for good.
+    // packs are listed, or is gone for good. What is doomed goes whatever an
+    // index object says.
     const auto old = list_indexes(storage_);
     for (const auto& id : old) hear(id);
-    for (const auto& pack : list_packs(storage_)) left_.insert(pack.id);
+    const auto doomed = doomed_packs(read_epochs(storage_, keyring_).newest);
+    for (const auto& pack : list_packs(storage_)) {
+      if (!doomed.contains(pack.id)) left_.insert(pack.id);
+    }
     if (progress_ != nullptr) progress_->items_total = left_.size();
 
     // What everyone may rely on needs no other assurance.

@@ -2,6 +2,7 @@
 // nothing may rest on it, and nothing of it may be lost.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <set>
@@ -19,6 +20,7 @@
 #include "repo/repair.h"
 #include "repo/repair_packs.h"
 #include "repo/repair_snapshots.h"
+#include "repo/snapshot.h"
 #include "tests/repo/damaged_repository.h"
 #include "tests/support/observed_storage.h"
 #include "tests/support/test_repository.h"
@@ -170,6 +172,138 @@ TEST(RepairPacks, TakesBasesOutOfTheTrash) {
   expect_sound(test);
   EXPECT_EQ(read_all_snapshots(again),
             (std::map<SessionId, Files>{{staying, second}}));
+}
+
+TEST(Prune, KeepsTheTrashWhileASnapshotNeedsIt) {
+  for (const auto leaves : {Leaves::to_trash, Leaves::killed_after_doom}) {
+    SCOPED_TRACE(leaves == Leaves::to_trash ? "trash" : "killed");
+    TestRepository test;
+    const Moved moved(test, leaves);
+    test.disk().remove(pack_name(moved.now.id));
+    auto repository = test.open();
+
+    EXPECT_THROW((void)prune_at(repository, std::chrono::seconds(0)),
+                 CorruptionError);
+
+    ASSERT_TRUE(test.disk().size(pack_name(moved.old.id)));
+    EXPECT_TRUE(repair(repository).is_whole());
+    (void)prune_at(repository, std::chrono::seconds(0));
+    EXPECT_FALSE(test.disk().size(pack_name(moved.old.id)));
+    expect_sound(test);
+    EXPECT_EQ(read_all_snapshots(repository), moved.states());
+  }
+}
+
+// What an earlier prune doomed goes in the same run as what this one finds, and
+// the plan holds though the index was merged in between.
+TEST(Prune, EmptiesTheTrashAndGoesOn) {
+  for (const auto leaves : {Leaves::to_trash, Leaves::killed_after_doom}) {
+    SCOPED_TRACE(leaves == Leaves::to_trash ? "trash" : "killed");
+    TestRepository test;
+    const Moved moved(test, leaves);
+    auto repository = test.open();
+    const Files other{{"c", noise(3, 9'000)}};
+    const auto going = write_snapshot(repository, other, at_hour(4));
+    (void)forget_snapshot(repository, going, "test", at_hour(5));
+
+    const auto outcome = prune_at(repository, std::chrono::seconds(0));
+
+    EXPECT_FALSE(test.disk().size(pack_name(moved.old.id)));
+    EXPECT_EQ(ids_of(content_packs(test)), std::set<PackId>{moved.now.id});
+    EXPECT_EQ(outcome.trash.packs, 0U);
+    expect_sound(test);
+    EXPECT_EQ(read_all_snapshots(repository), moved.states());
+  }
+}
+
+std::vector<std::string> damage_codes(Repository& repository,
+                                      CheckLevel level) {
+  std::vector<std::string> codes;
+  const auto report =
+      check(repository, {.level = level, .now = at_hour(9)}, {}, nullptr);
+  for (const auto& finding : report.findings) {
+    if (finding.severity != Severity::damage) continue;
+    codes.emplace_back(finding.code);
+    EXPECT_NE(finding.message.find("repair packs"), std::string::npos)
+        << finding.message;
+  }
+  return codes;
+}
+
+bool is_named(TestRepository& test, const PackId& id) {
+  for (const auto& index : list_indexes(test.disk())) {
+    for (const auto& pack :
+         read_index(test.disk(), test.keyring(), index).packs) {
+      if (pack.id == id) return true;
+    }
+  }
+  return false;
+}
+
+TEST(Check, TellsOfWhatLiesInTheTrashAlone) {
+  for (const auto leaves : {Leaves::to_trash, Leaves::killed_after_doom}) {
+    SCOPED_TRACE(leaves == Leaves::to_trash ? "trash" : "killed");
+    TestRepository test;
+    const Moved moved(test, leaves);
+    expect_sound(test);
+    const bool was_named = is_named(test, moved.old.id);
+    test.disk().remove(pack_name(moved.now.id));
+    auto repository = test.open();
+
+    for (const auto level : {CheckLevel::structure, CheckLevel::data}) {
+      const auto codes = damage_codes(repository, level);
+      EXPECT_EQ(std::ranges::count(codes, "doomed-pack"), 1);
+    }
+    EXPECT_EQ(is_named(test, moved.old.id), was_named);
+
+    (void)repair_index(repository, {}, nullptr);
+    EXPECT_FALSE(is_named(test, moved.old.id));
+    EXPECT_EQ(damage_codes(repository, CheckLevel::data),
+              std::vector<std::string>{"doomed-pack"});
+    EXPECT_FALSE(is_named(test, moved.old.id));
+
+    EXPECT_TRUE(repair(repository).is_whole());
+    expect_sound(test);
+  }
+}
+
+TEST(Check, TakesNothingInTheTrashForAnotherCopy) {
+  TestRepository test;
+  const Moved moved(test);
+  hurt_first_blob(test, moved.now);
+  auto repository = test.open();
+  CheckReport report = check(
+      repository, {.level = CheckLevel::data, .now = at_hour(9)}, {}, nullptr);
+
+  std::erase_if(report.findings, [](const Finding& finding) {
+    return finding.code != "damaged-blob";
+  });
+  ASSERT_EQ(report.findings.size(), 1U);
+  EXPECT_NE(report.findings.front().message.find("about to remove"),
+            std::string::npos);
+  EXPECT_EQ(report.findings.front().paths, std::vector<std::string>{"/a"});
+}
+
+TEST(RepairSnapshots, MakesNoneWithoutWhatLiesInTheTrash) {
+  TestRepository test;
+  const Moved moved(test);
+  test.disk().remove(pack_name(moved.now.id));
+  auto repository = test.open();
+  const SnapshotRepairOptions options{.clock = [] { return at_hour(8); }};
+
+  try {
+    (void)repair_snapshots(repository, options, {}, nullptr);
+    FAIL() << "it passed for a copy";
+  } catch (const CorruptionError& e) {
+    EXPECT_NE(std::string(e.what()).find("cairn repair packs"),
+              std::string::npos);
+  }
+  EXPECT_EQ(list_slots(test.disk()).size(), 1U);
+
+  EXPECT_TRUE(repair(repository).is_whole());
+  EXPECT_EQ(read_all_snapshots(repository), moved.states());
+  EXPECT_TRUE(
+      repair_snapshots(repository, options, {}, nullptr).snapshots.empty());
 }
 
 }  // namespace
