@@ -170,8 +170,10 @@ void Check::look_at_objects() {
 bool Check::look_at_indexes() {
   step("reading the index");
   // Before the index: what a doomed pack was needed for was moved before, and
-  // named.
-  doomed_ = doomed_packs(read_epochs(storage_, keyring_).newest);
+  // named. What is wrong with epochs was told.
+  (void)trouble_of("damaged-epoch", "epochs", IfGone::it_vanished, [&] {
+    doomed_ = doomed_packs(read_epochs(storage_, keyring_).newest);
+  });
   std::map<PackId, std::uint64_t> sizes;  // as index objects have them
   std::set<PackId> verified;
   listed_indexes_ = list_indexes(storage_);

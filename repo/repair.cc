@@ -13,6 +13,7 @@
 #include "repo/error.h"
 #include "repo/generation_object.h"
 #include "repo/index_batch.h"
+#include "repo/look_at.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
 
@@ -38,7 +39,11 @@ class Repair {
     // index object says.
     const auto old = list_indexes(storage_);
     for (const auto& id : old) hear(id);
-    const auto doomed = doomed_packs(read_epochs(storage_, keyring_).newest);
+    std::set<PackId> doomed;
+    const auto trouble = trouble_of(
+        "damaged-epoch", "epochs", IfGone::it_vanished,
+        [&] { doomed = doomed_packs(read_epochs(storage_, keyring_).newest); });
+    if (trouble) repair_.damage.push_back(trouble->reason);
     for (const auto& pack : list_packs(storage_)) {
       if (!doomed.contains(pack.id)) left_.insert(pack.id);
     }

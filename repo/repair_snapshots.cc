@@ -125,7 +125,9 @@ class SnapshotRepairer {
 
 void SnapshotRepairer::read_index() {
   std::set<PackId> named;
-  doomed_ = doomed_packs(read_epochs(storage_, keyring_).newest);
+  doomed_ = doomed_packs(unless_renewed(storage_, keyring_, [&] {
+                           return read_epochs(storage_, keyring_);
+                         }).newest);
   for (const auto& id : list_indexes(storage_)) {
     step("reading the index");
     (void)trouble_of("damaged-index", index_name(id), IfGone::it_vanished, [&] {
