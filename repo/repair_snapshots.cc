@@ -481,10 +481,12 @@ SnapshotRecord SnapshotRepairer::record_of(const Snapshot& snapshot,
   return record;
 }
 
+// By an owner, as every repair: another key may say so of anything.
 std::optional<SessionId> SnapshotRepairer::made_before(
     const SessionId& source) const {
   for (const auto& [snapshot, holds] : valid_) {
-    if (snapshot.record && snapshot.record->repaired_from == source) {
+    if (snapshot.record && snapshot.record->repaired_from == source &&
+        snapshot.signer.role == Role::owner) {
       return snapshot.id;
     }
   }
