@@ -1,6 +1,7 @@
 #include "repo/lost_generations.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -79,6 +80,31 @@ void require_no_later_keys_anywhere(const Storage& storage,
     require_keys_of(storage, keyring,
                     [&] { (void)read_slot(storage, keyring, id); });
   }
+}
+
+std::vector<std::uint32_t> drop_false_generations(Storage& storage,
+                                                  const Keyring& keyring,
+                                                  Carry carry) {
+  assert(keyring.role() == Role::owner);
+  std::vector<std::uint32_t> dropped;
+  for (const std::uint32_t number : list_generations(storage)) {
+    if (number <= keyring.newest().number) continue;
+    try {
+      (void)read_generation_object(storage, number, keyring.repository(),
+                                   keyring.root_key());
+    } catch (const NotFound&) {
+      continue;
+    } catch (const CorruptionError&) {
+      dropped.push_back(number);
+    }
+  }
+  if (dropped.empty()) return dropped;
+  require_no_later_keys_anywhere(storage, keyring);
+  if (carry == Carry::plan_only) return dropped;
+  for (const std::uint32_t number : dropped) {
+    for (const auto& name : generation_names(number)) storage.remove(name);
+  }
+  return dropped;
 }
 
 }  // namespace cairn::repo
