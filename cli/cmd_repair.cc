@@ -13,6 +13,8 @@
 #include "cli/progress_display.h"
 #include "cli/quantity.h"
 #include "cli/usage_error.h"
+#include "repo/generation_object.h"
+#include "repo/lost_generations.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
 #include "repo/repair.h"
@@ -77,6 +79,36 @@ ExitCode run_index(Context& context) {
                         counted(repair.rows, "blob"));
   }
   return repair.damage.empty() ? ExitCode::ok : ExitCode::damage;
+}
+
+ExitCode run_keys(Context& context) {
+  auto repository = context.open_to_repair_keys();
+  const bool is_dry_run = context.options.is_dry_run;
+  const auto dropped = repo::drop_false_generations(
+      repository.storage(), repository.keyring(),
+      is_dry_run ? repo::Carry::plan_only : repo::Carry::out);
+  if (context.output.is_json()) {
+    Json numbers = Json::array();
+    for (const auto number : dropped) {
+      numbers.add(repo::generation_names(number)[0]);
+    }
+    Json json = Json::line(is_dry_run ? "dry_run" : "summary", context.now());
+    if (is_dry_run) json.set("action", "repair keys");
+    context.output.json(json.set("generations_removed", std::move(numbers)));
+    return ExitCode::ok;
+  }
+  for (const auto number : dropped) {
+    context.output.note((is_dry_run ? "would remove " : "removed ") +
+                        repo::generation_names(number)[0]);
+  }
+  if (dropped.empty()) {
+    context.output.note("no generation of keys lies there that is none");
+  } else if (!is_dry_run) {
+    context.output.note(
+        "if the keys were renewed before (`cairn key rotate`), that has to be "
+        "done again");
+  }
+  return ExitCode::ok;
 }
 
 struct PacksOptions {
@@ -364,6 +396,24 @@ Command repair_packs_command() {
           },
       .run =
           [options](Context& context) { return run_packs(*options, context); },
+  };
+}
+
+Command repair_keys_command() {
+  return {
+      .name = "repair keys",
+      .group = CommandGroup::administration,
+      .summary = "remove false keys that keep all from writing",
+      .text =
+          "Removes generations of keys that no owner made, or that came to "
+          "harm in both copies. While one lies there with a higher number "
+          "than all others nobody writes, since it may be what is left of "
+          "keys that were renewed. Refused where anything was sealed with "
+          "later keys: then a copy of the repository may have them. If the "
+          "keys were renewed before, run `cairn key rotate` again.",
+      .examples = "cairn repair keys --dry-run",
+      .declare = [](Flags&) {},
+      .run = run_keys,
   };
 }
 

@@ -38,6 +38,7 @@ namespace cairn::cli {
 [[nodiscard]] Command policy_simulate_command();
 [[nodiscard]] Command prune_command();
 [[nodiscard]] Command repair_index_command();
+[[nodiscard]] Command repair_keys_command();
 [[nodiscard]] Command repair_packs_command();
 [[nodiscard]] Command repair_snapshots_command();
 [[nodiscard]] Command restore_command();

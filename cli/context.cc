@@ -204,6 +204,11 @@ void Context::require_as_before(repo::Repository& repository,
   if (const auto& why = repository.keyring().later_keys_lost()) {
     throw repo::CorruptionError(*why);
   }
+  require_no_less(repository, witness);
+}
+
+void Context::require_no_less(repo::Repository& repository,
+                              std::optional<repo::Witness>& witness) {
   const auto comparison = compare_with_before(repository, witness);
   if (!comparison.shows_less()) return;
   throw repo::RefusedForSafety(
@@ -244,13 +249,27 @@ repo::Repository Context::open_other_to_write(const std::string& name,
   return repository;
 }
 
+namespace {
+
+void require_owner(const repo::Repository& repository) {
+  const repo::Role role = repository.keyring().role();
+  if (role == repo::Role::owner) return;
+  throw repo::WrongKey("this needs the owner's key; the one given has the " +
+                       std::string(name_of(role)) + " role");
+}
+
+}  // namespace
+
 repo::Repository Context::open_as_owner() {
   auto repository = open_to_write();
-  if (repository.keyring().role() != repo::Role::owner) {
-    throw repo::WrongKey("this needs the owner's key; the one given has the " +
-                         std::string(name_of(repository.keyring().role())) +
-                         " role");
-  }
+  require_owner(repository);
+  return repository;
+}
+
+repo::Repository Context::open_to_repair_keys() {
+  auto repository = open_with(open_storage(), own_keys(), host_folders());
+  require_no_less(repository, witness_);
+  require_owner(repository);
   return repository;
 }
 

@@ -90,6 +90,9 @@ class Context {
   // role, whose marks and key slots would not count.
   [[nodiscard]] repo::Repository open_as_owner();
 
+  // The same where the newest keys cannot be read, for what cures that.
+  [[nodiscard]] repo::Repository open_to_repair_keys();
+
   // For a command that only reads, and that nothing on this machine should keep
   // from a rescue: when the cache folder cannot be written, a temporary one
   // takes its place, with a warning, for as long as this lives. It warns when
@@ -147,6 +150,8 @@ class Context {
       repo::Repository& repository, std::optional<repo::Witness>& witness);
   void require_as_before(repo::Repository& repository,
                          std::optional<repo::Witness>& witness);
+  void require_no_less(repo::Repository& repository,
+                       std::optional<repo::Witness>& witness);
   // In words what it shows less, if it does.
   std::optional<std::string> warn_unless_as_before(
       repo::Repository& repository, std::optional<repo::Witness>& witness);

@@ -71,6 +71,7 @@ std::vector<Command> all_commands() {
           audit_show_command(),
           audit_verify_command(),
           repair_index_command(),
+          repair_keys_command(),
           repair_packs_command(),
           repair_snapshots_command(),
           version_command()};

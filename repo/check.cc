@@ -143,6 +143,7 @@ class Check {
   std::vector<StoredPack> packs_;  // those that exist, by id
   std::set<PackId> missing_;       // named by an index object
   std::set<PackId> indexed_;
+  std::set<PackId> doomed_;            // by the newest epoch
   std::set<PackId> unverified_;        // for everyone
   std::vector<LeftOutPack> left_out_;  // whose directories cannot be read
   std::vector<SoundPack> sound_;       // of the packs that level data read
@@ -168,6 +169,11 @@ void Check::look_at_objects() {
 // True: every pack is named, and every pack named is there.
 bool Check::look_at_indexes() {
   step("reading the index");
+  // Before the index: what a doomed pack was needed for was moved before, and
+  // named. What is wrong with epochs was told.
+  (void)trouble_of("damaged-epoch", "epochs", IfGone::it_vanished, [&] {
+    doomed_ = doomed_packs(read_epochs(storage_, keyring_).newest);
+  });
   std::map<PackId, std::uint64_t> sizes;  // as index objects have them
   std::set<PackId> verified;
   listed_indexes_ = list_indexes(storage_);
@@ -195,7 +201,9 @@ bool Check::look_at_indexes() {
   report_.packs = packs_.size();
   bool all_named = true;
   for (const auto& pack : packs_) {
-    if (!verified.contains(pack.id)) unverified_.insert(pack.id);
+    if (!verified.contains(pack.id) && !doomed_.contains(pack.id)) {
+      unverified_.insert(pack.id);
+    }
     const auto named = sizes.find(pack.id);
     if (named == sizes.end()) {
       all_named = false;
@@ -219,6 +227,9 @@ void Check::survey() {
     auto trouble = trouble_with_directory(storage_, pack, [&] {
       const auto directory = read_pack_directory(storage_, keyring_, pack.id);
       facts_.survey.add(directory.pack);
+      if (doomed_.contains(pack.id)) {
+        facts_.survey.set_doomed(facts_.survey.packs().size() - 1);
+      }
       facts_.is_indexed.push_back(indexed_.contains(pack.id));
       report_.blobs += directory.pack.directory.rows.size();
       report_.bytes_read += pack.size - directory.directory_offset;
@@ -454,18 +465,27 @@ void Check::add_bad_blobs(const std::vector<BadBlob>& bad_blobs) {
     const BadBlob& bad = bad_blobs[i];
     // One whose base is missing was found by the graph.
     if (rows[i] && !graph_->copies().is_sound(bad.row, *rows[i])) continue;
-    const auto copies = graph_->copies().find(bad.row.kind, bad.row.id);
     const bool is_left_out = !indexed_.contains(bad.pack);
     if (is_left_out && rows[i] && !graph_->is_reached(*rows[i])) continue;
-    const bool has_other = std::ranges::any_of(copies, [&](const auto& copy) {
-      return !bad_rows.contains(copy.row) &&
-             graph_->copies().is_sound(copy.copy.row, copy.row);
-    });
+    const auto any_is_whole = [&](ConfirmedCopies& of) {
+      return std::ranges::any_of(of.find(bad.row.kind, bad.row.id),
+                                 [&](const auto& copy) {
+                                   return !bad_rows.contains(copy.row) &&
+                                          of.is_sound(copy.copy.row, copy.row);
+                                 });
+    };
+    const bool has_other = any_is_whole(graph_->staying_copies());
     if (is_left_out && has_other) continue;
-    findings_.add_blob(Severity::damage, "damaged-blob", pack_name(bad.pack),
-                       "blob " + bad.row.id.brief() + ": " + bad.reason +
-                           (has_other ? "; another copy of it is whole" : ""),
-                       has_other ? std::nullopt : std::optional(bad.row.id));
+    const bool has_doomed = any_is_whole(graph_->copies());
+    findings_.add_blob(
+        Severity::damage, "damaged-blob", pack_name(bad.pack),
+        "blob " + bad.row.id.brief() + ": " + bad.reason +
+            (has_other    ? "; another copy of it is whole"
+             : has_doomed ? "; another copy of it is whole, in a pack "
+                            "that prune is about to remove: `cairn repair "
+                            "packs` takes it out"
+                          : ""),
+        has_other ? std::nullopt : std::optional(bad.row.id));
   }
 }
 

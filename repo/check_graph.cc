@@ -37,7 +37,12 @@ GraphCheck::GraphCheck(Repository& repository, const BlobIndex& index,
       blobs_(repository.storage(), repository.keyring(), index,
              repository.session_keys()),
       copies_(index, facts.survey, repository.cache_folder()),
-      reached_(repository.cache_folder(), facts.survey.row_count()) {}
+      reached_(repository.cache_folder(), facts.survey.row_count()) {
+  if (std::ranges::any_of(facts.survey.packs(), &SurveyedPack::is_doomed)) {
+    staying_.emplace(index, facts.survey, repository.cache_folder(),
+                     ConfirmedCopies::Of::packs_that_stay);
+  }
+}
 
 void GraphCheck::walk(const Snapshot& snapshot, const std::stop_token& stop) {
   root_ = snapshot.header.root;
@@ -109,11 +114,26 @@ void GraphCheck::reach_copies(const Link& link,
     return;
   }
   mark_bases(sound.front());
-  const bool is_indexed = std::ranges::any_of(
-      copies, [&](const auto& copy) { return facts_.is_indexed[copy.pack]; });
-  if (!is_indexed) {
-    unindexed_packs_.insert(copies.front().pack);
-    findings_.add_blob(Severity::damage, "unindexed-pack", pack_name(pack.id),
+  const bool is_indexed = std::ranges::any_of(copies, [&](const auto& copy) {
+    return facts_.is_indexed[copy.pack] &&
+           !facts_.survey.packs()[copy.pack].is_doomed;
+  });
+  if (staying_ && staying_->find_sound(link.kind, link.id).empty()) {
+    findings_.add_blob(
+        Severity::damage, "doomed-pack",
+        pack_name(facts_.survey.packs()[sound.front().pack].id),
+        name_of(link) +
+            ": lies, or a base that it needs, in packs alone that "
+            "prune is about to remove; `cairn repair packs` takes "
+            "it out of them",
+        link.id);
+  } else if (!is_indexed) {
+    const auto& found = *std::ranges::find_if(copies, [&](const auto& copy) {
+      return !facts_.survey.packs()[copy.pack].is_doomed;
+    });
+    unindexed_packs_.insert(found.pack);
+    findings_.add_blob(Severity::damage, "unindexed-pack",
+                       pack_name(facts_.survey.packs()[found.pack].id),
                        "no index object names it, though snapshots need it; "
                        "`cairn repair index` does, unless `cairn repair packs` "
                        "took it out for damage",

@@ -59,6 +59,11 @@ class GraphCheck {
 
   [[nodiscard]] ConfirmedCopies& copies() { return copies_; }
 
+  // The same without those in packs that prune is about to remove.
+  [[nodiscard]] ConfirmedCopies& staying_copies() {
+    return staying_ ? *staying_ : copies_;
+  }
+
   // True if a snapshot reaches the blob of which that is a copy.
   [[nodiscard]] bool is_reached(RowNumber row) const {
     return reached_.is_marked(row);
@@ -81,6 +86,7 @@ class GraphCheck {
   FindingList& findings_;
   BlobReader blobs_;
   ConfirmedCopies copies_;
+  std::optional<ConfirmedCopies> staying_;  // nothing: no pack is doomed
   MarkSet reached_;
   RecentlyReached recent_;
   VisitedNodes without_row_;  // reached, though no pack confirms them

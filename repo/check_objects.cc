@@ -94,8 +94,8 @@ void check_generation_copies(const Storage& storage, FindingList& findings) {
     for (const auto& name : names) {
       if (storage.size(name)) continue;
       findings.add(Severity::damage, "damaged-generation", name,
-                   "is missing; the other copy serves, and prune writes this "
-                   "one anew");
+                   "is missing; if the other copy is whole it serves, and "
+                   "prune writes this one anew");
     }
   }
 }

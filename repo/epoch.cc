@@ -41,6 +41,18 @@ crypto::Digest digest_of_object(const Storage& storage, std::uint64_t number) {
 
 }  // namespace
 
+std::set<PackId> doomed_packs(const Epoch& epoch) {
+  std::set<PackId> packs;
+  for (const auto& pack : epoch.doomed) packs.insert(pack.id);
+  return packs;
+}
+
+std::set<PackId> going_packs(const Epoch& epoch) {
+  std::set<PackId> packs = doomed_packs(epoch);
+  packs.insert(epoch.condemned.begin(), epoch.condemned.end());
+  return packs;
+}
+
 std::string epoch_name(std::uint64_t number) {
   return std::string(kFolder) + crypto::to_hex(bytes_of(number));
 }

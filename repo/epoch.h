@@ -14,6 +14,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -57,6 +58,13 @@ struct Epoch {
 
   bool operator==(const Epoch&) const = default;
 };
+
+// What a collector removes whatever comes. It may still be there, whole, and
+// readers may find it: no copy for who says that nothing is missing.
+[[nodiscard]] std::set<PackId> doomed_packs(const Epoch& epoch);
+
+// The same with what may go: no copy for who pinned this epoch.
+[[nodiscard]] std::set<PackId> going_packs(const Epoch& epoch);
 
 [[nodiscard]] std::string epoch_name(std::uint64_t number);
 

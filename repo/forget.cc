@@ -81,23 +81,29 @@ std::vector<SessionId> forget_snapshots(Repository& repository,
                                         const Timestamp& now) {
   // By series, of which a complete snapshot went.
   std::map<SeriesTag, std::vector<MarkId>> published;
-  for (const auto& [valid, reason] : all) {
-    const MarkId id = forget_snapshot(repository, *valid, reason, now);
-    if (valid->snapshot.header.is_complete) {
-      published[valid->snapshot.header.series_tag].push_back(id);
-    }
-  }
   if (all.empty()) return {};
   const auto take_back = [&](const std::vector<MarkId>& marks) {
     for (const auto& id : marks) repository.storage().remove(mark_name(id));
   };
   SnapshotList list;
   try {
+    for (const auto& [valid, reason] : all) {
+      const MarkId id = forget_snapshot(repository, *valid, reason, now);
+      if (valid->snapshot.header.is_complete) {
+        published[valid->snapshot.header.series_tag].push_back(id);
+      }
+    }
     list = repository.snapshots(now);
-  } catch (const LockedError&) {
-    // The keys were renewed at this moment: whether a series has another
-    // complete one cannot be seen.
-    for (const auto& [tag, marks] : published) take_back(marks);
+  } catch (...) {
+    // Whatever it was, that the keys were renewed at this moment say: whether a
+    // series has another complete one was not seen.
+    for (const auto& [tag, marks] : published) {
+      try {
+        take_back(marks);
+      } catch (const Error&) {
+        continue;  // what failed first says why
+      }
+    }
     throw;
   }
   if (last == LastComplete::stays) {

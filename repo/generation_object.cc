@@ -299,7 +299,10 @@ void take_granted_generations(const Storage& storage, Keyring& keyring) {
           ": the newest keys are damaged, in both copies. What was sealed with "
           "the ones before can be read, and nothing be written; bring the "
           "folder " +
-          std::string(kGenerationsFolder) + " back from a copy");
+          std::string(kGenerationsFolder) +
+          " back from a copy. If nobody has renewed the keys, somebody else "
+          "put it there: an owner's `cairn repair keys` removes it, if nothing "
+          "was sealed with such keys");
     }
   }
 }

@@ -8,7 +8,7 @@
 
 #include "repo/error.h"
 #include "repo/generation_object.h"
-#include "repo/index_object.h"
+#include "repo/lost_generations.h"
 
 namespace cairn::repo {
 namespace {
@@ -50,26 +50,6 @@ std::vector<KeySlot> slots_to_grant(const Storage& storage,
 
 namespace {
 
-// The number of a lost generation must not be given again: what was sealed with
-// its keys would look damaged, and theirs could not be brought back.
-void require_none_lost(const Storage& storage, const Keyring& owner) {
-  const std::uint32_t newest = owner.newest().number;
-  for (const auto& id : list_indexes(storage)) {
-    std::uint32_t generation = 0;
-    try {
-      generation = generation_of(storage, id);
-    } catch (const NotFound&) {
-      continue;
-    } catch (const CorruptionError&) {
-      continue;  // check tells of it
-    }
-    if (generation <= newest) continue;
-    require_not_renewed(storage, owner);
-    throw RefusedForSafety(index_name(id) + ": was sealed with " +
-                           missing_keys(generation));
-  }
-}
-
 void publish(Storage& storage, const Keyring& owner,
              const Generations& generations, const std::vector<KeySlot>& slots,
              const Timestamp& now) {
@@ -103,7 +83,9 @@ std::set<crypto::PublicKey> keys_of(const std::vector<KeySlot>& slots) {
 std::uint32_t rotate_keys(Storage& storage, const Keyring& owner,
                           std::vector<KeySlot> slots, const Timestamp& now) {
   assert(owner.role() == Role::owner);
-  require_none_lost(storage, owner);
+  // The number of a lost generation must not be given again: what was sealed
+  // with its keys would look damaged, and theirs could not be brought back.
+  require_no_later_keys_anywhere(storage, owner);
   Generations generations = restrict_to(owner.generations(), Role::owner);
   while (true) {
     const std::uint32_t number = generations.back().number + 1;

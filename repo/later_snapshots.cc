@@ -3,6 +3,7 @@
 #include <utility>
 #include <variant>
 
+#include "repo/epoch.h"
 #include "repo/error.h"
 #include "repo/generation_object.h"
 
@@ -13,10 +14,17 @@ LaterSnapshots::LaterSnapshots(const Storage& storage, const Keyring& keyring)
   for (const auto& id : list_slots(storage)) known_.insert(id);
 }
 
+// In the order of readers: marks, slots, the newest doom.
 std::vector<Snapshot> LaterSnapshots::look() {
+  const auto marks = list_marks(storage_);
+  std::vector<SessionId> ids = list_slots(storage_);
+  std::erase_if(ids,
+                [&](const SessionId& id) { return !known_.insert(id).second; });
   std::vector<Snapshot> later;
-  for (const auto& id : list_slots(storage_)) {
-    if (!known_.insert(id).second) continue;
+  if (ids.empty()) return later;
+  const std::set<SessionId> forgotten = forgotten_by(marks);
+  for (const auto& id : ids) {
+    if (forgotten.contains(id)) continue;
     try {
       auto slot = unless_renewed(storage_, keyring_, [&] {
         return read_slot(storage_, keyring_, id);
@@ -32,7 +40,37 @@ std::vector<Snapshot> LaterSnapshots::look() {
       continue;
     }
   }
+  LastDoom doom;
+  try {
+    doom = unless_renewed(storage_, keyring_,
+                          [&] { return read_last_doom(storage_, keyring_); });
+  } catch (const UnsupportedFormat&) {
+    return later;
+  }
+  std::erase_if(later, [&](const Snapshot& snapshot) {
+    return doom.is_void(snapshot.id, snapshot.header.epoch);
+  });
   return later;
+}
+
+std::set<SessionId> LaterSnapshots::forgotten_by(
+    std::span<const MarkId> marks) const {
+  std::set<SessionId> forgotten;
+  for (const auto& id : marks) {
+    try {
+      const Mark mark = unless_renewed(storage_, keyring_, [&] {
+        return read_mark(storage_, keyring_, id);
+      });
+      if (mark.action == MarkAction::forget) forgotten.insert(mark.target);
+    } catch (const NotFound&) {
+      continue;  // settled since it was listed
+    } catch (const CorruptionError&) {
+      continue;
+    } catch (const UnsupportedFormat&) {
+      continue;
+    }
+  }
+  return forgotten;
 }
 
 }  // namespace cairn::repo

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <set>
+#include <span>
 #include <vector>
 
 #include "repo/ids.h"
 #include "repo/keyring.h"
+#include "repo/mark.h"
 #include "repo/snapshot.h"
 #include "repo/storage.h"
 
@@ -19,12 +21,15 @@ class LaterSnapshots {
   // this, and none is missed.
   LaterSnapshots(const Storage& storage, const Keyring& keyring);
 
-  // Those that came since the last look, forgotten ones too. What cannot be
-  // read is passed over. Throws LockedError when that is so because the keys
-  // were renewed.
+  // Those that came since the last look and are valid: neither forgotten nor
+  // void. What cannot be read is passed over. Throws LockedError when that is
+  // so because the keys were renewed.
   [[nodiscard]] std::vector<Snapshot> look();
 
  private:
+  [[nodiscard]] std::set<SessionId> forgotten_by(
+      std::span<const MarkId> marks) const;
+
   const Storage& storage_;
   const Keyring& keyring_;
   std::set<SessionId> known_;

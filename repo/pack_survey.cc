@@ -86,9 +86,10 @@ std::uint32_t PackSurvey::fingerprint(const BlobRow& row) {
 
 ConfirmedCopies::ConfirmedCopies(const BlobIndex& index,
                                  const PackSurvey& survey,
-                                 const std::filesystem::path& folder)
+                                 const std::filesystem::path& folder, Of of)
     : index_(index),
       survey_(survey),
+      of_(of),
       judged_(folder, survey.row_count()),
       unsound_(folder, survey.row_count()) {}
 
@@ -150,7 +151,14 @@ bool ConfirmedCopies::is_sound(const BlobRow& row, RowNumber number) {
 
 std::optional<std::size_t> ConfirmedCopies::pack_of(std::uint32_t number) {
   const auto [found, is_new] = packs_.try_emplace(number);
-  if (is_new) found->second = survey_.find(index_.pack(number).id);
+  if (is_new) {
+    auto& place = found->second;
+    place = survey_.find(index_.pack(number).id);
+    if (place && of_ == Of::packs_that_stay &&
+        survey_.packs()[*place].is_doomed) {
+      place.reset();
+    }
+  }
   return found->second;
 }
 

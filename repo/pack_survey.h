@@ -37,6 +37,7 @@ struct SurveyedPack {
   // Everyone may rely on its blobs being what their ids name. Of others nobody
   // who does not read them can tell.
   bool is_verified = false;
+  bool is_doomed = false;  // prune removes it
 };
 
 // Threads        const members from many threads.
@@ -50,6 +51,7 @@ class PackSurvey {
 
   // The one at that place.
   void set_verified(std::size_t pack) { packs_[pack].is_verified = true; }
+  void set_doomed(std::size_t pack) { packs_[pack].is_doomed = true; }
 
   [[nodiscard]] std::span<const SurveyedPack> packs() const noexcept {
     return packs_;
@@ -98,9 +100,12 @@ struct ConfirmedCopy {
 // Threads        one thread at a time.
 class ConfirmedCopies {
  public:
-  // Borrows index and survey, neither of which may grow any more.
+  enum class Of { all_packs, packs_that_stay };
+
+  // Borrows index and survey, neither of which may grow any more. Of packs that
+  // stay, those that are not doomed: then a copy in another is none.
   ConfirmedCopies(const BlobIndex& index, const PackSurvey& survey,
-                  const std::filesystem::path& folder);
+                  const std::filesystem::path& folder, Of of = Of::all_packs);
 
   // Smaller depth first, then in the order of the packs.
   [[nodiscard]] std::vector<ConfirmedCopy> find(BlobKind kind,
@@ -122,6 +127,7 @@ class ConfirmedCopies {
 
   const BlobIndex& index_;
   const PackSurvey& survey_;
+  const Of of_;
   MarkSet judged_;
   MarkSet unsound_;
   std::unordered_map<std::uint32_t, std::optional<std::size_t>> packs_;

@@ -136,6 +136,7 @@ class Collector {
     bool is_moved = true;          // false: so did the last one
   };
 
+  bool plan_after(const Epoch& epoch, OwnPass& own);
   Pass begin_after(const Epoch& epoch, Mends mends);
   Pass finish(const Epoch& condemnation, const OwnPass* own);
 
@@ -170,8 +171,10 @@ class Collector {
   const PruneDialogue& dialogue_;
   std::stop_token stop_;
   Progress* progress_;
-  const SessionId session_;  // in the index objects that this run writes
-  std::set<PackId> moved_;   // the old ones, to tell them apart
+  const SessionId session_;      // in the index objects that this run writes
+  std::set<PackId> moved_;       // the old ones, to tell them apart
+  std::set<IndexId> replaced_;   // index objects that this run merged
+  std::set<IndexId> published_;  // into those
   std::optional<CreateRace> create_race_;  // of the storage; once it is needed
   bool is_agreed_ = false;
   bool has_told_ = false;         // what it waits for
@@ -179,13 +182,36 @@ class Collector {
   PruneOutcome outcome_;
 };
 
-Collector::Pass Collector::begin_after(const Epoch& epoch, Mends mends) {
-  // What a prune before this one doomed and did not live to remove.
-  if (!carry_out(epoch, nullptr)) return Pass::next;
+// Plans, and removes what a prune before this one doomed and did not live to
+// remove, or left in the trash. In that order: where a snapshot lacks anything
+// without it, all of it stays, for `repair packs` to take out what is needed.
+// False: another epoch is the newest by now.
+bool Collector::plan_after(const Epoch& epoch, OwnPass& own) {
+  const auto plan = [&] {
+    own.indexes = list_indexes(storage_);
+    own.plan = plan_prune(repository_, options_, now_, stop_, progress_);
+  };
+  try {
+    with_reserve(plan);
+  } catch (const OutOfSpace&) {
+    // Nothing else makes room for the look at what is there.
+    if (!carry_out(epoch, nullptr)) return false;
+    plan();
+    return true;
+  }
+  replaced_.clear();
+  published_.clear();
+  if (!carry_out(epoch, nullptr)) return false;
+  // What this run says anew in place of others is what the plan rests on.
+  std::erase_if(own.indexes,
+                [&](const IndexId& id) { return replaced_.contains(id); });
+  own.indexes.insert(own.indexes.end(), published_.begin(), published_.end());
+  return true;
+}
 
+Collector::Pass Collector::begin_after(const Epoch& epoch, Mends mends) {
   OwnPass own;
-  own.indexes = list_indexes(storage_);
-  own.plan = plan_prune(repository_, options_, now_, stop_, progress_);
+  if (!plan_after(epoch, own)) return Pass::next;
   const PrunePlan& plan = own.plan;
   if (!std::exchange(is_agreed_, true) && dialogue_.decide &&
       dialogue_.decide(plan) == Proceed::no) {
@@ -453,6 +479,7 @@ bool Collector::change_index(const Epoch& doom) {
     for (const auto& id : change->removed) {
       if (!may_remove(doom, "removing old index objects")) return false;
       storage_.remove(index_name(id));
+      replaced_.insert(id);
       ++outcome_.indexes_removed;
     }
     if (are_there(storage_, change->serving)) return true;
@@ -493,6 +520,7 @@ std::optional<IndexChange> Collector::write_new_index(const Epoch& doom) {
     return std::nullopt;
   }
   outcome_.indexes_written += index.published().size();
+  published_.insert(index.published().begin(), index.published().end());
   change.serving.insert(change.serving.end(), index.published().begin(),
                         index.published().end());
   return change;

@@ -349,7 +349,9 @@ Enter Planner::reach(const Link& link) {
   const auto [copies, any_serves] = find_candidates(link.kind, link.id);
   if (copies.empty()) {
     throw NotFound("blob " + link.id.brief() +
-                   ", which it needs, is missing or leans on one that is");
+                   ", which it needs, is missing or leans on one that is; "
+                   "`cairn repair packs` looks for it in packs that are "
+                   "about to go, too");
   }
   if (!reached_->mark(copies.front().row)) return Enter::no;
   const bool is_contested = any_serves && copies.size() > 1;

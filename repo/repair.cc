@@ -9,9 +9,11 @@
 
 #include "crypto/random.h"
 #include "repo/base_chain.h"
+#include "repo/epoch.h"
 #include "repo/error.h"
 #include "repo/generation_object.h"
 #include "repo/index_batch.h"
+#include "repo/look_at.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
 
@@ -33,10 +35,18 @@ class Repair {
 
   IndexRepair run() {
     // Index objects before packs: what an old one names was there when the
-    // packs are listed, or is gone for good.
+    // packs are listed, or is gone for good. What is doomed goes whatever an
+    // index object says.
     const auto old = list_indexes(storage_);
     for (const auto& id : old) hear(id);
-    for (const auto& pack : list_packs(storage_)) left_.insert(pack.id);
+    std::set<PackId> doomed;
+    const auto trouble = trouble_of(
+        "damaged-epoch", "epochs", IfGone::it_vanished,
+        [&] { doomed = doomed_packs(read_epochs(storage_, keyring_).newest); });
+    if (trouble) repair_.damage.push_back(trouble->reason);
+    for (const auto& pack : list_packs(storage_)) {
+      if (!doomed.contains(pack.id)) left_.insert(pack.id);
+    }
     if (progress_ != nullptr) progress_->items_total = left_.size();
 
     // What everyone may rely on needs no other assurance.

@@ -76,7 +76,7 @@ class PackRepairer {
   [[nodiscard]] bool serves(const BlobCopy& copy) const;
 
   // Making good.
-  void name_packs(const Epoch& epoch, const SessionId* session);
+  void name_packs(const SessionId* session);
   [[nodiscard]] std::optional<std::uint32_t> depth_of(BlobKind kind,
                                                       const BlobId& id);
   void heal_rows();
@@ -87,7 +87,9 @@ class PackRepairer {
   void add(const ExaminedRow& row);
   bool ensure(BlobKind kind, const BlobId& id, std::uint32_t below);
   bool heal(ExaminedRow& row);
+  bool take_out_of_going(BlobKind kind, const BlobId& id);
   bool fetch(BlobKind kind, const BlobId& id);
+  void store_again(BlobKind kind, const BlobId& id, PlainBlob plain);
   void bring_to_light(const BlobId& id);
   PlainBlob read(BlobKind kind, const BlobId& id);
   void keep_fresh(const BlobId& id, PlainBlob plain);
@@ -125,6 +127,8 @@ class PackRepairer {
 
   std::vector<Snapshot> snapshots_;
   std::set<PackId> existing_;
+  // Whatever prune removes, or may: what only these hold is stored again.
+  std::set<PackId> going_;
   std::set<PackId> damaged_;
   std::vector<SoundPack> unnamed_;           // sound ones, by no index object
   std::map<PackId, ExaminedPack> examined_;  // of which not every row is good
@@ -149,8 +153,9 @@ void PackRepairer::repair(const Epoch& epoch, const SessionId* session) {
   all_.search_packs(storage_, keyring_);
   if (options_.from != nullptr) sister_.emplace(options_.from->blobs());
 
+  going_ = going_packs(epoch);
   examine();
-  name_packs(epoch, session);
+  name_packs(session);
   // What other sessions of this process made counts as far as it is indexed.
   repository_.index().refresh(storage_, keyring_);
   reusable_.emplace(storage_, keyring_, repository_.index(), epoch);
@@ -198,21 +203,22 @@ void PackRepairer::examine() {
 
 // What a repair stored that was killed before its index object was there, say:
 // readers find it, and nobody else. But for what is about to go.
-void PackRepairer::name_packs(const Epoch& epoch, const SessionId* session) {
-  std::set<PackId> going(epoch.condemned.begin(), epoch.condemned.end());
-  for (const auto& pack : epoch.doomed) going.insert(pack.id);
-  std::erase_if(unnamed_,
-                [&](const SoundPack& pack) { return going.contains(pack.id); });
+void PackRepairer::name_packs(const SessionId* session) {
+  std::erase_if(unnamed_, [&](const SoundPack& pack) {
+    return going_.contains(pack.id);
+  });
   repair_.packs_named = unnamed_.size();
   if (session == nullptr || unnamed_.empty()) return;
   step("writing the index");
   repair_.packs_named = vouch_for(repository_, *session, unnamed_).size();
 }
 
-// A copy that can be read, as far as it was looked at.
+// A copy that can be read, as far as it was looked at, and that stays.
 bool PackRepairer::serves(const BlobCopy& copy) const {
   const auto pack = all_.find_pack(copy.pack);
-  if (!pack || !existing_.contains(pack->id)) return false;
+  if (!pack || !existing_.contains(pack->id) || going_.contains(pack->id)) {
+    return false;
+  }
   if (!examined_.contains(pack->id)) return true;
   const auto [begin, end] = rows_.equal_range(copy.row.id);
   return std::any_of(begin, end, [&](const auto& entry) {
@@ -374,13 +380,16 @@ bool PackRepairer::ensure(BlobKind kind, const BlobId& id,
                           std::uint32_t below) {
   const auto stored = stored_.find(id);
   if (stored != stored_.end() && stored->second < below) return true;
-  const bool were_all_read = options_.packs.empty();
+  // Then what a good copy leans on was read with it.
+  const bool are_bases_good = options_.packs.empty() && going_.empty();
   for (const auto& copy : all_.find(id)) {
     if (copy.row.kind != kind || copy.row.depth >= below || !serves(copy)) {
       continue;
     }
-    // Of what was not read, as far as the index knows.
-    if (were_all_read || has_its_bases(all_, copy.row)) return true;
+    if (are_bases_good || !copy.row.base ||
+        ensure(kind, *copy.row.base, copy.row.depth)) {
+      return true;
+    }
   }
   const auto [begin, end] = rows_.equal_range(id);
   for (auto at = begin; at != end; ++at) {
@@ -388,9 +397,33 @@ bool PackRepairer::ensure(BlobKind kind, const BlobId& id,
     if (row.row.kind != kind || row.row.depth >= below) continue;
     // Of a pack whose directory only an index object had, perhaps.
     if (row.state == RowState::good && row.is_moved) return true;
-    if (row.state == RowState::leans && heal(row)) return true;
+    if (row.state == RowState::leans && heal(row) &&
+        !going_.contains(row.pack)) {
+      return true;
+    }
   }
-  return fetch(kind, id);
+  return take_out_of_going(kind, id) || fetch(kind, id);
+}
+
+// What a prune moved out of them came to harm, say.
+bool PackRepairer::take_out_of_going(BlobKind kind, const BlobId& id) {
+  if (going_.empty()) return false;
+  const auto copies = all_.find(id);
+  const bool is_there = std::ranges::any_of(copies, [&](const auto& copy) {
+    const auto pack = all_.find_pack(copy.pack);
+    return copy.row.kind == kind && pack && going_.contains(pack->id);
+  });
+  if (!is_there) return false;
+  PlainBlob plain;
+  const auto trouble =
+      trouble_of("damaged-blob", "blob", IfGone::it_is_damage, [&] {
+        const auto fresh = fresh_.find(id);
+        plain = fresh != fresh_.end() ? fresh->second : blobs_.read(kind, id);
+      });
+  if (trouble) return false;
+  store_again(kind, id, std::move(plain));
+  ++repair_.blobs_moved;
+  return true;
 }
 
 // A difference whose base comes back.
@@ -431,11 +464,16 @@ bool PackRepairer::fetch(BlobKind kind, const BlobId& id) {
     not_there_.insert(id);
     return false;
   }
+  store_again(kind, id, std::move(plain));
+  ++repair_.blobs_fetched;
+  return true;
+}
+
+void PackRepairer::store_again(BlobKind kind, const BlobId& id,
+                               PlainBlob plain) {
   if (writer_) writer_->store_again(kind, id, *plain);
   stored_[id] = 0;
   keep_fresh(id, std::move(plain));
-  ++repair_.blobs_fetched;
-  return true;
 }
 
 // What lies in an open pack nobody finds. It writes: where a failure to read is

@@ -8,12 +8,14 @@
 #include "repo/blob_reader.h"
 #include "repo/blob_writer.h"
 #include "repo/commit.h"
+#include "repo/epoch.h"
 #include "repo/error.h"
 #include "repo/generation_object.h"
 #include "repo/heartbeat.h"
 #include "repo/index_object.h"
 #include "repo/later_snapshots.h"
 #include "repo/look_at.h"
+#include "repo/pack_format.h"
 #include "repo/pack_reader.h"
 #include "repo/reachability.h"
 #include "repo/reusable_blobs.h"
@@ -74,6 +76,9 @@ class SnapshotRepairer {
   // Finding out.
   bool is_hurt(const Link& link);
   bool is_there(BlobKind kind, const BlobId& id);
+  [[nodiscard]] bool stays(BlobKind kind, const BlobId& id,
+                           std::uint32_t below = kMaxDepth + 1) const;
+  void refuse_if_it_goes(BlobKind kind, const BlobId& id) const;
   std::optional<std::vector<Link>> read_links(const BlobId& id);
 
   // Making a new one.
@@ -108,6 +113,7 @@ class SnapshotRepairer {
 
   BlobIndex named_;  // of packs that are there and that index objects name
   BlobIndex all_;    // and of all others
+  std::set<PackId> doomed_;
   BlobReader blobs_;
   std::optional<LaterSnapshots> later_;
   std::vector<ValidSnapshot> valid_;
@@ -119,6 +125,9 @@ class SnapshotRepairer {
 
 void SnapshotRepairer::read_index() {
   std::set<PackId> named;
+  doomed_ = doomed_packs(unless_renewed(storage_, keyring_, [&] {
+                           return read_epochs(storage_, keyring_);
+                         }).newest);
   for (const auto& id : list_indexes(storage_)) {
     step("reading the index");
     (void)trouble_of("damaged-index", index_name(id), IfGone::it_vanished, [&] {
@@ -132,14 +141,48 @@ void SnapshotRepairer::read_index() {
   all_.search_packs(storage_, keyring_);
   named_.refresh(storage_, keyring_);
   std::erase_if(
+      packs, [&](const StoredPack& pack) { return doomed_.contains(pack.id); });
+  std::erase_if(
       packs, [&](const StoredPack& pack) { return !named.contains(pack.id); });
   named_.restrict_to(packs);
 }
 
 bool SnapshotRepairer::is_there(BlobKind kind, const BlobId& id) {
   if (!chain_of(named_, kind, id).empty()) return true;
-  return !trouble_of("damaged-blob", "blob", IfGone::it_is_damage,
-                     [&] { (void)blobs_.read(kind, id); });
+  const auto trouble = trouble_of("damaged-blob", "blob", IfGone::it_is_damage,
+                                  [&] { (void)blobs_.read(kind, id); });
+  if (trouble) return false;
+  refuse_if_it_goes(kind, id);
+  return true;
+}
+
+// True if it lies, with what it leans on, in packs that are there and not
+// doomed.
+//
+// Recursion is bounded: each step goes to a strictly smaller depth.
+bool SnapshotRepairer::stays(BlobKind kind, const BlobId& id,
+                             std::uint32_t below) const {
+  const auto copies = all_.find(id);
+  return std::ranges::any_of(copies, [&](const BlobCopy& copy) {
+    if (copy.row.kind != kind || copy.row.depth >= below) return false;
+    const auto pack = all_.find_pack(copy.pack);
+    if (!pack || doomed_.contains(pack->id) ||
+        !storage_.size(pack_name(pack->id))) {
+      return false;
+    }
+    return !copy.row.base || stays(kind, *copy.row.base, copy.row.depth);
+  });
+}
+
+// It is there, and will not be after the next prune; and a snapshot made
+// without it would give up what can be kept.
+void SnapshotRepairer::refuse_if_it_goes(BlobKind kind,
+                                         const BlobId& id) const {
+  if (doomed_.empty() || stays(kind, id)) return;
+  throw CorruptionError(
+      "blob " + id.brief() +
+      ": lies in packs alone that prune is about to remove; run `cairn repair "
+      "packs`, which takes it out of them, and then this again");
 }
 
 // Nothing: it cannot be read.
@@ -156,6 +199,12 @@ std::optional<std::vector<Link>> SnapshotRepairer::read_links(
     }
     rows = std::move(links);
   });
+  if (rows) {
+    refuse_if_it_goes(BlobKind::links, id);
+    if (!rows->empty() && rows->front().kind == BlobKind::names) {
+      refuse_if_it_goes(BlobKind::names, rows->front().id);
+    }
+  }
   return rows;
 }
 
@@ -432,10 +481,12 @@ SnapshotRecord SnapshotRepairer::record_of(const Snapshot& snapshot,
   return record;
 }
 
+// By an owner, as every repair: another key may say so of anything.
 std::optional<SessionId> SnapshotRepairer::made_before(
     const SessionId& source) const {
   for (const auto& [snapshot, holds] : valid_) {
-    if (snapshot.record && snapshot.record->repaired_from == source) {
+    if (snapshot.record && snapshot.record->repaired_from == source &&
+        snapshot.signer.role == Role::owner) {
       return snapshot.id;
     }
   }

@@ -5,6 +5,7 @@
 
 #include "repo/error.h"
 #include "repo/generation_object.h"
+#include "repo/lost_generations.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
 #include "repo/wire.h"
@@ -55,6 +56,7 @@ void require_newest_keys(const Storage& storage, const Keyring& keyring,
     throw RefusedForSafety(index_name(unreadable.id) + ": was sealed with " +
                            missing_keys(generation));
   }
+  require_no_later_keys(storage, keyring);
 }
 
 }  // namespace

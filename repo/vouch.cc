@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "repo/epoch.h"
 #include "repo/error.h"
 #include "repo/index_batch.h"
 #include "repo/pack_format.h"
@@ -14,9 +15,12 @@ std::vector<PackId> vouch_for(Repository& repository, const SessionId& session,
   Storage& storage = repository.storage();
   IndexBatch batch(storage, repository.keyring(), repository.signer(), session);
   std::vector<PackId> named;
+  const auto doomed =
+      doomed_packs(read_epochs(storage, repository.keyring()).newest);
   try {
     batch.begin(Assurance::for_everyone());
     for (const SoundPack& pack : packs) {
+      if (doomed.contains(pack.id)) continue;
       if (!storage.size(pack_name(pack.id))) continue;  // pruned since
       auto found =
           read_pack_directory(storage, repository.keyring(), pack.id).pack;

@@ -11,7 +11,7 @@
 
 namespace cairn::repo {
 
-// Names those of the packs that are still there in index objects, which
+// Names those of the packs that are there, and not doomed, in index objects, which
 // `session` writes, as verified for everyone; answers which. Requires: the
 // bases of differences in them were compared with their ids, too, and this is
 // an owner's key.

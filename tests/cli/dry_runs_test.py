@@ -36,6 +36,7 @@ class DryRuns(harness.Case):
                 ("hold add", ["hold", "add", "latest"]),
                 ("hold remove", ["hold", "remove", snapshot]),
                 ("repair index", ["repair", "index"]),
+                ("repair keys", ["repair", "keys"]),
                 ("repair packs", ["repair", "packs"]),
                 ("repair snapshots", ["repair", "snapshots"]),
                 ("init", ["-r", self.folder / "new", "init",

@@ -46,7 +46,7 @@ class Words(harness.Case):
         for verb in ("init", "backup", "snapshots", "ls", "cat", "find", "diff",
                      "stats", "restore", "check", "forget", "prune", "hold add",
                      "hold remove", "hold list", "key add", "key remove",
-                     "key list", "repair index", "repair packs",
+                     "key list", "repair index", "repair keys", "repair packs",
                      "repair snapshots", "copy", "pg dump"):
             with self.subTest(verb):
                 self.assertIn(f"\n  {verb} ", everything)

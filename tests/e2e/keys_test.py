@@ -349,6 +349,25 @@ class Rotation(KeyCase):
         self.cairn("prune")
         self.assert_sound()
 
+    def test_false_keys_stop_writing_until_they_are_removed(self):
+        self.rotate()
+        false = self.repo / "generations" / "7fffffff"
+        false.write_bytes(noise(200, 9))
+        self.assertEqual(self.cat("latest:data"), self.before)
+        ran = self.cairn("prune", code=DAMAGE)
+        self.assertIn("cairn repair keys", ran.err)
+        self.cairn("repair", "keys", env=self.key_files["web 1"],
+                   code=WRONG_KEY)
+        ran = self.cairn("repair", "keys", "--dry-run", "--json")
+        self.assertEqual(ran.value["generations_removed"],
+                         ["generations/7fffffff"])
+        self.assertTrue(false.exists())
+        self.cairn("repair", "keys")
+        self.assertFalse(false.exists())
+        self.cairn("prune")
+        self.assert_sound()
+        self.rotate()
+
     def test_it_asks_and_says_who_gets_them(self):
         ran = self.cairn("key", "rotate", code=REFUSED)
         self.assertIn("thief", ran.err)

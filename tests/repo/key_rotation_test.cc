@@ -3,12 +3,19 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "repo/epoch.h"
 #include "repo/error.h"
 #include "repo/generation_object.h"
 #include "repo/key_slot.h"
+#include "repo/lost_generations.h"
+#include "repo/mark.h"
+#include "repo/session.h"
+#include "repo/snapshot.h"
 #include "tests/support/memory_storage.h"
 
 namespace cairn::repo {
@@ -212,6 +219,85 @@ TEST_F(KeyRotation, GenerationsThatANewerOneReplacesAreRemoved) {
   mend_generation_objects(storage, open(owner_key));
   EXPECT_EQ(list_generations(storage), std::vector<std::uint32_t>{3});
   EXPECT_EQ(open(writer_key).generations().size(), 3U);
+}
+
+// What was sealed with a lost generation would look damaged, and its keys could
+// not be brought back.
+TEST_F(KeyRotation, DoesNotGiveANumberAgainThatOnlyAMarkBears) {
+  using Leave = std::function<void(const Keyring&, const Signer&)>;
+  const std::map<std::string, Leave> kinds{
+      {"mark",
+       [&](const Keyring& renewed, const Signer& signer) {
+         (void)publish_mark(storage, renewed, signer,
+                            {MarkAction::forget, SessionId{}, kNow, "", {}});
+       }},
+      {"epoch",
+       [&](const Keyring& renewed, const Signer& signer) {
+         Epoch epoch;
+         epoch.number = 1;
+         (void)publish_epoch(storage, renewed, signer, epoch);
+       }},
+      {"registration",
+       [&](const Keyring& renewed, const Signer& signer) {
+         Session session(storage, renewed, signer, kNow);
+       }},
+      {"snapshot",
+       [&](const Keyring& renewed, const Signer& signer) {
+         (void)publish_snapshot(storage, renewed, signer, SessionId{}, {}, {});
+       }},
+  };
+  for (const auto& [kind, leave] : kinds) {
+    SCOPED_TRACE(kind);
+    const auto before = storage;
+    (void)rotate();
+    {
+      const Keyring renewed = open(owner_key);
+      leave(renewed, Signer(crypto::Secret::random(), renewed));
+    }
+    for (const auto& name : generation_names(2)) storage.remove(name);
+
+    EXPECT_THROW((void)rotate(), RefusedForSafety);
+
+    EXPECT_TRUE(list_generations(storage).empty());
+    storage = before;
+  }
+}
+
+// Whoever may create objects can put one there.
+TEST_F(KeyRotation, AFalseGenerationFarAboveIsRemovedByARepair) {
+  (void)rotate();
+  constexpr std::uint32_t kFarAbove = 0x7fffffff;
+  const std::vector<std::byte> garbage(200, std::byte{7});
+  (void)storage.create(generation_names(kFarAbove)[0], garbage);
+  const Keyring owner = open(owner_key);
+  ASSERT_TRUE(owner.later_keys_lost());
+
+  const std::vector<std::uint32_t> found{kFarAbove};
+  EXPECT_EQ(drop_false_generations(storage, owner, Carry::plan_only), found);
+  EXPECT_TRUE(open(owner_key).later_keys_lost());
+  EXPECT_EQ(drop_false_generations(storage, owner, Carry::out), found);
+
+  EXPECT_FALSE(open(owner_key).later_keys_lost());
+  EXPECT_EQ(list_generations(storage), std::vector<std::uint32_t>{2});
+  EXPECT_EQ(rotate(), 3U);
+}
+
+TEST_F(KeyRotation, OneThatSomethingWasSealedWithStays) {
+  (void)rotate();
+  {
+    const Keyring renewed = open(owner_key);
+    (void)publish_mark(storage, renewed,
+                       Signer(crypto::Secret::random(), renewed),
+                       {MarkAction::forget, SessionId{}, kNow, "", {}});
+  }
+  for (const auto& name : generation_names(2)) storage.flip_bit(name, 300, 1);
+  const Keyring owner = open(owner_key);
+  ASSERT_TRUE(owner.later_keys_lost());
+
+  EXPECT_THROW((void)drop_false_generations(storage, owner, Carry::out),
+               RefusedForSafety);
+
+  EXPECT_EQ(list_generations(storage), std::vector<std::uint32_t>{2});
 }
 
 TEST(GenerationObject, HasTwoNamesAndNoOther) {

@@ -79,6 +79,13 @@ class RenewedKeys : public ::testing::Test {
     std::map<SessionId, Files> states;
   };
 
+  // How many runs ended how.
+  struct Ends {
+    std::size_t interrupted = 0;
+    std::size_t went_on = 0;
+  };
+  Ends ended;
+
   // Calls to the storage that `work` takes when it is left alone.
   static std::size_t calls_of(const Work& work) {
     World world;
@@ -91,13 +98,16 @@ class RenewedKeys : public ::testing::Test {
     return calls;
   }
 
-  static void expect_right_whenever_it_happens(const Work& work) {
+  void expect_right_whenever_it_happens(const Work& work) {
     constexpr std::size_t kMoments = 16;
     const std::size_t calls = calls_of(work);
     ASSERT_GT(calls, 0U);
+    const std::size_t moments = std::min(kMoments, calls);
     std::size_t interrupted = 0;
-    for (std::size_t i = 0; i < std::min(kMoments, calls); ++i) {
-      const std::size_t moment = i * std::max<std::size_t>(calls / kMoments, 1);
+    for (std::size_t i = 0; i < moments; ++i) {
+      // From the first to the last.
+      const std::size_t moment =
+          moments == 1 ? 0 : i * (calls - 1) / (moments - 1);
       SCOPED_TRACE("renewed at call " + std::to_string(moment) + " of " +
                    std::to_string(calls));
       World world;
@@ -105,15 +115,20 @@ class RenewedKeys : public ::testing::Test {
       {
         auto repository = world.test.open_elsewhere(observed);
         std::size_t call = 0;
+        bool is_renewed = false;
         observed.before_read = [&](std::string_view) {
-          if (call++ == moment) world.renew_and_write();
+          if (call++ != moment) return;
+          is_renewed = true;
+          world.renew_and_write();
         };
         observed.before_write = observed.before_read;
         try {
           work(repository);
         } catch (const LockedError&) {
+          EXPECT_TRUE(is_renewed) << "stopped, and nobody renewed the keys";
           ++interrupted;
         }
+        EXPECT_TRUE(is_renewed) << "that moment did not come";
       }
       auto again = world.test.open_elsewhere(world.test.disk());
       work(again);
@@ -127,7 +142,8 @@ class RenewedKeys : public ::testing::Test {
       EXPECT_EQ(report.count(Severity::unsupported), 0U);
       if (HasFailure()) return;
     }
-    RecordProperty("interrupted", static_cast<int>(interrupted));
+    ended.interrupted = interrupted;
+    ended.went_on = moments - interrupted;
   }
 };
 
@@ -135,12 +151,16 @@ TEST_F(RenewedKeys, APruneGoesOnOrSaysSo) {
   expect_right_whenever_it_happens([](Repository& repository) {
     (void)prune(repository, kNothingWasted, at_hour(20), {}, {}, nullptr);
   });
+  EXPECT_GT(ended.interrupted, 0U);
+  EXPECT_GT(ended.went_on, 0U);
 }
 
 TEST_F(RenewedKeys, ABackupGoesOnOrSaysSo) {
   expect_right_whenever_it_happens([](Repository& repository) {
     (void)write_snapshot(repository, kLater, at_hour(20));
   });
+  EXPECT_GT(ended.interrupted, 0U);
+  EXPECT_GT(ended.went_on, 0U);
 }
 
 TEST_F(RenewedKeys, ARepairOfPacksGoesOnOrSaysSo) {
@@ -190,6 +210,8 @@ TEST_F(RenewedKeys, ACheckGoesOnOrSaysSo) {
     EXPECT_EQ(report.count(Severity::damage), 0U);
     EXPECT_EQ(report.count(Severity::unsupported), 0U);
   });
+  EXPECT_GT(ended.interrupted, 0U);
+  EXPECT_GT(ended.went_on, 0U);
 }
 
 TEST_F(RenewedKeys, ACopyFromThereGoesOnOrSaysSo) {
@@ -244,6 +266,51 @@ TEST_F(RenewedKeys, AForgetThatCannotLookAgainTakesItsMarksBack) {
 
   auto again = world.test.open_elsewhere(world.test.disk());
   EXPECT_EQ(read_all_snapshots(again), world.states);
+}
+
+TEST_F(RenewedKeys, NorOneWhoseStorageFailsThen) {
+  World world;
+  ObservedStorage observed(world.test.disk());
+  auto repository = world.test.open_elsewhere(observed);
+  const auto list = repository.snapshots(at_hour(20));
+  ASSERT_EQ(list.snapshots.size(), 1U);
+  bool is_forgotten = false;
+  observed.before_write = [&](std::string_view name) {
+    is_forgotten = is_forgotten || name.starts_with("marks/");
+  };
+  observed.before_read = [&](std::string_view) {
+    if (is_forgotten) throw IoError("the disk fails");
+  };
+  const ToForget going{&list.snapshots.front(), "test"};
+
+  EXPECT_THROW((void)forget_snapshots(repository, {&going, 1},
+                                      LastComplete::stays, at_hour(20)),
+               IoError);
+
+  ASSERT_TRUE(is_forgotten);
+  auto again = world.test.open_elsewhere(world.test.disk());
+  EXPECT_EQ(read_all_snapshots(again), world.states);
+}
+
+// With older keys a backup would seal for who was to be shut out.
+TEST_F(RenewedKeys, ThatOnlyAMarkBearsKeepOthersFromWriting) {
+  World world;
+  {
+    auto owner = world.test.open_elsewhere(world.test.disk());
+    (void)rotate_keys(world.test.disk(), owner.keyring(),
+                      slots_to_grant(world.test.disk(), owner.keyring()),
+                      at_hour(4));
+  }
+  {
+    auto owner = world.test.open_elsewhere(world.test.disk());
+    (void)forget_snapshot(owner, world.states.begin()->first, "test",
+                          at_hour(5));
+  }
+  for (const auto& name : generation_names(2)) world.test.disk().remove(name);
+
+  auto repository = world.test.open_elsewhere(world.test.disk());
+  EXPECT_THROW((void)write_snapshot(repository, kLater, at_hour(6)),
+               RefusedForSafety);
 }
 
 // Nobody's newer program wrote what they opened.

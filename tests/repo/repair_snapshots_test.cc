@@ -9,9 +9,12 @@
 #include "repo/error.h"
 #include "repo/forget.h"
 #include "repo/index_object.h"
+#include "repo/later_snapshots.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
 #include "repo/repair_packs.h"
+#include "repo/session.h"
+#include "repo/snapshot.h"
 #include "tests/repo/damaged_repository.h"
 #include "tests/support/faulty_storage.h"
 #include "tests/support/observed_storage.h"
@@ -135,6 +138,62 @@ TEST(RepairSnapshots, MakesNoSecondOne) {
   EXPECT_EQ(second.snapshots.front().made, first.snapshots.front().made);
   EXPECT_EQ(second.lost.paths, first.lost.paths);
   EXPECT_EQ(again.snapshots(at_hour(9)).snapshots.size(), 2U);
+}
+
+// Else who holds one could keep an owner from it, with a snapshot of nothing.
+TEST(RepairSnapshots, BelievesNoWriteKeyThatItWasMade) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto old = write_snapshot(repository, kFiles, at_hour(1));
+  const auto one = snapshot_of(repository, old);
+  {
+    auto writer = test.open_as(Role::write);
+    Session session(writer.storage(), writer.keyring(), writer.signer(),
+                    at_hour(2));
+    SnapshotHeader header = one.header;
+    header.epoch = session.epoch().number;
+    SnapshotRecord record = *one.record;
+    record.repaired_from = old;
+    (void)publish_snapshot(writer.storage(), writer.keyring(), writer.signer(),
+                           session.id(), header, record);
+    session.end();
+  }
+  ASSERT_EQ(repository.snapshots(at_hour(9)).snapshots.size(), 2U);
+  lose_row(test, true, 0);
+  auto again = test.open();
+
+  const auto repaired = repair(again);
+
+  ASSERT_FALSE(repaired.snapshots.empty());
+  for (const auto& snapshot : repaired.snapshots) {
+    EXPECT_FALSE(snapshot.was_made_before);
+  }
+}
+
+TEST(LaterSnapshots, HaveNoneThatIsForgottenOrVoid) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto going = write_snapshot(repository, kFiles, at_hour(1));
+  (void)forget_snapshot(repository, going, "test", at_hour(2));
+  const auto header = [&] {
+    (void)write_snapshot(repository, kFiles, at_hour(3));
+    return repository.snapshots(at_hour(9)).snapshots.front().snapshot.header;
+  }();
+  prune_whole(repository);
+  LaterSnapshots later(test.disk(), test.keyring());
+  const auto forgotten = write_snapshot(repository, kFiles, at_hour(4));
+  const auto valid = write_snapshot(repository, kFiles, at_hour(5));
+  (void)forget_snapshot(repository, forgotten, "test", at_hour(6));
+  // Of a session from before the last doom, which does not list it.
+  SnapshotHeader late = header;
+  late.epoch = 0;
+  (void)publish_snapshot(repository.storage(), repository.keyring(),
+                         repository.signer(), SessionId{}, late, {});
+
+  const auto found = later.look();
+
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found.front().id, valid);
 }
 
 // But for its commit, before which it looks again.
