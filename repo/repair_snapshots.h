@@ -57,8 +57,8 @@ struct SnapshotRepair {
 // One session, and one commit, for each new snapshot. A second run makes none
 // of what was repaired already, nor does one at the same time on this host; on
 // two hosts, which share no lock, both may make one in the same moment. Throws
-// WrongKey for any role but the owner's; CorruptionError where something that is
-// needed lies in packs alone that prune is about to remove.
+// WrongKey for any role but the owner's; CorruptionError where something that
+// is needed lies in packs alone that prune is about to remove.
 [[nodiscard]] SnapshotRepair repair_snapshots(
     Repository& repository, const SnapshotRepairOptions& options,
     std::stop_token stop, Progress* progress);

@@ -11,10 +11,10 @@
 
 namespace cairn::repo {
 
-// Names those of the packs that are there, and not doomed, in index objects, which
-// `session` writes, as verified for everyone; answers which. Requires: the
-// bases of differences in them were compared with their ids, too, and this is
-// an owner's key.
+// Names those of the packs that are there, and not doomed, in index objects,
+// which `session` writes, as verified for everyone; answers which. Requires:
+// the bases of differences in them were compared with their ids, too, and this
+// is an owner's key.
 //
 // Failure        an Error of whatever stands against it: the storage is full, a
 //                pack changed, or was removed at this moment. None is named
