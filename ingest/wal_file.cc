@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 #include <fstream>
 #include <utility>
@@ -33,10 +34,11 @@ std::optional<WalFileName::Kind> kind_of(std::string_view rest) {
 }
 
 std::uint64_t number_at(std::span<const std::byte> bytes, std::size_t at,
-                        std::size_t size, bool is_big) {
+                        std::size_t size, std::endian order) {
   std::uint64_t number = 0;
   for (std::size_t i = 0; i < size; ++i) {
-    const std::size_t place = is_big ? at + i : at + size - 1 - i;
+    const std::size_t place =
+        order == std::endian::big ? at + i : at + size - 1 - i;
     number = number << 8 | std::to_integer<std::uint64_t>(bytes[place]);
   }
   return number;
@@ -86,9 +88,9 @@ std::optional<WalSegmentHead> parse_segment_head(
   constexpr std::size_t kAddress = 8;
   constexpr std::size_t kSystem = 24;
   constexpr std::size_t kSegmentBytes = 32;
-  for (const bool is_big : {false, true}) {
+  for (const auto order : {std::endian::little, std::endian::big}) {
     const auto number = [&](std::size_t at, std::size_t size) {
-      return number_at(bytes, at, size, is_big);
+      return number_at(bytes, at, size, order);
     };
     const WalSegmentHead head{
         .timeline = static_cast<std::uint32_t>(number(kTimeline, 4)),

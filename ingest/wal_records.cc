@@ -330,7 +330,7 @@ std::string text_at(std::span<const std::byte> data, std::size_t at) {
 // The transaction that was prepared, named behind lists that are skipped; 0:
 // too far behind, or written in a way that is not known.
 std::uint32_t prepared_transaction(std::span<const std::byte> data,
-                                   bool is_commit) {
+                                   WalEvent::Kind kind) {
   constexpr std::uint32_t kDatabase = 1U << 0;
   constexpr std::uint32_t kChildren = 1U << 1;
   constexpr std::uint32_t kFiles = 1U << 2;
@@ -342,8 +342,8 @@ std::uint32_t prepared_transaction(std::span<const std::byte> data,
   const std::uint32_t info = get_u32(data, at);
   at += 4;
   if ((info & kPrepared) == 0 || (info & kStatistics) != 0) return 0;
-  const auto skip_list = [&](std::uint32_t kind, std::uint64_t size) {
-    if ((info & kind) == 0) return true;
+  const auto skip_list = [&](std::uint32_t list, std::uint64_t size) {
+    if ((info & list) == 0) return true;
     if (data.size() < at + 4) return false;
     const std::uint64_t bytes = get_u32(data, at) * size;
     if (bytes > data.size() - at - 4) return false;
@@ -352,7 +352,8 @@ std::uint32_t prepared_transaction(std::span<const std::byte> data,
   };
   if ((info & kDatabase) != 0) at += 8;
   if (at > data.size() || !skip_list(kChildren, 4) || !skip_list(kFiles, 12) ||
-      (is_commit && !skip_list(kInvalidations, 16)) || data.size() < at + 4) {
+      (kind == WalEvent::Kind::commit && !skip_list(kInvalidations, 16)) ||
+      data.size() < at + 4) {
     return 0;
   }
   return get_u32(data, at);
@@ -370,7 +371,7 @@ std::optional<WalEvent> transaction_event(const WalRecord& record,
   event.transaction = record.transaction;
   if (is_prepared) {
     event.transaction = (record.info & kHasInfo) != 0
-                            ? prepared_transaction(data, is_commit)
+                            ? prepared_transaction(data, event.kind)
                             : 0;
   }
   return event;
