@@ -3,7 +3,6 @@
 by the server's own word and to the row."""
 
 import datetime
-import json
 import os
 import pathlib
 import re
@@ -11,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 
 import harness
@@ -19,14 +17,10 @@ from harness import (INTERRUPTED, OK, REFUSED, SOURCE_FAILED, USAGE,
                      wait_until)
 from postgres_case import SUMS, Case, fill
 from servers import Postgres, needs_postgres, postgres_folder, postgres_of
+from wal_case import gather_lines, lsn
 
 VERIFY_FAILED = 5
 NOT_FOUND = 1
-
-
-def lsn(text):
-    high, low = text.split("/")
-    return int(high, 16) << 32 | int(low, 16)
 
 
 class Recovering(Case):
@@ -34,18 +28,7 @@ class Recovering(Case):
         """A receiver beside the test; answers once it receives."""
         process = self.start("--json", "pg", "wal-receive", "--dsn",
                              self.dsn(server), *words)
-        process.log = []
-        process.errors = []
-
-        def gather(stream, into, read):
-            for line in stream:
-                into.append(read(line))
-        process.threads = [
-            threading.Thread(target=gather, args=a, daemon=True) for a in (
-                (process.stdout, process.log, json.loads),
-                (process.stderr, process.errors, bytes.decode))]
-        for thread in process.threads:
-            thread.start()
+        gather_lines(process)
         wait_until(lambda: process.log or process.poll() is not None,
                    "a receiver")
         self.assertIsNone(process.poll(), process.errors)

@@ -21,6 +21,23 @@ def lsn(text):
     return int(high, 16) << 32 | int(low, 16)
 
 
+def gather_lines(process):
+    """What it writes while it runs gathers in its `log`, as JSON, and its
+    `errors`; its `threads` end after it."""
+    process.log = []
+    process.errors = []
+
+    def gather(stream, into, read):
+        for line in stream:
+            into.append(read(line))
+    process.threads = [
+        threading.Thread(target=gather, args=a, daemon=True) for a in (
+            (process.stdout, process.log, json.loads),
+            (process.stderr, process.errors, bytes.decode))]
+    for thread in process.threads:
+        thread.start()
+
+
 class WalServer(Postgres):
     """Keeps its WAL, to be compared with."""
 
@@ -83,18 +100,7 @@ class WalCase(Case):
                                      server.dsn(), *words, env=env))
 
     def watch(self, process):
-        process.log = []
-        process.errors = []
-
-        def gather(stream, into, read):
-            for line in stream:
-                into.append(read(line))
-        process.threads = [
-            threading.Thread(target=gather, args=a, daemon=True) for a in (
-                (process.stdout, process.log, json.loads),
-                (process.stderr, process.errors, bytes.decode))]
-        for thread in process.threads:
-            thread.start()
+        gather_lines(process)
         wait_until(lambda: self.said(process, "wal_receiving") or
                    process.poll() is not None, "a receiver")
         self.assertIsNone(process.poll(), process.errors)
