@@ -71,6 +71,7 @@ ingest::FilesToBackUp files_of(const std::vector<std::string>& paths,
     files.options.file_systems = ingest::FileSystems::one;
   }
   files.options.settling = settling();
+  files.changes = rules.changes;
   // What a backup writes to is no part of what it reads.
   for (const fs::path& own :
        {fs::path(context.repo_name()), host_folders().cache}) {

@@ -16,6 +16,7 @@ struct FileRules {
   std::vector<std::string> exclude = {};
   std::vector<std::string> exclude_if_present = {};
   bool one_file_system = false;
+  ingest::Changes changes = ingest::Changes::are_problems;
 };
 
 // Those that are there are one source, and each that is not there is another,

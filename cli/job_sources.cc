@@ -171,7 +171,9 @@ ingest::BaseBackupCommand command_of(const config::PostgresBase& base) {
 FileRules rules_of(const config::Files& files) {
   return {.exclude = files.exclude,
           .exclude_if_present = files.exclude_if_present,
-          .one_file_system = files.one_file_system};
+          .one_file_system = files.one_file_system,
+          .changes = files.is_live ? ingest::Changes::are_expected
+                                   : ingest::Changes::are_problems};
 }
 
 }  // namespace

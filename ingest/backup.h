@@ -43,12 +43,19 @@
 
 namespace cairn::ingest {
 
+// Of files while they are read.
+enum class Changes {
+  are_problems,  // the source is saved in part
+  are_expected,  // by somebody who knows of a program at work there: counted
+};
+
 // Files and folders, found again under their absolute paths. `name` is what
 // reports call them.
 struct FilesToBackUp {
   std::vector<std::string> paths;
   FileSourceOptions options;
   std::string name = "files";
+  Changes changes = Changes::are_problems;
 };
 
 // One stream, found again under `name`, whose slashes make folders. One that

@@ -79,15 +79,23 @@ Feeder::~Feeder() = default;
 class Feeder::Visitor : public FileVisitor {
  public:
   Visitor(State& state, std::span<const std::string> given,
-          std::chrono::seconds settling)
+          const FilesToBackUp& files)
       : state_(state),
-        settling_(settling),
+        settling_(files.options.settling),
+        changes_(files.changes),
         given_(given),
         levels_inside_(std::ranges::binary_search(given, "/") ? 1 : 0) {}
 
   // Whether anything of the source is in the snapshot beside the folders above
   // it and given ones that could not be listed.
   [[nodiscard]] bool has_saved() const noexcept { return has_saved_; }
+
+  // What was expected to change and did, as a note; empty: nothing.
+  [[nodiscard]] std::string what_changed() const {
+    if (changed_ == 0 && vanished_ == 0) return {};
+    return std::to_string(changed_) + " files changed and " +
+           std::to_string(vanished_) + " entries vanished while they were read";
+  }
 
   void folder_begins(const repo::Entry& folder) override {
     path_ += '/';
@@ -150,6 +158,14 @@ class Feeder::Visitor : public FileVisitor {
         ": was left out, since this backup itself is writing there");
   }
 
+  void vanished(std::string_view path) override {
+    if (changes_ == Changes::are_expected) {
+      ++vanished_;
+    } else {
+      FileVisitor::vanished(path);
+    }
+  }
+
   void unreadable(std::string_view path, std::string_view why) override {
     unreadable_ = path;
     state_.problem(path, why);
@@ -206,15 +222,25 @@ class Feeder::Visitor : public FileVisitor {
       content_bytes = fed.bytes;
       entry.weave = std::move(fed.weave);
       now = file.state_now();
+    } catch (const FileVanished&) {
+      state_.fail_content();
+      throw;
+    } catch (const FileReplaced&) {
+      state_.fail_content();
+      throw;
     } catch (const repo::IoError& e) {
-      // It vanished, or its disk fails. What was read of it is cut off: half a
-      // file under its name would look like the file.
+      // Its disk fails, or it was cut short. What was read of it is cut off:
+      // half a file under its name would look like the file.
       state_.fail_content();
       state_.problem(path, e.what());
       return false;
     }
     const bool is_as_seen = now == seen;
-    if (!is_as_seen) state_.problem(path, "changed while it was read");
+    if (!is_as_seen && changes_ == Changes::are_expected) {
+      ++changed_;
+    } else if (!is_as_seen) {
+      state_.problem(path, "changed while it was read");
+    }
     fit_to_content(entry, content_bytes);
     saves();
     state_.report.bytes_read += entry.size;
@@ -238,6 +264,9 @@ class Feeder::Visitor : public FileVisitor {
 
   State& state_;
   const std::chrono::seconds settling_;
+  const Changes changes_;
+  std::uint64_t changed_ = 0;
+  std::uint64_t vanished_ = 0;
   std::span<const std::string> given_;
   std::string path_;           // of the folder the walk is in
   std::size_t levels_inside_;  // of it, from a given path on
@@ -263,10 +292,13 @@ void Feeder::feed(const FilesToBackUp& files) {
   const std::uint64_t problems_before = state.report.problem_count;
   const std::uint64_t bytes_before = state.report.bytes_read;
   const std::uint64_t items_before = state.progress.items_done;
-  Visitor visitor(state, source->paths(), files.options.settling);
+  Visitor visitor(state, source->paths(), files);
   source->walk(visitor, state.stop);
   if (state.stop.stop_requested()) throw repo::Cancelled("interrupted");
 
+  if (const auto changed = visitor.what_changed(); !changed.empty()) {
+    state.report.notes.push_back(files.name + ": " + changed);
+  }
   report.bytes = state.report.bytes_read - bytes_before;
   report.entries = state.progress.items_done - items_before;
   const std::uint64_t problems = state.report.problem_count - problems_before;

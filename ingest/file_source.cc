@@ -99,6 +99,10 @@ FileSource::FileSource(std::span<const std::string> paths,
 
 FileSource::~FileSource() = default;
 
+void FileVisitor::vanished(std::string_view path) {
+  unreadable(path, words_of(ENOENT));
+}
+
 void FileSource::walk(FileVisitor& visitor, std::stop_token stop) {
   const State& source = *state_;
   TreeWalk(source.in_tree_order, source.rules, source.options, visitor)

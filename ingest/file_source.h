@@ -24,6 +24,7 @@
 
 #include "ingest/exclude_rules.h"
 #include "repo/entry.h"
+#include "repo/error.h"
 
 namespace cairn::ingest {
 
@@ -118,11 +119,20 @@ class OpenFile {
   struct State;
   explicit OpenFile(std::unique_ptr<State> state);
 
-  // Throws repo::IoError when `name` is no longer the regular file `seen`.
+  // Throws repo::IoError; FileVanished, FileReplaced when `name` is no longer
+  // the regular file `seen`.
   static OpenFile open(int folder, const char* name, const FileState& seen,
                        std::string_view path);
 
   std::unique_ptr<State> state_;
+};
+
+// Both of a file that was as seen a moment ago.
+struct FileVanished : repo::IoError {
+  using repo::IoError::IoError;
+};
+struct FileReplaced : repo::IoError {  // there is another of that name
+  using repo::IoError::IoError;
 };
 
 // What the walk meets, in order. Entries of a folder come sorted by the bytes
@@ -135,8 +145,10 @@ class FileVisitor {
   virtual void folder_ends() = 0;
 
   // A regular file, not yet opened. `path` is absolute; `open` may be called
-  // once, before this returns, and throws repo::IoError when it may not be read
-  // or vanished. entry.holes is empty until then.
+  // once, before this returns, and throws repo::IoError when it may not be
+  // read. entry.holes is empty until then. FileVanished and FileReplaced may be
+  // let through: the first is told by vanished() then, after the second the
+  // name is looked at again.
   class Opener {
    public:
     virtual ~Opener() = default;
@@ -158,7 +170,10 @@ class FileVisitor {
   // One of FileSourceOptions::left_out.
   virtual void left_out(std::string_view path) { excluded(path); }
 
-  // An entry that could not be read: vanished, no permission, a failing disk.
+  // Listed, and gone when it was looked at; not a given path, nor above one.
+  virtual void vanished(std::string_view path);
+
+  // An entry that could not be read: no permission, a failing disk.
   // It may come with what could be read all the same: a folder without its
   // entries, a file without its xattrs.
   virtual void unreadable(std::string_view path, std::string_view why) = 0;

@@ -57,13 +57,20 @@ OpenFile::~OpenFile() = default;
 OpenFile OpenFile::open(int folder, const char* name, const FileState& seen,
                         std::string_view path) {
   UniqueFd fd = open_quietly(folder, name);
+  if (!fd && errno == ENOENT) {
+    throw FileVanished(std::string(path) + ": open: " + words_of(errno));
+  }
+  if (!fd && errno == ELOOP) {
+    throw FileReplaced(std::string(path) +
+                       ": replaced by a symlink before it was read");
+  }
   if (!fd) throw_io_error(path, "open", errno);
   struct stat status;
   if (fstat(fd.get(), &status) != 0) throw_io_error(path, "stat", errno);
   if (!S_ISREG(status.st_mode) || status.st_dev != seen.device ||
       status.st_ino != seen.inode) {
-    throw repo::IoError(std::string(path) +
-                        ": replaced by another file before it was read");
+    throw FileReplaced(std::string(path) +
+                       ": replaced by another file before it was read");
   }
 
   auto state = std::make_unique<State>();

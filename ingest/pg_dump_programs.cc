@@ -65,6 +65,11 @@ std::vector<fs::path> folders_in_path(const std::string& path) {
   return folders;
 }
 
+bool has_restrict_key(const PgPrograms& programs, const std::stop_token& stop) {
+  return output_of(programs.call("pg_dump", {"--help"}), kMaxAnswer, stop)
+             .find("--restrict-key") != std::string::npos;
+}
+
 std::optional<PgProgramVersion> version_of(const PgPrograms& programs,
                                            std::stop_token stop) {
   return program_version(output_of(programs.call("pg_dump", {"--version"}),
@@ -212,9 +217,7 @@ PgDumpPrograms find_dump_programs(const PgProgramPlaces& places,
                   ", and pg_dump is of " + too_old +
                   ", which cannot read newer servers; " + advice(server_major));
   }
-  best->has_restrict_key =
-      output_of(best->programs.call("pg_dump", {"--help"}), kMaxAnswer, stop)
-          .find("--restrict-key") != std::string::npos;
+  best->has_restrict_key = has_restrict_key(best->programs, stop);
   return *std::move(best);
 }
 
@@ -237,7 +240,10 @@ PgDumpPrograms find_restore_programs(const PgProgramPlaces& places,
     }
     if (best && best->version.major == wanted) break;
   }
-  if (best) return *std::move(best);
+  if (best) {
+    best->has_restrict_key = has_restrict_key(best->programs, stop);
+    return *std::move(best);
+  }
   throw ProducerFailed(too_old.empty()
                            ? "no pg_restore found; " + advice(wanted)
                            : "the dump was made by version " +

@@ -69,7 +69,8 @@ class PgPrograms {
 struct PgDumpPrograms {
   PgPrograms programs;
   PgProgramVersion version;
-  bool has_restrict_key = false;  // pg_dump --restrict-key
+  // pg_dump --restrict-key, and psql's \restrict.
+  bool has_restrict_key = false;
 };
 
 // Throws ProducerFailed when every pg_dump there is is older than the server,

@@ -11,6 +11,7 @@
 #include "ingest/patient_io.h"
 #include "ingest/pg_dump_text.h"
 #include "ingest/program_output.h"
+#include "ingest/restricted_sql.h"
 #include "repo/error.h"
 
 namespace cairn::ingest {
@@ -190,12 +191,25 @@ void PgTarget::pour(const PgDumpToLoad& dump, std::vector<std::string> words,
   ChildProcess child(programs_.programs.call(program, std::move(words)),
                      ChildProcess::Input::pipe, ChildProcess::Errors::kept);
   Watched watched;
+  RestrictedSql restricted;
+  bool is_taken = true;
+  const auto give = [&](std::string_view text) {
+    is_taken = is_taken &&
+               write_patiently(child.input(), std::as_bytes(std::span(text)),
+                               stop) == Written::all;
+  };
   const StreamEnd end = dump.content([&](std::span<const std::byte> bytes) {
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()),
+                                bytes.size());
     if (is_sql) watched.add(bytes);
-    return write_patiently(child.input(), bytes, stop) == Written::all
-               ? repo::Visit::go_on
-               : repo::Visit::stop;
+    if (is_sql && programs_.has_restrict_key) {
+      restricted.add(text, give);
+    } else {
+      give(text);
+    }
+    return is_taken ? repo::Visit::go_on : repo::Visit::stop;
   });
+  if (is_sql && programs_.has_restrict_key) restricted.close(give);
   child.close_input();
   wait_and_quote_errors(child, stop);
   // The zeros at the end of a tar archive are of interest to nobody.
@@ -269,6 +283,11 @@ PgLoaded PgTarget::load(const PgDumpToLoad& dump, PgAmcheckWanted amcheck,
   try {
     require_extensions(dump, stop);
     std::vector<std::string> notes;
+    if (dump.kind == PgDumpKind::sql && !programs_.has_restrict_key) {
+      notes.push_back("psql " + programs_.version.text +
+                      " runs shell commands that a dump in SQL names; newer "
+                      "ones (15.14, 16.10, 17.6) can be told not to");
+    }
     const auto owner = owner_for(dump, notes, stop);
     Unfinished database(*this, unfinished);
     tell(questions(server_.database),

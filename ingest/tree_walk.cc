@@ -16,6 +16,11 @@ namespace {
 constexpr std::size_t kMaxComponents = 4096;
 constexpr std::size_t kMaxPathBytes = 65'536;  // without the first slash
 
+// At a name whose file is another each time.
+constexpr int kMaxLooks = 4;
+constexpr std::string_view kReplaced =
+    "replaced by another file before it was read";
+
 bool lies_in(std::string_view path, std::string_view folder) {
   return path.size() > folder.size() && path.starts_with(folder) &&
          path[folder.size()] == '/';
@@ -136,7 +141,8 @@ void TreeWalk::begin_at_root() {
   frames_.push_back(std::move(frame));
 }
 
-void TreeWalk::visit(const Frame& frame, std::size_t index) {
+// Recursion is bounded by kMaxLooks.
+void TreeWalk::visit(const Frame& frame, std::size_t index, int looks) {
   const char* const name = frame.names.name(index);
   path_.resize(frame.path_size);
   path_.append("/").append(name);
@@ -159,6 +165,9 @@ void TreeWalk::visit(const Frame& frame, std::size_t index) {
     scope = Scope::given_paths;
   }
   if (const int error = look.error()) {
+    if (error == ENOENT && !is_given && given_below.empty()) {
+      return visitor_.vanished(path_);
+    }
     return visitor_.unreadable(path_, words_of(error));
   }
 
@@ -176,10 +185,19 @@ void TreeWalk::visit(const Frame& frame, std::size_t index) {
   if (*type == repo::EntryType::file) {
     const FileState state = state_of(status);
     Opener opener(folders_.fd(), name, state, path_);
-    return visitor_.file(entry_, state, path_, opener);
+    try {
+      return visitor_.file(entry_, state, path_, opener);
+    } catch (const FileVanished& e) {
+      return is_given ? visitor_.unreadable(path_, words_of(ENOENT))
+                      : visitor_.vanished(path_);
+    } catch (const FileReplaced& e) {
+      if (looks == kMaxLooks) return visitor_.unreadable(path_, kReplaced);
+    }
+    return visit(frame, index, looks + 1);
   }
   if (*type == repo::EntryType::symlink) {
     const int error = read_symlink(folders_.fd(), name, entry_.symlink_target);
+    if (error == ENOENT && !is_given) return visitor_.vanished(path_);
     if (error != 0) return visitor_.unreadable(path_, words_of(error));
   }
   visitor_.other(entry_);
@@ -221,6 +239,10 @@ void TreeWalk::visit_folder(const char* name, const struct stat& seen,
   if (!folder) folder = open_to_pass(folders_.fd(), name);
   struct stat status;
   if (!folder || fstat(folder.get(), &status) != 0) {
+    const bool is_given = base && base->path_size == path_.size();
+    if (errno == ENOENT && !is_given && given_below.empty()) {
+      return visitor_.vanished(path_);
+    }
     return visitor_.unreadable(path_, words_of(errno));
   }
   if (status.st_dev != seen.st_dev || status.st_ino != seen.st_ino) {

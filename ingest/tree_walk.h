@@ -62,7 +62,7 @@ class TreeWalk {
   enum class Scope { all, given_paths };
 
   void begin_at_root();
-  void visit(const Frame& frame, std::size_t index);
+  void visit(const Frame& frame, std::size_t index, int looks = 1);
   bool is_left_out(const Frame& frame, std::size_t index, Look& look) const;
   void visit_folder(const char* name, const struct stat& seen, Scope scope,
                     const std::optional<Frame::Base>& base,

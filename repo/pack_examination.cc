@@ -1,6 +1,8 @@
 #include "repo/pack_examination.h"
 
 #include <algorithm>
+#include <bit>
+#include <map>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
@@ -29,7 +31,8 @@ class PackExaminer {
         blobs_(blobs),
         options_(options),
         stop_(std::move(stop)),
-        progress_(progress) {}
+        progress_(progress),
+        examination_(repository.cache_folder()) {}
 
   PackExamination run();
 
@@ -39,9 +42,9 @@ class PackExaminer {
                                          const std::string& reason);
   void read_old_directories(const std::set<PackId>& unreadable);
   void examine(const StoredPack& pack);
-  void examine_rows(const PackId& id, const Directory& directory,
-                    ExaminedPack& examined);
-  RowState judge(const ExaminedRow& row);
+  void examine_rows(const PackId& id, const Directory& directory);
+  std::uint32_t place_of(const WrappedKey& key);
+  RowState judge(const PackId& pack, const ExaminedRow& row);
 
   void step(std::string_view what) {
     if (stop_.stop_requested()) throw Cancelled("repair packs: interrupted");
@@ -57,6 +60,7 @@ class PackExaminer {
   std::stop_token stop_;
   Progress* progress_;
   std::map<PackId, std::vector<Directory>> old_directories_;
+  std::map<WrappedKey, std::uint32_t> places_of_keys_;
   std::vector<std::byte> bytes_;  // is reused
   PackExamination examination_;
 };
@@ -162,8 +166,7 @@ void PackExaminer::read_old_directories(const std::set<PackId>& unreadable) {
 void PackExaminer::examine(const StoredPack& pack) {
   const std::string name = pack_name(pack.id);
   step("looking at " + name);
-  ExaminedPack examined;
-  examined.size = pack.size;
+  ExaminedPack examined{.id = pack.id, .size = pack.size};
   std::vector<Directory> directories;
   const auto trouble =
       trouble_of("damaged-pack", name, IfGone::it_vanished,
@@ -182,39 +185,47 @@ void PackExaminer::examine(const StoredPack& pack) {
     if (unread && unread->severity == Severity::note) return;
     if (unread && examined.trouble.empty()) examined.trouble = unread->reason;
   }
-  for (const auto& directory : directories) {
-    examine_rows(pack.id, directory, examined);
-  }
-  examination_.not_sound[pack.id] = std::move(examined);
+  examined.first_row = examination_.rows.size();
+  for (const auto& directory : directories) examine_rows(pack.id, directory);
+  examined.row_count = examination_.rows.size() - examined.first_row;
+  examination_.not_sound.push_back(std::move(examined));
 }
 
-void PackExaminer::examine_rows(const PackId& id, const Directory& directory,
-                                ExaminedPack& examined) {
+void PackExaminer::examine_rows(const PackId& id, const Directory& directory) {
   std::uint64_t offset = kPackHeadBytes;
   for (const auto& row : directory.rows) {
     if (stop_.stop_requested()) throw Cancelled("repair packs: interrupted");
-    auto& added = examined.rows.emplace_back();
-    added.pack = id;
-    added.row = row;
-    added.offset = offset;
-    added.key = directory.keys[row.key];
-    added.state = judge(added);
+    ExaminedRow examined;
+    examined.row = row;
+    examined.offset = offset;
+    examined.pack = static_cast<std::uint32_t>(examination_.not_sound.size());
+    examined.key = place_of(directory.keys[row.key]);
+    examined.state = judge(id, examined);
+    examination_.rows.push_back(examined);
     offset += row.stored_size;
   }
 }
 
-RowState PackExaminer::judge(const ExaminedRow& row) {
+std::uint32_t PackExaminer::place_of(const WrappedKey& key) {
+  const auto [entry, is_new] = places_of_keys_.try_emplace(
+      key, static_cast<std::uint32_t>(examination_.keys.size()));
+  if (is_new) examination_.keys.push_back(key);
+  return entry->second;
+}
+
+RowState PackExaminer::judge(const PackId& pack, const ExaminedRow& row) {
+  const auto& key = examination_.keys[row.key];
   bool is_good = false;
   bool is_there = false;
   (void)trouble_of("damaged-blob", "blob", IfGone::it_is_damage, [&] {
     bytes_.resize(row.row.stored_size);
-    storage_.get(pack_name(row.pack), row.offset, bytes_);
+    storage_.get(pack_name(pack), row.offset, bytes_);
     is_there = true;
-    (void)blobs_.decode(row.row, row.key, bytes_, VerifyId::with_base);
+    (void)blobs_.decode(row.row, key, bytes_, VerifyId::with_base);
     is_good = true;
   });
   if (is_good) return RowState::good;
-  if (!is_there || !row.row.base || !opens(repository_, row, bytes_))
+  if (!is_there || !row.row.base || !opens(repository_, row.row, key, bytes_))
     return RowState::hurt;
   // With its base at hand it does not decode to what it should.
   const auto base =
@@ -234,16 +245,33 @@ PackExamination examine_packs(Repository& repository, const BlobIndex& all,
       .run();
 }
 
-bool opens(Repository& repository, const ExaminedRow& row,
+const ExaminedPack* PackExamination::find(const PackId& id) const {
+  const auto at =
+      std::ranges::lower_bound(not_sound, id, {}, &ExaminedPack::id);
+  return at != not_sound.end() && at->id == id ? &*at : nullptr;
+}
+
+RowsById::RowsById(ScratchArray<ExaminedRow>& rows,
+                   const std::filesystem::path& folder)
+    : rows_(rows), slots_(folder) {
+  slots_.grow_to(std::bit_ceil(2 * rows.size() + 1));
+  for (std::uint64_t i = 0; i < rows.size(); ++i) {
+    auto slot = first_slot(rows[i].row.id);
+    while (slots_[slot] != 0) slot = (slot + 1) & (slots_.size() - 1);
+    slots_[slot] = i + 1;
+  }
+}
+
+bool opens(Repository& repository, const BlobRow& row, const WrappedKey& key,
            std::span<const std::byte> stored) {
   std::vector<std::byte> opened(stored.size() - crypto::kTagBytes);
   bool is_open = false;
   (void)trouble_of("damaged-blob", "blob", IfGone::it_is_damage, [&] {
-    const auto* const secret = repository.session_keys().find(row.key);
+    const auto* const secret = repository.session_keys().find(key);
     is_open = secret != nullptr &&
               crypto::open(*secret,
                            associated_data(repository.keyring().family(),
-                                           row.key.generation, row.row),
+                                           key.generation, row),
                            stored, opened);
   });
   return is_open;

@@ -1,10 +1,12 @@
 // Reads packs and sorts the rows of those that are not sound: what of them is
-// good, what is hurt, and what leans on something that cannot be read.
+// good, what is hurt, and what leans on something that cannot be read. Where a
+// disk has failed these may be all, so rows lie in scratch files.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <map>
+#include <filesystem>
 #include <set>
 #include <span>
 #include <stop_token>
@@ -18,6 +20,7 @@
 #include "repo/ids.h"
 #include "repo/progress.h"
 #include "repo/repository.h"
+#include "repo/scratch_array.h"
 
 namespace cairn::repo {
 
@@ -29,25 +32,67 @@ enum class RowState {
 };
 
 struct ExaminedRow {
-  PackId pack;
   BlobRow row;
   std::uint64_t offset = 0;
-  WrappedKey key;
+  std::uint32_t pack = 0;  // place in PackExamination::not_sound
+  std::uint32_t key = 0;   // place in PackExamination::keys
   RowState state = RowState::hurt;
   bool is_moved = false;
+  std::array<std::byte, 8> unused{};  // to a power of two, for the array
 };
 
 struct ExaminedPack {
+  PackId id;
   std::uint64_t size = 0;
-  std::string trouble;  // empty: its bytes are what its name says
-  std::vector<ExaminedRow> rows;
+  std::string trouble = {};     // empty: its bytes are what its name says
+  std::uint64_t first_row = 0;  // in PackExamination::rows
+  std::uint64_t row_count = 0;
 };
 
 struct PackExamination {
+  // `folder` is for scratch files.
+  explicit PackExamination(const std::filesystem::path& folder)
+      : rows(folder) {}
+
+  // Nothing: it is sound, or was not looked at.
+  [[nodiscard]] const ExaminedPack* find(const PackId& id) const;
+
   std::uint64_t packs_read = 0;
   std::set<PackId> existing;
-  std::vector<SoundPack> unnamed;            // sound ones, by no index object
-  std::map<PackId, ExaminedPack> not_sound;  // of which not every row is good
+  std::vector<SoundPack> unnamed;       // sound ones, by no index object
+  std::vector<ExaminedPack> not_sound;  // not every row is good; ids ascend
+  std::vector<WrappedKey> keys;
+  ScratchArray<ExaminedRow> rows;
+};
+
+// The rows of a blob among those that were examined.
+//
+// Threads        one thread at a time.
+class RowsById {
+ public:
+  // Borrows `rows`, which do not grow any more. `folder` is for a scratch file.
+  RowsById(ScratchArray<ExaminedRow>& rows,
+           const std::filesystem::path& folder);
+
+  // True if `holds` answers so of one of them: it is asked of no more then.
+  template <typename Holds>
+  bool any_of(const BlobId& id, const Holds& holds) const {
+    for (auto slot = first_slot(id); slots_[slot] != 0;
+         slot = (slot + 1) & (slots_.size() - 1)) {
+      ExaminedRow& row = rows_[slots_[slot] - 1];
+      if (row.row.id == id && holds(row)) return true;
+    }
+    return false;
+  }
+
+ private:
+  [[nodiscard]] std::uint64_t first_slot(const BlobId& id) const {
+    return IdHash()(id) & (slots_.size() - 1);
+  }
+
+  ScratchArray<ExaminedRow>& rows_;
+  // Open addressing: the place of a row plus one; 0: free. Half of it is.
+  ScratchArray<std::uint64_t> slots_;
 };
 
 struct ExaminationOptions {
@@ -71,7 +116,8 @@ struct ExaminationOptions {
 
 // True if `stored` are the sealed bytes of that row, whether or not they can be
 // decoded.
-[[nodiscard]] bool opens(Repository& repository, const ExaminedRow& row,
+[[nodiscard]] bool opens(Repository& repository, const BlobRow& row,
+                         const WrappedKey& key,
                          std::span<const std::byte> stored);
 
 }  // namespace cairn::repo

@@ -1,7 +1,6 @@
 #include "repo/repair_packs.h"
 
 #include <algorithm>
-#include <map>
 #include <optional>
 #include <set>
 #include <stdexcept>
@@ -33,6 +32,9 @@ namespace {
 
 // Plain bytes that lie in no finished pack yet and may be a base.
 constexpr std::size_t kFreshBlobs = 64;
+
+// Blobs remembered by this run itself before the index is to know them.
+constexpr std::size_t kStoredBlobs = 16384;
 
 class PackRepairer {
  public:
@@ -67,13 +69,14 @@ class PackRepairer {
   }
 
  private:
-  using RowsById = std::unordered_multimap<BlobId, ExaminedRow*, IdHash>;
-
   void repair(const Epoch& epoch, const SessionId* session);
 
   // Finding out.
   void examine();
   [[nodiscard]] bool serves(const BlobCopy& copy) const;
+  [[nodiscard]] const ExaminedPack& pack_of(const ExaminedRow& row) const {
+    return found_->not_sound[row.pack];
+  }
 
   // Making good.
   void name_packs(const SessionId* session);
@@ -90,6 +93,7 @@ class PackRepairer {
   bool take_out_of_going(BlobKind kind, const BlobId& id);
   bool fetch(BlobKind kind, const BlobId& id);
   void store_again(BlobKind kind, const BlobId& id, PlainBlob plain);
+  void note_stored(const BlobId& id, std::uint32_t depth);
   void bring_to_light(const BlobId& id);
   PlainBlob read(BlobKind kind, const BlobId& id);
   void keep_fresh(const BlobId& id, PlainBlob plain);
@@ -130,10 +134,11 @@ class PackRepairer {
   // Whatever prune removes, or may: what only these hold is stored again.
   std::set<PackId> going_;
   std::set<PackId> damaged_;
-  std::vector<SoundPack> unnamed_;           // sound ones, by no index object
-  std::map<PackId, ExaminedPack> examined_;  // of which not every row is good
-  RowsById rows_;                            // of those
-  // What this run stored, with its depth.
+  std::vector<SoundPack> unnamed_;        // sound ones, by no index object
+  std::optional<PackExamination> found_;  // less what the two above have of it
+  std::optional<RowsById> rows_;  // of packs of which not every row is good
+  // What this run stored, with its depth; the index has what is not in it any
+  // more.
   std::unordered_map<BlobId, std::uint32_t, IdHash> stored_;
   std::unordered_map<BlobId, PlainBlob, IdHash> fresh_;
   std::unordered_set<BlobId, IdHash> not_there_;  // in the sister
@@ -189,16 +194,14 @@ void PackRepairer::repair(const Epoch& epoch, const SessionId* session) {
 }
 
 void PackRepairer::examine() {
-  auto found = examine_packs(
-      repository_, all_, blobs_,
-      {.packs = options_.packs, .threads = options_.threads}, stop_, progress_);
-  repair_.packs_read = found.packs_read;
-  existing_ = std::move(found.existing);
-  unnamed_ = std::move(found.unnamed);
-  examined_ = std::move(found.not_sound);
-  for (auto& [id, pack] : examined_) {
-    for (auto& row : pack.rows) rows_.emplace(row.row.id, &row);
-  }
+  found_.emplace(
+      examine_packs(repository_, all_, blobs_,
+                    {.packs = options_.packs, .threads = options_.threads},
+                    stop_, progress_));
+  repair_.packs_read = found_->packs_read;
+  existing_ = std::move(found_->existing);
+  unnamed_ = std::move(found_->unnamed);
+  rows_.emplace(found_->rows, repository_.cache_folder());
 }
 
 // What a repair stored that was killed before its index object was there, say:
@@ -219,11 +222,10 @@ bool PackRepairer::serves(const BlobCopy& copy) const {
   if (!pack || !existing_.contains(pack->id) || going_.contains(pack->id)) {
     return false;
   }
-  if (!examined_.contains(pack->id)) return true;
-  const auto [begin, end] = rows_.equal_range(copy.row.id);
-  return std::any_of(begin, end, [&](const auto& entry) {
-    const ExaminedRow& row = *entry.second;
-    return row.pack == pack->id && row.offset == copy.offset &&
+  const auto* const examined = found_->find(pack->id);
+  if (examined == nullptr) return true;
+  return rows_->any_of(copy.row.id, [&](const ExaminedRow& row) {
+    return pack_of(row).id == pack->id && row.offset == copy.offset &&
            row.row.depth == copy.row.depth && row.state == RowState::good;
   });
 }
@@ -245,19 +247,19 @@ std::optional<std::uint32_t> PackRepairer::depth_of(BlobKind kind,
 // A base that comes back makes good what leans on it, in packs that have
 // nothing else wrong with them.
 void PackRepairer::heal_rows() {
-  for (auto& [id, pack] : examined_) {
+  for (std::uint64_t i = 0; i < found_->rows.size(); ++i) {
     step("looking for bases");
-    for (auto& row : pack.rows) {
-      if (row.state == RowState::leans) (void)heal(row);
-    }
+    auto& row = found_->rows[i];
+    if (row.state == RowState::leans) (void)heal(row);
   }
 }
 
 // Those in which not all is good by now.
 void PackRepairer::leave_out_packs() {
-  for (auto& [id, pack] : examined_) {
-    RepairedPack repaired{id, pack.trouble, pack.rows.size(), 0};
-    for (const auto& row : pack.rows) {
+  for (const auto& pack : found_->not_sound) {
+    RepairedPack repaired{pack.id, pack.trouble, pack.row_count, 0};
+    for (std::uint64_t i = 0; i < pack.row_count; ++i) {
+      const auto& row = found_->rows[pack.first_row + i];
       if (row.state == RowState::good) {
         ++repaired.good_blobs;
       } else if (repaired.what.empty()) {
@@ -268,18 +270,18 @@ void PackRepairer::leave_out_packs() {
       }
     }
     if (repaired.what.empty()) continue;
-    repository_.index().count_as_absent(id);
-    damaged_.insert(id);
+    repository_.index().count_as_absent(pack.id);
+    damaged_.insert(pack.id);
     repair_.packs.push_back(std::move(repaired));
   }
 }
 
 void PackRepairer::move_rows() {
-  for (auto& [id, pack] : examined_) {
-    step("moving blobs");
-    if (!damaged_.contains(id)) continue;
-    for (auto& row : pack.rows) {
-      if (stop_.stop_requested()) throw Cancelled("repair packs: interrupted");
+  for (const auto& pack : found_->not_sound) {
+    if (!damaged_.contains(pack.id)) continue;
+    for (std::uint64_t i = 0; i < pack.row_count; ++i) {
+      step("moving blobs");
+      auto& row = found_->rows[pack.first_row + i];
       if (row.state == RowState::good) move(row);
     }
   }
@@ -301,7 +303,7 @@ void PackRepairer::move(ExaminedRow& row) {
   bring_to_light(row.row.id);
   const auto plain = read(row.row.kind, row.row.id);
   if (writer_) writer_->store_again(row.row.kind, row.row.id, *plain);
-  stored_[row.row.id] = 0;
+  note_stored(row.row.id, 0);
 }
 
 bool PackRepairer::has_base(const BlobRow& row) {
@@ -311,28 +313,28 @@ bool PackRepairer::has_base(const BlobRow& row) {
     return depth && *depth < row.depth;
   };
   if (is_there()) return true;
-  const auto [begin, end] = rows_.equal_range(*row.base);
-  for (auto at = begin; at != end; ++at) {
-    ExaminedRow& base = *at->second;
-    if (base.state == RowState::good && base.row.depth < row.depth &&
-        base.row.kind == row.kind && damaged_.contains(base.pack)) {
-      move(base);
+  return rows_->any_of(*row.base, [&](ExaminedRow& base) {
+    if (base.state != RowState::good || base.row.depth >= row.depth ||
+        base.row.kind != row.kind || !damaged_.contains(pack_of(base).id)) {
+      return false;
     }
-  }
-  return is_there();
+    move(base);
+    return is_there();
+  });
 }
 
 // Opened once more: it is what was looked at before, or nothing is written.
 void PackRepairer::add(const ExaminedRow& row) {
-  stored_[row.row.id] = row.row.depth;
+  note_stored(row.row.id, row.row.depth);
   if (!writer_) return;
   bytes_.resize(row.row.stored_size);
-  storage_.get(pack_name(row.pack), row.offset, bytes_);
-  if (!opens(repository_, row, bytes_)) {
+  storage_.get(pack_name(pack_of(row).id), row.offset, bytes_);
+  const auto& key = found_->keys[row.key];
+  if (!opens(repository_, row.row, key, bytes_)) {
     throw CorruptionError("blob " + row.row.id.brief() +
                           ": is not what was read before");
   }
-  writer_->add(row.row, row.key, bytes_);
+  writer_->add(row.row, key, bytes_);
 }
 
 void PackRepairer::walk_snapshots() {
@@ -391,17 +393,14 @@ bool PackRepairer::ensure(BlobKind kind, const BlobId& id,
       return true;
     }
   }
-  const auto [begin, end] = rows_.equal_range(id);
-  for (auto at = begin; at != end; ++at) {
-    ExaminedRow& row = *at->second;
-    if (row.row.kind != kind || row.row.depth >= below) continue;
+  const bool is_examined = rows_->any_of(id, [&](ExaminedRow& row) {
+    if (row.row.kind != kind || row.row.depth >= below) return false;
     // Of a pack whose directory only an index object had, perhaps.
     if (row.state == RowState::good && row.is_moved) return true;
-    if (row.state == RowState::leans && heal(row) &&
-        !going_.contains(row.pack)) {
-      return true;
-    }
-  }
+    return row.state == RowState::leans && heal(row) &&
+           !going_.contains(pack_of(row).id);
+  });
+  if (is_examined) return true;
   return take_out_of_going(kind, id) || fetch(kind, id);
 }
 
@@ -436,9 +435,10 @@ bool PackRepairer::heal(ExaminedRow& row) {
       trouble_of("damaged-blob", "blob", IfGone::it_is_damage, [&] {
         const auto base = read(row.row.kind, *row.row.base);
         bytes_.resize(row.row.stored_size);
-        storage_.get(pack_name(row.pack), row.offset, bytes_);
-        BlobDecoder().decode(keyring_.family(), row.key.generation,
-                             *repository_.session_keys().find(row.key), row.row,
+        storage_.get(pack_name(pack_of(row).id), row.offset, bytes_);
+        const auto& key = found_->keys[row.key];
+        BlobDecoder().decode(keyring_.family(), key.generation,
+                             *repository_.session_keys().find(key), row.row,
                              bytes_, *base, *plain);
         if (keyring_.id_of(row.row.kind, *plain) != row.row.id) {
           throw CorruptionError("its bytes are not what its id names");
@@ -472,8 +472,16 @@ bool PackRepairer::fetch(BlobKind kind, const BlobId& id) {
 void PackRepairer::store_again(BlobKind kind, const BlobId& id,
                                PlainBlob plain) {
   if (writer_) writer_->store_again(kind, id, *plain);
-  stored_[id] = 0;
+  note_stored(id, 0);
   keep_fresh(id, std::move(plain));
+}
+
+void PackRepairer::note_stored(const BlobId& id, std::uint32_t depth) {
+  if (writer_ && stored_.size() >= kStoredBlobs) {
+    writer_->finish();
+    stored_.clear();
+  }
+  stored_[id] = depth;
 }
 
 // What lies in an open pack nobody finds. It writes: where a failure to read is

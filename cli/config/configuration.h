@@ -45,6 +45,7 @@ struct Files {
   std::vector<std::string> exclude;
   std::vector<std::string> exclude_if_present;
   bool one_file_system = false;
+  bool is_live = false;  // programs are at work there
 };
 
 struct CommandOutput {

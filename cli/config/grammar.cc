@@ -91,6 +91,12 @@ constexpr std::array kFilesKeys = {
         .type = Type::flag,
         .help = "Stay on the file system of each path.",
         .fallback = "false"},
+    Key{.name = "live",
+        .type = Type::flag,
+        .help = "Programs write there all the time: a file that changes or "
+                "vanishes while it is read is told of and does not make the "
+                "run partial.",
+        .fallback = "false"},
 };
 constexpr std::array kCommandKeys = {
     type_key(),

@@ -43,7 +43,8 @@ Files SourceMaking::make_files(const Setting& setting,
   Files files{.paths = setting.texts_of("paths"),
               .exclude = setting.texts_of("exclude"),
               .exclude_if_present = setting.texts_of("exclude_if_present"),
-              .one_file_system = setting.is_true("one_file_system")};
+              .one_file_system = setting.is_true("one_file_system"),
+              .is_live = setting.is_true("live")};
   for (const auto& rule : files.exclude) {
     try {
       (void)ingest::ExcludeRules(std::span(&rule, 1));

@@ -84,6 +84,7 @@ sources:
     exclude: ['*.log']
     exclude_if_present: [.nobackup]
     one_file_system: true
+    live: true
   EXPORT:
     type: command
     part: data
@@ -198,6 +199,7 @@ TEST(Configuration, ReadsEveryKeyThereIs) {
   const auto& etc = std::get<Files>(made.source("ETC")->what);
   EXPECT_EQ(etc.paths, (std::vector<std::string>{"/etc", "/opt/a b"}));
   EXPECT_TRUE(etc.one_file_system);
+  EXPECT_TRUE(etc.is_live);
   EXPECT_EQ(made.source("ETC")->part, Part::config);
   const auto& command = std::get<CommandOutput>(made.source("EXPORT")->what);
   EXPECT_EQ(command.arguments,

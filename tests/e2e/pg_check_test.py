@@ -206,6 +206,7 @@ class Setup(postgres_case.Case):
                               absent=["idle_replication_slot", "14 and"])
         self.assertIn(str(self.repo), text)
         self.assertIn(f"CAIRN_KEY_FILE={self.key}", text)
+        self.assertIn(f"XDG_STATE_HOME={self.state}", text)
 
     @needs_postgres
     def test_what_it_prints_runs_on_other_versions(self):

@@ -2,6 +2,7 @@
 """Dumps loaded back into real PostgreSQL servers: as they were, beside what is
 there, in its place, and not at all when anything is wrong."""
 
+import re
 import signal
 import subprocess
 
@@ -262,6 +263,31 @@ class Restores(RestoreCase):
         ran = self.cairn("restore", "latest:b.tar", "--to-dsn", new.dsn,
                          code=USAGE)
         self.assertIn("does not say which database", ran.err)
+
+    def test_commands_in_a_dump_are_not_run(self):
+        new = self.serve()
+        plain = subprocess.run(
+            [self.server.program("pg_dump"), *self.server.where("-d", "n8n")],
+            check=True, capture_output=True).stdout
+        trace = self.folder / "trace"
+        command = f"\\! touch {trace}\n".encode()
+        key = re.search(rb"^(\\restrict .*\n)", plain, re.M)
+        bad = [plain.replace(b"\nSET ", b"\n" + command + b"SET ", 1),
+               plain.replace(b"-- Dumped from", command + b"-- Dumped from", 1),
+               plain.replace(b"\nCREATE ", b"\nSELECT 1 \\g |touch " +
+                             str(trace).encode() + b"\nCREATE ", 1)]
+        if key:
+            end = key[1].replace(b"restrict", b"unrestrict")
+            bad.append(plain.replace(b"\nSET ", b"\n" + end + command + b"SET ",
+                                     1))
+        for data in bad:
+            self.assertNotEqual(data, plain)
+            self.back_up_bytes(data, "n8n.sql")
+            ran = self.cairn("restore", "latest:n8n.sql", "--to-dsn", new.dsn,
+                             code=FAILED)
+            self.assertIn("backslash commands are restricted", ran.err)
+            self.assertFalse(trace.exists())
+            self.assertEqual(self.databases(new), {"postgres"})
 
     def test_what_is_no_dump_or_leads_elsewhere_is_refused(self):
         new = self.serve()

@@ -8,8 +8,9 @@ import calls
 from place import DAMAGE, OK, expect
 from tracer import Fault
 
-# It sleeps while others prune; while they forget as well, and prune twice.
-SLEEPS = ("asleep", "asleep-long")
+# It sleeps while others prune; while they forget as well, and prune twice; while
+# they repair packs, and prune.
+SLEEPS = ("asleep", "asleep-long", "asleep-repaired")
 # Bytes of the cache change; a file of it or all of it goes.
 CACHE_DAMAGE = ("cache-bytes", "cache-file", "cache-gone")
 # A bit changes of what is about to be written to the repository.
@@ -21,7 +22,7 @@ DAMAGED_BYTES = 64
 def fault_of(kind, number, where, judge, chance):
     if kind in SLEEPS:
         return Fault(number, "acts", act=lambda *_: collect(
-            where, judge, kind == "asleep-long"))
+            where, judge, kind))
     if kind in CACHE_DAMAGE:
         return Fault(number, "acts", act=lambda *_: damage_cache(
             where.here / "cache", kind, chance))
@@ -30,13 +31,17 @@ def fault_of(kind, number, where, judge, chance):
                      tid, arguments[1], arguments[2], chance))
 
 
-def collect(where, judge, is_long):
+def collect(where, judge, kind):
     """All of it, as on another machine, where nobody can tell whether the
     process that waits is alive. What is damaged until the operation has
     repaired it may end a prune."""
     code = None if judge.operation.is_repair else OK
     shutil.rmtree(where.elsewhere)
     where.elsewhere.mkdir()
+    is_long = kind == "asleep-long"
+    if kind == "asleep-repaired":
+        ran = where.cairn_elsewhere("repair", "packs", code=None)
+        expect(ran.code in (OK, DAMAGE), "others cannot repair packs", ran)
     for _ in range(1 + is_long):
         gone = judge.leans_on() if is_long else None
         if gone:

@@ -84,6 +84,29 @@ TEST_F(BackupOfChangingFiles, KeepsWhatAGrowingFileHadAtFirst) {
   EXPECT_TRUE(stored() == content_);
 }
 
+TEST_F(BackupOfChangingFiles, TellsOfNoProblemWhereChangesAreExpected) {
+  testing_support::write_file(folder_ / "then", "gone");
+  Watch watch(file());
+  watch->on_read = once_at(kMiB, [&] {
+    std::ofstream(file(), std::ios::app) << "more";
+    fs::remove(folder_ / "then");
+  });
+  auto source = source_of(folder_.path());
+  std::get<FilesToBackUp>(source).changes = Changes::are_expected;
+
+  const auto report = run_backup(site_, std::move(source));
+
+  EXPECT_TRUE(report.is_complete);
+  EXPECT_EQ(report.problem_count, 0u);
+  ASSERT_EQ(report.notes.size(), 1u);
+  EXPECT_NE(report.notes[0].find("1 files changed and 1 entries vanished"),
+            std::string::npos)
+      << report.notes[0];
+  tree_ = read_all_snapshots(site_).back().tree;
+  EXPECT_TRUE(stored() == content_);
+  EXPECT_FALSE(tree_.contains(key("then")));
+}
+
 TEST_F(BackupOfChangingFiles, KeepsWhatIsLeftOfAShrinkingFile) {
   Watch watch(file());
   watch->on_read = once_at(kMiB, [&] { fs::resize_file(file(), kMiB + 7); });

@@ -98,6 +98,27 @@ TEST(RepairPacks, NamesWhatIsLostAndTheNextStateHealsIt) {
   expect_sound(test);
 }
 
+// What was moved is in packs and the index before it is forgotten here.
+TEST(RepairPacks, MovesMoreBlobsThanItRemembers) {
+  TestRepository test;
+  auto repository = test.open();
+  const Files many{{"a", noise(3, 20'000 * 16)}};
+  FilesOptions options;
+  options.chunk_bytes = 16;
+  const auto only = write_snapshot(repository, many, at_hour(1), options);
+  for (const auto& pack : list_packs(test.disk())) hurt_directory(test, pack);
+
+  const auto repaired = repair(repository);
+
+  EXPECT_TRUE(repaired.is_whole());
+  EXPECT_GT(repaired.blobs_moved, 20'000U);
+  expect_sound(test);
+  test.forget_cache();
+  auto elsewhere = test.open();
+  EXPECT_EQ(read_all_snapshots(elsewhere),
+            (std::map<SessionId, Files>{{only, many}}));
+}
+
 TEST(RepairPacks, TakesThePiecesOfAPackWithoutADirectoryByTheIndex) {
   TestRepository test;
   auto repository = test.open();
