@@ -11,6 +11,7 @@
 #include "cli/restore_dumps.h"
 #include "cli/restore_extract.h"
 #include "cli/restore_recovery.h"
+#include "cli/restore_redis.h"
 #include "cli/restore_report.h"
 #include "cli/snapshot_selector.h"
 #include "cli/usage_error.h"
@@ -31,6 +32,7 @@ struct Options {
   ingest::Overwrite overwrite = ingest::Overwrite::refuse;
 
   // Instead of a folder.
+  std::optional<std::string> to_redis_dir;
   std::optional<std::string> to_dsn;
   std::optional<std::string> to_dump;
   std::vector<std::string> databases;
@@ -181,8 +183,25 @@ void require_fitting(const Options& options) {
   }
 }
 
+// A Redis dump of a snapshot, into the folder of a server.
+ExitCode restore_redis_dump(const Options& options, Context& context) {
+  if (options.to || options.overwrite != ingest::Overwrite::refuse ||
+      options.recovery.target || is_of_databases(options) ||
+      options.places.container || options.places.bin_dir) {
+    throw UsageError(
+        "restore: --to-redis-dir goes with SNAP[:PATH], --series and --verify "
+        "alone; see 'cairn restore --help'");
+  }
+  return restore_redis({.snapshot = *options.snapshot,
+                        .series = options.series,
+                        .folder = *options.to_redis_dir,
+                        .verify = options.recovery.verify},
+                       context);
+}
+
 ExitCode run(const Options& options, Context& context) {
   require_fitting(options);
+  if (options.to_redis_dir) return restore_redis_dump(options, context);
   if (is_of_databases(options)) return restore_databases(options, context);
   if (options.places.container ||
       (options.places.bin_dir && !options.recovery.target)) {
@@ -286,14 +305,21 @@ Command restore_command() {
           "was dumped, is told of (3). A database that is there already is "
           "refused (16). One that fails leaves no database and the others "
           "alone: 3, or 1 when none was restored. A password comes by "
-          "~/.pgpass, a service file or PGPASSWORD.",
+          "~/.pgpass, a service file or PGPASSWORD. "
+          "With --to-redis-dir, a Redis dump, of PATH or the only one, is put "
+          "where a server that is started in that folder finds it, with "
+          "append-only files or without. It is refused (16) while a server "
+          "works there. What is there is moved aside, never deleted. With "
+          "--verify, servers of its own load it first, and it ends with 5, and "
+          "with all as it was, when they have not the keys that were saved.",
       .examples =
           "cairn restore latest --to /tmp/restored\n"
           "cairn restore --at '2026-11-27 08:01:02+00' --to /srv/pg --verify\n"
           "cairn restore latest:/srv/www --to /srv/www --overwrite "
           "if-changed --verify\n"
           "cairn restore latest --to-dsn service=db --database shop --into "
-          "shop_old",
+          "shop_old\n"
+          "cairn restore latest:redis --to-redis-dir /var/lib/redis --verify",
       .declare =
           [options](Flags& flags) {
             flags.optional_argument("SNAP[:PATH]", options->snapshot);
@@ -308,7 +334,11 @@ Command restore_command() {
             flags.flag("--verify", options->recovery.verify,
                        "read every file back and compare it; with --at, "
                        "recover as well, and check what came of it; with "
-                       "--to-dsn, have pg_amcheck read the result");
+                       "--to-dsn, have pg_amcheck read the result; with "
+                       "--to-redis-dir, have servers load it first");
+            flags.value("--to-redis-dir", "DIR", options->to_redis_dir,
+                        "the folder of a stopped Redis server to put a dump "
+                        "into");
             flags.value("--to-dsn", "DSN", options->to_dsn,
                         "the server to load dumps into, without a password");
             flags.values("--database", "D", options->databases,

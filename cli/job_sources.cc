@@ -18,6 +18,7 @@
 #include "cli/pg_tables_document.h"
 #include "cli/printable.h"
 #include "cli/quantity.h"
+#include "cli/redis_source.h"
 #include "cli/temporary_folder.h"
 #include "crypto/secret.h"
 #include "ingest/pg_dump.h"
@@ -31,7 +32,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What is read side by side: files, of the first lane, two dumps, a command.
+// What is read side by side: files, of the first lane, two dumps, and one of
+// commands and Redis servers.
 constexpr unsigned kDumpLane = 1;
 constexpr unsigned kDumpLanes = 2;
 constexpr unsigned kCommandLane = kDumpLane + kDumpLanes;
@@ -184,6 +186,7 @@ struct JobSources::State {
   Context& context;
   std::optional<TemporaryFolder> secrets;
   std::vector<std::pair<std::string, std::unique_ptr<ingest::PgDump>>> dumps;
+  std::vector<std::unique_ptr<RedisSource>> redis;
 
   // Of the servers of one source. Throws ingest::ProducerFailed.
   ingest::PgDump& ask(const config::Source& source, std::string restrict_key,
@@ -252,6 +255,11 @@ struct JobSources::State {
           .name = source.name,
           .tree = std::make_unique<ingest::PostgresBase>(
               connect(*base, context.output, stop), command_of(*base), stop)});
+    } else if (const auto* const server =
+                   std::get_if<config::Redis>(&source.what)) {
+      redis.push_back(
+          std::make_unique<RedisSource>(source.name, *server, context));
+      redis.back()->open(kCommandLane, opened);
     } else {
       open_dumps(source, keyring, stop, opened);
     }
@@ -272,6 +280,13 @@ struct JobSources::State {
                                          command_of(*base), stop);
       outlook.what = "cluster " + cluster.cluster().system_identifier +
                      " of PostgreSQL " + cluster.cluster().version;
+    } else if (const auto* const server =
+                   std::get_if<config::Redis>(&source.what)) {
+      const auto seen =
+          RedisSource(source.name, *server, context).outlook(stop);
+      outlook.what = seen.what;
+      outlook.bytes = seen.bytes;
+      outlook.problem = seen.problem;
     } else {
       outlook.bytes = 0;
       for (const auto& database : ask(source, "", stop).databases()) {
@@ -323,6 +338,9 @@ std::vector<std::string> JobSources::notes() const {
   std::vector<std::string> all;
   for (const auto& [name, dump] : state_->dumps) {
     for (const auto& note : dump->notes()) all.push_back(name + ": " + note);
+  }
+  for (const auto& server : state_->redis) {
+    std::ranges::move(server->notes(), std::back_inserter(all));
   }
   return all;
 }

@@ -4,9 +4,11 @@
 //   /srv/shop/..               files, under their own paths
 //   workflows.json             a command's output, under its name
 //   postgres/globals.sql, ..   dumps, in a folder that is called as the source
+//   redis/dump.rdb, ..         likewise
 //   (the whole tree)           a base backup, which is alone
 //
-// Files, two dumps and a command are read side by side.
+// Files, two dumps, and one of commands and Redis servers are read side by
+// side.
 //
 // A source that cannot be read fails by itself: what is wrong with it is found
 // out when it is read, or becomes what reading it says.

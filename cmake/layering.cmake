@@ -19,7 +19,7 @@ set(cli/config_may_include
 
 # One line per package: the files that may include it. Headers never may.
 set(sodium_only_in       "^crypto/[a-z0-9_]+\\.cc$")
-set(openssl/_only_in     "^crypto/[a-z0-9_]+\\.cc$")
+set(openssl/_only_in     "^(crypto/[a-z0-9_]+|ingest/redis_tls)\\.cc$")
 set(zstd_only_in         "^repo/compression\\.cc$")
 set(rocksdb/_only_in     "^repo/[a-z_]*index[a-z_]*\\.cc$")
 set(libpq-fe.h_only_in   "^ingest/postgres[a-z_]*\\.cc$")

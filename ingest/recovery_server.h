@@ -16,14 +16,10 @@
 #include <vector>
 
 #include "ingest/recovery_plan.h"
+#include "ingest/verification_failed.h"
 #include "repo/error.h"
 
 namespace cairn::ingest {
-
-// The cluster did not recover as it should, or is not what it should be.
-struct VerificationFailed : repo::Error {
-  using repo::Error::Error;
-};
 
 struct ServerPlaces {
   std::optional<std::string> bin_dir;  // nothing else counts then

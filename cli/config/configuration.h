@@ -70,10 +70,24 @@ struct PostgresBase {
   std::optional<std::uint64_t> max_rate;  // bytes per second
 };
 
+struct Redis {
+  std::optional<std::string> socket;  // host and port do not count then
+  std::string host;
+  unsigned port = 0;
+  std::string user;  // empty: the default one
+  std::optional<SecretPlace> password;
+  bool has_tls = false;
+  std::optional<std::string> tls_ca;
+  std::optional<std::string> tls_cert;
+  std::optional<std::string> tls_key;
+  std::optional<std::string> tls_name;  // nothing: that of the host
+  std::optional<std::string> aof_dir;   // nothing: without append-only files
+};
+
 struct Source {
   std::string name;
   Part part = Part::data;
-  std::variant<Files, CommandOutput, PostgresDumps, PostgresBase> what;
+  std::variant<Files, CommandOutput, PostgresDumps, PostgresBase, Redis> what;
 };
 
 struct Hook {

@@ -165,10 +165,64 @@ constexpr std::array kPostgresBaseKeys = {
         .type = Type::size,
         .help = "How much the server sends in a second at most."},
 };
+constexpr std::array kRedisKeys = {
+    type_key(),
+    part_key("databases"),
+    Key{.name = "host",
+        .type = Type::text,
+        .help = "The server's name or address.",
+        .fallback = "127.0.0.1"},
+    Key{.name = "port",
+        .type = Type::count,
+        .help = "Where it listens.",
+        .fallback = "6379"},
+    Key{.name = "socket",
+        .type = Type::path,
+        .help = "Its socket in the file system, instead of host and port."},
+    Key{.name = "user",
+        .type = Type::text,
+        .help = "A user of its access lists who may run SYNC, PSYNC and "
+                "REPLCONF. Default: the default user."},
+    Key{.name = "password",
+        .type = Type::secret,
+        .help = "Where the password comes from."},
+    Key{.name = "tls",
+        .type = Type::flag,
+        .help = "Speak TLS, and verify the server's certificate.",
+        .fallback = "false"},
+    Key{.name = "tls_ca",
+        .type = Type::path,
+        .help = "Who vouches for that certificate, a PEM file. Default: whom "
+                "the system trusts."},
+    Key{.name = "tls_cert",
+        .type = Type::path,
+        .help = "Our own certificate, where the server wants one."},
+    Key{.name = "tls_key",
+        .type = Type::path,
+        .help = "The key to our own certificate."},
+    Key{.name = "tls_name",
+        .type = Type::text,
+        .help = "The name in the server's certificate. Default: `host`."},
+    Key{.name = "aof_dir",
+        .type = Type::path,
+        .help = "Save the append-only files in this folder, too: the one that "
+                "`appenddirname` names."},
+};
+constexpr std::array kRedisAbsent = {
+    Absent{"url", "`host`, `port`, `user` and `password` here"},
+    Absent{"dsn", "`host`, `port`, `user` and `password` here"},
+    Absent{"ca", "called `tls_ca`"},
+    Absent{"cert", "called `tls_cert`"},
+    Absent{"key", "called `tls_key`"},
+    Absent{"databases", "not to be chosen: a dump holds all of them"},
+    Absent{"save",
+           "not needed: no BGSAVE is run, the dump comes by "
+           "replication"},
+    Absent{"container",
+           "not needed: the server is reached by `host` and `port`, or by a "
+           "`socket` in a volume"},
+};
 constexpr std::array kSourceTypesAbsent = {
-    Absent{"redis",
-           "not available yet; a `command` source with `redis-cli --rdb -` "
-           "saves one meanwhile"},
     Absent{"volume",
            "not available yet; a `files` source saves the folder that the "
            "volume lies in"},
@@ -185,6 +239,7 @@ constexpr std::array kSourceShapes = {
     Shape{"command", kCommandKeys},
     Shape{"postgres", kPostgresKeys, kPostgresAbsent},
     Shape{"postgres_base", kPostgresBaseKeys, kPostgresAbsent},
+    Shape{"redis", kRedisKeys, kRedisAbsent},
 };
 
 // ---- jobs

@@ -13,6 +13,8 @@
 namespace cairn::cli::config {
 namespace {
 
+constexpr std::uint64_t kMaxCount = 1'000'000;  // of Type::count
+
 class SourceMaking {
  public:
   SourceMaking(const std::string& file, Mistakes& mistakes)
@@ -29,6 +31,7 @@ class SourceMaking {
   CommandOutput make_command(Setting& setting, const std::string& path);
   PostgresDumps make_dumps(const Setting& setting, const std::string& path);
   PostgresBase make_base(const Setting& setting, const std::string& path);
+  Redis make_redis(const Setting& setting, const std::string& path);
   void check_dsn(const Setting& setting, const std::string& path);
 
   const std::string& file_;
@@ -134,6 +137,59 @@ PostgresBase SourceMaking::make_base(const Setting& setting,
   return base;
 }
 
+Redis SourceMaking::make_redis(const Setting& setting,
+                               const std::string& path) {
+  constexpr std::uint64_t kMaxPort = 65535;
+  Redis redis{.socket = setting.text_of("socket"),
+              .host = setting.text_or_empty("host"),
+              .user = setting.text_or_empty("user"),
+              .password = secret_place(setting, "password", file_),
+              .has_tls = setting.is_true("tls"),
+              .tls_ca = setting.text_of("tls_ca"),
+              .tls_cert = setting.text_of("tls_cert"),
+              .tls_key = setting.text_of("tls_key"),
+              .tls_name = setting.text_of("tls_name"),
+              .aof_dir = setting.text_of("aof_dir")};
+  if (const Setting* const port = setting.find("port")) {
+    const auto number =
+        port->text == "unlimited" ? 0 : parse_count(port->text, kMaxCount);
+    if (number == 0 || number > kMaxPort) {
+      complain(*port, path + ".port",
+               "'" + port->text + "' is not from 1 to 65535");
+    } else {
+      redis.port = static_cast<unsigned>(number);
+    }
+  }
+  const auto is_given = [&](const char* name) {
+    const Setting* const found = setting.find(name);
+    return found != nullptr && found->origin == Setting::Origin::file;
+  };
+  if (redis.socket && (is_given("host") || is_given("port"))) {
+    complain(*setting.find("socket"), path,
+             "'socket' and 'host' or 'port' exclude each other: one of them "
+             "says where it is");
+  }
+  if (redis.socket && redis.has_tls) {
+    complain(*setting.find("tls"), path + ".tls",
+             "not over a socket in the file system, which nobody listens in "
+             "to");
+  }
+  for (const auto* const name : {"tls_ca", "tls_cert", "tls_key", "tls_name"}) {
+    if (redis.has_tls || !is_given(name)) continue;
+    complain(*setting.find(name), path + "." + name,
+             "says how to speak TLS, and `tls: true` is missing");
+  }
+  if (redis.tls_key && !redis.tls_cert) {
+    complain(*setting.find("tls_key"), path + ".tls_key",
+             "is the key to a certificate, and 'tls_cert' is missing");
+  }
+  if (!redis.user.empty() && !redis.password) {
+    complain(*setting.find("user"), path + ".user",
+             "needs a password: `password` says where it comes from");
+  }
+  return redis;
+}
+
 Source SourceMaking::make(Setting& setting) {
   const std::string path = "sources." + setting.name;
   if (setting.name == kWalName) {
@@ -154,6 +210,8 @@ Source SourceMaking::make(Setting& setting) {
     source.what = make_command(setting, path);
   } else if (type == "postgres") {
     source.what = make_dumps(setting, path);
+  } else if (type == "redis") {
+    source.what = make_redis(setting, path);
   } else {
     source.what = make_base(setting, path);
   }

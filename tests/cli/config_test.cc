@@ -111,6 +111,23 @@ sources:
       file: /run/secrets/pg
     checkpoint: spread
     max_rate: 50MiB
+  CACHE:
+    type: redis
+    part: databases
+    host: cache.example
+    port: 6380
+    user: backup
+    password:
+      env: REDIS_PASSWORD
+    tls: true
+    tls_ca: /etc/ssl/ca.pem
+    tls_cert: /etc/ssl/ours.pem
+    tls_key: /etc/ssl/ours.key
+    tls_name: redis
+  QUEUE:
+    type: redis
+    socket: /run/redis/redis.sock
+    aof_dir: /var/lib/redis/appendonlydir
 jobs:
   NIGHTLY:
     sources: [ETC, EXPORT, DB]
@@ -195,6 +212,15 @@ TEST(Configuration, ReadsEveryKeyThereIs) {
   const auto& cluster = std::get<PostgresBase>(made.source("CLUSTER")->what);
   EXPECT_EQ(cluster.max_rate, std::uint64_t{50} << 20);
   EXPECT_EQ(cluster.checkpoint, ingest::Checkpoint::spread);
+  const auto& cache = std::get<Redis>(made.source("CACHE")->what);
+  EXPECT_EQ(cache.host, "cache.example");
+  EXPECT_EQ(cache.port, 6380U);
+  EXPECT_EQ(cache.password->kind, SecretPlace::Kind::variable);
+  EXPECT_TRUE(cache.has_tls);
+  EXPECT_EQ(cache.tls_name, "redis");
+  const auto& queue = std::get<Redis>(made.source("QUEUE")->what);
+  EXPECT_EQ(queue.socket, "/run/redis/redis.sock");
+  EXPECT_EQ(queue.aof_dir, "/var/lib/redis/appendonlydir");
   const auto& job = *made.job("NIGHTLY");
   EXPECT_EQ(job.series, "vm2/night");
   EXPECT_EQ(job.before.at(0).timeout, std::chrono::seconds(30));
@@ -379,7 +405,12 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{3, "  local: {url: 's3:https://x/y'}", "not available yet"},
         Wrong{3, "  'lo cal': {path: /b}", "is no name"},
         Wrong{3, "  local: /srv/backups", "keys and values are due here"},
-        Wrong{5, "  etc: {type: redis}", "not available yet"},
+        Wrong{5, "  etc: {type: volume}", "not available yet"},
+        Wrong{5, "  etc: {type: redis, port: 0}", "not from 1 to 65535"},
+        Wrong{5, "  etc: {type: redis, socket: /s, port: 1}",
+              "exclude each other"},
+        Wrong{5, "  etc: {type: redis, tls_ca: /ca}", "`tls: true`"},
+        Wrong{5, "  etc: {type: redis, user: me}", "needs a password"},
         Wrong{5, "  etc: {type: files, paths: /etc}", "a list is due here"},
         Wrong{5, "  etc: {type: files, paths: []}", "the list is empty"},
         Wrong{5, "  etc: {type: files, paths: [etc]}", "is not absolute"},

@@ -1,0 +1,168 @@
+#include "cli/redis_source.h"
+
+#include <algorithm>
+#include <functional>
+#include <span>
+#include <utility>
+
+#include "cli/config_file.h"
+#include "cli/quantity.h"
+#include "cli/redis_keys_document.h"
+#include "ingest/redis_aof.h"
+#include "repo/error.h"
+
+namespace cairn::cli {
+namespace {
+
+// A stream that stays its owner's.
+class Borrowed : public ingest::ByteStream {
+ public:
+  explicit Borrowed(ingest::ByteStream& stream) : stream_(stream) {}
+
+  std::size_t read(std::span<std::byte> out, std::stop_token stop) override {
+    return stream_.read(out, std::move(stop));
+  }
+  void finish(std::stop_token stop) override {
+    stream_.finish(std::move(stop));
+  }
+
+ private:
+  ingest::ByteStream& stream_;
+};
+
+// Text that is made when it is read, or says then why it cannot be.
+class LateText : public ingest::ByteStream {
+ public:
+  explicit LateText(std::function<std::string()> make)
+      : make_(std::move(make)) {}
+
+  std::size_t read(std::span<std::byte> out, std::stop_token) override {
+    if (make_) text_ = std::exchange(make_, nullptr)();
+    const std::size_t size = std::min(out.size(), text_.size() - at_);
+    std::ranges::copy(std::as_bytes(std::span(text_)).subspan(at_, size),
+                      out.begin());
+    at_ += size;
+    return size;
+  }
+  void finish(std::stop_token) override {}
+
+ private:
+  std::function<std::string()> make_;
+  std::string text_;
+  std::size_t at_ = 0;
+};
+
+ingest::Source stream_of(std::string name,
+                         std::unique_ptr<ingest::ByteStream> stream,
+                         unsigned lane) {
+  return ingest::StreamToBackUp{.name = std::move(name),
+                                .kind = repo::SourceKind::command,
+                                .stream = std::move(stream),
+                                .lane = lane};
+}
+
+std::unique_ptr<ingest::ByteStream> failed(std::string why) {
+  return std::make_unique<LateText>([why = std::move(why)]() -> std::string {
+    throw ingest::ProducerFailed(why);
+  });
+}
+
+}  // namespace
+
+RedisSource::RedisSource(std::string name, const config::Redis& wanted,
+                         Context& context)
+    : name_(std::move(name)), wanted_(wanted), context_(context) {}
+
+ingest::RedisServer RedisSource::server() const {
+  ingest::RedisServer server{.address = {.socket = wanted_.socket,
+                                         .host = wanted_.host,
+                                         .port = wanted_.port,
+                                         .tls = {}},
+                             .user = wanted_.user,
+                             .password = {}};
+  if (wanted_.has_tls) {
+    server.address.tls = {.ca = wanted_.tls_ca,
+                          .cert = wanted_.tls_cert,
+                          .key = wanted_.tls_key,
+                          .name = wanted_.tls_name.value_or(wanted_.host)};
+  }
+  if (!wanted_.password) return server;
+  try {
+    const auto password = read_secret(*wanted_.password, context_.output);
+    server.password =
+        std::make_unique<const crypto::WipedText>(std::string(password.view()));
+  } catch (const repo::WrongKey& e) {  // no key of ours
+    throw ingest::ProducerFailed(e.what());
+  }
+  return server;
+}
+
+void RedisSource::open(unsigned lane, std::vector<ingest::Source>& opened) {
+  const std::string dump_name = name_ + "/" + std::string(kRedisDumpName);
+  try {
+    dump_ = std::make_unique<ingest::RedisDump>(
+        server(), [this] { return context_.now(); });
+  } catch (const ingest::ProducerFailed& e) {
+    opened.push_back(stream_of(dump_name, failed(e.what()), lane));
+    return;
+  }
+  opened.push_back(
+      stream_of(dump_name, std::make_unique<Borrowed>(*dump_), lane));
+  opened.push_back(stream_of(name_ + "/" + std::string(kRedisKeysName),
+                             std::make_unique<LateText>([this, dump_name] {
+                               if (!dump_->ended()) {
+                                 throw ingest::ProducerFailed(
+                                     "not written, since there is no " +
+                                     dump_name);
+                               }
+                               return redis_keys_document(dump_name, *dump_);
+                             }),
+                             lane));
+  if (wanted_.aof_dir) open_aof(lane, opened);
+}
+
+void RedisSource::open_aof(unsigned lane,
+                           std::vector<ingest::Source>& opened) const {
+  const std::string folder_name = name_ + "/" + std::string(kRedisAofName);
+  try {
+    auto folder = ingest::open_aof_folder(*wanted_.aof_dir);
+    for (auto& file : folder.files) {
+      const std::string name = folder_name + "/" + file.name;
+      opened.push_back(
+          stream_of(name, ingest::read_aof_file(std::move(file)), lane));
+    }
+    opened.push_back(
+        stream_of(folder_name + "/" + folder.manifest_name,
+                  std::make_unique<LateText>(
+                      [text = std::move(folder.manifest)] { return text; }),
+                  lane));
+  } catch (const ingest::ProducerFailed& e) {
+    opened.push_back(stream_of(folder_name, failed(e.what()), lane));
+  }
+}
+
+std::vector<std::string> RedisSource::notes() const {
+  std::vector<std::string> notes;
+  if (!dump_) return notes;
+  for (const auto& note : dump_->notes()) notes.push_back(name_ + ": " + note);
+  return notes;
+}
+
+RedisSource::Outlook RedisSource::outlook(const std::stop_token& stop) const {
+  const auto seen = ingest::look_at_redis(server(), stop);
+  Outlook outlook{
+      .what = "redis " + seen.version + ", " + counted(seen.keys, "key"),
+      .bytes = seen.used_bytes,
+      .problem = {}};
+  if (!wanted_.aof_dir) return outlook;
+  try {
+    const auto folder = ingest::open_aof_folder(*wanted_.aof_dir);
+    for (const auto& file : folder.files) outlook.bytes += file.bytes;
+    outlook.what += ", and its append-only files";
+  } catch (const ingest::ProducerFailed& e) {
+    outlook.problem = e.what();
+  }
+  return outlook;
+}
+
+}  // namespace cairn::cli

@@ -1,0 +1,56 @@
+// A Redis server as a source of a job: in a folder that is called as it,
+//
+//   dump.rdb        the dump, by replication
+//   keys.json       what is in it (redis_keys_document.h)
+//   appendonlydir/  its append-only files, if the configuration names them
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "cli/config/configuration.h"
+#include "cli/context.h"
+#include "ingest/backup.h"
+#include "ingest/redis_dump.h"
+
+namespace cairn::cli {
+
+// Ownership      borrows the configuration and the context.
+// Threads        one thread; while the sources are backed up, none but those
+//                that read them.
+class RedisSource {
+ public:
+  RedisSource(std::string name, const config::Redis& wanted, Context& context);
+
+  // Adds to `opened` what is read by the lane, once. The server is asked when
+  // its turn comes, but append-only files are opened now. What is wrong becomes
+  // what reading says.
+  void open(unsigned lane, std::vector<ingest::Source>& opened);
+
+  // What whoever restores should know; complete once all was backed up.
+  [[nodiscard]] std::vector<std::string> notes() const;
+
+  // Asks the server, and looks into the folder. Throws ingest::ProducerFailed
+  // when there would be no dump.
+  struct Outlook {
+    std::string what;  // "redis 7.0.15, 1,234 keys"
+    std::uint64_t bytes = 0;
+    std::optional<std::string> problem;  // with its append-only files
+  };
+  [[nodiscard]] Outlook outlook(const std::stop_token& stop) const;
+
+ private:
+  [[nodiscard]] ingest::RedisServer server() const;
+  void open_aof(unsigned lane, std::vector<ingest::Source>& opened) const;
+
+  std::string name_;
+  const config::Redis& wanted_;
+  Context& context_;
+  std::unique_ptr<ingest::RedisDump> dump_;
+};
+
+}  // namespace cairn::cli

@@ -1,0 +1,324 @@
+#include "cli/restore_redis.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <utility>
+#include <vector>
+
+#include "cli/dump_plan.h"
+#include "cli/interrupt.h"
+#include "cli/printable.h"
+#include "cli/progress_display.h"
+#include "cli/quantity.h"
+#include "cli/redis_keys_document.h"
+#include "cli/temporary_folder.h"
+#include "cli/time_text.h"
+#include "cli/usage_error.h"
+#include "ingest/rdb_scanner.h"
+#include "ingest/redis_data_folder.h"
+#include "ingest/redis_trial.h"
+#include "ingest/unique_fd.h"
+#include "repo/error.h"
+
+namespace cairn::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+using Databases = std::map<std::uint64_t, ingest::RedisKeyspace>;
+
+std::string in_folder(const std::string& folder, std::string_view name) {
+  return (folder.empty() ? "" : folder + "/") + std::string(name);
+}
+
+// The one dump of the snapshot, in words that name it otherwise.
+std::string only_dump(const DumpSnapshot& snapshot) {
+  const auto& record = snapshot.snapshot().record;
+  if (!record) {
+    throw repo::WrongKey(
+        "this key may not read what the snapshot holds; a key of the role "
+        "owner or restore does");
+  }
+  const std::string id = snapshot.snapshot().id.brief();
+  std::vector<std::string> found;
+  for (const auto& source : record->sources) {
+    if (!source.name.ends_with("/" + std::string(kRedisDumpName))) continue;
+    if (source.status == repo::SourceStatus::failed) {
+      throw repo::NotFound(source.name + " is not in snapshot " + id + ": " +
+                           source.message);
+    }
+    found.push_back(source.name);
+  }
+  if (found.empty()) {
+    throw repo::NotFound("snapshot " + id +
+                         " holds no dump of a source of type redis; name one "
+                         "by its path: SNAP:PATH");
+  }
+  if (found.size() == 1) return found.front();
+  std::string names;
+  for (const auto& name : found) {
+    names += (names.empty() ? "" : ", ") + printable(name);
+  }
+  throw UsageError("restore: snapshot " + id + " holds " + names +
+                   "; choose one by SNAP:PATH");
+}
+
+// What the path names: a dump, or the folder of the source that it is of.
+std::string dump_path(DumpSnapshot& snapshot) {
+  const std::string& path = snapshot.path();
+  if (path.empty()) return only_dump(snapshot);
+  const std::string inside = in_folder(path, kRedisDumpName);
+  return snapshot.has(inside) ? inside : path;
+}
+
+std::optional<RedisKeysDocument> document_beside(DumpSnapshot& snapshot,
+                                                 const std::string& dump,
+                                                 const std::stop_token& stop) {
+  const auto slash = dump.rfind('/');
+  const std::string beside = in_folder(
+      slash == std::string::npos ? "" : dump.substr(0, slash), kRedisKeysName);
+  if (!snapshot.has(beside)) return std::nullopt;
+  const auto entry = snapshot.entry(beside);
+  if (entry.entry.size > kMaxKeysDocument) return std::nullopt;
+  return read_redis_keys_document(
+      snapshot.beginning(entry, kMaxKeysDocument, stop));
+}
+
+// "20261127T122100Z": a name for what was there before.
+std::string suffix_of(const repo::Timestamp& time) {
+  std::string text = rfc3339(time);
+  text = text.substr(0, text.find_first_of(".+Z"));
+  std::erase_if(text, [](char c) { return c == '-' || c == ':'; });
+  return ".before-" + text + "Z";
+}
+
+std::string text_of(const Databases& databases) {
+  std::string text;
+  for (const auto& [number, space] : databases) {
+    text += (text.empty() ? "" : ", ") + std::string("db") +
+            std::to_string(number) + " " + counted(space.keys, "key") + " (" +
+            std::to_string(space.expiring) + " expiring)";
+  }
+  return text.empty() ? "no keys" : text;
+}
+
+// `where` is who says what was expected.
+void require_same(const Databases& found, const Databases& expected,
+                  const std::string& what, const std::string& where) {
+  if (found == expected) return;
+  throw ingest::VerificationFailed(what + " has " + text_of(found) + ", and " +
+                                   where + " says " + text_of(expected));
+}
+
+class Restoring {
+ public:
+  Restoring(const RedisRestore& options, DumpSnapshot& snapshot,
+            Context& context, std::stop_token stop)
+      : options_(options),
+        snapshot_(snapshot),
+        context_(context),
+        stop_(std::move(stop)),
+        path_(dump_path(snapshot)),
+        entry_(snapshot.entry(path_)),
+        document_(document_beside(snapshot, path_, stop_)),
+        began_(context.now()) {}
+
+  ExitCode run() {
+    if (context_.options.is_dry_run) return dry_run();
+    std::optional<ingest::RedisPrograms> programs;
+    if (options_.verify) {
+      const char* const path = std::getenv("PATH");
+      programs = ingest::find_redis_programs(path ? path : "");
+    }
+    ingest::RedisDataFolder folder(options_.folder);
+    write(folder);
+    folder.complete();
+    if (programs) verify(folder, *programs);
+    const auto moved = folder.put_in_place(suffix_of(began_));
+    report(folder, moved);
+    return snapshot_.is_in_doubt() ? ExitCode::damage : ExitCode::ok;
+  }
+
+ private:
+  ExitCode dry_run() {
+    ingest::require_no_redis_in(options_.folder);
+    if (context_.output.is_json()) {
+      context_.output.json(
+          Json::line("dry_run", context_.now())
+              .set("action", "restore")
+              .set("snapshot_id", snapshot_.snapshot().id.hex())
+              .set_bytes("path", path_)
+              .set_bytes("target", options_.folder)
+              .set("bytes", entry_.entry.size));
+    } else {
+      context_.output.note("would restore " + printable(path_) + ", " +
+                           size_text(entry_.entry.size) + ", to " +
+                           options_.folder +
+                           ", for a server that is started there");
+    }
+    return ExitCode::ok;
+  }
+
+  // It is walked on the way: what is no whole RDB would be found out by the
+  // server, when the old data are out of its way.
+  void write(const ingest::RedisDataFolder& folder) {
+    const fs::path to = folder.rdb();
+    const ingest::UniqueFd fd(
+        ::open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!fd) repo::throw_system_error(to.string(), errno);
+    ingest::RdbScanner scanner(began_);
+    repo::Progress progress;
+    progress.bytes_total = entry_.entry.size;
+    progress.set_current(path_);
+    const ProgressDisplay display(context_.output, context_.options.progress,
+                                  {"restore", "dump"}, progress);
+    try {
+      (void)snapshot_.write(
+          entry_,
+          [&](std::span<const std::byte> bytes) {
+            scanner.add(bytes);
+            write_all(fd.get(), bytes, to);
+            return repo::Visit::go_on;
+          },
+          progress, stop_);
+      scanner.finish();
+    } catch (const ingest::ProducerFailed& e) {
+      throw repo::RefusedForSafety(
+          path_ + " is no RDB that a server reads: " + e.what());
+    }
+    content_ = scanner.content();
+    if (content_.not_walked) return;
+    for (const auto& [number, database] : content_.databases) {
+      expected_[number] = {database.keys, database.expiring};
+    }
+    require_as_saved();
+  }
+
+  static void write_all(int fd, std::span<const std::byte> bytes,
+                        const fs::path& to) {
+    while (!bytes.empty()) {
+      const ssize_t size = ::write(fd, bytes.data(), bytes.size());
+      if (size < 0 && errno == EINTR) continue;
+      if (size < 0) repo::throw_system_error(to.string(), errno);
+      bytes = bytes.subspan(static_cast<std::size_t>(size));
+    }
+  }
+
+  void require_as_saved() const {
+    if (!document_ || !document_->is_walked) return;
+    Databases saved;
+    for (const auto& [number, one] : document_->databases) {
+      saved[number] = {one.keys, one.expiring};
+    }
+    require_same(expected_, saved, path_, std::string(kRedisKeysName));
+  }
+
+  void phase(std::string_view what) const {
+    context_.output.note(std::string(what));
+  }
+
+  void verify(ingest::RedisDataFolder& folder,
+              const ingest::RedisPrograms& programs) {
+    const TemporaryFolder scratch;
+    constexpr std::uint64_t kUsual = 16;
+    const std::uint64_t last =
+        expected_.empty() ? 0 : expected_.rbegin()->first;
+    const ingest::RedisTrialOptions options{
+        .programs = programs,
+        .scratch = scratch.path(),
+        .databases = std::max(kUsual, last + 1)};
+    phase("having redis-check-rdb read it");
+    ingest::check_rdb(folder.rdb(), programs, stop_);
+    phase("starting a server on it, with append-only files");
+    tried_ = ingest::try_redis(folder, ingest::RedisReads::append_only_files,
+                               options, stop_);
+    phase("starting a server on it, without");
+    const auto other =
+        ingest::try_redis(folder, ingest::RedisReads::dump, options, stop_);
+    if (!content_.not_walked) {
+      require_same(tried_->databases, expected_, "a server", "the dump");
+    }
+    require_same(other.databases, tried_->databases,
+                 "a server without append-only files", "one with them");
+    if (other.digest != tried_->digest) {
+      throw ingest::VerificationFailed(
+          "two servers that loaded it have different data");
+    }
+  }
+
+  void report(const ingest::RedisDataFolder& folder,
+              const std::vector<std::string>& moved) const {
+    const auto sum = content_.sum();
+    if (context_.output.is_json()) {
+      Json json = Json::line("summary", context_.now());
+      json.set("snapshot_id", snapshot_.snapshot().id.hex())
+          .set_bytes("path", path_)
+          .set_bytes("target", options_.folder)
+          .set("bytes", content_.bytes)
+          .set("verified", tried_.has_value())
+          .set_bytes("moved_aside", moved);
+      if (content_.not_walked) {
+        json.set("keys", nullptr).set("expired", nullptr);
+      } else {
+        json.set("keys", sum.keys).set("expired", sum.expired);
+      }
+      if (tried_) json.set("load_seconds", tried_->seconds);
+      context_.output.json(json);
+      return;
+    }
+    auto& output = context_.output;
+    output.line(
+        "restored " + printable(path_) + " of snapshot " +
+        snapshot_.snapshot().id.brief() + " to " + options_.folder + ": " +
+        (content_.not_walked ? size_text(content_.bytes) : text_of(expected_)));
+    if (tried_) {
+      output.line("verified: a server has loaded it, with append-only files (" +
+                  folder.aof_folder() +
+                  ") and without: " + text_of(tried_->databases));
+    }
+    for (const auto& name : moved) {
+      output.note("what was there is now " + options_.folder + "/" + name);
+    }
+    if (content_.not_walked) {
+      output.note("its keys were not counted: " + *content_.not_walked);
+    }
+    if (sum.expired > 0) {
+      output.note(counted(sum.expired, "key") +
+                  " of them had a time to live that has passed: a server drops "
+                  "them");
+    }
+  }
+
+  const RedisRestore& options_;
+  DumpSnapshot& snapshot_;
+  Context& context_;
+  const std::stop_token stop_;
+  const std::string path_;
+  const repo::TreeEntry entry_;
+  const std::optional<RedisKeysDocument> document_;
+  const repo::Timestamp began_;
+  ingest::RdbContent content_;
+  Databases expected_;
+  std::optional<ingest::RedisTrial> tried_;
+};
+
+}  // namespace
+
+ExitCode restore_redis(const RedisRestore& options, Context& context) {
+  if (options.folder.empty()) {
+    throw UsageError("restore: --to-redis-dir: an empty folder name");
+  }
+  // Before anything is read that takes long.
+  ingest::require_no_redis_in(options.folder);
+  DumpSnapshot snapshot(context, options.snapshot, options.series);
+  const Interrupt interrupt;
+  return Restoring(options, snapshot, context, interrupt.token()).run();
+}
+
+}  // namespace cairn::cli

@@ -1,0 +1,85 @@
+// The folder in which a Redis server keeps its data, as a place to restore to:
+//
+//   dump.rdb                                  what a server without append-only
+//                                             files reads when it starts
+//   appendonlydir/appendonly.aof.manifest     and one with them: those alone,
+//   appendonlydir/appendonly.aof.1.base.rdb   whatever dump.rdb says
+//
+// An RDB that lies there as dump.rdb alone is ignored by a server with
+// append-only files, and one that runs writes over it when it ends. So the RDB
+// is put in both places, while no server runs there, and what was there is
+// moved aside.
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace cairn::ingest {
+
+// Throws repo::RefusedForSafety when a server works in the folder, or one is
+// there of which nobody may tell us where it works.
+void require_no_redis_in(const std::filesystem::path& folder);
+
+// What is restored lies in a folder of its own inside until put_in_place().
+//
+// Threads        one thread at a time.
+// Failure        repo::RefusedForSafety, repo::IoError, repo::OutOfSpace.
+// Abandonment    destroyed before put_in_place(), it leaves all as it was.
+class RedisDataFolder {
+ public:
+  // Makes the folder if it is not there.
+  explicit RedisDataFolder(std::filesystem::path folder);
+  RedisDataFolder(const RedisDataFolder&) = delete;
+  RedisDataFolder& operator=(const RedisDataFolder&) = delete;
+  ~RedisDataFolder();
+
+  // Where to write the RDB to.
+  [[nodiscard]] std::filesystem::path rdb() const;
+
+  // Once that is whole: makes it durable, the folder's owner's, and the base of
+  // append-only files.
+  void complete();
+
+  // A copy that a server may work in, until the next call or the end. What it
+  // changes there changes nothing else.
+  [[nodiscard]] std::filesystem::path copy_to_try();
+
+  // The name of the folder of append-only files, and what their own names begin
+  // with: as the server that was here had them.
+  [[nodiscard]] const std::string& aof_folder() const noexcept {
+    return aof_folder_;
+  }
+  [[nodiscard]] const std::string& aof_prefix() const noexcept {
+    return aof_prefix_;
+  }
+
+  struct Owner {
+    uid_t user = 0;
+    gid_t group = 0;
+  };
+  [[nodiscard]] Owner owner() const noexcept { return owner_; }
+
+  // Moves what is there aside, to names that end with `suffix`, which are
+  // answered, and what was restored into its place. Each of the two places
+  // holds the old or the new at any moment. Requires: complete().
+  [[nodiscard]] std::vector<std::string> put_in_place(
+      const std::string& suffix);
+
+ private:
+  void find_aof_names();
+  void make_aof_in(const std::filesystem::path& folder) const;
+  void give_to_owner(const std::filesystem::path& path) const;
+  void put(const std::string& name, const std::string& suffix,
+           std::vector<std::string>& moved) const;
+
+  const std::filesystem::path folder_;
+  std::filesystem::path staging_;
+  std::string aof_folder_ = "appendonlydir";
+  std::string aof_prefix_ = "appendonly.aof";
+  Owner owner_;
+};
+
+}  // namespace cairn::ingest

@@ -1,0 +1,210 @@
+#include "ingest/redis_trial.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <fstream>
+#include <optional>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "ingest/child_process.h"
+#include "ingest/program_output.h"
+#include "ingest/redis_connection.h"
+#include "repo/cbor.h"
+#include "repo/error.h"
+
+namespace cairn::ingest {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kMaxOutput = std::size_t{1} << 20;
+
+std::optional<fs::path> find_program(const std::string& path,
+                                     const char* name) {
+  for (std::size_t at = 0; at <= path.size();) {
+    const std::size_t end = std::min(path.find(':', at), path.size());
+    const fs::path program = fs::path(path.substr(at, end - at)) / name;
+    if (end > at && ::access(program.c_str(), X_OK) == 0) return program;
+    at = end + 1;
+  }
+  return std::nullopt;
+}
+
+fs::path required_program(const std::string& path, const char* redis,
+                          const char* valkey) {
+  if (const auto found = find_program(path, redis)) return *found;
+  if (const auto found = find_program(path, valkey)) return *found;
+  throw ProducerFailed("no " + std::string(redis) +
+                       " to verify with; install it (Debian: redis-server, "
+                       "redis-tools), or restore without --verify");
+}
+
+// "db0:keys=20,expires=2,.."
+std::map<std::uint64_t, RedisKeyspace> keyspaces_in(std::string_view text) {
+  std::map<std::uint64_t, RedisKeyspace> all;
+  const auto number_after = [](std::string_view line, std::string_view word) {
+    std::uint64_t number = 0;
+    const auto at = line.find(word);
+    if (at == std::string_view::npos) return number;
+    line.remove_prefix(at + word.size());
+    (void)std::from_chars(line.data(), line.data() + line.size(), number);
+    return number;
+  };
+  while (!text.empty()) {
+    const auto end = std::min(text.find('\n'), text.size());
+    const auto line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (!line.starts_with("db")) continue;
+    all[number_after(line, "db")] = {number_after(line, "keys="),
+                                     number_after(line, "expires=")};
+  }
+  return all;
+}
+
+class Server {
+ public:
+  Server(const RedisDataFolder& folder, const fs::path& data, RedisReads what,
+         const RedisTrialOptions& options)
+      : scratch_(options.scratch) {
+    prepare_scratch(folder.owner());
+    process_.emplace(words(folder, data, what, options),
+                     ChildProcess::Input::empty, ChildProcess::Errors::ours,
+                     identity_);
+  }
+
+  // Throws VerificationFailed when it ends instead.
+  RedisConnection connect_once_loaded(const std::stop_token& stop) const {
+    for (;;) {
+      if (stop.stop_requested()) throw repo::Cancelled("interrupted");
+      if (!process_->is_running()) {
+        throw VerificationFailed(
+            "the server ended before it had loaded what was restored: " +
+            last_words());
+      }
+      if (auto connection = try_to_connect(stop)) {
+        return std::move(*connection);
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+  }
+
+ private:
+  [[nodiscard]] fs::path log() const { return scratch_ / "log"; }
+  [[nodiscard]] fs::path socket() const { return scratch_ / "socket"; }
+
+  void prepare_scratch(const RedisDataFolder::Owner& owner) {
+    constexpr std::size_t kLongest = 90;  // of a socket's name
+    if (socket().string().size() > kLongest) {
+      throw ProducerFailed(scratch_.string() +
+                           ": too long a path for a socket; set TMPDIR to a "
+                           "shorter one");
+    }
+    std::error_code ignored;
+    fs::remove(socket(), ignored);
+    std::ofstream(log(), std::ios::trunc).close();
+    if (::geteuid() != 0 || owner.user == 0) return;
+    identity_ = {owner.user, owner.group};
+    for (const auto& path : {scratch_, log()}) {
+      if (::chown(path.c_str(), owner.user, owner.group) != 0) {
+        repo::throw_system_error(path.string(), errno);
+      }
+    }
+  }
+
+  [[nodiscard]] std::vector<std::string> words(
+      const RedisDataFolder& folder, const fs::path& data, RedisReads what,
+      const RedisTrialOptions& options) const {
+    return {// The log is the server's whole output.
+            "/bin/sh", "-c", "exec \"$@\" >>\"$0\" 2>&1", log().string(),
+            options.programs.server.string(),  //
+            "--port", "0", "--unixsocket", socket().string(),
+            "--unixsocketperm", "700", "--daemonize", "no",  //
+            "--dir", fs::absolute(data).string(), "--dbfilename", "dump.rdb",
+            "--save", "", "--appendonly",
+            what == RedisReads::append_only_files ? "yes" : "no",
+            "--appenddirname", folder.aof_folder(), "--appendfilename",
+            folder.aof_prefix(), "--auto-aof-rewrite-percentage", "0",
+            "--databases", std::to_string(options.databases),
+            // Nobody listens at port 0.
+            "--replicaof", "127.0.0.1 0", "--maxmemory", "0",
+            "--enable-debug-command", "local"};
+  }
+
+  // Nothing: not yet.
+  std::optional<RedisConnection> try_to_connect(
+      const std::stop_token& stop) const {
+    try {
+      auto connection = RedisConnection::connect(
+          {.socket = socket().string(), .tls = {}}, stop);
+      if (connection.ask({"PING"}, stop).is_error()) return std::nullopt;
+      return connection;
+    } catch (const ProducerFailed&) {
+      return std::nullopt;  // whether it has ended is seen next
+    }
+  }
+
+  [[nodiscard]] std::string last_words() const {
+    constexpr std::size_t kMostLines = 4;
+    std::ifstream in(log());
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(in, line);) {
+      if (line.find_first_not_of(" \t") == std::string::npos) continue;
+      lines.push_back(line);
+      if (lines.size() > kMostLines) lines.erase(lines.begin());
+    }
+    std::string text;
+    for (const auto& line : lines) text += (text.empty() ? "" : " / ") + line;
+    return repo::as_utf8(text);
+  }
+
+  const fs::path scratch_;
+  std::optional<ChildProcess::Identity> identity_;
+  std::optional<ChildProcess> process_;
+};
+
+}  // namespace
+
+RedisPrograms find_redis_programs(const std::string& path) {
+  return {.server = required_program(path, "redis-server", "valkey-server"),
+          .check_rdb =
+              required_program(path, "redis-check-rdb", "valkey-check-rdb")};
+}
+
+RedisTrial try_redis(RedisDataFolder& folder, RedisReads what,
+                     const RedisTrialOptions& options,
+                     const std::stop_token& stop) {
+  const auto began = Clock::now();
+  const fs::path data = folder.copy_to_try();
+  const Server server(folder, data, what, options);
+  auto connection = server.connect_once_loaded(stop);
+  RedisTrial trial;
+  trial.seconds = std::chrono::duration<double>(Clock::now() - began).count();
+  trial.databases =
+      keyspaces_in(connection.ask({"INFO", "keyspace"}, stop).text);
+  const auto digest = connection.ask({"DEBUG", "DIGEST"}, stop);
+  if (!digest.is_error()) trial.digest = digest.text;
+  return trial;
+}
+
+void check_rdb(const fs::path& rdb, const RedisPrograms& programs,
+               const std::stop_token& stop) {
+  try {
+    (void)output_of({programs.check_rdb.string(), rdb.string()}, kMaxOutput,
+                    stop);
+  } catch (const ProducerFailed& e) {
+    throw VerificationFailed(
+        std::string(e.what()) +
+        "; it does not know this RDB, or finds it damaged");
+  }
+}
+
+}  // namespace cairn::ingest

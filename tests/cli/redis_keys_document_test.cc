@@ -1,0 +1,45 @@
+#include "cli/redis_keys_document.h"
+
+#include <gtest/gtest.h>
+
+namespace cairn::cli {
+namespace {
+
+TEST(RedisKeysDocument, IsReadAgain) {
+  const auto document = read_redis_keys_document(
+      R"({"type":"redis_keys","v":1,"server_version":"7.0.15",)"
+      R"("not_walked":null,"databases":[)"
+      R"({"database":0,"keys":20,"expiring":2,"types":{"string":20}},)"
+      R"({"database":15,"keys":100,"expiring":100,"types":{}}]})");
+
+  ASSERT_TRUE(document);
+  EXPECT_EQ(document->server_version, "7.0.15");
+  EXPECT_TRUE(document->is_walked);
+  ASSERT_EQ(document->databases.size(), 2U);
+  EXPECT_EQ(document->databases.at(15),
+            (RedisKeysDocument::Database{100, 100}));
+}
+
+TEST(RedisKeysDocument, SaysWhereNothingWasCounted) {
+  const auto document = read_redis_keys_document(
+      R"({"type":"redis_keys","server_version":"","not_walked":"unknown",)"
+      R"("databases":[]})");
+
+  ASSERT_TRUE(document);
+  EXPECT_FALSE(document->is_walked);
+}
+
+TEST(RedisKeysDocument, IsNothingElse) {
+  for (const auto* const text :
+       {"", "{}", "[]", "7", R"({"type":"pg_tables"})",
+        R"({"type":"redis_keys"})",
+        R"({"type":"redis_keys","server_version":7,"not_walked":null,)"
+        R"("databases":[]})",
+        R"({"type":"redis_keys","server_version":"","not_walked":null,)"
+        R"("databases":[{"database":-1,"keys":"x","expiring":0}]})"}) {
+    EXPECT_FALSE(read_redis_keys_document(text)) << text;
+  }
+}
+
+}  // namespace
+}  // namespace cairn::cli

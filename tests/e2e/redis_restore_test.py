@@ -1,0 +1,236 @@
+#!/usr/bin/python3
+"""Redis dumps put into the folders of real servers, which have all of it when
+they are started; and nothing touched while one runs, or where anything is
+wrong."""
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+
+import harness
+from harness import FAILED, REFUSED, SOURCE_FAILED, USAGE
+from redis_case import RedisCase
+from servers import needs_redis
+
+DRILL_FAILED = 5
+CORPUS = pathlib.Path(__file__).parent.parent / "fuzz/corpus/rdb_scanner"
+
+
+@needs_redis
+class Case(RedisCase):
+    def setUp(self):
+        super().setUp()
+        self.server = self.serve("--appendonly", "yes", "--appendfsync",
+                                 "always", "--enable-debug-command", "yes")
+        self.server.fill_all_types()
+        self.digest = self.server.digest()
+        self.configure(f"socket: {self.server.socket}")
+        self.run_job()
+
+    def put(self, server, *words, what="latest:redis", code=harness.OK):
+        ran = self.cairn("--json", "restore", what, "--to-redis-dir",
+                         server.data, *words, code=code)
+        return ran.lines[-1] if ran.lines else None
+
+    def assert_nothing_is_left(self, server):
+        self.assertEqual([x.name for x in server.data.iterdir()
+                          if x.name.startswith(".")], [])
+
+
+class Restores(Case):
+    def test_what_a_server_with_append_only_files_has_at_its_first_start(self):
+        # Row 14 of the defects: such a server ignores dump.rdb, and starts with
+        # the files that lie there, or with nothing.
+        self.server.fill(["FLUSHALL", "SET later x"])
+        self.server.end()
+        summary = self.put(self.server, "--verify")
+        self.server.begin(*self.server.options)
+
+        self.assertEqual(self.server.digest(), self.digest)
+        self.assertTrue(summary["verified"])
+        self.assertEqual(summary["keys"], self.server.key_count())
+        self.server.fill(["SET new y"])
+        self.server.end(signal.SIGKILL)
+        self.server.begin(*self.server.options)
+        self.assertEqual(self.server.ask("GET", "new"), "y")
+        self.assertEqual(self.server.key_count(), summary["keys"] + 1)
+
+    def test_what_one_without_has(self):
+        other = self.serve("--appendonly", "no")
+        other.end()
+        self.put(other)
+        other.begin("--appendonly", "no", "--enable-debug-command", "yes")
+        self.assertEqual(other.digest(), self.digest)
+
+    def test_and_deletes_nothing(self):
+        self.server.fill(["FLUSHALL", "SET later x"])
+        self.server.ask("SAVE")
+        self.server.end()
+        summary = self.put(self.server)
+
+        moved = summary["moved_aside"]
+        self.assertEqual(len(moved), 2)
+        self.assert_nothing_is_left(self.server)
+        # The old ones, by their own names, are what they were.
+        for name in moved:
+            to = self.server.data / name.split(".before-")[0]
+            if to.is_dir():
+                shutil.rmtree(to)
+            (self.server.data / name).rename(to)
+        self.server.begin(*self.server.options)
+        self.assertEqual(self.server.ask("GET", "later"), "x")
+        self.assertEqual(self.server.key_count(), 1)
+
+    def test_under_the_names_that_the_server_gave(self):
+        named = ("--appendonly", "yes", "--appenddirname", "my aof",
+                 "--appendfilename", "log.aof", "--enable-debug-command", "yes")
+        other = self.serve(*named)
+        other.fill(["SET old x"])
+        other.end()
+        self.put(other, "--verify")
+        other.begin(*named)
+        self.assertEqual(other.digest(), self.digest)
+
+    def test_of_databases_far_away(self):
+        server = self.serve("--databases", "1000")
+        server.fill(["SELECT 999", "SET far away"])
+        self.configure(f"socket: {server.socket}")
+        self.run_job()
+        server.end()
+        self.assertEqual(self.put(server, "--verify")["keys"], 1)
+
+    def test_keeps_the_owner(self):
+        self.server.end()
+        self.put(self.server, "--verify")
+        owner = os.stat(self.server.data)
+        for path in self.server.data.rglob("*"):
+            self.assertEqual((path.lstat().st_uid, path.lstat().st_gid),
+                             (owner.st_uid, owner.st_gid), path)
+            if ".before-" not in str(path):
+                self.assertEqual(path.stat().st_mode & 0o007, 0, path)
+
+    def test_into_a_folder_that_is_not_there(self):
+        there = self.folder / "new" / "data"
+        self.cairn("restore", "latest", "--to-redis-dir", there)
+        self.assertEqual((there / "dump.rdb").read_bytes(), self.rdb())
+
+    def test_of_a_file_that_came_otherwise(self):
+        self.cairn("-c", self.config, "backup", "--stdin", "--as", "some.rdb",
+                   stdin=(CORPUS / "redis-7.0").read_bytes())
+        self.server.end()
+        self.put(self.server, "--verify", what="latest:some.rdb")
+        self.server.begin(*self.server.options)
+        self.assertEqual(self.server.key_count(), 121)
+
+    def test_what_it_would_do(self):
+        self.server.end()
+        before = sorted(self.server.data.rglob("*"))
+        ran = self.cairn("restore", "latest", "--to-redis-dir",
+                         self.server.data, "-n")
+        self.assertIn("would restore redis/dump.rdb", ran.err)
+        self.assertEqual(sorted(self.server.data.rglob("*")), before)
+
+    def test_tells_of_keys_whose_time_has_passed(self):
+        self.server.fill(["FLUSHALL", "SET a b", "SET c d PX 1500"])
+        self.run_job()
+        saved = self.keys()["expiring"]
+        self.assertEqual(saved, 1)
+        harness.wait_until(lambda: self.server.key_count() == 1, "a key to go")
+        self.server.end()
+        ran = self.cairn("restore", "latest:redis", "--to-redis-dir",
+                         self.server.data, "--verify")
+
+        self.assertIn("1 key of them had a time to live that has passed",
+                      ran.err)
+        self.assertIn("db0 2 keys (1 expiring)", ran.text)
+        self.server.begin(*self.server.options)
+        self.assertEqual(self.server.ask("GET", "a"), "b")
+        self.assertEqual(self.server.ask("GET", "c"), "")
+
+
+class Refuses(Case):
+    def test_while_a_server_works_there(self):
+        # Row 14: it would write over what was restored, when it ends.
+        before = self.server.key_count()
+        ran = self.cairn("restore", "latest", "--to-redis-dir",
+                         self.server.data, code=REFUSED)
+        self.assertIn("redis-server (process ", ran.err)
+        self.assertIn("stop it", ran.err)
+        self.cairn("restore", "latest", "--to-redis-dir", self.server.data,
+                   "-n", code=REFUSED)
+        self.assert_nothing_is_left(self.server)
+        self.assertEqual(self.server.key_count(), before)
+
+    def test_beside_a_server_that_works_elsewhere(self):
+        self.cairn("restore", "latest", "--to-redis-dir", self.folder / "new")
+
+    def test_a_server_that_cannot_be_seen(self):
+        if not harness.IS_ROOT:
+            self.skipTest("only root can be somebody else")
+        there = self.folder / "there"
+        there.mkdir()
+        os.chown(there, 65534, 65534)
+        subprocess.run(["chown", "-R", "65534:65534", self.folder], check=True)
+        ran = self.cairn(
+            "restore", "latest", "--to-redis-dir", there, code=REFUSED,
+            prefix=["setpriv", "--reuid=65534", "--regid=65534",
+                    "--clear-groups", "--"])
+        self.assertIn("cannot be seen; stop it, or restore as root", ran.err)
+
+    def test_what_is_no_dump(self):
+        for data in (b"not a dump at all", b"",
+                     (CORPUS / "redis-7.0").read_bytes() + b"m" * 40):
+            self.cairn("-c", self.config, "backup", "--stdin", "--as",
+                       "bad.rdb", stdin=data)
+            ran = self.cairn("restore", "latest:bad.rdb", "--to-redis-dir",
+                             self.folder / "new", code=REFUSED)
+            self.assertIn("no RDB that a server reads", ran.err)
+        self.assertEqual(list((self.folder / "new").iterdir()), [])
+
+    def test_what_a_server_cannot_load(self):
+        self.server.end()
+        before = sorted(self.server.data.rglob("*"))
+        self.cairn("-c", self.config, "backup", "--stdin", "--as", "new.rdb",
+                   stdin=b"REDIS0099" + harness.noise(500) + b"\xff" + bytes(8))
+        self.put(self.server, "--verify", what="latest:new.rdb",
+                 code=DRILL_FAILED)
+        self.assertEqual(sorted(self.server.data.rglob("*")), before)
+
+    def test_what_is_not_what_was_saved(self):
+        # A dump, and beside it what belongs to another one.
+        said = self.folder / "keys.json"
+        said.write_bytes(self.cat("latest:redis/keys.json"))
+        self.configure(f"socket: {self.server.socket}", f"""
+  dump: {{type: command, command: [cat, {CORPUS}/redis-7.0], as: o/dump.rdb}}
+  keys: {{type: command, command: [cat, {said}], as: o/keys.json}}""")
+        self.run_job()
+        ran = self.cairn("restore", "latest:o", "--to-redis-dir",
+                         self.folder / "new", code=DRILL_FAILED)
+        self.assertIn("o/dump.rdb has db0 20 keys (2 expiring)", ran.err)
+        self.assertIn("and keys.json says db0 22 keys", ran.err)
+        self.assertEqual(list((self.folder / "new").iterdir()), [])
+        ran = self.cairn("restore", "latest", "--to-redis-dir",
+                         self.folder / "new", code=USAGE)
+        self.assertIn("holds redis/dump.rdb, o/dump.rdb", ran.err)
+
+    def test_to_verify_without_the_programs(self):
+        self.server.end()
+        ran = self.cairn("restore", "latest", "--to-redis-dir",
+                         self.server.data, "--verify", code=SOURCE_FAILED,
+                         env={"PATH": "/nonexistent"})
+        self.assertIn("Debian: redis-server", ran.err)
+
+    def test_what_makes_no_sense(self):
+        for words in (["--to", "/tmp/x"], ["--overwrite", "always"],
+                      ["--database", "x"], ["--bin-dir", "/usr/bin"]):
+            self.cairn("restore", "latest", "--to-redis-dir", "/tmp/x", *words,
+                       code=USAGE)
+        self.cairn("restore", "latest", "--to-redis-dir", "", code=USAGE)
+        self.cairn("restore", "latest:none", "--to-redis-dir",
+                   self.folder / "new", code=FAILED)
+
+
+if __name__ == "__main__":
+    harness.main()
