@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 #include <span>
 #include <string_view>
 #include <thread>
@@ -95,7 +96,43 @@ bool is_wanted(const std::vector<std::string>& databases,
          std::ranges::find(databases, database) != databases.end();
 }
 
-// All dumps of a snapshot, or those of the databases that were named.
+// Where a source lies: "postgres" of "postgres/shop.dump", the top of the
+// snapshot of "shop.dump".
+std::string folder_of(std::string_view name) {
+  const auto slash = name.rfind('/');
+  return std::string(slash == std::string_view::npos ? ""
+                                                     : name.substr(0, slash));
+}
+
+// A source that is a dump of databases that are wanted.
+bool is_dump(const repo::SourceReport& source,
+             const std::vector<std::string>& databases) {
+  if (source.kind != repo::SourceKind::command) return false;
+  const auto database = ingest::pg_database_of(last_name(source.name));
+  return database && is_wanted(databases, *database);
+}
+
+// That holds the dumps: the one that was named, or the only one. `cairn run`
+// makes one of each server.
+std::string folder_of_dumps(DumpSnapshot& snapshot,
+                            const repo::SnapshotRecord& record,
+                            const std::vector<std::string>& databases) {
+  if (!snapshot.path().empty()) return snapshot.path();
+  std::set<std::string> folders;
+  for (const auto& source : record.sources) {
+    if (is_dump(source, databases)) folders.insert(folder_of(source.name));
+  }
+  if (folders.size() <= 1) return folders.empty() ? "" : *folders.begin();
+  std::string names;
+  for (const auto& folder : folders) {
+    names += (names.empty() ? "" : ", ") + printable(folder);
+  }
+  throw UsageError("restore: the snapshot holds dumps of several servers, in " +
+                   names + "; name one: SNAP:" + printable(*folders.rbegin()));
+}
+
+// All dumps of a snapshot, or of a folder of it, or those of the databases that
+// were named.
 DumpPlan plan_for_all(DumpSnapshot& snapshot,
                       const std::vector<std::string>& databases,
                       const std::stop_token& stop) {
@@ -105,12 +142,15 @@ DumpPlan plan_for_all(DumpSnapshot& snapshot,
         "this key may not read what the snapshot holds; a key of the role "
         "owner or restore does");
   }
+  const std::string folder = folder_of_dumps(snapshot, *record, databases);
   DumpPlan plan;
   for (const auto& source : record->sources) {
-    if (source.kind != repo::SourceKind::command) continue;
-    const auto database = ingest::pg_database_of(source.name);
-    const bool is_globals = source.name == ingest::kPgGlobalsName;
-    if (!is_globals && !(database && is_wanted(databases, *database))) continue;
+    const bool is_globals = source.kind == repo::SourceKind::command &&
+                            last_name(source.name) == ingest::kPgGlobalsName;
+    if (folder_of(source.name) != folder ||
+        !(is_globals || is_dump(source, databases))) {
+      continue;
+    }
     if (source.status == repo::SourceStatus::failed) {
       plan.lacking.push_back(source.name +
                              " is not in the snapshot: " + source.message);
@@ -172,6 +212,12 @@ repo::TreeEntry DumpSnapshot::entry(const std::string& path) {
   return entry;
 }
 
+bool DumpSnapshot::is_folder() {
+  const auto entry =
+      selector_.entry_at({selected_.snapshot, selected_.path, selected_.path});
+  return entry.entry.type == repo::EntryType::folder;
+}
+
 bool DumpSnapshot::has(const std::string& path) {
   auto blobs = repository_.blobs();
   return repo::TreeReader(blobs)
@@ -208,14 +254,14 @@ DumpPlan plan_dumps(DumpSnapshot& snapshot,
                     const std::vector<std::string>& databases,
                     const std::optional<std::string>& into,
                     const std::stop_token& stop) {
-  if (!snapshot.path().empty() && !databases.empty()) {
+  const bool is_one = !snapshot.path().empty() && !snapshot.is_folder();
+  if (is_one && !databases.empty()) {
     throw UsageError(
         "restore: --database chooses among the dumps of a snapshot; SNAP:PATH "
         "names one already");
   }
-  DumpPlan plan = snapshot.path().empty()
-                      ? plan_for_all(snapshot, databases, stop)
-                      : plan_for_path(snapshot, stop);
+  DumpPlan plan = is_one ? plan_for_path(snapshot, stop)
+                         : plan_for_all(snapshot, databases, stop);
   give_names(into, plan);
   return plan;
 }

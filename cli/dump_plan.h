@@ -39,6 +39,9 @@ class DumpSnapshot {
     return selector_.is_in_doubt();
   }
 
+  // Whether the path names one. Throws repo::NotFound.
+  [[nodiscard]] bool is_folder();
+
   // A file or stream. Throws repo::NotFound.
   [[nodiscard]] repo::TreeEntry entry(const std::string& path);
   [[nodiscard]] bool has(const std::string& path);
