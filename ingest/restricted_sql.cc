@@ -32,12 +32,7 @@ void RestrictedSql::add(std::string_view text, const Emit& emit) {
 void RestrictedSql::close(const Emit& emit) {
   add({}, emit);
   if (is_in_head_) end_head(emit);
-  if (matched_ > 0) {
-    emit(unrestrict_.substr(0, matched_));
-    is_at_line_start_ = false;
-  }
-  emit((is_at_line_start_ ? "" : "\n") + std::string(kUnrestrict) + key_ +
-       '\n');
+  if (matched_ > 0) emit(unrestrict_.substr(0, matched_));
 }
 
 // Line by line, to the first that is no comment.

@@ -7,8 +7,8 @@
 //   ..                         less the \restrict of the dump's own, since that
 //                              would be refused, and the \unrestrict that goes
 //                              with it
-//   \unrestrict <ours>         put behind it
 //
+// It is not ended behind the dump, which may end in the middle of its data.
 // Of PostgreSQL 13.22, 14.19, 15.14, 16.10, 17.6 and 18 (CVE-2025-8714).
 #pragma once
 

@@ -25,13 +25,11 @@ std::string through(std::string_view text, std::size_t step) {
   return got;
 }
 
-// What is between our first and last line, which have the same key.
+// What is behind our first line.
 std::string inside(const std::string& got) {
   const std::string first = got.substr(0, got.find('\n') + 1);
   EXPECT_TRUE(first.starts_with("\\restrict ")) << first;
-  const std::string last = "\\un" + first.substr(1);
-  EXPECT_TRUE(got.ends_with(last)) << got;
-  return got.substr(first.size(), got.size() - first.size() - last.size());
+  return got.substr(first.size());
 }
 
 TEST(RestrictedSql, TakesOutTheDumpsOwnPairAndNothingElse) {
@@ -54,11 +52,11 @@ TEST(RestrictedSql, LeavesADumpWithoutAPairAsItIs) {
   }
 }
 
-TEST(RestrictedSql, BeginsItsLastLineAnew) {
-  EXPECT_EQ(inside(through("SELECT 1", 3)), "SELECT 1\n");
-  EXPECT_EQ(inside(through("-- no end", 4)), "-- no end\n");
+TEST(RestrictedSql, KeepsALastLineThatIsCut) {
+  EXPECT_EQ(inside(through("SELECT 1", 3)), "SELECT 1");
+  EXPECT_EQ(inside(through("-- no end", 4)), "-- no end");
   EXPECT_EQ(inside(through("", 1)), "");
-  EXPECT_EQ(inside(through("\\restrict a\n\\unres", 5)), "\\unres\n");
+  EXPECT_EQ(inside(through("\\restrict a\n\\unres", 5)), "\\unres");
 }
 
 TEST(RestrictedSql, HasAKeyOfItsOwnEachTime) {
