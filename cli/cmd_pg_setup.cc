@@ -142,9 +142,8 @@ class Sheet {
 std::string Sheet::command(std::string_view verb,
                            std::string_view words) const {
   std::string text;
-  for (const char* const name :
-       {"CAIRN_KEY_FILE", "CAIRN_PASSWORD_FILE", "CAIRN_CACHE_DIR",
-        "XDG_STATE_HOME"}) {
+  for (const char* const name : {"CAIRN_KEY_FILE", "CAIRN_PASSWORD_FILE",
+                                 "CAIRN_CACHE_DIR", "XDG_STATE_HOME"}) {
     const char* const value = std::getenv(name);
     if (value == nullptr || *value == '\0') continue;
     text += std::string(text.empty() ? "env " : "") + name + "=" +

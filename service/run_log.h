@@ -6,9 +6,9 @@
 // log that is lost or damaged is begun anew, and said to be.
 //
 // On disk: one file for each job of a repository, STATE/runs/<name>.jsonl, one
-// line a run, the oldest first; cut to the newest kKept when it grows past twice
-// that. Written whole under another name, synced and renamed, or appended in
-// one write and synced; a last line that is cut short is passed over.
+// line a run, the oldest first; cut to the newest kKept when it grows past
+// twice that. Written whole under another name, synced and renamed, or appended
+// in one write and synced; a last line that is cut short is passed over.
 #pragma once
 
 #include <chrono>
