@@ -14,6 +14,9 @@
 namespace cairn::cli {
 namespace {
 
+// Text of this size moves without leaving a copy behind.
+constexpr std::size_t kOnTheHeap = 64;
+
 // A stream that stays its owner's.
 class Borrowed : public ingest::ByteStream {
  public:
@@ -89,8 +92,11 @@ ingest::RedisServer RedisSource::server() const {
   if (!wanted_.password) return server;
   try {
     const auto password = read_secret(*wanted_.password, context_.output);
+    std::string text;
+    text.reserve(std::max(password.view().size(), kOnTheHeap));
+    text = password.view();
     server.password =
-        std::make_unique<const crypto::WipedText>(std::string(password.view()));
+        std::make_unique<const crypto::WipedText>(std::move(text));
   } catch (const repo::WrongKey& e) {  // no key of ours
     throw ingest::ProducerFailed(e.what());
   }

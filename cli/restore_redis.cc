@@ -147,7 +147,6 @@ class Restoring {
 
  private:
   ExitCode dry_run() {
-    ingest::require_no_redis_in(options_.folder);
     if (context_.output.is_json()) {
       context_.output.json(
           Json::line("dry_run", context_.now())

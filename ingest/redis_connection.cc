@@ -97,6 +97,7 @@ struct RedisConnection::State {
   std::optional<RedisTls> tls;  // on the socket, and gone before it
   std::string in;               // came, and is not read yet
   std::size_t in_at = 0;
+  std::chrono::seconds silence = kSilence;
 
   [[noreturn]] void fail(const std::string& why) const {
     throw ProducerFailed("redis at " + place + " " + why);
@@ -164,7 +165,7 @@ struct RedisConnection::State {
   void write(std::span<const std::byte> bytes, const std::stop_token& stop) {
     while (!bytes.empty()) {
       const auto moved =
-          wait_for([&] { return write_now(bytes); }, kSilence, stop);
+          wait_for([&] { return write_now(bytes); }, silence, stop);
       if (moved.has_ended) fail_ended();
       bytes = bytes.subspan(moved.size);
     }
@@ -179,7 +180,7 @@ struct RedisConnection::State {
         std::as_writable_bytes(std::span(in)).subspan(before, kReadBytes);
     std::size_t came = 0;
     try {
-      came = wait_for([&] { return read_now(room); }, kSilence, stop).size;
+      came = wait_for([&] { return read_now(room); }, silence, stop).size;
     } catch (...) {
       in.resize(before);
       throw;
@@ -356,6 +357,10 @@ const std::string& RedisConnection::place() const noexcept {
 
 void RedisConnection::fail(const std::string& why) const { state_->fail(why); }
 
+void RedisConnection::bear_silence(std::chrono::seconds limit) noexcept {
+  state_->silence = limit;
+}
+
 RedisConnection RedisConnection::connect(const RedisAddress& address,
                                          const std::stop_token& stop) {
   auto state = std::make_unique<State>();
@@ -411,7 +416,8 @@ std::size_t RedisConnection::read(std::span<std::byte> out,
     state.in_at += size;
     return size;
   }
-  return state.wait_for([&] { return state.read_now(out); }, kSilence, stop)
+  return state
+      .wait_for([&] { return state.read_now(out); }, state.silence, stop)
       .size;
 }
 

@@ -83,6 +83,9 @@ class RedisConnection {
                                  const std::stop_token& stop);
   static constexpr std::chrono::seconds kSilence{60};
 
+  // For a server that is asked for what takes long.
+  void bear_silence(std::chrono::seconds limit) noexcept;
+
   [[noreturn]] void fail(const std::string& why) const;
 
  private:

@@ -26,7 +26,8 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kRdbName = "dump.rdb";
 constexpr std::string_view kTrialName = "trial";
-// Before Redis 7; one that starts with append-only files might take it up.
+// The only append-only file there was before Redis 7; since 4.0 it may begin
+// with an RDB.
 constexpr std::string_view kOldAofName = "appendonly.aof";
 constexpr mode_t kFileMode = 0640;
 constexpr mode_t kFolderMode = 0750;
@@ -208,7 +209,7 @@ fs::path RedisDataFolder::copy_to_try() {
 // What is there and what is to be there change places in one step, where the
 // file system can do that.
 void RedisDataFolder::put(const std::string& name, const std::string& suffix,
-                          std::vector<std::string>& moved) const {
+                          std::vector<std::string>& moved) {
   const fs::path from = staging_ / name;
   const fs::path to = folder_ / name;
   const fs::path aside = folder_ / (name + suffix);
@@ -221,7 +222,10 @@ void RedisDataFolder::put(const std::string& name, const std::string& suffix,
   }
   if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(),
                   RENAME_EXCHANGE) == 0) {
-    if (::rename(from.c_str(), aside.c_str()) != 0) fail(aside);
+    if (::rename(from.c_str(), aside.c_str()) != 0) {
+      staging_.clear();  // what was there lies in it now, and stays
+      fail(aside);
+    }
   } else if (errno == EINVAL || errno == ENOSYS) {
     if (::rename(to.c_str(), aside.c_str()) != 0) fail(aside);
     if (::rename(from.c_str(), to.c_str()) != 0) fail(to);
@@ -242,11 +246,15 @@ std::vector<std::string> RedisDataFolder::put_in_place(
   const fs::path old_aof = folder_ / kOldAofName;
   struct stat old {};
   if (::lstat(old_aof.c_str(), &old) == 0 && S_ISREG(old.st_mode)) {
-    const std::string aside = std::string(kOldAofName) + suffix;
-    if (::rename(old_aof.c_str(), (folder_ / aside).c_str()) != 0) {
-      fail(old_aof);
+    // A copy: a server of then appends to the very file.
+    const fs::path again = staging_ / kOldAofName;
+    std::error_code error;
+    if (!fs::copy_file(folder_ / kRdbName, again, error)) {
+      repo::throw_system_error(again.string(), error.value());
     }
-    moved.push_back(aside);
+    give_to_owner(again);
+    sync(again);
+    put(std::string(kOldAofName), suffix, moved);
   }
   sync(folder_);
   return moved;

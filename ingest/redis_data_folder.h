@@ -4,11 +4,12 @@
 //                                             files reads when it starts
 //   appendonlydir/appendonly.aof.manifest     and one with them: those alone,
 //   appendonlydir/appendonly.aof.1.base.rdb   whatever dump.rdb says
+//   appendonly.aof                            the same before Redis 7
 //
 // An RDB that lies there as dump.rdb alone is ignored by a server with
 // append-only files, and one that runs writes over it when it ends. So the RDB
-// is put in both places, while no server runs there, and what was there is
-// moved aside.
+// is put in both places (the last where there is one), while no server runs
+// there, and what was there is moved aside.
 #pragma once
 
 #include <sys/types.h>
@@ -63,8 +64,8 @@ class RedisDataFolder {
   [[nodiscard]] Owner owner() const noexcept { return owner_; }
 
   // Moves what is there aside, to names that end with `suffix`, which are
-  // answered, and what was restored into its place. Each of the two places
-  // holds the old or the new at any moment. Requires: complete().
+  // answered, and what was restored into its place. Each of the places holds
+  // the old or the new at any moment. Requires: complete().
   [[nodiscard]] std::vector<std::string> put_in_place(
       const std::string& suffix);
 
@@ -73,7 +74,7 @@ class RedisDataFolder {
   void make_aof_in(const std::filesystem::path& folder) const;
   void give_to_owner(const std::filesystem::path& path) const;
   void put(const std::string& name, const std::string& suffix,
-           std::vector<std::string>& moved) const;
+           std::vector<std::string>& moved);
 
   const std::filesystem::path folder_;
   std::filesystem::path staging_;

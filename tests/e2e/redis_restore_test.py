@@ -10,7 +10,7 @@ import signal
 import subprocess
 
 import harness
-from harness import FAILED, REFUSED, SOURCE_FAILED, USAGE
+from harness import FAILED, INTERRUPTED, REFUSED, SOURCE_FAILED, USAGE
 from redis_case import RedisCase
 from servers import needs_redis
 
@@ -29,9 +29,9 @@ class Case(RedisCase):
         self.configure(f"socket: {self.server.socket}")
         self.run_job()
 
-    def put(self, server, *words, what="latest:redis", code=harness.OK):
+    def put(self, server, *words, what="latest:redis", code=harness.OK, **how):
         ran = self.cairn("--json", "restore", what, "--to-redis-dir",
-                         server.data, *words, code=code)
+                         server.data, *words, code=code, **how)
         return ran.lines[-1] if ran.lines else None
 
     def assert_nothing_is_left(self, server):
@@ -93,6 +93,18 @@ class Restores(Case):
         other.begin(*named)
         self.assertEqual(other.digest(), self.digest)
 
+    def test_what_one_before_redis_7_has(self):
+        # A server of 7 takes such a file up when it finds no folder.
+        other = self.serve("--appendonly", "no")
+        other.end()
+        (other.data / "appendonly.aof").write_bytes(
+            b"*3\r\n$3\r\nSET\r\n$3\r\nold\r\n$1\r\nx\r\n")
+        self.assertEqual(len(self.put(other)["moved_aside"]), 1)
+        (other.data / "dump.rdb").unlink()
+        shutil.rmtree(other.data / "appendonlydir")
+        other.begin("--appendonly", "yes", "--enable-debug-command", "yes")
+        self.assertEqual(other.digest(), self.digest)
+
     def test_of_databases_far_away(self):
         server = self.serve("--databases", "1000")
         server.fill(["SELECT 999", "SET far away"])
@@ -100,6 +112,42 @@ class Restores(Case):
         self.run_job()
         server.end()
         self.assertEqual(self.put(server, "--verify")["keys"], 1)
+
+    def slow_loader(self):
+        """A PATH by which a server takes seconds to load what is there."""
+        folder = self.folder / "slow"
+        folder.mkdir()
+        self.folder.chmod(0o755)
+        program = folder / "redis-server"
+        program.write_text("#!/bin/sh\nexec /usr/bin/redis-server \"$@\" "
+                           "--key-load-delay 20000 "
+                           "--loading-process-events-interval-bytes 1024\n")
+        program.chmod(0o755)
+        return {"PATH": f"{folder}:/usr/bin:/bin"}
+
+    def test_after_a_server_has_really_loaded_it(self):
+        # Row 15 of the defects: who sleeps for a while may ask too early.
+        self.server.end()
+        summary = self.put(self.server, "--verify", env=self.slow_loader())
+        self.assertTrue(summary["verified"])
+        self.assertGreater(summary["load_seconds"], 1)
+
+    def test_nothing_when_it_is_interrupted(self):
+        self.server.end()
+        before = sorted(self.server.data.rglob("*"))
+        process = self.start("restore", "latest", "--to-redis-dir",
+                             self.server.data, "--verify",
+                             env=self.slow_loader())
+        trial = harness.wait_until(
+            lambda: next(self.server.data.glob(".cairn-*/trial/*/*"), None),
+            "a server to be tried")
+        process.send_signal(signal.SIGINT)
+        self.end(process, code=INTERRUPTED)
+
+        self.assertEqual(sorted(self.server.data.rglob("*")), before)
+        self.assertEqual(subprocess.run(
+            ["pgrep", "-f", str(trial.parent.parent)], check=False,
+            capture_output=True).stdout, b"")
 
     def test_keeps_the_owner(self):
         self.server.end()
