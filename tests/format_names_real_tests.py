@@ -55,6 +55,24 @@ def existing_tests():
     return {f"{suite}.{name}" for suite, name in found}
 
 
+def missing_of(row, suites):
+    """Of names such as `run: one`, `another` and `Suite.*`."""
+    module, missing = "", []
+    for new_module, name in re.findall(r"`(?:(\w+): )?([\w.*]+)`", row):
+        if name.endswith(".*"):
+            is_there = name[:-2] in suites
+        elif name.endswith(".py"):
+            is_there = (ROOT / "tests/e2e" / name).exists()
+        else:
+            module = new_module or module
+            path = ROOT / "tests/e2e" / f"{module}_test.py"
+            is_there = path.exists() and \
+                f"def test_{name}(" in path.read_text()
+        if not is_there:
+            missing.append(name)
+    return missing
+
+
 class Format(unittest.TestCase):
     def setUp(self):
         self.text = (ROOT / "FORMAT.md").read_text()
@@ -101,6 +119,17 @@ class Format(unittest.TestCase):
                 self.assertTrue(named_tests(line.split("|")[4]))
         files = set(re.findall(r"tests/[\w./]+\.py", text))
         self.assertEqual({f for f in files if not (ROOT / f).exists()}, set())
+
+    def test_what_goes_wrong_elsewhere_names_tests_that_exist(self):
+        text = (ROOT / "docs/what-goes-wrong.md").read_text()
+        suites = {name.split(".")[0] for name in existing_tests()}
+        rows = [line.split("|")[-2] for line in text.splitlines()
+                if line.startswith("| ")][1:]
+        self.assertGreaterEqual(len(rows), 20)
+        for row in rows:
+            with self.subTest(row):
+                self.assertEqual(missing_of(row, suites), [])
+                self.assertIn("`", row)
 
     def test_a_name_of_no_test_is_noticed(self):
         planted = "guarded by `Backup.DoesWhatNoTestAsksFor`"

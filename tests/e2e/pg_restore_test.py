@@ -264,6 +264,13 @@ class Restores(RestoreCase):
                          code=USAGE)
         self.assertIn("does not say which database", ran.err)
 
+    def test_a_server_that_is_down_is_named(self):
+        self.back_up_bytes(b"--\n-- PostgreSQL database dump\n--\n", "n8n.sql")
+        ran = self.cairn("restore", "latest:n8n.sql", "--to-dsn",
+                         "host=/nonexistent user=postgres", code=SOURCE_FAILED)
+        self.assertIn("/nonexistent", ran.err)
+        self.assertIn("Is the server running", ran.err)
+
     def test_commands_in_a_dump_are_not_run(self):
         new = self.serve()
         plain = subprocess.run(
