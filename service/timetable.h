@@ -13,10 +13,14 @@
 #pragma once
 
 #include <chrono>
-#include <optional>
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+
+namespace date {
+class time_zone;
+}
 
 namespace cairn::service {
 
@@ -46,7 +50,11 @@ class Timetable {
   [[nodiscard]] std::chrono::seconds longest_wait(Moment from) const;
 
   // The line, its names and spaces made uniform.
-  [[nodiscard]] const std::string& text() const;
+  [[nodiscard]] const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+  const date::time_zone* zone_;  // owned by the time zone data, for ever
 };
 
 }  // namespace cairn::service
