@@ -20,6 +20,7 @@
 #include "ingest/postgres_archives.h"
 #include "repo/blob_codec.h"
 #include "repo/retention.h"
+#include "service/timetable.h"
 
 namespace cairn::cli::config {
 
@@ -82,6 +83,13 @@ struct Hook {
   When when = When::always;
 };
 
+// When a job runs by itself.
+struct Schedule {
+  service::Timetable timetable;
+  std::chrono::seconds jitter{0};
+  bool catches_up = true;
+};
+
 struct Job {
   std::string name;
   std::vector<std::string> sources;  // names, each once
@@ -89,6 +97,7 @@ struct Job {
   std::string series;                // whole: HOST/JOB
   std::vector<std::string> tags;
   std::optional<std::string> policy;  // name; nothing: forgets nothing
+  std::optional<Schedule> schedule = {};
   repo::CompressionLevels compression;
   std::vector<Hook> before;
   std::vector<Hook> after;
@@ -103,6 +112,7 @@ struct Policy {
 struct Configuration {
   std::string file;
   std::string host;
+  std::string time_zone;
   std::vector<Repository> repositories;  // each list in the file's order
   std::vector<Source> sources;
   std::vector<Job> jobs;

@@ -10,9 +10,8 @@ using Words = std::string_view;
 constexpr std::string_view kFoldersOnly =
     "not available yet: this version keeps repositories in folders only "
     "(path: /srv/backups/cairn)";
-constexpr std::string_view kNoSchedule =
-    "not available yet: this version runs nothing by itself; let cron or a "
-    "systemd timer call `cairn run JOB`";
+constexpr std::string_view kScheduleOfJob =
+    "part of a job: jobs: NAME: schedule: '0 2 * * *'";
 constexpr std::string_view kNoMonitoring =
     "not available yet: this version tells by its exit code and --json only";
 
@@ -213,6 +212,35 @@ constexpr std::array kBeforeShapes = {
     Shape{"before", kBeforeKeys, kStepAbsent}};
 constexpr std::array kAfterShapes = {Shape{"after", kAfterKeys, kStepAbsent}};
 
+constexpr std::array kScheduleKeys = {
+    Key{.name = "cron",
+        .type = Type::cron,
+        .help = "Minute, hour, day, month, weekday, as in crontab(5); or "
+                "hourly, daily (at 02:00), weekly (Sundays at 03:00), monthly "
+                "(the first at 04:00)."},
+    Key{.name = "at",
+        .type = Type::clock,
+        .help = "Every day at this time of the file's time_zone: '02:00'."},
+    Key{.name = "jitter",
+        .type = Type::duration,
+        .help = "A run begins by chance up to so much later, so that many "
+                "machines do not begin at once.",
+        .fallback = "0s"},
+    Key{.name = "catch_up",
+        .type = Type::flag,
+        .help = "Whether one run makes up for those that were missed while the "
+                "machine was off.",
+        .fallback = "true"},
+};
+constexpr std::array kScheduleAbsent = {
+    Absent{"time_zone", "of the whole file: time_zone"},
+    Absent{"frequency", "called `cron`: cron: daily"},
+    Absent{"every",
+           "not to be had; `cron: '*/15 * * * *'` is every 15 minutes"},
+};
+constexpr std::array kScheduleShapes = {
+    Shape{"schedule", kScheduleKeys, kScheduleAbsent}};
+
 constexpr std::array<Words, 3> kCompressions = {"fast", "default", "max"};
 constexpr std::array kJobKeys = {
     Key{.name = "sources",
@@ -232,6 +260,12 @@ constexpr std::array kJobKeys = {
         .type = Type::text,
         .help = "Which policy forgets its old snapshots, or `none`. Default: "
                 "the one called `default`, if there is one."},
+    Key{.name = "schedule",
+        .type = Type::schedule,
+        .help = "When it runs by itself, for `cairn schedule install` and "
+                "`cairn daemon`: a line of cron, or a word such as daily. "
+                "Default: only when it is told to.",
+        .shapes = kScheduleShapes},
     Key{.name = "compression",
         .type = Type::word,
         .help = "How hard to try to make it small.",
@@ -247,9 +281,8 @@ constexpr std::array kJobKeys = {
         .shapes = kAfterShapes},
 };
 constexpr std::array kJobAbsent = {
-    Absent{"schedule", kNoSchedule},
-    Absent{"cron", kNoSchedule},
-    Absent{"frequency", kNoSchedule},
+    Absent{"cron", "called `schedule`: schedule: '0 2 * * *'"},
+    Absent{"frequency", "called `schedule`: schedule: daily"},
     Absent{"then",
            "not available yet; `cairn copy --to REPO` makes a second "
            "copy"},
@@ -326,7 +359,8 @@ constexpr std::array kFileKeys = {
                 "should outlive the machine. Default: its host name."},
     Key{.name = "time_zone",
         .type = Type::zone,
-        .help = "Where days begin for retention. Default: this machine's."},
+        .help = "Where days begin for retention, and whose clocks schedules go "
+                "by. Default: this machine's."},
     Key{.name = "repositories",
         .type = Type::named,
         .help = "Where snapshots are kept.",
@@ -349,8 +383,8 @@ constexpr std::array kFileKeys = {
 };
 constexpr std::array kFileAbsent = {
     Absent{"timezone", "called `time_zone`"},
-    Absent{"schedule", kNoSchedule},
-    Absent{"schedules", kNoSchedule},
+    Absent{"schedule", kScheduleOfJob},
+    Absent{"schedules", kScheduleOfJob},
     Absent{"thresholds", kNoMonitoring},
     Absent{"monitoring", kNoMonitoring},
     Absent{"notify", kNoMonitoring},

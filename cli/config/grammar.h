@@ -20,6 +20,8 @@ enum class Type {
   span,       // 1y6m
   zone,       // Europe/Berlin
   weekday,    // sunday
+  cron,       // a line of cron, or hourly, daily, weekly, monthly
+  clock,      // 02:00
   texts,      // a list
   paths,      // a list
   arguments,  // a list: a program and its arguments
@@ -29,6 +31,7 @@ enum class Type {
   mapping,    // of the keys of its shape
   named,      // names of the user's choice, each with the keys of its shape
   steps,      // a list of mappings of its shape
+  schedule,   // a word of Type::cron, or a mapping of its shape
 };
 
 enum class Need { optional, required };
