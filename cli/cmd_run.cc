@@ -38,6 +38,7 @@ struct Options {
   std::optional<std::string> name;
   std::vector<std::string> tags;
   std::chrono::seconds wait{0};
+  std::optional<repo::CalendarSpan> keep_within;
 };
 
 // What one run is about.
@@ -139,7 +140,22 @@ void require_sense(const Options& options) {
   }
 }
 
-ExitCode dry_run(const Selected& selected, Context& context) {
+// By which policy the job's old snapshots are forgotten; nothing: they stay.
+std::optional<config::Policy> policy_of(const Options& options,
+                                        const config::Job& job,
+                                        const config::Configuration& all) {
+  std::optional<config::Policy> policy;
+  if (job.policy) policy = *all.policy(*job.policy);
+  if (!options.keep_within) return policy;
+  config::Policy made{.name = "--keep-within", .rules = {}};
+  if (policy) made.prunes = policy->prunes;
+  made.rules.within = *options.keep_within;
+  made.rules.time_zone = all.time_zone;
+  return made;
+}
+
+ExitCode dry_run(const Selected& selected,
+                 const std::optional<std::string>& policy, Context& context) {
   const Interrupt interrupt;
   JobSources sources(selected.sources, context);
   const auto outlooks = sources.outlook(interrupt.token());
@@ -150,7 +166,6 @@ ExitCode dry_run(const Selected& selected, Context& context) {
       [](const SourceOutlook& outlook) { return outlook.problem.has_value(); });
   std::uint64_t bytes = 0;
   for (const auto& outlook : outlooks) bytes += outlook.bytes.value_or(0);
-  const auto policy = selected.job->policy;
   if (context.output.is_json()) {
     Json list = Json::array();
     for (const auto& outlook : outlooks) {
@@ -299,10 +314,8 @@ ExitCode save(const Options& options, const Selected& selected,
 // Only what a run left that was complete: a failing one must not count down the
 // good states that there are.
 ExitCode forget_by_policy(const Selected& selected,
-                          const config::Configuration& all,
+                          const config::Policy& policy,
                           repo::Repository& repository, Context& context) {
-  if (!selected.job->policy) return ExitCode::ok;
-  const auto& policy = *all.policy(*selected.job->policy);
   if (repository.keyring().role() != repo::Role::owner) {
     throw repo::WrongKey(
         "saved, but only the owner's key may forget by policy '" + policy.name +
@@ -336,7 +349,11 @@ ExitCode run(const Options& options, Context& context) {
   const auto& all = context.need_configuration();
   const auto selected = select(options, all);
   context.use_repository(*all.repository(selected.job->repository));
-  if (context.options.is_dry_run) return dry_run(selected, context);
+  if (context.options.is_dry_run) {
+    const auto policy = policy_of(options, *selected.job, all);
+    return dry_run(
+        selected, policy ? std::optional(policy->name) : std::nullopt, context);
+  }
 
   std::optional<JobLock> lock;
   {
@@ -349,7 +366,9 @@ ExitCode run(const Options& options, Context& context) {
   require_new_name(options, selected, repository, context);
   const auto code = save(options, selected, all, repository, context);
   if (code != ExitCode::ok) return code;
-  return forget_by_policy(selected, all, repository, context);
+  const auto policy = policy_of(options, *selected.job, all);
+  if (!policy) return ExitCode::ok;
+  return forget_by_policy(selected, *policy, repository, context);
 }
 
 }  // namespace
@@ -391,6 +410,19 @@ Command run_command() {
                        "a name for this one snapshot: its tag name:N");
             flags.texts("--tag", "T", options->tags,
                         "a word to find it by; may be repeated");
+            flags.value(
+                "--keep-within", "SPAN",
+                [options](std::string_view text) {
+                  options->keep_within = repo::parse_calendar_span(text);
+                  if (!options->keep_within ||
+                      options->keep_within->is_zero()) {
+                    throw UsageError("'" + std::string(text) +
+                                     "' is not a span such as 48h, 30d or "
+                                     "1y6m");
+                  }
+                },
+                "in place of its policy: keep what is at most so much older "
+                "than the newest");
             flags.value(
                 "--wait", "SPAN",
                 [options](std::string_view text) {

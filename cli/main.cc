@@ -35,6 +35,7 @@ namespace {
 
 std::vector<Command> all_commands() {
   return {run_command(),
+          daemon_command(),
           backup_command(),
           pg_base_command(),
           pg_dump_command(),
@@ -64,6 +65,10 @@ std::vector<Command> all_commands() {
           config_init_command(),
           config_validate_command(),
           config_show_command(),
+          schedule_install_command(),
+          schedule_remove_command(),
+          schedule_show_command(),
+          schedule_status_command(),
           key_add_command(),
           key_list_command(),
           key_remove_command(),
