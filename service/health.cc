@@ -33,12 +33,14 @@ bool is_overdue(const std::optional<Moment>& last, const Rhythm& rhythm,
 std::optional<std::chrono::seconds> usual_interval(
     std::span<const GoodState> states) {
   constexpr std::size_t kMost = 21;
+  constexpr std::chrono::minutes kApart{10};
   states = states.first(std::min(states.size(), kMost));
-  if (states.size() < kLeast) return std::nullopt;
   std::vector<std::chrono::seconds> distances;
   for (std::size_t i = 1; i < states.size(); ++i) {
-    distances.push_back(age_of(states[i].when, states[i - 1].when).length);
+    const auto distance = age_of(states[i].when, states[i - 1].when).length;
+    if (distance >= kApart) distances.push_back(distance);
   }
+  if (distances.size() + 1 < kLeast) return std::nullopt;
   return median_of(std::move(distances));
 }
 

@@ -44,8 +44,10 @@ struct Rhythm {
                               const Rhythm& rhythm, const Limits& limits,
                               Moment now) noexcept;
 
-// The usual distance between good states: the median of the last twenty.
-// `states` come newest first. Nothing: there are less than three.
+// The usual distance between good states: the median of the last twenty,
+// without those of less than ten minutes, which somebody makes who tries
+// something. `states` come newest first. Nothing: less than two distances are
+// left.
 [[nodiscard]] std::optional<std::chrono::seconds> usual_interval(
     std::span<const GoodState> states);
 

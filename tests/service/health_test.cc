@@ -55,6 +55,14 @@ TEST(Health, TheUsualIntervalIsTheMedian) {
   EXPECT_EQ(usual_interval(states({1, 1}, hours(1))), std::nullopt);
 }
 
+TEST(Health, RunsThatSomebodyTriesInARowAreNoRhythm) {
+  auto tried = states({1, 1, 1, 1}, seconds(30));
+  EXPECT_EQ(usual_interval(tried), std::nullopt);
+  for (int day = 1; day <= 2; ++day)
+    tried.push_back({kNow - hours(24 * day), 1});
+  EXPECT_EQ(usual_interval(tried), hours(24));
+}
+
 TEST(Health, TheUsualSizeLeavesTheNewestOut) {
   EXPECT_EQ(usual_bytes(states({900, 100, 110, 90}, hours(1))), 100U);
   EXPECT_EQ(usual_bytes(states({900, 100, 110}, hours(1))), std::nullopt);
