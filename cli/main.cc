@@ -48,6 +48,7 @@ std::vector<Command> all_commands() {
           find_command(),
           diff_command(),
           stats_command(),
+          status_command(),
           forget_command(),
           prune_command(),
           policy_explain_command(),
