@@ -3,6 +3,8 @@
 #include <functional>
 #include <iterator>
 #include <memory>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "cli/backup_report.h"
@@ -21,6 +23,8 @@
 #include "cli/printable.h"
 #include "cli/prune_run.h"
 #include "cli/quantity.h"
+#include "cli/run_aftermath.h"
+#include "cli/run_verification.h"
 #include "cli/snapshot_selector.h"
 #include "cli/snapshot_text.h"
 #include "cli/usage_error.h"
@@ -270,7 +274,7 @@ void run_hooks(const std::vector<config::Hook>& hooks,
 // Ctrl-C; a second one ends the program.
 ExitCode save(const Options& options, const Selected& selected,
               const config::Configuration& all, repo::Repository& repository,
-              Context& context) {
+              RunNotes& notes, Context& context) {
   using When = config::Hook::When;
   const auto& job = *selected.job;
   const Interrupt interrupt;
@@ -297,6 +301,9 @@ ExitCode save(const Options& options, const Selected& selected,
         {"run " + job.name, "source"}, context, interrupt.token());
     std::ranges::move(sources.notes(),
                       std::back_inserter(outcome.report.notes));
+    notes.saved(outcome.report, [&](const std::string& name) {
+      return sources.seconds_of(name);
+    });
     report(outcome, selected, context);
     code = exit_code_of(outcome.report);
   } catch (...) {
@@ -344,6 +351,36 @@ ExitCode forget_by_policy(const Selected& selected,
   return run_prune(repository, {}, PruneReport::text_only, context);
 }
 
+// What was written, and a share of the rest. Damage keeps good states from
+// being forgotten for it.
+ExitCode verify(const std::set<repo::PackId>& there_before,
+                const config::Configuration& all, repo::Repository& repository,
+                RunNotes& notes, Context& context) {
+  const auto verified =
+      verify_after_run(repository, there_before, all.data_checks, context);
+  notes.run.verified = verified.code == ExitCode::ok;
+  if (verified.code != ExitCode::ok) notes.run.message = verified.message;
+  return verified.code;
+}
+
+ExitCode run_locked(const Options& options, const Selected& selected,
+                    const config::Configuration& all, RunNotes& notes,
+                    std::optional<repo::Repository>& repository,
+                    Context& context) {
+  repository.emplace(context.open_to_write());
+  notes.repository = &*repository;
+  (void)repository->index_store();  // its folder is there to be left out
+  require_new_name(options, selected, *repository, context);
+  const auto there_before = packs_there(*repository);
+  const auto saved = save(options, selected, all, *repository, notes, context);
+  const auto code =
+      worse(saved, verify(there_before, all, *repository, notes, context));
+  if (code != ExitCode::ok) return code;
+  const auto policy = policy_of(options, *selected.job, all);
+  if (!policy) return ExitCode::ok;
+  return forget_by_policy(selected, *policy, *repository, context);
+}
+
 ExitCode run(const Options& options, Context& context) {
   require_sense(options);
   const auto& all = context.need_configuration();
@@ -361,14 +398,12 @@ ExitCode run(const Options& options, Context& context) {
     lock.emplace(host_folders().state, context.repo_name(),
                  selected.job->series, options.wait, interrupt.token());
   }
-  auto repository = context.open_to_write();
-  (void)repository.index_store();  // its folder is there to be left out
-  require_new_name(options, selected, repository, context);
-  const auto code = save(options, selected, all, repository, context);
-  if (code != ExitCode::ok) return code;
-  const auto policy = policy_of(options, *selected.job, all);
-  if (!policy) return ExitCode::ok;
-  return forget_by_policy(selected, *policy, repository, context);
+  // It outlives what follows the run, which looks at it once more.
+  std::optional<repo::Repository> repository;
+  return with_aftermath(
+      {all, *selected.job, selected.series}, context, [&](RunNotes& notes) {
+        return run_locked(options, selected, all, notes, repository, context);
+      });
 }
 
 }  // namespace
@@ -386,9 +421,10 @@ Command run_command() {
           "keep the others from being saved (3, or 15 when nothing was); after "
           "a run that was not complete nothing is forgotten. With names of "
           "sources, or --only, a part of the job is saved, to a series of its "
-          "own: SERIES/NAME. A job runs once at a time: a second run is "
-          "refused "
-          "(11), or waits with --wait. A hook that fails ends with 17. With "
+          "own: SERIES/NAME. Then what was written is read again and verified, "
+          "with a share of what was there before (4 when there is damage). A "
+          "job runs once at a time: a second run is refused (11), or waits "
+          "with --wait. A hook that fails ends with 17. With "
           "--dry-run servers are asked and folders walked, but nothing is "
           "read, and no hook or command runs.",
       .examples =

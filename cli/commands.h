@@ -50,6 +50,7 @@ namespace cairn::cli {
 [[nodiscard]] Command schedule_status_command();
 [[nodiscard]] Command snapshots_command();
 [[nodiscard]] Command stats_command();
+[[nodiscard]] Command status_command();
 [[nodiscard]] Command version_command();
 
 }  // namespace cairn::cli

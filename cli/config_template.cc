@@ -160,7 +160,20 @@ std::string configuration_text(const FoundHere& found) {
       "  default:                   # of each job that names no other one\n"
       "    keep: {{daily: 7, weekly: 4, monthly: 12}}\n"
       "    # week_on: sunday        # weekly and monthly ones are Sundays'\n"
-      "    # prune: true            # free the space after each run\n",
+      "    # prune: true            # free the space after each run\n"
+      "\n"
+      "# Each run verifies what it wrote, and all there is once in a cycle. "
+      "`cairn status`\n"
+      "# says whether everything is safe.\n"
+      "# checks: {{data: {{cycle: 30d, budget: 2GiB}}}}\n"
+      "# thresholds: {{overdue: 1h, size_change: 50%, repository_used: 80%, "
+      "wal_lag: 15m}}\n"
+      "# monitoring:\n"
+      "#   webhook: {{url: {{file: /run/secrets/hook}}}}   # the first failing "
+      "run, and the recovery\n"
+      "#   command: [/usr/local/bin/page-me]\n"
+      "#   prometheus: {{textfile: "
+      "/var/lib/prometheus/node-exporter/cairn.prom}}\n",
       quoted(found.host), quoted(found.time_zone), repositories_text(found),
       sources_text(found));
 }

@@ -26,7 +26,7 @@ set(libpq-fe.h_only_in   "^ingest/postgres[a-z_]*\\.cc$")
 set(date/_only_in
   "^(repo/(retention|calendar)|service/timetable|cli/)[a-z_]*\\.cc$")
 set(fmt/_only_in         "^(ingest|cli)/[a-z0-9_]+\\.cc$")
-set(nlohmann/_only_in    "^(service/run_log|cli/[a-z_]+)\\.cc$")
+set(nlohmann/_only_in    "^(service/(run_log|alert_state)|cli/[a-z_]+)\\.cc$")
 set(CLI/_only_in         "^cli/command_line\\.cc$")
 set(yaml-cpp/_only_in    "^cli/config/yaml_document\\.cc$")
 

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <utility>
 
+#include "cli/config/monitoring_settings.h"
 #include "cli/config/source_settings.h"
 #include "cli/config/words.h"
 #include "cli/nearest.h"
@@ -366,6 +367,7 @@ Configuration Making::make() && {
   for_each("retention", [&](Setting& one) { make_policy(one); });
   for_each("jobs", [&](Setting& one) { make_job(one); });
   check_series();
+  read_monitoring(made_, mistakes_);
   return std::move(made_);
 }
 

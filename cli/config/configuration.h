@@ -109,6 +109,32 @@ struct Policy {
   bool prunes = true;
 };
 
+// What `cairn status` takes for a problem.
+struct Thresholds {
+  std::chrono::seconds overdue{3'600};  // beyond the interval
+  double size_change = 0.5;             // of the usual size
+  double repository_used = 0.8;         // of the disk
+  std::chrono::seconds wal_lag{900};
+};
+
+struct Webhook {
+  std::string url;                    // empty: `secret` says
+  std::optional<SecretPlace> secret;  // where the URL comes from
+  std::chrono::seconds timeout{20};
+};
+
+struct Monitoring {
+  std::optional<std::string> textfile;  // absolute
+  std::optional<Webhook> webhook;
+  std::vector<std::string> command;  // empty: none
+};
+
+// What runs verify of what is stored.
+struct DataChecks {
+  std::chrono::seconds cycle{30 * 86'400};
+  std::uint64_t budget = std::uint64_t{2} << 30;  // bytes for each run
+};
+
 struct Configuration {
   std::string file;
   std::string host;
@@ -117,6 +143,9 @@ struct Configuration {
   std::vector<Source> sources;
   std::vector<Job> jobs;
   std::vector<Policy> policies;
+  Thresholds thresholds;
+  Monitoring monitoring;
+  DataChecks data_checks;
   Setting settings;  // all of it, for whoever shows it
 
   // Nothing: there is none of that name.

@@ -12,8 +12,8 @@ constexpr std::string_view kFoldersOnly =
     "(path: /srv/backups/cairn)";
 constexpr std::string_view kScheduleOfJob =
     "part of a job: jobs: NAME: schedule: '0 2 * * *'";
-constexpr std::string_view kNoMonitoring =
-    "not available yet: this version tells by its exit code and --json only";
+constexpr std::string_view kMonitoring =
+    "part of `monitoring`: {webhook: {url: ..}}, or {command: [..]}";
 
 // ---- repositories
 
@@ -30,11 +30,15 @@ constexpr std::array kRepositoryKeys = {
         .help = "Where the passphrase that opens it comes from."},
 };
 constexpr std::array kRepositoryAbsent = {
-    Absent{"url", kFoldersOnly},           Absent{"endpoint", kFoldersOnly},
-    Absent{"access_key", kFoldersOnly},    Absent{"secret_key", kFoldersOnly},
-    Absent{"storage_class", kFoldersOnly}, Absent{"create_only", kFoldersOnly},
-    Absent{"limit_up", kFoldersOnly},      Absent{"limit_down", kFoldersOnly},
-    Absent{"min_free", kNoMonitoring},
+    Absent{"url", kFoldersOnly},
+    Absent{"endpoint", kFoldersOnly},
+    Absent{"access_key", kFoldersOnly},
+    Absent{"secret_key", kFoldersOnly},
+    Absent{"storage_class", kFoldersOnly},
+    Absent{"create_only", kFoldersOnly},
+    Absent{"limit_up", kFoldersOnly},
+    Absent{"limit_down", kFoldersOnly},
+    Absent{"min_free", "`thresholds: {repository_used: 80%}`"},
 };
 constexpr std::array kRepositoryShapes = {
     Shape{"repository", kRepositoryKeys, kRepositoryAbsent}};
@@ -289,7 +293,9 @@ constexpr std::array kJobAbsent = {
     Absent{"mode", "called by the source: type: postgres_base"},
     Absent{"hooks", "`before` and `after` of the job"},
     Absent{"keep", "part of a policy: retention: NAME, and there `keep`"},
-    Absent{"verify", "not available yet; `cairn check` verifies"},
+    Absent{"verify",
+           "not to be chosen: every run does; `checks: {data: ..}` of "
+           "the file says how much"},
 };
 constexpr std::array kJobShapes = {Shape{"job", kJobKeys, kJobAbsent}};
 
@@ -346,6 +352,84 @@ constexpr std::array kPolicyAbsent = {
 constexpr std::array kPolicyShapes = {
     Shape{"policy", kPolicyKeys, kPolicyAbsent}};
 
+// ---- looking after it
+
+constexpr std::array kThresholdKeys = {
+    Key{.name = "overdue",
+        .type = Type::duration,
+        .help = "How much later than its interval a source may be saved.",
+        .fallback = "1h"},
+    Key{.name = "size_change",
+        .type = Type::share,
+        .help = "How much its size may differ from the usual.",
+        .fallback = "50%"},
+    Key{.name = "repository_used",
+        .type = Type::share,
+        .help = "How full the disk of a repository may be.",
+        .fallback = "80%"},
+    Key{.name = "wal_lag",
+        .type = Type::duration,
+        .help = "How long WAL may wait to be stored.",
+        .fallback = "15m"},
+};
+constexpr std::array kThresholdShapes = {Shape{"thresholds", kThresholdKeys}};
+
+constexpr std::array kPrometheusKeys = {
+    Key{.name = "textfile",
+        .type = Type::path,
+        .help = "A file *.prom in a folder that node_exporter's textfile "
+                "collector reads. Each run writes it.",
+        .need = Need::required},
+};
+constexpr std::array kPrometheusShapes = {Shape{"prometheus", kPrometheusKeys}};
+constexpr std::array kWebhookKeys = {
+    Key{.name = "url",
+        .type = Type::text_or_secret,
+        .help = "Where the first failing run, and the first good one after "
+                "it, are told, as JSON by POST; or where it comes from.",
+        .need = Need::required},
+    Key{.name = "timeout",
+        .type = Type::duration,
+        .help = "How long it may take; then it is tried again after the next "
+                "run.",
+        .fallback = "20s"},
+};
+constexpr std::array kWebhookShapes = {Shape{"webhook", kWebhookKeys}};
+constexpr std::array kMonitoringKeys = {
+    Key{.name = "prometheus",
+        .type = Type::mapping,
+        .help = "Metrics for Prometheus.",
+        .shapes = kPrometheusShapes},
+    Key{.name = "webhook",
+        .type = Type::mapping,
+        .help = "Who is told over HTTP.",
+        .shapes = kWebhookShapes},
+    Key{.name = "command",
+        .type = Type::arguments,
+        .help = "A program that is told the same, on its standard input."},
+};
+constexpr std::array kMonitoringShapes = {Shape{"monitoring", kMonitoringKeys}};
+
+constexpr std::array kDataCheckKeys = {
+    Key{.name = "cycle",
+        .type = Type::duration,
+        .help = "In what time every byte in the repository is read at least "
+                "once.",
+        .fallback = "30d"},
+    Key{.name = "budget",
+        .type = Type::size,
+        .help = "How much of it one run reads at most, besides what it wrote.",
+        .fallback = "2GiB"},
+};
+constexpr std::array kDataCheckShapes = {Shape{"data", kDataCheckKeys}};
+constexpr std::array kCheckKeys = {
+    Key{.name = "data",
+        .type = Type::mapping,
+        .help = "What runs verify of what is stored.",
+        .shapes = kDataCheckShapes},
+};
+constexpr std::array kCheckShapes = {Shape{"checks", kCheckKeys}};
+
 // ---- the file
 
 constexpr std::array kFileKeys = {
@@ -380,16 +464,25 @@ constexpr std::array kFileKeys = {
         .type = Type::named,
         .help = "Policies: which snapshots stay, and for how long.",
         .shapes = kPolicyShapes},
+    Key{.name = "thresholds",
+        .type = Type::mapping,
+        .help = "What `cairn status` takes for a problem.",
+        .shapes = kThresholdShapes},
+    Key{.name = "monitoring",
+        .type = Type::mapping,
+        .help = "Who is told how runs went.",
+        .shapes = kMonitoringShapes},
+    Key{.name = "checks",
+        .type = Type::mapping,
+        .help = "How runs look for damage.",
+        .shapes = kCheckShapes},
 };
 constexpr std::array kFileAbsent = {
     Absent{"timezone", "called `time_zone`"},
     Absent{"schedule", kScheduleOfJob},
     Absent{"schedules", kScheduleOfJob},
-    Absent{"thresholds", kNoMonitoring},
-    Absent{"monitoring", kNoMonitoring},
-    Absent{"notify", kNoMonitoring},
-    Absent{"objectives", kNoMonitoring},
-    Absent{"checks", "not available yet; `cairn check --level data` verifies"},
+    Absent{"notify", kMonitoring},
+    Absent{"objectives", "not available yet; `thresholds` say what is too old"},
     Absent{"drills", "not available yet"},
     Absent{"docker", "not available yet"},
     Absent{"serve", "not available yet"},

@@ -159,6 +159,9 @@ void write_type(const Key& key, Writer& out) {
     case Type::size:
       write_number_or_text("^[0-9]+(\\.[0-9]+)? ?([KMGT](i?B)?|B)$", out);
       return;
+    case Type::share:
+      write_number_or_text("^[0-9]+(\\.[0-9]+)? ?%$", out);
+      return;
     case Type::duration:
       write_number_or_text("^[0-9]+(\\.[0-9]+)? ?[smhdw]$", out);
       return;
@@ -217,6 +220,17 @@ void write_type(const Key& key, Writer& out) {
       return;
     case Type::key_file:
       write_places(kKeyFile, out);
+      return;
+    case Type::text_or_secret:
+      out.key("anyOf");
+      out.open("[");
+      out.item();
+      out.raw(R"({"type": "string", "minLength": 1})");
+      out.item();
+      out.open("{");
+      write_places(kAllSecrets, out);
+      out.close("}");
+      out.close("]");
       return;
     case Type::mapping:
       write_shapes(key.shapes, out);

@@ -145,6 +145,11 @@ bool Reader::read_value(const YamlNode& node, const Key& key,
     case Type::arguments:
     case Type::names:
       return read_list(node, key, path, into);
+    case Type::text_or_secret:
+      if (node.kind == YamlNode::Kind::scalar) {
+        return read_scalar(node, key, path, into);
+      }
+      return read_secret(node, key, path, into);
     case Type::secret:
     case Type::key_file:
       return read_secret(node, key, path, into);

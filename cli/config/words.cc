@@ -110,6 +110,8 @@ std::string wrong_word(const std::string& text, const Key& key) {
       if (is_bare_number(text))
         return "'" + text + "' of what? Write " + text + "MiB, or another unit";
       return refusal_of([&] { (void)parse_size(text); });
+    case Type::share:
+      return refusal_of([&] { (void)parse_percent(text); });
     case Type::duration:
       if (is_bare_number(text))
         return "'" + text + "' of what? Write " + text +

@@ -148,6 +148,23 @@ retention:
     week_on: sunday
     prefer: oldest
     prune: false
+thresholds:
+  overdue: 30m
+  size_change: 25%
+  repository_used: 90%
+  wal_lag: 5m
+monitoring:
+  prometheus:
+    textfile: /var/lib/prometheus/node-exporter/cairn.prom
+  webhook:
+    url:
+      file: /run/secrets/hook
+    timeout: 5s
+  command: [logger, -t, cairn]
+checks:
+  data:
+    cycle: 7d
+    budget: 500MiB
 )";
 
 std::vector<std::string> lines_of(const std::string& text) {
@@ -480,7 +497,19 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{7, "  nightly: {sources: all, after: [{run: [x], when: often}]}",
               "is none of always, success, failure"},
         Wrong{7, "  nightly: {sources: all, <<: {tags: [x]}}", "merge keys"},
-        Wrong{1, "thresholds: {overdue: 25h}\nversion: 1", "not available yet"},
+        Wrong{1, "thresholds: {overdue: 25}\nversion: 1", "'25' of what?"},
+        Wrong{1, "thresholds: {size_change: 0.5}\nversion: 1",
+              "is not a share such as 5%"},
+        Wrong{1, "monitoring: {webhook: {url: ftp://x}}\nversion: 1",
+              "begins with http:// or https://"},
+        Wrong{1,
+              "monitoring: {webhook: {url: https://x, timeout: 0s}}\n"
+              "version: 1",
+              "no time at all"},
+        Wrong{1, "monitoring: {webhook: {url: {key: x}}}\nversion: 1",
+              "unknown key 'key'"},
+        Wrong{1, "checks: {data: {cycle: 30m}}\nversion: 1", "one hour"},
+        Wrong{7, "  nightly: {sources: all, verify: true}", "every run does"},
         Wrong{1, "? [a]\n: b\nversion: 1", "a key must be a word"}));
 
 TEST(Configuration, RefusesTwoJobsInOneSeries) {

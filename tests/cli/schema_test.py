@@ -52,6 +52,9 @@ WRONG = {
     "      within: 48h": ["      within: 48", "      within: 2 days"],
     "    week_on: sunday": ["    week_on: someday"],
     "    prune: false": ["    prune: 0s"],
+    "  size_change: 25%": ["  size_change: 25", "  size_change: half"],
+    "      file: /run/secrets/hook": ["      key: x"],
+    "    budget: 500MiB": ["    budget: 500"],
 }
 
 

@@ -262,7 +262,8 @@ class Hooks(Case):
         self.hooks(["{run: [printf, 'one\\ntwo']}"], [self.say("always")],
                    "[data]")
         ran = self.cairn("--json", "run")
-        self.assertEqual([x["type"] for x in ran.lines], ["summary"])
+        self.assertEqual([x["type"] for x in ran.lines],
+                         ["summary", "verification"])
         self.assertIn("printf: one\n", ran.err)
         self.assertIn("printf: two\n", ran.err)
 
