@@ -14,9 +14,8 @@
 #include "cli/printable.h"
 #include "cli/quantity.h"
 #include "cli/time_text.h"
+#include "cli/wal_loss.h"
 #include "ingest/recovery_wal.h"
-#include "ingest/wal_push.h"
-#include "ingest/wal_spool.h"
 
 namespace cairn::cli {
 namespace {
@@ -57,12 +56,6 @@ struct Timeline {
   std::vector<Gap> gaps;
 };
 
-// What the next disaster takes, as far as can be told from here.
-struct Loss {
-  std::optional<repo::Timestamp> stored_at;  // the last WAL
-  std::uint64_t spooled_bytes = 0;           // of this host, not stored yet
-};
-
 Timeline look_at(ingest::RecoveryWal& wal, std::uint32_t number,
                  const std::stop_token& stop) {
   Timeline timeline;
@@ -94,29 +87,6 @@ Timeline look_at(ingest::RecoveryWal& wal, std::uint32_t number,
         {timeline.windows.back().to, std::nullopt, nullptr});
   }
   return timeline;
-}
-
-Loss loss_of(const RecoveryCluster& cluster,
-             const std::filesystem::path& spools) {
-  Loss loss;
-  for (const auto& stored : cluster.wal) {
-    const auto& arrival = stored.snapshot->snapshot.header.arrival;
-    loss.stored_at = std::max(loss.stored_at, std::optional(arrival));
-  }
-  const auto spool = spools / std::to_string(cluster.system);
-  for (const auto& pushed : ingest::PushedWal(spool).waiting()) {
-    loss.spooled_bytes += pushed.bytes;
-  }
-  for (const auto& run : ingest::look_at_spool(spool)) {
-    Lsn stored = run.start;
-    for (const auto& range : cluster.stored(run.timeline)) {
-      if (range.begin <= run.durable_end) stored = std::max(stored, range.end);
-    }
-    if (run.durable_end > stored) {
-      loss.spooled_bytes += run.durable_end.value - stored.value;
-    }
-  }
-  return loss;
 }
 
 // ---- for people
@@ -169,7 +139,7 @@ void print_gaps(const Timeline& timeline, Context& context) {
 }
 
 void print_text(const RecoveryCluster& cluster,
-                const std::vector<Timeline>& timelines, const Loss& loss,
+                const std::vector<Timeline>& timelines, const WalLoss& loss,
                 Context& context) {
   const auto now = context.now();
   std::string head = "cluster " + std::to_string(cluster.system);
@@ -290,7 +260,7 @@ Json json_of(const Timeline& timeline) {
 }
 
 Json json_of(const RecoveryCluster& cluster,
-             const std::vector<Timeline>& timelines, const Loss& loss,
+             const std::vector<Timeline>& timelines, const WalLoss& loss,
              const repo::Timestamp& now) {
   Json shown = Json::array();
   for (const auto& timeline : timelines) shown.add(json_of(timeline));
@@ -327,7 +297,7 @@ ExitCode run(const Options& options, Context& context) {
     for (const auto number : cluster.timelines()) {
       timelines.push_back(look_at(wal, number, interrupt.token()));
     }
-    const auto loss = loss_of(cluster, spools);
+    const auto loss = wal_loss_of(cluster, spools);
     if (context.output.is_json()) {
       all.add(json_of(cluster, timelines, loss, context.now()));
     } else {

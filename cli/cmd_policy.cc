@@ -71,8 +71,31 @@ const config::Job* job_of_series(const config::Configuration& all,
   return job == all.jobs.end() ? nullptr : &*job;
 }
 
+// When a job runs, as far as it can be told, and in words.
+struct Rhythm {
+  NextRun next;
+  std::string text;  // "every 1d"; "by its schedule, 0 2 * * *"
+  std::chrono::seconds every;
+  bool is_schedule = false;
+};
+
+Rhythm steady(std::chrono::seconds every) {
+  return {.next = steadily(every),
+          .text = "every " + rhythm_text(every),
+          .every = every};
+}
+
+Rhythm scheduled(const config::Schedule& schedule, const repo::Timestamp& now) {
+  const auto next = by(schedule.timetable);
+  const auto first = next(now);
+  return {.next = next,
+          .text = "by its schedule, " + schedule.timetable.text(),
+          .every = std::chrono::seconds(next(first).seconds - first.seconds),
+          .is_schedule = true};
+}
+
 void print_fate(const Fate& fate, const repo::Candidate& candidate,
-                const std::string& rhythm, Context& context) {
+                const Rhythm& rhythm, Context& context) {
   Table table({{"From"}, {"Kept as"}});
   for (const auto& [from, reasons] : fate.phases) {
     table.add({&reasons == &fate.phases.front().reasons ? "now"
@@ -90,7 +113,7 @@ void print_fate(const Fate& fate, const repo::Candidate& candidate,
                             : "It stays beyond " + local_time_text(fate.seen) +
                                   ", as far as was looked.");
   }
-  context.output.note("as if a run came every " + rhythm +
+  context.output.note("as if a run came " + rhythm.text +
                       ", each followed by forgetting");
 }
 
@@ -136,12 +159,14 @@ ExitCode explain(const ExplainOptions& options, Context& context) {
     if (valid->snapshot.id == snapshot.id) which = candidates.size();
     candidates.push_back(candidate_of(*valid));
   }
-  const auto every =
-      options.every ? *options.every : rhythm_of(candidates).value_or(kADay);
   constexpr std::chrono::hours kTenYears{24 * 3653};
   const auto now = context.now();
+  const auto rhythm = options.every ? steady(*options.every)
+                      : job->schedule
+                          ? scheduled(*job->schedule, now)
+                          : steady(rhythm_of(candidates).value_or(kADay));
   const auto fate =
-      fate_of(candidates, which, policy.rules, now, every,
+      fate_of(candidates, which, policy.rules, now, rhythm.next,
               {now.seconds + std::chrono::seconds(kTenYears).count(), 0});
   if (context.output.is_json()) {
     Json phases = Json::array();
@@ -159,7 +184,9 @@ ExitCode explain(const ExplainOptions& options, Context& context) {
              json_of(fate.phases.empty() ? std::vector<std::string>()
                                          : fate.phases.front().reasons))
         .set("phases", std::move(phases))
-        .set("every_seconds", every.count());
+        .set("every_seconds", rhythm.every.count());
+    rhythm.is_schedule ? json.set("schedule", job->schedule->timetable.text())
+                       : json.set("schedule", nullptr);
     fate.until ? json.set("until", *fate.until) : json.set("until", nullptr);
     context.output.document(json);
     return ExitCode::ok;
@@ -167,7 +194,7 @@ ExitCode explain(const ExplainOptions& options, Context& context) {
   context.output.line(
       "snapshot " + snapshot.id.brief() + " of " + printable(series) + ", " +
       local_time_text(snapshot.header.time) + ", policy " + policy.name);
-  print_fate(fate, candidates[which], rhythm_text(every), context);
+  print_fate(fate, candidates[which], rhythm, context);
   return ExitCode::ok;
 }
 
@@ -176,7 +203,7 @@ ExitCode explain(const ExplainOptions& options, Context& context) {
 struct SimulateOptions {
   std::vector<std::string> jobs;
   std::string span = "1y";
-  std::chrono::seconds every = kADay;
+  std::optional<std::chrono::seconds> every;
   std::optional<repo::Timestamp> from;
 };
 
@@ -205,19 +232,23 @@ ExitCode simulate_policy(const SimulateOptions& options, Context& context) {
     throw UsageError("policy simulate: job '" + job.name +
                      "' has no policy: it forgets nothing");
   }
-  const auto first = options.from.value_or(context.now());
-  const auto end = parse_until(options.span, first);
-  if (!end || *end < first) {
+  const auto start = options.from.value_or(context.now());
+  const auto rhythm = options.every  ? steady(*options.every)
+                      : job.schedule ? scheduled(*job.schedule, start)
+                                     : steady(kADay);
+  const auto first =
+      rhythm.is_schedule ? rhythm.next({start.seconds - 1, 0}) : start;
+  const auto end = parse_until(options.span, start);
+  if (!end || *end < start) {
     throw UsageError("'" + options.span + "' is not a span such as 90d or 1y");
   }
-  if (static_cast<std::uint64_t>((end->seconds - first.seconds) /
-                                 options.every.count()) >= kMostSimulatedRuns) {
+  if (count_runs(first, rhythm.next, *end) > kMostSimulatedRuns) {
     throw UsageError("policy simulate: more than " +
                      count_text(kMostSimulatedRuns) +
                      " runs; choose a shorter --for or a longer --every");
   }
   const auto simulation =
-      simulate(all.policy(*job.policy)->rules, first, options.every, *end);
+      simulate(all.policy(*job.policy)->rules, first, rhythm.next, *end);
   if (context.output.is_json()) {
     Json list = Json::array();
     for (const auto& [time, reasons] : simulation.left) {
@@ -233,9 +264,9 @@ ExitCode simulate_policy(const SimulateOptions& options, Context& context) {
     table.add({local_time_text(time), joined(reasons)});
   }
   table.print(context.output);
-  context.output.note("of " + counted(simulation.runs, "run") + " every " +
-                      rhythm_text(options.every) + " by policy " + *job.policy +
-                      ", " + counted(simulation.left.size(), "snapshot") +
+  context.output.note("of " + counted(simulation.runs, "run") + " " +
+                      rhythm.text + " by policy " + *job.policy + ", " +
+                      counted(simulation.left.size(), "snapshot") +
                       " would be there, at most " +
                       count_text(simulation.most) + " at a time");
   return ExitCode::ok;
@@ -252,8 +283,9 @@ Command policy_explain_command() {
       .text =
           "Says by which rules of its job's policy a snapshot is kept now, "
           "which ones keep it later, and when none does any more: as if the "
-          "job went on at the rhythm that its series has lately had (once a "
-          "day where that cannot be told), or at that of --every.",
+          "job went on by its schedule; where it has none, at the rhythm that "
+          "its series has lately had (once a day where that cannot be told); "
+          "or at that of --every.",
       .examples =
           "cairn policy explain latest~3\n"
           "cairn policy explain 4fe6dbea --every 1h",
@@ -298,7 +330,7 @@ Command policy_simulate_command() {
                 [options](std::string_view text) {
                   options->every = rhythm_from(text);
                 },
-                "how often the job runs (default: 1d)");
+                "how often the job runs (default: its schedule, else 1d)");
             flags.value(
                 "--from", "RFC3339",
                 [options](std::string_view text) {

@@ -3,6 +3,8 @@
 #include <functional>
 #include <iterator>
 #include <memory>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "cli/backup_report.h"
@@ -21,6 +23,8 @@
 #include "cli/printable.h"
 #include "cli/prune_run.h"
 #include "cli/quantity.h"
+#include "cli/run_aftermath.h"
+#include "cli/run_verification.h"
 #include "cli/snapshot_selector.h"
 #include "cli/snapshot_text.h"
 #include "cli/usage_error.h"
@@ -38,6 +42,7 @@ struct Options {
   std::optional<std::string> name;
   std::vector<std::string> tags;
   std::chrono::seconds wait{0};
+  std::optional<repo::CalendarSpan> keep_within;
 };
 
 // What one run is about.
@@ -139,7 +144,22 @@ void require_sense(const Options& options) {
   }
 }
 
-ExitCode dry_run(const Selected& selected, Context& context) {
+// By which policy the job's old snapshots are forgotten; nothing: they stay.
+std::optional<config::Policy> policy_of(const Options& options,
+                                        const config::Job& job,
+                                        const config::Configuration& all) {
+  std::optional<config::Policy> policy;
+  if (job.policy) policy = *all.policy(*job.policy);
+  if (!options.keep_within) return policy;
+  config::Policy made{.name = "--keep-within", .rules = {}};
+  if (policy) made.prunes = policy->prunes;
+  made.rules.within = *options.keep_within;
+  made.rules.time_zone = all.time_zone;
+  return made;
+}
+
+ExitCode dry_run(const Selected& selected,
+                 const std::optional<std::string>& policy, Context& context) {
   const Interrupt interrupt;
   JobSources sources(selected.sources, context);
   const auto outlooks = sources.outlook(interrupt.token());
@@ -150,7 +170,6 @@ ExitCode dry_run(const Selected& selected, Context& context) {
       [](const SourceOutlook& outlook) { return outlook.problem.has_value(); });
   std::uint64_t bytes = 0;
   for (const auto& outlook : outlooks) bytes += outlook.bytes.value_or(0);
-  const auto policy = selected.job->policy;
   if (context.output.is_json()) {
     Json list = Json::array();
     for (const auto& outlook : outlooks) {
@@ -255,7 +274,7 @@ void run_hooks(const std::vector<config::Hook>& hooks,
 // Ctrl-C; a second one ends the program.
 ExitCode save(const Options& options, const Selected& selected,
               const config::Configuration& all, repo::Repository& repository,
-              Context& context) {
+              RunNotes& notes, Context& context) {
   using When = config::Hook::When;
   const auto& job = *selected.job;
   const Interrupt interrupt;
@@ -282,6 +301,9 @@ ExitCode save(const Options& options, const Selected& selected,
         {"run " + job.name, "source"}, context, interrupt.token());
     std::ranges::move(sources.notes(),
                       std::back_inserter(outcome.report.notes));
+    notes.saved(outcome.report, [&](const std::string& name) {
+      return sources.seconds_of(name);
+    });
     report(outcome, selected, context);
     code = exit_code_of(outcome.report);
   } catch (...) {
@@ -299,10 +321,8 @@ ExitCode save(const Options& options, const Selected& selected,
 // Only what a run left that was complete: a failing one must not count down the
 // good states that there are.
 ExitCode forget_by_policy(const Selected& selected,
-                          const config::Configuration& all,
+                          const config::Policy& policy,
                           repo::Repository& repository, Context& context) {
-  if (!selected.job->policy) return ExitCode::ok;
-  const auto& policy = *all.policy(*selected.job->policy);
   if (repository.keyring().role() != repo::Role::owner) {
     throw repo::WrongKey(
         "saved, but only the owner's key may forget by policy '" + policy.name +
@@ -331,12 +351,46 @@ ExitCode forget_by_policy(const Selected& selected,
   return run_prune(repository, {}, PruneReport::text_only, context);
 }
 
+// What was written, and a share of the rest. Damage keeps good states from
+// being forgotten for it.
+ExitCode verify(const std::set<repo::PackId>& there_before,
+                const config::Configuration& all, repo::Repository& repository,
+                RunNotes& notes, Context& context) {
+  const auto verified =
+      verify_after_run(repository, there_before, all.data_checks, context);
+  notes.run.verified = verified.code == ExitCode::ok;
+  if (verified.code != ExitCode::ok) notes.run.message = verified.message;
+  return verified.code;
+}
+
+ExitCode run_locked(const Options& options, const Selected& selected,
+                    const config::Configuration& all, RunNotes& notes,
+                    std::optional<repo::Repository>& repository,
+                    Context& context) {
+  repository.emplace(context.open_to_write());
+  notes.repository = &*repository;
+  (void)repository->index_store();  // its folder is there to be left out
+  require_new_name(options, selected, *repository, context);
+  const auto there_before = packs_there(*repository);
+  const auto saved = save(options, selected, all, *repository, notes, context);
+  const auto code =
+      worse(saved, verify(there_before, all, *repository, notes, context));
+  if (code != ExitCode::ok) return code;
+  const auto policy = policy_of(options, *selected.job, all);
+  if (!policy) return ExitCode::ok;
+  return forget_by_policy(selected, *policy, *repository, context);
+}
+
 ExitCode run(const Options& options, Context& context) {
   require_sense(options);
   const auto& all = context.need_configuration();
   const auto selected = select(options, all);
   context.use_repository(*all.repository(selected.job->repository));
-  if (context.options.is_dry_run) return dry_run(selected, context);
+  if (context.options.is_dry_run) {
+    const auto policy = policy_of(options, *selected.job, all);
+    return dry_run(
+        selected, policy ? std::optional(policy->name) : std::nullopt, context);
+  }
 
   std::optional<JobLock> lock;
   {
@@ -344,12 +398,12 @@ ExitCode run(const Options& options, Context& context) {
     lock.emplace(host_folders().state, context.repo_name(),
                  selected.job->series, options.wait, interrupt.token());
   }
-  auto repository = context.open_to_write();
-  (void)repository.index_store();  // its folder is there to be left out
-  require_new_name(options, selected, repository, context);
-  const auto code = save(options, selected, all, repository, context);
-  if (code != ExitCode::ok) return code;
-  return forget_by_policy(selected, all, repository, context);
+  // It outlives what follows the run, which looks at it once more.
+  std::optional<repo::Repository> repository;
+  return with_aftermath(
+      {all, *selected.job, selected.series}, context, [&](RunNotes& notes) {
+        return run_locked(options, selected, all, notes, repository, context);
+      });
 }
 
 }  // namespace
@@ -367,9 +421,10 @@ Command run_command() {
           "keep the others from being saved (3, or 15 when nothing was); after "
           "a run that was not complete nothing is forgotten. With names of "
           "sources, or --only, a part of the job is saved, to a series of its "
-          "own: SERIES/NAME. A job runs once at a time: a second run is "
-          "refused "
-          "(11), or waits with --wait. A hook that fails ends with 17. With "
+          "own: SERIES/NAME. Then what was written is read again and verified, "
+          "with a share of what was there before (4 when there is damage). A "
+          "job runs once at a time: a second run is refused (11), or waits "
+          "with --wait. A hook that fails ends with 17. With "
           "--dry-run servers are asked and folders walked, but nothing is "
           "read, and no hook or command runs.",
       .examples =
@@ -391,6 +446,19 @@ Command run_command() {
                        "a name for this one snapshot: its tag name:N");
             flags.texts("--tag", "T", options->tags,
                         "a word to find it by; may be repeated");
+            flags.value(
+                "--keep-within", "SPAN",
+                [options](std::string_view text) {
+                  options->keep_within = repo::parse_calendar_span(text);
+                  if (!options->keep_within ||
+                      options->keep_within->is_zero()) {
+                    throw UsageError("'" + std::string(text) +
+                                     "' is not a span such as 48h, 30d or "
+                                     "1y6m");
+                  }
+                },
+                "in place of its policy: keep what is at most so much older "
+                "than the newest");
             flags.value(
                 "--wait", "SPAN",
                 [options](std::string_view text) {

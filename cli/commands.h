@@ -14,6 +14,7 @@ namespace cairn::cli {
 [[nodiscard]] Command config_show_command();
 [[nodiscard]] Command config_validate_command();
 [[nodiscard]] Command copy_command();
+[[nodiscard]] Command daemon_command();
 [[nodiscard]] Command diff_command();
 [[nodiscard]] Command find_command();
 [[nodiscard]] Command forget_command();
@@ -43,8 +44,13 @@ namespace cairn::cli {
 [[nodiscard]] Command repair_snapshots_command();
 [[nodiscard]] Command restore_command();
 [[nodiscard]] Command run_command();
+[[nodiscard]] Command schedule_install_command();
+[[nodiscard]] Command schedule_remove_command();
+[[nodiscard]] Command schedule_show_command();
+[[nodiscard]] Command schedule_status_command();
 [[nodiscard]] Command snapshots_command();
 [[nodiscard]] Command stats_command();
+[[nodiscard]] Command status_command();
 [[nodiscard]] Command version_command();
 
 }  // namespace cairn::cli

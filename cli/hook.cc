@@ -5,12 +5,11 @@
 #include <unistd.h>
 
 #include <array>
-#include <condition_variable>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <thread>
 
+#include "cli/time_limit.h"
 #include "cli/time_text.h"
 #include "ingest/byte_stream.h"
 #include "ingest/child_process.h"
@@ -81,21 +80,13 @@ class Listener {
 void run_hook(const config::Hook& hook, Output& output,
               const std::stop_token& stop) {
   const std::string& program = hook.arguments.front();
-  std::stop_source ends;  // requested by the user, or by the clock
-  const std::stop_callback on_stop(stop, [&] { ends.request_stop(); });
-  const std::jthread clock([&](const std::stop_token& is_over) {
-    std::mutex mutex;  // for the condition alone
-    std::condition_variable_any never;
-    std::unique_lock lock(mutex);
-    never.wait_for(lock, is_over, hook.timeout, [] { return false; });
-    if (!is_over.stop_requested()) ends.request_stop();
-  });
+  const TimeLimit limit(hook.timeout, stop);
   try {
     ingest::ChildProcess child(hook.arguments,
                                ingest::ChildProcess::Input::empty,
                                ingest::ChildProcess::Errors::ours);
     const Listener listener(child.output(), program, output);
-    child.wait(ends.get_token());
+    child.wait(limit.token());
   } catch (const ingest::ProducerFailed& e) {
     throw HookFailed(std::string("hook ") + e.what());
   } catch (const repo::Cancelled&) {

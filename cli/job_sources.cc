@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <iterator>
+#include <map>
 #include <string_view>
 #include <utility>
 #include <variant>
@@ -65,6 +67,31 @@ class LateCommand : public ingest::ByteStream {
  private:
   std::vector<std::string> arguments_;
   std::unique_ptr<ingest::ByteStream> stream_;
+};
+
+// Measures how long another one takes.
+class TimedStream : public ingest::ByteStream {
+ public:
+  // `seconds` outlives it, and is set at its end.
+  TimedStream(std::unique_ptr<ingest::ByteStream> stream,
+              std::optional<double>& seconds)
+      : stream_(std::move(stream)), seconds_(seconds) {}
+
+  std::size_t read(std::span<std::byte> out, std::stop_token stop) override {
+    if (!began_) began_ = Clock::now();
+    return stream_->read(out, std::move(stop));
+  }
+  void finish(std::stop_token stop) override {
+    stream_->finish(std::move(stop));
+    if (!began_) return;
+    seconds_ = std::chrono::duration<double>(Clock::now() - *began_).count();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::unique_ptr<ingest::ByteStream> stream_;
+  std::optional<double>& seconds_;
+  std::optional<Clock::time_point> began_;
 };
 
 // A source that was found to fail before it was read.
@@ -187,6 +214,7 @@ struct JobSources::State {
   std::optional<TemporaryFolder> secrets;
   std::vector<std::pair<std::string, std::unique_ptr<ingest::PgDump>>> dumps;
   std::vector<std::unique_ptr<RedisSource>> redis;
+  std::map<std::string, std::optional<double>> seconds;  // by stream
 
   // Of the servers of one source. Throws ingest::ProducerFailed.
   ingest::PgDump& ask(const config::Source& source, std::string restrict_key,
@@ -331,7 +359,18 @@ std::vector<ingest::Source> JobSources::open(const repo::Keyring& keyring,
   for (const auto* const source : state_->sources) {
     state_->open(*source, keyring, stop, opened);
   }
+  for (auto& source : opened) {
+    auto* const stream = std::get_if<ingest::StreamToBackUp>(&source);
+    if (stream == nullptr) continue;
+    stream->stream = std::make_unique<TimedStream>(
+        std::move(stream->stream), state_->seconds[stream->name]);
+  }
   return opened;
+}
+
+std::optional<double> JobSources::seconds_of(const std::string& name) const {
+  const auto found = state_->seconds.find(name);
+  return found == state_->seconds.end() ? std::nullopt : found->second;
 }
 
 std::vector<std::string> JobSources::notes() const {

@@ -54,6 +54,10 @@ class JobSources {
   [[nodiscard]] std::vector<ingest::Source> open(const repo::Keyring& keyring,
                                                  const std::stop_token& stop);
 
+  // How long a stream took from its first byte to its end, once it was backed
+  // up whole. Nothing: files and clusters are not measured.
+  [[nodiscard]] std::optional<double> seconds_of(const std::string& name) const;
+
   // What whoever restores should know; complete once they were backed up.
   [[nodiscard]] std::vector<std::string> notes() const;
 

@@ -4,10 +4,8 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
 #include <exception>
-#include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
@@ -17,7 +15,7 @@
 #include "cli/commands.h"
 #include "cli/config_file.h"
 #include "cli/context.h"
-#include "cli/hook.h"
+#include "cli/failure.h"
 #include "cli/interrupt.h"
 #include "cli/json.h"
 #include "cli/output.h"
@@ -25,9 +23,6 @@
 #include "cli/standard_streams.h"
 #include "cli/usage_error.h"
 #include "crypto/secret.h"
-#include "ingest/byte_stream.h"
-#include "ingest/recovery_server.h"
-#include "repo/config.h"
 #include "repo/error.h"
 
 namespace cairn::cli {
@@ -35,6 +30,7 @@ namespace {
 
 std::vector<Command> all_commands() {
   return {run_command(),
+          daemon_command(),
           backup_command(),
           pg_base_command(),
           pg_dump_command(),
@@ -53,6 +49,7 @@ std::vector<Command> all_commands() {
           find_command(),
           diff_command(),
           stats_command(),
+          status_command(),
           forget_command(),
           prune_command(),
           policy_explain_command(),
@@ -64,6 +61,10 @@ std::vector<Command> all_commands() {
           config_init_command(),
           config_validate_command(),
           config_show_command(),
+          schedule_install_command(),
+          schedule_remove_command(),
+          schedule_show_command(),
+          schedule_status_command(),
           key_add_command(),
           key_list_command(),
           key_remove_command(),
@@ -179,91 +180,18 @@ ExitCode report(Context& context, ExitCode code, const std::string& message) {
   return code;
 }
 
-// What to do next, unless the message says so already.
-std::string with_advice(const repo::CorruptionError& e) {
-  const std::string what = e.what();
-  if (what.find(';') != std::string::npos) return what;
-  if (what.starts_with("index/")) {
-    return what + "; 'cairn repair index' makes the index anew from the packs";
-  }
-  return what +
-         "; 'cairn check' says what is hurt, and a second copy of the "
-         "repository may have it whole";
-}
-
-// Of the disk under a repository that is at work, and no other one.
-std::string with_advice(const repo::OutOfSpace& e, const Context& context) {
-  const std::string what = e.what();
-  const auto place = context.repo_in_use();
-  constexpr std::array kFolders = {"packs/",    "index/", "snapshots/",
-                                   "sessions/", "marks/", "new object"};
-  const bool is_object = std::ranges::any_of(
-      kFolders, [&](const char* folder) { return what.starts_with(folder); });
-  std::error_code error;
-  const bool is_made =
-      place && std::filesystem::exists(
-                   std::filesystem::path(*place) / repo::kConfigName, error);
-  if (!is_object || !is_made) return what;
-  return what + "; the disk of " + *place +
-         " is full: what was saved is whole, and 'cairn forget' and 'cairn "
-         "prune' still work, by the megabyte that is kept for them";
-}
-
-ExitCode code_of_signal() {
-  switch (Interrupt::received().value_or(SIGINT)) {
-    case SIGHUP:
-      return ExitCode::hung_up;
-    case SIGTERM:
-      return ExitCode::terminated;
-    default:
-      return ExitCode::interrupted;
-  }
-}
-
 ExitCode run_and_report(std::span<const std::string> words, Context& context) {
   // Until the words are understood, errors have to know how to be written.
   context.output.configure({.is_json = has_json_flag(words)});
-  const auto report = [&](Context& here, ExitCode code,
-                          const std::string& message) {
-    return cli::report(here, any_failure(words).value_or(code), message);
-  };
   try {
     return run(words, context);
   } catch (const ConfigurationError& e) {
     return cli::report(context, any_failure(words).value_or(ExitCode::usage),
                        e);
-  } catch (const std::invalid_argument& e) {
-    return report(context, ExitCode::usage, e.what());
-  } catch (const repo::CorruptionError& e) {
-    return report(context, ExitCode::damage, with_advice(e));
-  } catch (const repo::UnsupportedFormat& e) {
-    return report(context, ExitCode::refused, e.what());
-  } catch (const repo::RefusedForSafety& e) {
-    return report(context, ExitCode::refused, e.what());
-  } catch (const repo::OutOfSpace& e) {
-    return report(context, ExitCode::out_of_space, with_advice(e, context));
-  } catch (const repo::StorageUnreachable& e) {
-    return report(context, ExitCode::unreachable, e.what());
-  } catch (const repo::AmbiguousError& e) {
-    return report(context, ExitCode::unreachable, e.what());
-  } catch (const repo::NoRepository& e) {
-    return report(context, ExitCode::no_repository, e.what());
-  } catch (const repo::WrongKey& e) {
-    return report(context, ExitCode::wrong_key, e.what());
-  } catch (const repo::LockedError& e) {
-    return report(context, ExitCode::locked, e.what());
-  } catch (const ingest::ProducerFailed& e) {
-    return report(context, ExitCode::source_failed, e.what());
-  } catch (const ingest::VerificationFailed& e) {
-    return report(context, ExitCode::drill_failed, e.what());
-  } catch (const HookFailed& e) {
-    return report(context, ExitCode::hook_failed, e.what());
-  } catch (const repo::Cancelled& e) {
-    return report(context, code_of_signal(), e.what());
-  } catch (const std::bad_alloc&) {
-    return report(context, ExitCode::failed, "out of memory");
   } catch (const std::exception& e) {
-    return report(context, ExitCode::failed, e.what());
+    const auto failure = failure_of(e, context.repo_in_use());
+    return report(context, any_failure(words).value_or(failure.code),
+                  failure.message);
   }
 }
 

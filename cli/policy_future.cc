@@ -55,19 +55,39 @@ class PaperSeries {
   std::uint64_t runs_ = 0;
 };
 
-repo::Timestamp later(const repo::Timestamp& time, std::chrono::seconds by) {
-  return {time.seconds + by.count(), time.nanoseconds};
-}
-
 }  // namespace
 
-Simulation simulate(const repo::RetentionPolicy& policy,
-                    const repo::Timestamp& first, std::chrono::seconds every,
-                    const repo::Timestamp& end) {
+NextRun steadily(std::chrono::seconds every) {
   assert(every.count() > 0);
+  return [every](const repo::Timestamp& time) {
+    return repo::Timestamp{time.seconds + every.count(), time.nanoseconds};
+  };
+}
+
+NextRun by(const service::Timetable& timetable) {
+  return [timetable](const repo::Timestamp& time) {
+    const auto next = timetable.next_after(
+        service::Moment(std::chrono::seconds(time.seconds)));
+    return repo::Timestamp{next.time_since_epoch().count(), 0};
+  };
+}
+
+std::uint64_t count_runs(const repo::Timestamp& first, const NextRun& next,
+                         const repo::Timestamp& end) {
+  std::uint64_t runs = 0;
+  for (auto time = first; time <= end && runs <= kMostSimulatedRuns;
+       time = next(time)) {
+    ++runs;
+  }
+  return runs;
+}
+
+Simulation simulate(const repo::RetentionPolicy& policy,
+                    const repo::Timestamp& first, const NextRun& next,
+                    const repo::Timestamp& end) {
   PaperSeries series(policy, {});
   Simulation simulation;
-  for (auto time = first; time <= end; time = later(time, every)) {
+  for (auto time = first; time <= end; time = next(time)) {
     series.run_at(time);
     simulation.most = std::max(simulation.most, series.count());
   }
@@ -80,8 +100,7 @@ Simulation simulate(const repo::RetentionPolicy& policy,
 
 Fate fate_of(std::span<const repo::Candidate> snapshots, std::size_t which,
              const repo::RetentionPolicy& policy, const repo::Timestamp& now,
-             std::chrono::seconds every, const repo::Timestamp& end) {
-  assert(every.count() > 0);
+             const NextRun& next, const repo::Timestamp& end) {
   const std::string id = snapshots[which].id;
   const auto reasons_of =
       [&](const PaperSeries& series) -> std::vector<std::string> {
@@ -99,9 +118,8 @@ Fate fate_of(std::span<const repo::Candidate> snapshots, std::size_t which,
     return fate;
   }
   fate.phases.push_back({now, std::move(reasons)});
-  for (auto time = later(now, every);
-       time <= end && series.runs() < kMostSimulatedRuns;
-       time = later(time, every)) {
+  for (auto time = next(now); time <= end && series.runs() < kMostSimulatedRuns;
+       time = next(time)) {
     series.run_at(time);
     fate.seen = time;
     reasons = reasons_of(series);

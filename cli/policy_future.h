@@ -1,10 +1,11 @@
-// What a policy will have done by then: runs at a steady rhythm, each followed
-// by forgetting, without a repository and without a clock.
+// What a policy will have done by then: runs at a rhythm or by a timetable,
+// each followed by forgetting, without a repository and without a clock.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -12,11 +13,25 @@
 
 #include "repo/entry.h"
 #include "repo/retention.h"
+#include "service/timetable.h"
 
 namespace cairn::cli {
 
 // More than two years of hourly runs; what asks for more takes minutes.
 inline constexpr std::uint64_t kMostSimulatedRuns = 20'000;
+
+// When the run after one at that time comes: later.
+using NextRun = std::function<repo::Timestamp(const repo::Timestamp&)>;
+
+// Requires: `every` is positive.
+[[nodiscard]] NextRun steadily(std::chrono::seconds every);
+[[nodiscard]] NextRun by(const service::Timetable& timetable);
+
+// Of a run at `first` and all that follow, up to `end`; no more than
+// kMostSimulatedRuns + 1 are counted.
+[[nodiscard]] std::uint64_t count_runs(const repo::Timestamp& first,
+                                       const NextRun& next,
+                                       const repo::Timestamp& end);
 
 struct SimulatedSnapshot {
   repo::Timestamp time;
@@ -30,10 +45,10 @@ struct Simulation {
 };
 
 // The first run is at `first`, the last one not after `end`.
-// Requires: `every` is positive, and that are no more than kMostSimulatedRuns.
+// Requires: that are no more than kMostSimulatedRuns.
 [[nodiscard]] Simulation simulate(const repo::RetentionPolicy& policy,
                                   const repo::Timestamp& first,
-                                  std::chrono::seconds every,
+                                  const NextRun& next,
                                   const repo::Timestamp& end);
 
 // Why one snapshot stays, as time goes on.
@@ -53,8 +68,7 @@ struct Fate {
 [[nodiscard]] Fate fate_of(std::span<const repo::Candidate> snapshots,
                            std::size_t which,
                            const repo::RetentionPolicy& policy,
-                           const repo::Timestamp& now,
-                           std::chrono::seconds every,
+                           const repo::Timestamp& now, const NextRun& next,
                            const repo::Timestamp& end);
 
 // The usual distance between complete snapshots lately: the median of the last

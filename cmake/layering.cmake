@@ -23,9 +23,10 @@ set(openssl/_only_in     "^(crypto/[a-z0-9_]+|ingest/redis_tls)\\.cc$")
 set(zstd_only_in         "^repo/compression\\.cc$")
 set(rocksdb/_only_in     "^repo/[a-z_]*index[a-z_]*\\.cc$")
 set(libpq-fe.h_only_in   "^ingest/postgres[a-z_]*\\.cc$")
-set(date/_only_in        "^(repo/(retention|calendar)[a-z_]*|cli/[a-z_]+)\\.cc$")
+set(date/_only_in
+  "^(repo/(retention|calendar)|service/timetable|cli/)[a-z_]*\\.cc$")
 set(fmt/_only_in         "^(ingest|cli)/[a-z0-9_]+\\.cc$")
-set(nlohmann/_only_in    "^cli/[a-z_]+\\.cc$")
+set(nlohmann/_only_in    "^(service/(run_log|alert_state)|cli/[a-z_]+)\\.cc$")
 set(CLI/_only_in         "^cli/command_line\\.cc$")
 set(yaml-cpp/_only_in    "^cli/config/yaml_document\\.cc$")
 

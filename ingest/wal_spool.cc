@@ -398,6 +398,12 @@ std::vector<SpooledWal> look_at_spool(const fs::path& folder) {
   return all;
 }
 
+bool is_spool_in_use(const fs::path& folder) {
+  const UniqueFd lock(::open((folder / "lock").c_str(), O_RDONLY | O_CLOEXEC));
+  return lock && ::flock(lock.get(), LOCK_SH | LOCK_NB) != 0 &&
+         errno == EWOULDBLOCK;
+}
+
 WalSpool::WalSpool(fs::path folder, std::uint64_t segment_bytes)
     : folder_(std::move(folder)), segment_bytes_(segment_bytes) {
   assert(is_segment_size(segment_bytes));

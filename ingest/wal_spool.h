@@ -145,6 +145,10 @@ struct SpooledWal {
 [[nodiscard]] std::vector<SpooledWal> look_at_spool(
     const std::filesystem::path& folder);
 
+// True if another process has it: a receiver, or one that stores what was
+// pushed.
+[[nodiscard]] bool is_spool_in_use(const std::filesystem::path& folder);
+
 // Threads        all members from many threads.
 class WalSpool {
  public:

@@ -1,6 +1,7 @@
 #include "ingest/whole_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cassert>
@@ -57,6 +58,10 @@ void WholeFile::extend(std::uint64_t size) {
     fail("cannot write");
   }
   size_ = size;
+}
+
+void WholeFile::set_mode(mode_t mode) {
+  if (::fchmod(file_.get(), mode) != 0) fail("cannot set its mode");
 }
 
 bool WholeFile::name_unless_taken() && {

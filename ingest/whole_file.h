@@ -1,6 +1,8 @@
 // A file that is under its name whole or not at all, whenever the process ends.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -32,6 +34,8 @@ class WholeFile {
   void append(std::span<const std::byte> bytes);
   // Zeros up to that size. Requires: it is no larger.
   void extend(std::uint64_t size);
+  // Who may read it; without this nobody but us, whatever the umask says.
+  void set_mode(mode_t mode);
 
   // False: the name is taken, by a file that is left as it is.
   [[nodiscard]] bool name_unless_taken() &&;

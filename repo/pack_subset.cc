@@ -111,6 +111,11 @@ std::vector<StoredPack> select(std::vector<StoredPack> packs,
           std::get_if<PackSubset::Bytes>(&subset.which)) {
     return take_bytes(std::move(packs), amount->bytes);
   }
+  if (const auto* const named = std::get_if<PackSubset::Named>(&subset.which)) {
+    std::erase_if(packs, [&](const StoredPack& pack) {
+      return !named->packs.contains(pack.id);
+    });
+  }
   if (const auto* const part = std::get_if<PackSubset::Part>(&subset.which)) {
     std::erase_if(packs, [&](const StoredPack& pack) {
       // Names are hashes, so their first bytes fall evenly. As a number that is

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -31,7 +32,12 @@ struct PackSubset {
     std::uint64_t bytes;
   };
 
-  std::variant<All, Share, Part, Bytes> which = All{};
+  // Those alone, as far as they are there.
+  struct Named {
+    std::set<PackId> packs;
+  };
+
+  std::variant<All, Share, Part, Bytes, Named> which = All{};
 };
 
 // "5%", "0.5%", "3/30", "2GiB" (also KiB, MiB, TiB, KB, MB, GB, TB, B). Throws
@@ -39,7 +45,7 @@ struct PackSubset {
 [[nodiscard]] PackSubset parse_pack_subset(std::string_view text);
 
 // Those of `packs` that belong to it, in their order. At least one if there are
-// any, but for a Part.
+// any, but for a Part and for those that were named.
 [[nodiscard]] std::vector<StoredPack> select(std::vector<StoredPack> packs,
                                              const PackSubset& subset);
 

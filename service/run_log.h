@@ -3,19 +3,21 @@
 // missed, the status what is old, the alerts what changed.
 //
 // It is a help, not a truth: snapshots in the repository say what is saved. A
-// log that is lost or damaged is begun anew, and said to be.
+// line that is damaged is passed over, and counted.
 //
-// On disk: one file for each job of a repository, STATE/runs/<name>.jsonl, one
-// line a run, the oldest first; cut to the newest kKept when it grows past
+// On disk: one file for each series of a repository, STATE/runs/<name>.jsonl,
+// one line a run, the oldest first; cut to the newest kKept when it grows past
 // twice that. Written whole under another name, synced and renamed, or appended
 // in one write and synced; a last line that is cut short is passed over.
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "service/timetable.h"
@@ -24,12 +26,18 @@ namespace cairn::service {
 
 enum class RunOutcome { complete, partial, failed, interrupted };
 
+[[nodiscard]] std::string_view name_of(RunOutcome outcome) noexcept;
+
+// What is called here a source is what the snapshot calls so: a run of the
+// source `postgres` has postgres/globals.sql and postgres/shop.dump.
 struct SourceRun {
-  std::string name;
+  std::string name;  // any bytes; what is no UTF-8 comes back as U+FFFD
   RunOutcome outcome = RunOutcome::complete;
-  std::uint64_t bytes = 0;  // read
-  double seconds = 0;
-  std::string message = {};  // why it is not complete
+  std::uint64_t bytes = 0;             // read
+  std::optional<double> seconds = {};  // nothing: not measured
+  std::string message = {};            // why it is not complete
+
+  bool operator==(const SourceRun&) const = default;
 };
 
 struct JobRun {
@@ -40,8 +48,12 @@ struct JobRun {
   std::optional<std::string> snapshot = {};  // hex id
   std::uint64_t bytes_read = 0;
   std::uint64_t bytes_new = 0;  // stored
-  std::string message = {};     // why it is not complete
+  // Whether what it wrote was read back and found sound; nothing: not looked.
+  std::optional<bool> verified = {};
+  std::string message = {};  // why it is not complete
   std::vector<SourceRun> sources = {};
+
+  bool operator==(const JobRun&) const = default;
 };
 
 // Threads and processes: any number read; whoever appends holds the job's lock
@@ -49,6 +61,7 @@ struct JobRun {
 class RunLog {
  public:
   static constexpr std::size_t kKept = 400;
+  static constexpr std::size_t kMaxMessage = 1000;  // bytes; more is cut off
 
   // `state` is where this program keeps its state. Creates nothing.
   RunLog(const std::filesystem::path& state, const std::string& repository,
@@ -58,8 +71,15 @@ class RunLog {
   void append(const JobRun& run);
 
   // The newest last. Lines that make no sense are left out, and counted.
+  // Throws repo::IoError when there is a file that cannot be read.
   [[nodiscard]] std::vector<JobRun> read() const;
-  [[nodiscard]] std::size_t damaged_lines() const;  // of the last read()
+  [[nodiscard]] std::size_t damaged_lines() const noexcept {
+    return damaged_;
+  }  // of the last read()
+
+ private:
+  std::filesystem::path file_;
+  mutable std::size_t damaged_ = 0;
 };
 
 }  // namespace cairn::service

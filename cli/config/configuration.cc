@@ -5,7 +5,9 @@
 #include <iterator>
 #include <utility>
 
+#include "cli/config/monitoring_settings.h"
 #include "cli/config/source_settings.h"
+#include "cli/config/words.h"
 #include "cli/nearest.h"
 #include "cli/quantity.h"
 #include "repo/calendar.h"
@@ -62,6 +64,8 @@ class Making {
   void make_repository(const Setting& setting);
   void make_policy(const Setting& setting);
   void make_job(Setting& setting);
+  std::optional<Schedule> make_schedule(const Setting& setting,
+                                        const std::string& path);
   std::vector<Hook> make_hooks(const Setting& job, std::string_view part);
   void check_together(const Setting& setting, const Job& job,
                       const std::string& path);
@@ -183,6 +187,36 @@ std::vector<Hook> Making::make_hooks(const Setting& job,
   return hooks;
 }
 
+std::optional<Schedule> Making::make_schedule(const Setting& setting,
+                                              const std::string& path) {
+  const bool is_mistyped = std::ranges::any_of(
+      mistakes_,
+      [&](const Mistake& one) { return one.path.starts_with(path); });
+  if (is_mistyped) return std::nullopt;
+  const auto cron = setting.text_of("cron");
+  const auto at = setting.text_of("at");
+  if (cron.has_value() == at.has_value()) {
+    complain(setting, path,
+             cron ? "'cron' and 'at' exclude each other"
+                  : "says no time; write cron: '0 2 * * *' or at: '02:00'");
+    return std::nullopt;
+  }
+  // "02:05" is "05 02 * * *".
+  const std::string line =
+      cron ? cron_of(*cron) : at->substr(3) + " " + at->substr(0, 2) + " * * *";
+  Schedule made{.timetable = service::Timetable(line, made_.time_zone),
+                .jitter = duration_of(*setting.find("jitter")),
+                .catches_up = setting.is_true("catch_up")};
+  const service::Moment some{};
+  const auto first = made.timetable.next_after(some);
+  const auto wait = made.timetable.next_after(first) - first;
+  if (made.jitter >= wait) {
+    complain(*setting.find("jitter"), path + ".jitter",
+             "as long as the time between two runs, or longer");
+  }
+  return made;
+}
+
 void Making::make_job(Setting& setting) {
   const std::string path = "jobs." + setting.name;
   if (setting.name == kWalName) {
@@ -201,6 +235,7 @@ void Making::make_job(Setting& setting) {
           .series = {},
           .tags = setting.texts_of("tags"),
           .policy = {},
+          .schedule = {},
           .compression = {},
           .before = make_hooks(setting, "before"),
           .after = make_hooks(setting, "after")};
@@ -240,6 +275,9 @@ void Making::make_job(Setting& setting) {
     require_known(*setting.find("retention"), path + ".retention", "retention",
                   "policy", policy);
     job.policy = policy;
+  }
+  if (const Setting* const schedule = setting.find("schedule")) {
+    job.schedule = make_schedule(*schedule, path + ".schedule");
   }
   const auto compression = setting.text_or_empty("compression");
   if (compression == "fast") job.compression = repo::kFastCompression;
@@ -311,6 +349,7 @@ Configuration Making::make() && {
   made_.settings.fall_back("host", surroundings_.host);
   made_.settings.fall_back("time_zone", surroundings_.time_zone);
   made_.host = made_.settings.text_or_empty("host");
+  made_.time_zone = made_.settings.text_or_empty("time_zone");
   if (made_.host.find('/') != std::string::npos) {
     complain(*made_.settings.find("host"), "host",
              "a host's name has no slash");
@@ -328,6 +367,7 @@ Configuration Making::make() && {
   for_each("retention", [&](Setting& one) { make_policy(one); });
   for_each("jobs", [&](Setting& one) { make_job(one); });
   check_series();
+  read_monitoring(made_, mistakes_);
   return std::move(made_);
 }
 

@@ -20,6 +20,7 @@
 #include "ingest/postgres_archives.h"
 #include "repo/blob_codec.h"
 #include "repo/retention.h"
+#include "service/timetable.h"
 
 namespace cairn::cli::config {
 
@@ -97,6 +98,13 @@ struct Hook {
   When when = When::always;
 };
 
+// When a job runs by itself.
+struct Schedule {
+  service::Timetable timetable;
+  std::chrono::seconds jitter{0};
+  bool catches_up = true;
+};
+
 struct Job {
   std::string name;
   std::vector<std::string> sources;  // names, each once
@@ -104,6 +112,7 @@ struct Job {
   std::string series;                // whole: HOST/JOB
   std::vector<std::string> tags;
   std::optional<std::string> policy;  // name; nothing: forgets nothing
+  std::optional<Schedule> schedule = {};
   repo::CompressionLevels compression;
   std::vector<Hook> before;
   std::vector<Hook> after;
@@ -115,13 +124,43 @@ struct Policy {
   bool prunes = true;
 };
 
+// What `cairn status` takes for a problem.
+struct Thresholds {
+  std::chrono::seconds overdue{3'600};  // beyond the interval
+  double size_change = 0.5;             // of the usual size
+  double repository_used = 0.8;         // of the disk
+  std::chrono::seconds wal_lag{900};
+};
+
+struct Webhook {
+  std::string url;                    // empty: `secret` says
+  std::optional<SecretPlace> secret;  // where the URL comes from
+  std::chrono::seconds timeout{20};
+};
+
+struct Monitoring {
+  std::optional<std::string> textfile;  // absolute
+  std::optional<Webhook> webhook;
+  std::vector<std::string> command;  // empty: none
+};
+
+// What runs verify of what is stored.
+struct DataChecks {
+  std::chrono::seconds cycle{30 * 86'400};
+  std::uint64_t budget = std::uint64_t{2} << 30;  // bytes for each run
+};
+
 struct Configuration {
   std::string file;
   std::string host;
+  std::string time_zone;
   std::vector<Repository> repositories;  // each list in the file's order
   std::vector<Source> sources;
   std::vector<Job> jobs;
   std::vector<Policy> policies;
+  Thresholds thresholds;
+  Monitoring monitoring;
+  DataChecks data_checks;
   Setting settings;  // all of it, for whoever shows it
 
   // Nothing: there is none of that name.

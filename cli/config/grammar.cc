@@ -10,11 +10,10 @@ using Words = std::string_view;
 constexpr std::string_view kFoldersOnly =
     "not available yet: this version keeps repositories in folders only "
     "(path: /srv/backups/cairn)";
-constexpr std::string_view kNoSchedule =
-    "not available yet: this version runs nothing by itself; let cron or a "
-    "systemd timer call `cairn run JOB`";
-constexpr std::string_view kNoMonitoring =
-    "not available yet: this version tells by its exit code and --json only";
+constexpr std::string_view kScheduleOfJob =
+    "part of a job: jobs: NAME: schedule: '0 2 * * *'";
+constexpr std::string_view kMonitoring =
+    "part of `monitoring`: {webhook: {url: ..}}, or {command: [..]}";
 
 // ---- repositories
 
@@ -31,11 +30,15 @@ constexpr std::array kRepositoryKeys = {
         .help = "Where the passphrase that opens it comes from."},
 };
 constexpr std::array kRepositoryAbsent = {
-    Absent{"url", kFoldersOnly},           Absent{"endpoint", kFoldersOnly},
-    Absent{"access_key", kFoldersOnly},    Absent{"secret_key", kFoldersOnly},
-    Absent{"storage_class", kFoldersOnly}, Absent{"create_only", kFoldersOnly},
-    Absent{"limit_up", kFoldersOnly},      Absent{"limit_down", kFoldersOnly},
-    Absent{"min_free", kNoMonitoring},
+    Absent{"url", kFoldersOnly},
+    Absent{"endpoint", kFoldersOnly},
+    Absent{"access_key", kFoldersOnly},
+    Absent{"secret_key", kFoldersOnly},
+    Absent{"storage_class", kFoldersOnly},
+    Absent{"create_only", kFoldersOnly},
+    Absent{"limit_up", kFoldersOnly},
+    Absent{"limit_down", kFoldersOnly},
+    Absent{"min_free", "`thresholds: {repository_used: 80%}`"},
 };
 constexpr std::array kRepositoryShapes = {
     Shape{"repository", kRepositoryKeys, kRepositoryAbsent}};
@@ -274,6 +277,35 @@ constexpr std::array kBeforeShapes = {
     Shape{"before", kBeforeKeys, kStepAbsent}};
 constexpr std::array kAfterShapes = {Shape{"after", kAfterKeys, kStepAbsent}};
 
+constexpr std::array kScheduleKeys = {
+    Key{.name = "cron",
+        .type = Type::cron,
+        .help = "Minute, hour, day, month, weekday, as in crontab(5); or "
+                "hourly, daily (at 02:00), weekly (Sundays at 03:00), monthly "
+                "(the first at 04:00)."},
+    Key{.name = "at",
+        .type = Type::clock,
+        .help = "Every day at this time of the file's time_zone: '02:00'."},
+    Key{.name = "jitter",
+        .type = Type::duration,
+        .help = "A run begins by chance up to so much later, so that many "
+                "machines do not begin at once.",
+        .fallback = "0s"},
+    Key{.name = "catch_up",
+        .type = Type::flag,
+        .help = "Whether one run makes up for those that were missed while the "
+                "machine was off.",
+        .fallback = "true"},
+};
+constexpr std::array kScheduleAbsent = {
+    Absent{"time_zone", "of the whole file: time_zone"},
+    Absent{"frequency", "called `cron`: cron: daily"},
+    Absent{"every",
+           "not to be had; `cron: '*/15 * * * *'` is every 15 minutes"},
+};
+constexpr std::array kScheduleShapes = {
+    Shape{"schedule", kScheduleKeys, kScheduleAbsent}};
+
 constexpr std::array<Words, 3> kCompressions = {"fast", "default", "max"};
 constexpr std::array kJobKeys = {
     Key{.name = "sources",
@@ -293,6 +325,12 @@ constexpr std::array kJobKeys = {
         .type = Type::text,
         .help = "Which policy forgets its old snapshots, or `none`. Default: "
                 "the one called `default`, if there is one."},
+    Key{.name = "schedule",
+        .type = Type::schedule,
+        .help = "When it runs by itself, for `cairn schedule install` and "
+                "`cairn daemon`: a line of cron, or a word such as daily. "
+                "Default: only when it is told to.",
+        .shapes = kScheduleShapes},
     Key{.name = "compression",
         .type = Type::word,
         .help = "How hard to try to make it small.",
@@ -308,16 +346,17 @@ constexpr std::array kJobKeys = {
         .shapes = kAfterShapes},
 };
 constexpr std::array kJobAbsent = {
-    Absent{"schedule", kNoSchedule},
-    Absent{"cron", kNoSchedule},
-    Absent{"frequency", kNoSchedule},
+    Absent{"cron", "called `schedule`: schedule: '0 2 * * *'"},
+    Absent{"frequency", "called `schedule`: schedule: daily"},
     Absent{"then",
            "not available yet; `cairn copy --to REPO` makes a second "
            "copy"},
     Absent{"mode", "called by the source: type: postgres_base"},
     Absent{"hooks", "`before` and `after` of the job"},
     Absent{"keep", "part of a policy: retention: NAME, and there `keep`"},
-    Absent{"verify", "not available yet; `cairn check` verifies"},
+    Absent{"verify",
+           "not to be chosen: every run does; `checks: {data: ..}` of "
+           "the file says how much"},
 };
 constexpr std::array kJobShapes = {Shape{"job", kJobKeys, kJobAbsent}};
 
@@ -374,6 +413,84 @@ constexpr std::array kPolicyAbsent = {
 constexpr std::array kPolicyShapes = {
     Shape{"policy", kPolicyKeys, kPolicyAbsent}};
 
+// ---- looking after it
+
+constexpr std::array kThresholdKeys = {
+    Key{.name = "overdue",
+        .type = Type::duration,
+        .help = "How much later than its interval a source may be saved.",
+        .fallback = "1h"},
+    Key{.name = "size_change",
+        .type = Type::share,
+        .help = "How much its size may differ from the usual.",
+        .fallback = "50%"},
+    Key{.name = "repository_used",
+        .type = Type::share,
+        .help = "How full the disk of a repository may be.",
+        .fallback = "80%"},
+    Key{.name = "wal_lag",
+        .type = Type::duration,
+        .help = "How long WAL may wait to be stored.",
+        .fallback = "15m"},
+};
+constexpr std::array kThresholdShapes = {Shape{"thresholds", kThresholdKeys}};
+
+constexpr std::array kPrometheusKeys = {
+    Key{.name = "textfile",
+        .type = Type::path,
+        .help = "A file *.prom in a folder that node_exporter's textfile "
+                "collector reads. Each run writes it.",
+        .need = Need::required},
+};
+constexpr std::array kPrometheusShapes = {Shape{"prometheus", kPrometheusKeys}};
+constexpr std::array kWebhookKeys = {
+    Key{.name = "url",
+        .type = Type::text_or_secret,
+        .help = "Where the first failing run, and the first good one after "
+                "it, are told, as JSON by POST; or where it comes from.",
+        .need = Need::required},
+    Key{.name = "timeout",
+        .type = Type::duration,
+        .help = "How long it may take; then it is tried again after the next "
+                "run.",
+        .fallback = "20s"},
+};
+constexpr std::array kWebhookShapes = {Shape{"webhook", kWebhookKeys}};
+constexpr std::array kMonitoringKeys = {
+    Key{.name = "prometheus",
+        .type = Type::mapping,
+        .help = "Metrics for Prometheus.",
+        .shapes = kPrometheusShapes},
+    Key{.name = "webhook",
+        .type = Type::mapping,
+        .help = "Who is told over HTTP.",
+        .shapes = kWebhookShapes},
+    Key{.name = "command",
+        .type = Type::arguments,
+        .help = "A program that is told the same, on its standard input."},
+};
+constexpr std::array kMonitoringShapes = {Shape{"monitoring", kMonitoringKeys}};
+
+constexpr std::array kDataCheckKeys = {
+    Key{.name = "cycle",
+        .type = Type::duration,
+        .help = "In what time every byte in the repository is read at least "
+                "once.",
+        .fallback = "30d"},
+    Key{.name = "budget",
+        .type = Type::size,
+        .help = "How much of it one run reads at most, besides what it wrote.",
+        .fallback = "2GiB"},
+};
+constexpr std::array kDataCheckShapes = {Shape{"data", kDataCheckKeys}};
+constexpr std::array kCheckKeys = {
+    Key{.name = "data",
+        .type = Type::mapping,
+        .help = "What runs verify of what is stored.",
+        .shapes = kDataCheckShapes},
+};
+constexpr std::array kCheckShapes = {Shape{"checks", kCheckKeys}};
+
 // ---- the file
 
 constexpr std::array kFileKeys = {
@@ -387,7 +504,8 @@ constexpr std::array kFileKeys = {
                 "should outlive the machine. Default: its host name."},
     Key{.name = "time_zone",
         .type = Type::zone,
-        .help = "Where days begin for retention. Default: this machine's."},
+        .help = "Where days begin for retention, and whose clocks schedules go "
+                "by. Default: this machine's."},
     Key{.name = "repositories",
         .type = Type::named,
         .help = "Where snapshots are kept.",
@@ -407,16 +525,25 @@ constexpr std::array kFileKeys = {
         .type = Type::named,
         .help = "Policies: which snapshots stay, and for how long.",
         .shapes = kPolicyShapes},
+    Key{.name = "thresholds",
+        .type = Type::mapping,
+        .help = "What `cairn status` takes for a problem.",
+        .shapes = kThresholdShapes},
+    Key{.name = "monitoring",
+        .type = Type::mapping,
+        .help = "Who is told how runs went.",
+        .shapes = kMonitoringShapes},
+    Key{.name = "checks",
+        .type = Type::mapping,
+        .help = "How runs look for damage.",
+        .shapes = kCheckShapes},
 };
 constexpr std::array kFileAbsent = {
     Absent{"timezone", "called `time_zone`"},
-    Absent{"schedule", kNoSchedule},
-    Absent{"schedules", kNoSchedule},
-    Absent{"thresholds", kNoMonitoring},
-    Absent{"monitoring", kNoMonitoring},
-    Absent{"notify", kNoMonitoring},
-    Absent{"objectives", kNoMonitoring},
-    Absent{"checks", "not available yet; `cairn check --level data` verifies"},
+    Absent{"schedule", kScheduleOfJob},
+    Absent{"schedules", kScheduleOfJob},
+    Absent{"notify", kMonitoring},
+    Absent{"objectives", "not available yet; `thresholds` say what is too old"},
     Absent{"drills", "not available yet"},
     Absent{"docker", "not available yet"},
     Absent{"serve", "not available yet"},

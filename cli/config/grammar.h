@@ -8,27 +8,32 @@
 namespace cairn::cli::config {
 
 enum class Type {
-  version,    // 1
-  text,       // one word or more; not empty
-  any_text,   // may be empty
-  path,       // absolute
-  word,       // one of Key::words
-  count,      // 0 .. 1,000,000, or `unlimited`
-  flag,       // true or false
-  size,       // 64MiB
-  duration,   // 90s
-  span,       // 1y6m
-  zone,       // Europe/Berlin
-  weekday,    // sunday
-  texts,      // a list
-  paths,      // a list
-  arguments,  // a list: a program and its arguments
-  names,      // a list, or `all`
-  secret,     // {file: F}, {env: N} or {command: C}
-  key_file,   // {file: F}
-  mapping,    // of the keys of its shape
-  named,      // names of the user's choice, each with the keys of its shape
-  steps,      // a list of mappings of its shape
+  version,         // 1
+  text,            // one word or more; not empty
+  any_text,        // may be empty
+  path,            // absolute
+  word,            // one of Key::words
+  count,           // 0 .. 1,000,000, or `unlimited`
+  flag,            // true or false
+  size,            // 64MiB
+  share,           // 80%
+  duration,        // 90s
+  span,            // 1y6m
+  zone,            // Europe/Berlin
+  weekday,         // sunday
+  cron,            // a line of cron, or hourly, daily, weekly, monthly
+  clock,           // 02:00
+  texts,           // a list
+  paths,           // a list
+  arguments,       // a list: a program and its arguments
+  names,           // a list, or `all`
+  secret,          // {file: F}, {env: N} or {command: C}
+  key_file,        // {file: F}
+  text_or_secret,  // one word, or a secret
+  mapping,         // of the keys of its shape
+  named,     // names of the user's choice, each with the keys of its shape
+  steps,     // a list of mappings of its shape
+  schedule,  // a word of Type::cron, or a mapping of its shape
 };
 
 enum class Need { optional, required };

@@ -58,6 +58,7 @@ class Writer {
 };
 
 void write_shape(const Shape& shape, std::string_view type, Writer& out);
+void write_type(const Key& key, Writer& out);
 
 void write_words(std::span<const std::string_view> words, Writer& out) {
   out.key("enum");
@@ -158,11 +159,36 @@ void write_type(const Key& key, Writer& out) {
     case Type::size:
       write_number_or_text("^[0-9]+(\\.[0-9]+)? ?([KMGT](i?B)?|B)$", out);
       return;
+    case Type::share:
+      write_number_or_text("^[0-9]+(\\.[0-9]+)? ?%$", out);
+      return;
     case Type::duration:
       write_number_or_text("^[0-9]+(\\.[0-9]+)? ?[smhdw]$", out);
       return;
     case Type::span:
       write_number_or_text("^([0-9]+[ymdh])+$", out);
+      return;
+    case Type::cron:
+      out.field("type", "string");
+      out.field("pattern",
+                "^(hourly|daily|weekly|monthly|@[a-z]+|[^ ]+( +[^ ]+){4})$");
+      return;
+    case Type::clock:
+      out.field("type", "string");
+      out.field("pattern", "^([01][0-9]|2[0-3]):[0-5][0-9]$");
+      return;
+    case Type::schedule:
+      out.key("anyOf");
+      out.open("[");
+      out.item();
+      out.open("{");
+      write_type(key.shapes.front().keys.front(), out);
+      out.close("}");
+      out.item();
+      out.open("{");
+      write_shapes(key.shapes, out);
+      out.close("}");
+      out.close("]");
       return;
     case Type::weekday: {
       out.field("type", "string");
@@ -194,6 +220,17 @@ void write_type(const Key& key, Writer& out) {
       return;
     case Type::key_file:
       write_places(kKeyFile, out);
+      return;
+    case Type::text_or_secret:
+      out.key("anyOf");
+      out.open("[");
+      out.item();
+      out.raw(R"({"type": "string", "minLength": 1})");
+      out.item();
+      out.open("{");
+      write_places(kAllSecrets, out);
+      out.close("}");
+      out.close("]");
       return;
     case Type::mapping:
       write_shapes(key.shapes, out);

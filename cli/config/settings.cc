@@ -44,6 +44,8 @@ class Reader {
                   Setting& into);
   bool read_steps(const YamlNode& node, const Key& key, const std::string& path,
                   Setting& into);
+  bool read_schedule(const YamlNode& node, const Key& key,
+                     const std::string& path, Setting& into);
   const Shape* shape_of(const YamlNode& node, const Place& place,
                         std::span<const Shape> shapes, const std::string& path);
   bool check_item(const YamlNode& item, const Key& key,
@@ -143,6 +145,11 @@ bool Reader::read_value(const YamlNode& node, const Key& key,
     case Type::arguments:
     case Type::names:
       return read_list(node, key, path, into);
+    case Type::text_or_secret:
+      if (node.kind == YamlNode::Kind::scalar) {
+        return read_scalar(node, key, path, into);
+      }
+      return read_secret(node, key, path, into);
     case Type::secret:
     case Type::key_file:
       return read_secret(node, key, path, into);
@@ -156,6 +163,8 @@ bool Reader::read_value(const YamlNode& node, const Key& key,
       return read_named(node, key, path, into);
     case Type::steps:
       return read_steps(node, key, path, into);
+    case Type::schedule:
+      return read_schedule(node, key, path, into);
     default:
       return read_scalar(node, key, path, into);
   }
@@ -383,6 +392,29 @@ bool Reader::read_steps(const YamlNode& node, const Key& key,
         read_mapping(node.items[i], key.shapes.front(),
                      path + "[" + std::to_string(i + 1) + "]"));
   }
+  return true;
+}
+
+// A word alone stands for {cron: WORD}.
+bool Reader::read_schedule(const YamlNode& node, const Key& key,
+                           const std::string& path, Setting& into) {
+  YamlNode whole = node;
+  if (node.kind == YamlNode::Kind::scalar) {
+    whole = {.kind = YamlNode::Kind::mapping,
+             .place = node.place,
+             .text = {},
+             .items = {},
+             .entries = {{"cron", node.place, node}}};
+  } else if (node.kind != YamlNode::Kind::mapping) {
+    complain(
+        node.place, path,
+        "a line of cron is due here, '0 2 * * *', or keys and values, not " +
+            name_of(node.kind));
+    return false;
+  }
+  Setting inner = read_mapping(whole, key.shapes.front(), path);
+  into.shape = inner.shape;
+  into.parts = std::move(inner.parts);
   return true;
 }
 

@@ -4,12 +4,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "cli/nearest.h"
 #include "cli/printable.h"
 #include "cli/quantity.h"
 #include "repo/calendar.h"
+#include "service/timetable.h"
 
 namespace cairn::cli::config {
 namespace {
@@ -24,7 +26,48 @@ bool is_bare_number(std::string_view text) {
   });
 }
 
+constexpr std::pair<std::string_view, std::string_view> kFrequencies[] = {
+    {"hourly", "0 * * * *"},
+    {"daily", "0 2 * * *"},
+    {"weekly", "0 3 * * sun"},
+    {"monthly", "0 4 1 * *"}};
+
+bool is_clock(std::string_view text) {
+  constexpr std::string_view kPattern = "00:00";
+  if (text.size() != kPattern.size() || text[2] != ':') return false;
+  const auto digits =
+      std::string(text.substr(0, 2)) + std::string(text.substr(3));
+  if (!is_bare_number(digits) || digits.find('.') != digits.npos) return false;
+  return digits.substr(0, 2) < "24" && digits.substr(2) < "60";
+}
+
+std::string wrong_cron(const std::string& text) {
+  const bool is_one_word = text.find_first_of(" \t@") == text.npos;
+  const auto line = cron_of(text);
+  if (is_one_word && line == text) {
+    std::vector<std::string> words;
+    for (const auto& [word, meaning] : kFrequencies) words.emplace_back(word);
+    const auto near = nearest(text, words);
+    return quoted(text) + " is none of " + listed(words) +
+           (near ? "; did you mean '" + *near + "'?"
+                 : ", and no line of cron such as '0 2 * * *'");
+  }
+  try {
+    (void)service::Timetable(line, "UTC");
+    return "";
+  } catch (const service::TimetableError& e) {
+    return e.what();
+  }
+}
+
 }  // namespace
+
+std::string cron_of(std::string_view text) {
+  for (const auto& [word, line] : kFrequencies) {
+    if (text == word) return std::string(line);
+  }
+  return std::string(text);
+}
 
 std::string wrong_word(const std::string& text, const Key& key) {
   if (text.size() > kMaxText) {
@@ -67,6 +110,8 @@ std::string wrong_word(const std::string& text, const Key& key) {
       if (is_bare_number(text))
         return "'" + text + "' of what? Write " + text + "MiB, or another unit";
       return refusal_of([&] { (void)parse_size(text); });
+    case Type::share:
+      return refusal_of([&] { (void)parse_percent(text); });
     case Type::duration:
       if (is_bare_number(text))
         return "'" + text + "' of what? Write " + text +
@@ -80,6 +125,11 @@ std::string wrong_word(const std::string& text, const Key& key) {
       return quoted(text) + " is not a span such as 48h, 30d or 1y6m";
     case Type::zone:
       return refusal_of([&] { (void)repo::TimeZone(text); });
+    case Type::cron:
+      return text.empty() ? "is empty" : wrong_cron(text);
+    case Type::clock:
+      if (is_clock(text)) return "";
+      return quoted(text) + " is no time of day such as '02:00'";
     case Type::weekday:
       if (repo::parse_weekday(text)) return "";
       return quoted(text) + " is no day of the week";

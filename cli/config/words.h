@@ -13,6 +13,10 @@ namespace cairn::cli::config {
 // nothing.
 [[nodiscard]] std::string wrong_word(const std::string& text, const Key& key);
 
+// The line of cron that `text`, which is right for Type::cron, means: that
+// itself, or the line of a word such as daily.
+[[nodiscard]] std::string cron_of(std::string_view text);
+
 // A name that the user chooses: it becomes part of series, files and messages.
 [[nodiscard]] bool is_name(std::string_view text);
 

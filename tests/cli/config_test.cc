@@ -135,6 +135,10 @@ jobs:
     series: night
     tags: [nightly]
     retention: LONG
+    schedule:
+      cron: 30 2 * * mon-fri
+      jitter: 3m
+      catch_up: false
     compression: max
     before:
       - run: [touch, /run/begun]
@@ -146,6 +150,8 @@ jobs:
   BASE:
     sources: [CLUSTER]
     to: OTHER
+    schedule:
+      at: '02:05'
 retention:
   LONG:
     keep:
@@ -160,6 +166,23 @@ retention:
     week_on: sunday
     prefer: oldest
     prune: false
+thresholds:
+  overdue: 30m
+  size_change: 25%
+  repository_used: 90%
+  wal_lag: 5m
+monitoring:
+  prometheus:
+    textfile: /var/lib/prometheus/node-exporter/cairn.prom
+  webhook:
+    url:
+      file: /run/secrets/hook
+    timeout: 5s
+  command: [logger, -t, cairn]
+checks:
+  data:
+    cycle: 7d
+    budget: 500MiB
 )";
 
 std::vector<std::string> lines_of(const std::string& text) {
@@ -223,6 +246,16 @@ TEST(Configuration, ReadsEveryKeyThereIs) {
   EXPECT_EQ(queue.aof_dir, "/var/lib/redis/appendonlydir");
   const auto& job = *made.job("NIGHTLY");
   EXPECT_EQ(job.series, "vm2/night");
+  ASSERT_TRUE(job.schedule);
+  EXPECT_EQ(job.schedule->timetable,
+            service::Timetable("30 2 * * 1-5", "Europe/Berlin"));
+  EXPECT_EQ(job.schedule->jitter, std::chrono::minutes(3));
+  EXPECT_FALSE(job.schedule->catches_up);
+  const auto& base = *made.job("BASE");
+  ASSERT_TRUE(base.schedule);
+  EXPECT_EQ(base.schedule->timetable,
+            service::Timetable("5 2 * * *", "Europe/Berlin"));
+  EXPECT_TRUE(base.schedule->catches_up);
   EXPECT_EQ(job.before.at(0).timeout, std::chrono::seconds(30));
   EXPECT_EQ(job.after.at(0).when, Hook::When::success);
   const auto& policy = *made.policy("LONG");
@@ -231,6 +264,23 @@ TEST(Configuration, ReadsEveryKeyThereIs) {
   EXPECT_EQ(policy.rules.week_on, repo::Weekday::sunday);
   EXPECT_EQ(policy.rules.time_zone, "Europe/Berlin");
   EXPECT_FALSE(policy.prunes);
+}
+
+TEST(Configuration, TakesAScheduleByOneWord) {
+  const auto line_of = [](const std::string& word) {
+    const auto result = read(
+        std::string(kLeast).replace(std::string(kLeast).find("sources: all"),
+                                    12, "sources: all, schedule: " + word));
+    return result.made && result.made->jobs.at(0).schedule
+               ? result.made->jobs.at(0).schedule->timetable.text()
+               : result.all();
+  };
+  EXPECT_EQ(line_of("hourly"), "0 * * * *");
+  EXPECT_EQ(line_of("daily"), "0 2 * * *");
+  EXPECT_EQ(line_of("weekly"), "0 3 * * sun");
+  EXPECT_EQ(line_of("monthly"), "0 4 1 * *");
+  EXPECT_EQ(line_of("'@daily'"), "0 0 * * *");
+  EXPECT_EQ(line_of("{cron: '*/15 * * * *'}"), "*/15 * * * *");
 }
 
 void gather_keys(const Shape& shape, std::set<const Key*>& keys) {
@@ -443,8 +493,31 @@ INSTANTIATE_TEST_SUITE_P(
               "is not a size"},
         Wrong{5, "  wal: {type: files, paths: [/etc]}", "no name for a source"},
         Wrong{7, "  nightly: {sources: every}", "or the word all"},
-        Wrong{7, "  nightly: {sources: all, schedule: {at: '02:00'}}",
-              "let cron or a systemd timer"},
+        Wrong{7, "  nightly: {sources: all, schedule: {at: '24:00'}}",
+              "jobs.nightly.schedule.at: '24:00' is no time of day"},
+        Wrong{7, "  nightly: {sources: all, schedule: {at: 2}}",
+              "is no time of day such as '02:00'"},
+        Wrong{7, "  nightly: {sources: all, schedule: 0 2 * * 8}",
+              "weekday '8': 8 is not within 0 to 7"},
+        Wrong{7, "  nightly: {sources: all, schedule: 0 2 30 2 *}",
+              "never due"},
+        Wrong{7, "  nightly: {sources: all, schedule: 0 2 * *}", "and not 4"},
+        Wrong{7, "  nightly: {sources: all, schedule: dayly}",
+              "did you mean 'daily'?"},
+        Wrong{7, "  nightly: {sources: all, schedule: [daily]}",
+              "a line of cron is due here"},
+        Wrong{7, "  nightly: {sources: all, schedule: {jitter: 3m}}",
+              "says no time"},
+        Wrong{7,
+              "  nightly: {sources: all, schedule: {cron: daily, at: '02:00'}}",
+              "exclude each other"},
+        Wrong{7,
+              "  nightly: {sources: all, schedule: {cron: hourly, jitter: 1h}}",
+              "as long as the time between two runs"},
+        Wrong{7, "  nightly: {sources: all, schedule: {every: 3h}}",
+              "every 15 minutes"},
+        Wrong{7, "  nightly: {sources: all, cron: 0 2 * * *}",
+              "called `schedule`"},
         Wrong{7, "  nightly: {sources: all, series: a/wal}", "those of WAL"},
         Wrong{7, "  etc: {sources: all}", "a source of that name, too"},
         Wrong{7, "  wal: {sources: all}", "no name for a job"},
@@ -457,7 +530,19 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{7, "  nightly: {sources: all, after: [{run: [x], when: often}]}",
               "is none of always, success, failure"},
         Wrong{7, "  nightly: {sources: all, <<: {tags: [x]}}", "merge keys"},
-        Wrong{1, "thresholds: {overdue: 25h}\nversion: 1", "not available yet"},
+        Wrong{1, "thresholds: {overdue: 25}\nversion: 1", "'25' of what?"},
+        Wrong{1, "thresholds: {size_change: 0.5}\nversion: 1",
+              "is not a share such as 5%"},
+        Wrong{1, "monitoring: {webhook: {url: ftp://x}}\nversion: 1",
+              "begins with http:// or https://"},
+        Wrong{1,
+              "monitoring: {webhook: {url: https://x, timeout: 0s}}\n"
+              "version: 1",
+              "no time at all"},
+        Wrong{1, "monitoring: {webhook: {url: {key: x}}}\nversion: 1",
+              "unknown key 'key'"},
+        Wrong{1, "checks: {data: {cycle: 30m}}\nversion: 1", "one hour"},
+        Wrong{7, "  nightly: {sources: all, verify: true}", "every run does"},
         Wrong{1, "? [a]\n: b\nversion: 1", "a key must be a word"}));
 
 TEST(Configuration, RefusesTwoJobsInOneSeries) {

@@ -39,7 +39,8 @@ Texts left_of_2026(const std::string& file, const std::string& job,
   auto rules = all.policy(*all.job(job)->policy)->rules;
   rules.time_zone = "UTC";
   Texts times;
-  for (const auto& left : simulate(rules, utc(first), every, utc(last)).left) {
+  for (const auto& left :
+       simulate(rules, utc(first), steadily(every), utc(last)).left) {
     times.push_back(text_of(left.time));
   }
   return times;
@@ -131,8 +132,8 @@ TEST(PolicyFuture, KeepsFourJobsByFourPolicies) {
 
 TEST(PolicyFuture, NeverHasMoreThanThePolicyAllows) {
   const auto simulation =
-      simulate({.daily = 7, .weekly = 4}, utc("2026-01-01 02:00"), hours(24),
-               utc("2026-12-31 02:00"));
+      simulate({.daily = 7, .weekly = 4}, utc("2026-01-01 02:00"),
+               steadily(hours(24)), utc("2026-12-31 02:00"));
 
   EXPECT_EQ(simulation.runs, 365u);
   EXPECT_LE(simulation.most, 11u);
@@ -147,8 +148,8 @@ TEST(PolicyFuture, TellsWhyOneStaysAndUntilWhen) {
   const repo::RetentionPolicy policy{.daily = 3, .weekly = 2};
 
   const auto fate =
-      fate_of(made, made.size() - 1, policy, utc("2026-03-15 02:00"), hours(24),
-              utc("2027-03-15 02:00"));
+      fate_of(made, made.size() - 1, policy, utc("2026-03-15 02:00"),
+              steadily(hours(24)), utc("2027-03-15 02:00"));
 
   ASSERT_GE(fate.phases.size(), 2u);
   EXPECT_EQ(fate.phases[0].reasons, (Texts{"daily snapshot", "weekly snapshot",
@@ -165,7 +166,7 @@ TEST(PolicyFuture, SaysOfOneThatGoesNextThatNothingKeepsIt) {
   const auto made = every(hours(24), "2026-03-01 02:00", "2026-03-15 02:00");
 
   const auto fate = fate_of(made, 0, {.last = 3}, utc("2026-03-15 02:00"),
-                            hours(24), utc("2027-03-15 02:00"));
+                            steadily(hours(24)), utc("2027-03-15 02:00"));
 
   EXPECT_TRUE(fate.phases.empty());
   EXPECT_TRUE(fate.until);
@@ -178,10 +179,23 @@ TEST(PolicyFuture, KnowsNoEndOfWhatStays) {
   const auto fate = fate_of(
       made, 0,
       {.yearly = repo::RetentionPolicy::kAll, .prefer = repo::Prefer::oldest},
-      utc("2026-03-15 02:00"), hours(24), utc("2028-03-15 02:00"));
+      utc("2026-03-15 02:00"), steadily(hours(24)), utc("2028-03-15 02:00"));
 
   EXPECT_FALSE(fate.until);
   EXPECT_FALSE(fate.phases.empty());
+}
+
+TEST(PolicyFuture, RunsByATimetable) {
+  const service::Timetable sundays("0 3 * * sun", "Europe/Berlin");
+  const auto simulation = simulate({.last = 2}, utc("2026-03-22 02:00"),
+                                   by(sundays), utc("2026-04-06 00:00"));
+
+  ASSERT_EQ(simulation.left.size(), 2u);
+  EXPECT_EQ(text_of(simulation.left[0].time), "2026-04-05 01:00");
+  EXPECT_EQ(text_of(simulation.left[1].time), "2026-03-29 01:00");
+  EXPECT_EQ(
+      count_runs(utc("2026-03-22 02:00"), by(sundays), utc("2026-04-06 00:00")),
+      3u);
 }
 
 TEST(PolicyFuture, TakesTheRhythmFromTheSnapshotsThereAre) {

@@ -42,12 +42,19 @@ WRONG = {
     "    format: plain": ["    format: tar"],
     "    max_rate: 50MiB": ["    max_rate: 50", "    max_rate: fast"],
     "    sources: [ETC, EXPORT, DB]": ["    sources: ETC", "    sources: {}"],
+    "      cron: 30 2 * * mon-fri": ["      cron: often", "      cron: 5"],
+    "      jitter: 3m": ["      jitter: 3", "      jitter: soon"],
+    "      catch_up: false": ["      catch_up: 3"],
+    "      at: '02:05'": ["      at: '24:05'", "      at: [noon]"],
     "        timeout: 30s": ["        timeout: 30"],
     "        when: success": ["        when: often"],
     "      hourly: 24": ["      hourly: -1", "      hourly: many"],
     "      within: 48h": ["      within: 48", "      within: 2 days"],
     "    week_on: sunday": ["    week_on: someday"],
     "    prune: false": ["    prune: 0s"],
+    "  size_change: 25%": ["  size_change: 25", "  size_change: half"],
+    "      file: /run/secrets/hook": ["      key: x"],
+    "    budget: 500MiB": ["    budget: 500"],
 }
 
 

@@ -262,7 +262,8 @@ class Hooks(Case):
         self.hooks(["{run: [printf, 'one\\ntwo']}"], [self.say("always")],
                    "[data]")
         ran = self.cairn("--json", "run")
-        self.assertEqual([x["type"] for x in ran.lines], ["summary"])
+        self.assertEqual([x["type"] for x in ran.lines],
+                         ["summary", "verification"])
         self.assertIn("printf: one\n", ran.err)
         self.assertIn("printf: two\n", ran.err)
 
@@ -427,6 +428,30 @@ class Policies(Case):
         text = self.cairn("policy", "explain", ids[-1]).text
         self.assertRegex(text, r"now +daily snapshot, weekly snapshot")
         self.assertIn("nothing: forgotten", text)
+
+    def test_go_by_the_schedule_of_the_job(self):
+        self.configure("  nightly: {sources: all, schedule: '0 3 * * sun'}",
+                       retention=self.POLICY)
+        ids = self.back_up_days()
+        newest = self.cairn("--json", "policy", "explain", ids[-1]).value
+        steady = self.cairn("--json", "policy", "explain", ids[-1],
+                            "--every", "1d").value
+
+        self.assertEqual(newest["schedule"], "0 3 * * sun")
+        self.assertIsNone(steady["schedule"])
+        self.assertGreater(newest["until"], steady["until"])
+        ran = self.cairn("policy", "simulate", "--for", "30d")
+        self.assertIn("runs by its schedule, 0 3 * * sun by policy default",
+                      ran.err)
+
+    def test_give_way_to_keep_within(self):
+        self.configure("  nightly: {sources: all}", retention=self.POLICY)
+        self.back_up_days()
+        now = self.run_job("--keep-within", "1d")["snapshot_id"]
+        left = self.cairn("snapshots", "--json").value
+        self.assertEqual([s["id"] for s in left], [now])
+        for span in ("30", "0d", "x"):
+            self.cairn("run", "--keep-within", span, code=USAGE)
 
     def test_agree_with_what_is_forgotten(self):
         self.configure("  nightly: {sources: all}", retention=self.POLICY)

@@ -1,0 +1,417 @@
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "cli/commands.h"
+#include "cli/config_file.h"
+#include "cli/context.h"
+#include "cli/hang_up.h"
+#include "cli/interrupt.h"
+#include "cli/job_lock.h"
+#include "cli/job_process.h"
+#include "cli/json.h"
+#include "cli/planned_job.h"
+#include "cli/printable.h"
+#include "cli/quantity.h"
+#include "cli/snapshot_text.h"
+#include "cli/time_text.h"
+#include "cli/usage_error.h"
+#include "ingest/byte_stream.h"
+#include "repo/error.h"
+#include "service/run_log.h"
+#include "service/scheduler.h"
+
+namespace cairn::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using service::Moment;
+
+// Side by side, so that a night's long run does not keep an hourly one waiting;
+// bounded, so that a machine that was off for a week is not busy with all.
+constexpr std::size_t kMostAtOnce = 4;
+
+// A clock that is set, and a file that is changed, are noticed within that.
+constexpr std::chrono::seconds kLongestSleep{10};
+constexpr std::chrono::milliseconds kLookAtChildren{200};
+
+struct Options {
+  ScheduleWords words;
+  bool is_once = false;
+};
+
+// Which state of a file was read.
+struct FileState {
+  explicit FileState(const std::string& file) {
+    struct stat status {};
+    if (::stat(file.c_str(), &status) != 0) return;
+    inode = status.st_ino;
+    size = status.st_size;
+    changed = {status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+  }
+  bool operator==(const FileState&) const = default;
+
+  ino_t inode = 0;
+  off_t size = -1;
+  std::pair<std::int64_t, std::int64_t> changed{};
+};
+
+std::string text_of_file(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+class Daemon {
+ public:
+  Daemon(const Options& options, Context& context,
+         const config::Configuration& all)
+      : options_(options),
+        context_(context),
+        file_(fs::absolute(all.file).lexically_normal().string()),
+        read_(file_),
+        text_(text_of_file(file_)),
+        scheduler_(all.host) {
+    planned_ = planned_jobs(all, options.words, "daemon");
+    schedule(all);
+  }
+
+  // Until it is interrupted, or all is done that --once is for.
+  ExitCode run(const Interrupt& interrupt);
+
+ private:
+  struct Running {
+    std::string job;
+    std::unique_ptr<JobProcess> process;
+  };
+
+  [[nodiscard]] Moment now() const {
+    return Moment(std::chrono::seconds(context_.now().seconds));
+  }
+  void say(const std::string& text) const {
+    context_.output.note(local_time_text(context_.now()) + " " + text);
+  }
+  // A line for each of its lines.
+  void complain(std::string_view text) const {
+    for (;;) {
+      const auto end = text.find('\n');
+      context_.output.error(local_time_text(context_.now()) + " " +
+                            std::string(text.substr(0, end)));
+      if (end == text.npos) return;
+      text.remove_prefix(end + 1);
+    }
+  }
+
+  void schedule(const config::Configuration& all);
+  void read_again_if_changed(bool is_told_to);
+  void read_again();
+  [[nodiscard]] std::string file_for_runs() const;
+  [[nodiscard]] static fs::path copy_of_right_file();
+  static void drop_copy();
+  [[nodiscard]] std::vector<std::string> command_of(const PlannedJob& planned);
+  void begin_what_is_due();
+  void begin(const service::Start& start);
+  void take_ended();
+  void sleep(const Interrupt& interrupt);
+  [[nodiscard]] std::chrono::milliseconds time_to_sleep();
+  void end_all();
+  void tell_end(const std::string& job, const std::string& failure);
+
+  const Options& options_;
+  Context& context_;
+  std::string file_;
+  FileState read_;
+  std::string text_;               // of the file as it was when it was right
+  bool is_broken_ = false;         // the file, as it is now
+  std::vector<config::Job> jobs_;  // of the file; planned_ points to them
+  std::vector<PlannedJob> planned_;
+  service::Scheduler scheduler_;
+  std::vector<Running> running_;
+  HangUp hang_up_;
+  bool has_failed_ = false;
+};
+
+// Takes the jobs over from `all`, which need not live on.
+void Daemon::schedule(const config::Configuration& all) {
+  std::vector<service::ScheduledJob> scheduled;
+  jobs_.clear();
+  for (const auto& planned : planned_) jobs_.push_back(*planned.job);
+  for (std::size_t i = 0; i < planned_.size(); ++i) {
+    planned_[i].job = &jobs_[i];
+    const auto& schedule = planned_[i].schedule;
+    scheduled.push_back({.name = jobs_[i].name,
+                         .timetable = schedule.timetable,
+                         .jitter = schedule.jitter,
+                         .catches_up = schedule.catches_up});
+  }
+  const auto begins = [&](const service::ScheduledJob& scheduled_job) {
+    const auto& job = *all.job(scheduled_job.name);
+    const service::RunLog log(
+        host_folders().state,
+        context_.repo_given().value_or(all.repository(job.repository)->path),
+        job.series);
+    std::vector<Moment> moments;
+    for (const auto& run : log.read()) moments.push_back(run.began);
+    return moments;
+  };
+  scheduler_.set_jobs(std::move(scheduled), now(), begins);
+}
+
+void Daemon::read_again_if_changed(bool is_told_to) {
+  const FileState state(file_);
+  if (state == read_ && !is_told_to) return;
+  read_ = state;
+  read_again();
+}
+
+// A file that is wrong is one that somebody is about to mend: what was right
+// goes on meanwhile.
+void Daemon::read_again() {
+  try {
+    auto text = text_of_file(file_);
+    const auto all = load_configuration(file_);
+    auto planned = planned_jobs(all, options_.words, "daemon");
+    planned_ = std::move(planned);
+    schedule(all);
+    text_ = std::move(text);
+    is_broken_ = false;
+    drop_copy();
+    say("read " + file_ + " again: " + counted(planned_.size(), "job"));
+  } catch (const std::exception& e) {
+    is_broken_ = true;
+    complain(e.what());
+    complain(file_ + ": is not used; what it said before goes on");
+  }
+}
+
+fs::path Daemon::copy_of_right_file() {
+  return host_folders().state / "daemon" /
+         ("last-right-" + std::to_string(::getpid()) + ".yaml");
+}
+
+void Daemon::drop_copy() {
+  std::error_code error;
+  fs::remove(copy_of_right_file(), error);
+}
+
+// A run reads the file by itself; while that is wrong, a copy of what was
+// right.
+std::string Daemon::file_for_runs() const {
+  if (!is_broken_) return file_;
+  const auto copy = copy_of_right_file();
+  std::error_code error;
+  fs::create_directories(copy.parent_path(), error);
+  std::ofstream out(copy, std::ios::binary | std::ios::trunc);
+  out << text_;
+  if (!out.flush()) repo::throw_system_error(copy.string(), errno);
+  return copy.string();
+}
+
+std::vector<std::string> Daemon::command_of(const PlannedJob& planned) {
+  // Whatever has become of its name since: this very program.
+  std::vector<std::string> command = {"/proc/self/exe", "--config",
+                                      file_for_runs(), "--progress", "none"};
+  if (context_.options.repo) {
+    command.insert(command.end(), {"--repo", *context_.options.repo});
+  }
+  if (context_.options.is_quiet) command.emplace_back("--quiet");
+  const auto words = planned.run_words();
+  command.insert(command.end(), words.begin(), words.end());
+  return command;
+}
+
+void Daemon::begin(const service::Start& start) {
+  const auto planned = std::ranges::find_if(
+      planned_,
+      [&](const PlannedJob& one) { return one.job->name == start.job; });
+  const repo::Timestamp due{start.due.time_since_epoch().count(), 0};
+  say("job " + start.job + " begins; it was due " + local_time_text(due) +
+      (start.was_missed ? ", and missed" : ""));
+  if (context_.output.is_json()) {
+    context_.output.json(Json::line("job_begin", context_.now())
+                             .set("job", start.job)
+                             .set("due", due)
+                             .set("was_missed", start.was_missed));
+  }
+  try {
+    running_.push_back(
+        {start.job, std::make_unique<JobProcess>(
+                        command_of(*planned),
+                        [this, name = start.job](std::string_view line) {
+                          say(name + ": " + harmless(line));
+                        })});
+  } catch (const std::runtime_error& e) {  // it is the machine that fails
+    scheduler_.ended(start.job);
+    tell_end(start.job, e.what());
+  }
+}
+
+void Daemon::tell_end(const std::string& job, const std::string& failure) {
+  has_failed_ = has_failed_ || !failure.empty();
+  if (failure.empty()) {
+    say("job " + job + " is done");
+  } else {
+    complain("job " + job + " failed: " + failure);
+  }
+  if (context_.output.is_json()) {
+    Json json = Json::line("job_end", context_.now());
+    json.set("job", job);
+    failure.empty() ? json.set("failure", nullptr)
+                    : json.set("failure", failure);
+    context_.output.json(json);
+  }
+}
+
+void Daemon::begin_what_is_due() {
+  const std::size_t room = kMostAtOnce - std::min(kMostAtOnce, running_.size());
+  for (const auto& start : scheduler_.begin(now(), room)) begin(start);
+}
+
+void Daemon::take_ended() {
+  std::vector<Running> still;
+  for (auto& one : running_) {
+    one.process->read();
+    if (!one.process->has_ended()) {
+      still.push_back(std::move(one));
+      continue;
+    }
+    scheduler_.ended(one.job);
+    tell_end(one.job, one.process->failure());
+  }
+  running_ = std::move(still);
+}
+
+std::chrono::milliseconds Daemon::time_to_sleep() {
+  using std::chrono::milliseconds;
+  if (!running_.empty()) return kLookAtChildren;
+  const auto at = now();
+  const auto next = scheduler_.next(at);
+  if (!next) return kLongestSleep;
+  // Whole seconds are compared: half a second later it surely is due.
+  constexpr milliseconds kABit{50};
+  return std::min<milliseconds>(kLongestSleep, *next - at + kABit);
+}
+
+void Daemon::sleep(const Interrupt& interrupt) {
+  std::vector<pollfd> fds = {{interrupt.fd(), POLLIN, 0},
+                             {hang_up_.fd(), POLLIN, 0}};
+  for (const auto& one : running_) {
+    if (one.process->fd() >= 0) fds.push_back({one.process->fd(), POLLIN, 0});
+  }
+  (void)::poll(fds.data(), fds.size(),
+               static_cast<int>(time_to_sleep().count()));
+}
+
+// Each run gets to know, and ends as it does at Ctrl-C.
+void Daemon::end_all() {
+  if (!running_.empty()) {
+    say("waits for the end of " + counted(running_.size(), "job"));
+  }
+  for (const auto& one : running_) one.process->terminate();
+  while (!running_.empty()) {
+    std::vector<pollfd> fds;
+    for (const auto& one : running_) {
+      if (one.process->fd() >= 0) fds.push_back({one.process->fd(), POLLIN, 0});
+    }
+    (void)::poll(fds.data(), fds.size(),
+                 static_cast<int>(kLookAtChildren.count()));
+    take_ended();
+  }
+}
+
+ExitCode Daemon::run(const Interrupt& interrupt) {
+  const auto next = scheduler_.next(now());
+  say("watches over " + counted(planned_.size(), "job") + " of " + file_ +
+      (next ? "; next at " +
+                  local_time_text({next->time_since_epoch().count(), 0})
+            : ""));
+  while (!interrupt.token().stop_requested()) {
+    read_again_if_changed(hang_up_.take());
+    begin_what_is_due();
+    context_.output.flush();
+    if (options_.is_once && running_.empty() && scheduler_.is_idle(now())) {
+      return has_failed_ ? ExitCode::failed : ExitCode::ok;
+    }
+    sleep(interrupt);
+    take_ended();
+  }
+  end_all();
+  drop_copy();
+  say("ends");
+  return ExitCode::ok;
+}
+
+// Nothing: another one has it.
+std::optional<JobLock> lock_of(const Options& options,
+                               const config::Configuration& all) {
+  std::string whose = fs::absolute(all.file).lexically_normal().string();
+  for (const auto& name : options.words.jobs) whose += '\0' + name;
+  try {
+    return JobLock(host_folders().state, "daemon", whose,
+                   std::chrono::seconds(0), {});
+  } catch (const repo::LockedError&) {
+    return std::nullopt;
+  }
+}
+
+ExitCode run(const Options& options, Context& context) {
+  const auto& all = context.need_configuration();
+  if (context.password().text()) {
+    throw UsageError(
+        "daemon: CAIRN_PASSWORD is not handed on to runs; let the repository "
+        "say `key` or `password: {file: F}`, or set CAIRN_PASSWORD_FILE");
+  }
+  const auto lock = lock_of(options, all);
+  if (!lock && options.is_once) return ExitCode::ok;  // it is looked after
+  if (!lock) {
+    throw repo::LockedError("another daemon watches over the jobs of " +
+                            all.file);
+  }
+  const Interrupt interrupt;
+  return Daemon(options, context, all).run(interrupt);
+}
+
+}  // namespace
+
+Command daemon_command() {
+  const auto options = std::make_shared<Options>();
+  return {
+      .name = "daemon",
+      .group = CommandGroup::backup,
+      .summary = "run jobs when they are due, for containers",
+      .text =
+          "Runs the jobs of the configuration file that have a schedule, each "
+          "when it is due, until it is told to end (SIGTERM): then it tells "
+          "the runs that are at work, and waits for them. A run that was "
+          "missed, since the machine was off or the clock was set, is made up "
+          "for by one; so is one that never was. Jobs run side by side, four "
+          "at most, each as a process 'cairn run JOB'. A file that is changed "
+          "is read again, at once with SIGHUP; while it is wrong, the one "
+          "before goes on. A second daemon of the same file is refused (11). "
+          "With --once it ends when nothing is due (1 if a run failed): for "
+          "cron, or any other program that can wake it.",
+      .examples =
+          "cairn daemon\n"
+          "cairn daemon --once\n"
+          "cairn daemon --frequency daily --retention 30",
+      .declare =
+          [options](Flags& flags) {
+            flags.arguments("JOB", options->words.jobs, Flags::Count::any);
+            declare_schedule_words(flags, options->words);
+            flags.flag("--once", options->is_once,
+                       "run what is due now, and end");
+          },
+      .run = [options](Context& context) { return run(*options, context); },
+  };
+}
+
+}  // namespace cairn::cli

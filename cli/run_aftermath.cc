@@ -1,0 +1,233 @@
+#include "cli/run_aftermath.h"
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+#include <vector>
+
+#include "cli/alert_delivery.h"
+#include "cli/failure.h"
+#include "cli/json.h"
+#include "cli/prometheus_text.h"
+#include "cli/snapshot_text.h"
+#include "cli/status_report.h"
+#include "cli/time_text.h"
+#include "repo/error.h"
+#include "service/alert_state.h"
+
+namespace cairn::cli {
+namespace {
+
+using service::AlertEvent;
+using service::JobRun;
+using service::RunOutcome;
+
+RunOutcome outcome_of(ExitCode code) {
+  switch (code) {
+    case ExitCode::ok:
+      return RunOutcome::complete;
+    case ExitCode::partial:
+      return RunOutcome::partial;
+    case ExitCode::hung_up:
+    case ExitCode::interrupted:
+    case ExitCode::terminated:
+      return RunOutcome::interrupted;
+    default:
+      return RunOutcome::failed;
+  }
+}
+
+RunOutcome outcome_of(repo::SourceStatus status) {
+  switch (status) {
+    case repo::SourceStatus::complete:
+      return RunOutcome::complete;
+    case repo::SourceStatus::partial:
+      return RunOutcome::partial;
+    case repo::SourceStatus::failed:
+      break;
+  }
+  return RunOutcome::failed;
+}
+
+// The boundary of one thing that follows: whatever keeps it from being done is
+// a warning, and the rest is done.
+template <typename Step>
+void attempt(std::string_view what, Context& context, const Step& step) {
+  try {
+    step();
+  } catch (const std::exception& e) {
+    context.output.warning(std::string(what) + ": " + e.what());
+  }
+}
+
+std::string first_problem(const JobRun& run) {
+  for (const auto& source : run.sources) {
+    if (source.outcome == RunOutcome::complete) continue;
+    return source.name + ": " + source.message;
+  }
+  return "";
+}
+
+// What is told of it; docs/monitoring/README.md has the fields.
+std::string body_of(AlertEvent::Kind kind, const std::string& id,
+                    const JobRun& run, const RunOfJob& which,
+                    const std::string& place, const repo::Timestamp& now) {
+  constexpr std::size_t kMostSources = 50;
+  Json sources = Json::array();
+  std::size_t count = 0;
+  for (const auto& source : run.sources) {
+    if (source.outcome == RunOutcome::complete || ++count > kMostSources) {
+      continue;
+    }
+    Json json = Json::object();
+    json.set("name", source.name)
+        .set("outcome", name_of(source.outcome))
+        .set("message", source.message);
+    sources.add(std::move(json));
+  }
+  Json json = Json::line(name_of(kind), now);
+  json.set("id", id)
+      .set("host", which.configuration.host)
+      .set("job", which.job.name)
+      .set("series", which.series)
+      .set("repository", place)
+      .set("began", timestamp_of(run.began))
+      .set("ended", timestamp_of(run.ended))
+      .set("outcome", name_of(run.outcome))
+      .set("exit_code", run.exit_code)
+      .set("message", run.message)
+      .set("sources", std::move(sources))
+      .set("program", kProgram);
+  run.snapshot ? json.set("snapshot_id", *run.snapshot)
+               : json.set("snapshot_id", nullptr);
+  return json.text();
+}
+
+class Aftermath {
+ public:
+  Aftermath(const RunOfJob& which, Context& context)
+      : which_(which), context_(context), place_(context.repo_name()) {}
+
+  void follow(const RunNotes& notes) {
+    attempt("the run is not in the log", context_,
+            [&] { log().append(notes.run); });
+    if (const auto& file = which_.configuration.monitoring.textfile) {
+      attempt("metrics were not written", context_,
+              [&] { write_metrics(*file, notes); });
+    }
+    const auto channels = channels_of(which_.configuration.monitoring);
+    if (!channels.empty()) {
+      attempt("nobody was told of the run", context_,
+              [&] { alert(notes.run, channels); });
+    }
+  }
+
+ private:
+  [[nodiscard]] service::RunLog log() const {
+    return {host_folders().state, place_, which_.series};
+  }
+
+  void write_metrics(const std::string& file, const RunNotes& notes) {
+    const MetRepository met{
+        .configured = which_.configuration.repository(which_.job.repository),
+        .place = place_,
+        .opened = notes.repository};
+    write_prometheus_file(
+        file, report_after_run(met, which_.configuration, context_));
+  }
+
+  void alert(const JobRun& run, const std::vector<std::string>& channels) {
+    service::AlertState state(host_folders().state, place_, which_.series);
+    // Where the log cannot be written, this run is all there is.
+    auto runs = log().read();
+    if (runs.empty() || runs.back() != run) runs.push_back(run);
+    state.note_runs(
+        runs, channels,
+        [&](AlertEvent::Kind kind, const std::string& id, const JobRun& of) {
+          return body_of(kind, id, of, which_, place_, context_.now());
+        });
+    // Whoever stopped it does not want to wait.
+    if (run.outcome == RunOutcome::interrupted) return;
+    const auto pending = state.pending();
+    for (const auto& channel : channels) tell_all(pending, channel, state);
+  }
+
+  // Up to one that fails: the run waits for a channel that does not answer
+  // once.
+  void tell_all(const std::vector<AlertEvent>& pending,
+                const std::string& channel, service::AlertState& state) {
+    for (const auto& event : pending) {
+      const bool knows =
+          std::ranges::find(event.channels, channel) == event.channels.end();
+      if (!knows && !tell(event, channel, state)) return;
+    }
+  }
+
+  bool tell(const AlertEvent& event, const std::string& channel,
+            service::AlertState& state) {
+    const auto why = deliver(channel, event.body,
+                             which_.configuration.monitoring, context_.output);
+    if (why.empty()) {
+      state.delivered(event.id, channel);
+      return true;
+    }
+    context_.output.warning("monitoring." + channel + ": " + why +
+                            "; it is told again after the next run");
+    return false;
+  }
+
+  const RunOfJob& which_;
+  Context& context_;
+  const std::string place_;
+};
+
+}  // namespace
+
+void RunNotes::saved(
+    const ingest::BackupReport& report,
+    const std::function<std::optional<double>(const std::string&)>&
+        seconds_of) {
+  if (report.snapshot) run.snapshot = report.snapshot->hex();
+  run.bytes_read = report.bytes_read;
+  run.bytes_new = report.bytes_stored;
+  for (const auto& source : report.sources) {
+    run.sources.push_back({.name = source.name,
+                           .outcome = outcome_of(source.status),
+                           .bytes = source.bytes,
+                           .seconds = seconds_of(source.name),
+                           .message = source.message});
+  }
+}
+
+ExitCode with_aftermath(const RunOfJob& which, Context& context,
+                        const std::function<ExitCode(RunNotes& notes)>& work) {
+  Aftermath aftermath(which, context);
+  RunNotes notes;
+  notes.run.began = moment_of(context.now());
+  const auto ended = [&](ExitCode code) {
+    notes.run.ended = moment_of(context.now());
+    notes.run.exit_code = static_cast<int>(code);
+    notes.run.outcome = outcome_of(code);
+    if (code != ExitCode::ok && notes.run.message.empty()) {
+      notes.run.message = first_problem(notes.run);
+    }
+    aftermath.follow(notes);
+  };
+  ExitCode code = ExitCode::ok;
+  try {
+    code = work(notes);
+  } catch (const std::exception& e) {
+    const auto failure = failure_of(e, context.repo_in_use());
+    notes.run.message = failure.message;
+    ended(failure.code);
+    throw;
+  } catch (const OutputClosed&) {
+    notes.run.message = "whoever read its output has gone away";
+    ended(ExitCode::failed);
+    throw;
+  }
+  ended(code);
+  return code;
+}
+
+}  // namespace cairn::cli

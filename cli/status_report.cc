@@ -1,0 +1,583 @@
+#include "cli/status_report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "cli/pg_wal.h"
+#include "cli/printable.h"
+#include "cli/quantity.h"
+#include "cli/series.h"
+#include "cli/time_text.h"
+#include "cli/wal_loss.h"
+#include "ingest/pg_dump.h"
+#include "ingest/recovery_range.h"
+#include "repo/pack_reader.h"
+#include "service/verified_packs.h"
+
+namespace cairn::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using service::GoodState;
+using service::JobRun;
+using service::RunOutcome;
+
+constexpr std::chrono::seconds kAMinute{60};
+constexpr std::chrono::seconds kAnHour{3'600};
+constexpr std::chrono::seconds kADay{86'400};
+constexpr std::size_t kMostStates = 40;  // that make something usual
+
+service::Limits limits_of(const config::Thresholds& thresholds) {
+  return {.overdue = thresholds.overdue,
+          .size_change = thresholds.size_change,
+          .repository_used = thresholds.repository_used,
+          .wal_lag = thresholds.wal_lag};
+}
+
+std::string percent_text(double share) {
+  return std::to_string(static_cast<int>(share * 100 + 0.5)) + " %";
+}
+
+std::string ago(Moment moment, Moment now) {
+  return relative_time_text(timestamp_of(moment), timestamp_of(now));
+}
+
+// ---- one source, in snapshots and in the log
+
+// True for what the snapshot calls the streams, or the tree, of a source.
+bool is_of(const config::Source& source, std::string_view reported) {
+  if (const auto* const command =
+          std::get_if<config::CommandOutput>(&source.what)) {
+    return reported == command->as;
+  }
+  if (std::holds_alternative<config::PostgresDumps>(source.what)) {
+    return reported == source.name || reported.starts_with(source.name + "/");
+  }
+  return reported == source.name;
+}
+
+std::optional<std::string> database_of(const config::Source& source,
+                                       std::string_view reported) {
+  if (!std::holds_alternative<config::PostgresDumps>(source.what) ||
+      !reported.starts_with(source.name + "/")) {
+    return std::nullopt;
+  }
+  return ingest::pg_database_of(reported.substr(source.name.size() + 1));
+}
+
+// A stream of a source, as a snapshot or a line of the log has it.
+struct Reported {
+  std::string name;
+  RunOutcome outcome = RunOutcome::complete;
+  std::uint64_t bytes = 0;
+  std::string message;
+  std::optional<double> seconds;
+};
+
+// One attempt at saving the sources of a job.
+struct Attempt {
+  Moment when;
+  std::vector<Reported> reported;
+};
+
+RunOutcome outcome_of(repo::SourceStatus status) {
+  switch (status) {
+    case repo::SourceStatus::complete:
+      return RunOutcome::complete;
+    case repo::SourceStatus::partial:
+      return RunOutcome::partial;
+    case repo::SourceStatus::failed:
+      break;
+  }
+  return RunOutcome::failed;
+}
+
+// Of the job's series and of those of parts of it, newest first. Nothing: this
+// key may not read what snapshots say of themselves.
+std::optional<std::vector<Attempt>> attempts_in(
+    const std::vector<repo::ValidSnapshot>& snapshots, const config::Job& job,
+    const repo::Keyring& keyring) {
+  const auto tag = repo::series_tag(keyring, job.series);
+  std::vector<Attempt> attempts;
+  for (auto valid = snapshots.rbegin(); valid != snapshots.rend(); ++valid) {
+    const auto& snapshot = valid->snapshot;
+    if (!snapshot.record) {
+      if (snapshot.header.series_tag == tag) return std::nullopt;
+      continue;
+    }
+    const auto& series = snapshot.record->series;
+    if (is_of_wal(snapshot) ||
+        (series != job.series && !series.starts_with(job.series + "/"))) {
+      continue;
+    }
+    Attempt attempt{moment_of(snapshot.header.time), {}};
+    for (const auto& source : snapshot.record->sources) {
+      attempt.reported.push_back({source.name, outcome_of(source.status),
+                                  source.bytes, source.message, std::nullopt});
+    }
+    attempts.push_back(std::move(attempt));
+  }
+  return attempts;
+}
+
+std::vector<Attempt> attempts_in(const std::vector<JobRun>& runs) {
+  std::vector<Attempt> attempts;
+  for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
+    if (!run->snapshot) continue;
+    Attempt attempt{run->began, {}};
+    for (const auto& source : run->sources) {
+      attempt.reported.push_back({source.name, source.outcome, source.bytes,
+                                  source.message, source.seconds});
+    }
+    attempts.push_back(std::move(attempt));
+  }
+  return attempts;
+}
+
+struct Judged {
+  bool is_there = false;
+  bool is_good = true;
+  std::uint64_t bytes = 0;
+  std::string message;
+};
+
+Judged judge(const Attempt& attempt, const config::Source& source) {
+  Judged judged;
+  for (const auto& one : attempt.reported) {
+    if (!is_of(source, one.name)) continue;
+    judged.is_there = true;
+    judged.bytes += one.bytes;
+    if (one.outcome == RunOutcome::complete) continue;
+    if (judged.is_good) {
+      judged.message =
+          one.name == source.name ? one.message : one.name + ": " + one.message;
+    }
+    judged.is_good = false;
+  }
+  return judged;
+}
+
+void add_databases(const std::vector<Attempt>& attempts,
+                   const config::Source& source, SourceStatus& status) {
+  std::map<std::string, DatabaseStatus> all;
+  for (const auto& attempt : attempts) {
+    for (const auto& one : attempt.reported) {
+      const auto name = database_of(source, one.name);
+      if (!name) continue;
+      auto& database = all[*name];
+      database.name = *name;
+      if (!database.last && one.outcome == RunOutcome::complete) {
+        database.last = GoodState{attempt.when, one.bytes};
+      }
+    }
+  }
+  for (auto& [name, database] : all) {
+    status.databases.push_back(std::move(database));
+  }
+}
+
+// Times, which only the log has, of the newest run that has any.
+void add_seconds(const std::vector<JobRun>& runs, const config::Source& source,
+                 SourceStatus& status) {
+  for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
+    for (const auto& one : run->sources) {
+      if (!is_of(source, one.name) || one.outcome != RunOutcome::complete ||
+          !one.seconds) {
+        continue;
+      }
+      const auto name = database_of(source, one.name);
+      if (one.name == source.name ||
+          std::holds_alternative<config::CommandOutput>(source.what)) {
+        if (!status.seconds) status.seconds = one.seconds;
+        continue;
+      }
+      for (auto& database : status.databases) {
+        if (name == database.name && !database.seconds) {
+          database.seconds = one.seconds;
+        }
+      }
+    }
+  }
+}
+
+// Why the newest run that had to do with the source, after it was last saved
+// whole, did not save it. The log knows of runs that left no snapshot.
+void add_failure_of_log(const std::vector<JobRun>& runs,
+                        const config::Source& source, SourceStatus& status) {
+  if (runs.empty()) return;
+  const auto& run = runs.back();
+  if (run.outcome == RunOutcome::complete ||
+      run.outcome == RunOutcome::interrupted) {
+    return;
+  }
+  if (status.last() && status.last()->when > run.ended) return;
+  const auto mine =
+      std::ranges::find_if(run.sources, [&](const service::SourceRun& one) {
+        return is_of(source, one.name) && one.outcome != RunOutcome::complete;
+      });
+  if (mine != run.sources.end()) {
+    status.failure = mine->message.empty() ? run.message : mine->message;
+  } else if (run.sources.empty() && !run.snapshot) {
+    status.failure = run.message;  // it did not come so far
+  }
+}
+
+void set_rhythm(const config::Job& job, const service::Limits& limits,
+                Moment now, SourceStatus& status) {
+  service::Rhythm rhythm;
+  (void)job;
+  status.interval = service::usual_interval(status.good);
+  if (status.interval) rhythm.interval = *status.interval;
+  const auto last =
+      status.last() ? std::optional(status.last()->when) : std::nullopt;
+  status.is_overdue = service::is_overdue(last, rhythm, limits, now);
+}
+
+SourceStatus status_of(const config::Source& source, const config::Job& job,
+                       const std::vector<Attempt>& attempts,
+                       const std::vector<JobRun>& runs,
+                       const service::Limits& limits, Moment now) {
+  SourceStatus status;
+  status.job = job.name;
+  status.source = source.name;
+  for (const auto& attempt : attempts) {
+    const auto judged = judge(attempt, source);
+    if (!judged.is_there) continue;
+    if (judged.is_good) {
+      status.good.push_back({attempt.when, judged.bytes});
+    } else if (status.good.empty() && !status.failure) {
+      status.failure = judged.message;
+    }
+    if (status.good.size() == kMostStates) break;
+  }
+  add_failure_of_log(runs, source, status);
+  add_databases(attempts, source, status);
+  add_seconds(runs, source, status);
+  set_rhythm(job, limits, now, status);
+  status.usual_bytes = service::usual_bytes(status.good);
+  if (const auto last = status.last()) {
+    status.lost_since = last->when;
+    for (const auto& run : runs) {
+      const bool is_its_run =
+          run.began <= last->when && last->when <= run.ended;
+      if (is_its_run && run.verified.value_or(false)) {
+        status.verified = run.ended;
+      }
+    }
+  }
+  return status;
+}
+
+JobStatus status_of(const config::Job& job, const std::vector<JobRun>& runs,
+                    std::size_t damaged_lines) {
+  JobStatus status{.job = job.name,
+                   .last_run = std::nullopt,
+                   .last_success = std::nullopt,
+                   .damaged_lines = damaged_lines};
+  if (!runs.empty()) status.last_run = runs.back();
+  for (const auto& run : runs) {
+    if (run.outcome == RunOutcome::complete) status.last_success = run.ended;
+  }
+  return status;
+}
+
+// ---- WAL
+
+// The series of this host that hold WAL, with the ones of their bases.
+std::set<std::string> base_series_in(
+    const std::vector<repo::ValidSnapshot>& snapshots,
+    const std::string& host) {
+  constexpr std::string_view kWal = "/wal";
+  std::set<std::string> series;
+  for (const auto& valid : snapshots) {
+    if (!is_of_wal(valid.snapshot)) continue;
+    const auto& name = valid.snapshot.record->series;
+    if (name.starts_with(host + "/")) {
+      series.insert(name.substr(0, name.size() - kWal.size()));
+    }
+  }
+  return series;
+}
+
+WalStatus status_of(const ingest::RecoveryCluster& cluster,
+                    const std::string& wal_series, const fs::path& spools,
+                    const service::Limits& limits, Moment now) {
+  const auto loss = wal_loss_of(cluster, spools);
+  WalStatus status{.series = wal_series,
+                   .system = cluster.system,
+                   .stored_at = std::nullopt,
+                   .waiting_bytes = loss.spooled_bytes,
+                   .has_receiver = loss.has_receiver,
+                   .lag = std::nullopt};
+  if (loss.stored_at) {
+    status.stored_at = moment_of(*loss.stored_at);
+    // A server that is quiet makes no WAL, and a receiver that has stored all
+    // is not behind.
+    const bool is_caught_up = loss.has_receiver && loss.spooled_bytes == 0;
+    status.lag = is_caught_up ? std::chrono::seconds(0)
+                              : service::age_of(*status.stored_at, now).length;
+    status.is_late = *status.lag > limits.wal_lag;
+  }
+  return status;
+}
+
+void add_wal(const repo::SnapshotList& list, const repo::Keyring& keyring,
+             const config::Configuration& all, StatusReport& report) {
+  const auto limits = limits_of(all.thresholds);
+  for (const auto& series : base_series_in(list.snapshots, all.host)) {
+    const std::string wal = wal_series(series);
+    const auto clusters =
+        ingest::find_clusters(list.snapshots, repo::series_tag(keyring, series),
+                              repo::series_tag(keyring, wal));
+    std::optional<Moment> stored;
+    for (const auto& cluster : clusters) {
+      if (cluster.wal.empty()) continue;
+      report.wal.push_back(status_of(cluster, wal,
+                                     wal_spools(wal, keyring.repository()),
+                                     limits, report.now));
+      stored = std::max(stored, report.wal.back().stored_at);
+    }
+    // A base with its WAL loses what came since WAL was stored.
+    for (auto& source : report.sources) {
+      const auto* const job = all.job(source.job);
+      if (job == nullptr || job->series != series) continue;
+      if (stored && source.lost_since) {
+        source.lost_since = std::max(*source.lost_since, *stored);
+      }
+    }
+  }
+}
+
+// ---- the repository
+
+void look_at_disk(const std::string& place, const service::Limits& limits,
+                  RepositoryStatus& status, StatusReport& report) {
+  std::error_code error;
+  const auto space = fs::space(place, error);
+  if (error || space.capacity == 0) return;
+  const auto taken = space.capacity - space.free;
+  const auto all = taken + space.available;
+  status.free_bytes = space.available;
+  status.used =
+      all == 0 ? 1 : static_cast<double>(taken) / static_cast<double>(all);
+  if (*status.used > limits.repository_used) {
+    report.problems.push_back("the disk of repository " + status.name + " is " +
+                              percent_text(*status.used) + " full, " +
+                              size_text(status.free_bytes) + " are free");
+  }
+}
+
+void look_at_packs(repo::Repository& repository,
+                   const config::DataChecks& checks, RepositoryStatus& status,
+                   StatusReport& report) {
+  const service::VerifiedPacksFile file(host_folders().state,
+                                        repository.keyring().repository().hex(),
+                                        repository.storage().place());
+  const auto known = file.read();
+  const auto stored = repo::list_packs(repository.storage());
+  status.coverage =
+      service::coverage_of(stored, known, checks.cycle, report.now);
+  for (const auto& pack : stored) {
+    const auto found = known.damaged.find(pack.id);
+    if (found == known.damaged.end()) continue;
+    status.damage_found =
+        std::min(found->second, status.damage_found.value_or(found->second));
+  }
+  if (status.damage_found) {
+    report.problems.push_back(
+        "damage in repository " + status.name + ": " +
+        counted(status.coverage->damaged, "pack") + " cannot be read whole, " +
+        "found " + ago(*status.damage_found, report.now) +
+        "; 'cairn check --level data' says what it hurts");
+  }
+  if (status.coverage->late > 0) {
+    report.notices.push_back(
+        "repository " + status.name + ": " +
+        counted(status.coverage->late, "pack") +
+        " were not read within the cycle; a larger `checks: {data: {budget: "
+        "..}}`, or more runs, would");
+  }
+}
+
+void tell_of_clock(const SourceStatus& status, StatusReport& report) {
+  const auto last = status.last();
+  if (!last || !service::age_of(last->when, report.now).is_of_the_future) {
+    return;
+  }
+  report.notices.push_back(
+      status.source + " claims to be saved in the future, " +
+      local_time_text(timestamp_of(last->when)) +
+      ": the clock of this machine, or the one it was saved by, is wrong");
+}
+
+void tell_of_size(const SourceStatus& status, const service::Limits& limits,
+                  StatusReport& report) {
+  if (!status.usual_bytes || !status.last()) return;
+  const auto bytes = status.last()->bytes;
+  const double change = service::change_of(bytes, *status.usual_bytes);
+  if (std::abs(change) <= limits.size_change) return;
+  report.notices.push_back(status.source + " has " + size_text(bytes) + ", " +
+                           percent_text(std::abs(change)) +
+                           (change < 0 ? " less" : " more") + " than usual (" +
+                           size_text(*status.usual_bytes) + ")");
+}
+
+std::string reason_of(const SourceStatus& source, Moment now) {
+  const auto last = source.last();
+  std::string text = source.source;
+  if (!last) {
+    text += " was never saved whole";
+  } else {
+    text += " was last saved " + ago(last->when, now);
+    if (source.is_overdue && source.interval) {
+      text += ", due " + interval_text(*source.interval);
+    }
+  }
+  if (source.failure) {
+    text += (last && !source.is_overdue ? ", and then failed" : ", failing");
+    if (!source.failure->empty()) text += ": " + printable(*source.failure);
+  }
+  return text;
+}
+
+std::string reason_of(const WalStatus& wal, Moment now) {
+  return "WAL of " + printable(wal.series) + " was last stored " +
+         (wal.stored_at ? ago(*wal.stored_at, now) : "never") +
+         (wal.waiting_bytes > 0
+              ? ", and " + size_text(wal.waiting_bytes) + " wait on this host"
+          : wal.has_receiver ? ""
+                             : ", and no receiver is at work on this host");
+}
+
+}  // namespace
+
+Moment moment_of(const repo::Timestamp& time) {
+  return Moment(std::chrono::seconds(time.seconds));
+}
+
+repo::Timestamp timestamp_of(Moment moment) {
+  return {moment.time_since_epoch().count(), 0};
+}
+
+std::string interval_text(std::chrono::seconds interval) {
+  const auto every = [](std::int64_t count, std::string_view name) {
+    return count <= 1
+               ? "every " + std::string(name)
+               : "every " + counted(static_cast<std::uint64_t>(count), name);
+  };
+  // Runs do not begin to the second.
+  const auto is_nearly_whole = [&](std::chrono::seconds unit) {
+    const auto slack = unit / 20;
+    return interval >= unit - slack && (interval + slack) % unit <= 2 * slack;
+  };
+  const auto rounded = [&](std::chrono::seconds unit) {
+    return (interval + unit / 2) / unit;
+  };
+  if (is_nearly_whole(kADay) || interval >= 2 * kADay) {
+    return every(rounded(kADay), "day");
+  }
+  if (is_nearly_whole(kAnHour) || interval >= 3 * kAnHour) {
+    return every(rounded(kAnHour), "hour");
+  }
+  return every(rounded(kAMinute), "minute");
+}
+
+bool StatusReport::is_safe() const { return what_is_wrong().empty(); }
+
+std::vector<std::string> StatusReport::what_is_wrong() const {
+  std::vector<std::string> wrong;
+  for (const auto& source : sources) {
+    if (!source.is_safe()) wrong.push_back(reason_of(source, now));
+  }
+  for (const auto& one : wal) {
+    if (one.is_late) wrong.push_back(reason_of(one, now));
+  }
+  wrong.insert(wrong.end(), problems.begin(), problems.end());
+  return wrong;
+}
+
+std::string StatusReport::sentence() const {
+  const auto wrong = what_is_wrong();
+  if (wrong.empty()) return "everything is safe";
+  const auto unsafe = static_cast<std::uint64_t>(std::ranges::count_if(
+      sources, [](const SourceStatus& one) { return !one.is_safe(); }));
+  if (unsafe == 0) {
+    return "all sources were saved, but " + wrong.front();
+  }
+  return std::to_string(unsafe) + " of " + counted(sources.size(), "source") +
+         (unsafe == 1 ? " is not: " : " are not: ") + wrong.front();
+}
+
+void report_on(const MetRepository& met, const config::Configuration& all,
+               std::span<const config::Job* const> jobs, Context& context,
+               StatusReport& report) {
+  const auto limits = limits_of(all.thresholds);
+  RepositoryStatus status;
+  status.name = met.configured->name;
+  status.place = met.place;
+  status.unreachable = met.unreachable;
+  repo::SnapshotList list;
+  if (met.opened != nullptr) {
+    list = met.opened->snapshots(context.now());
+    status.snapshots = list.snapshots.size();
+    for (const auto& damage : list.damage) report.problems.push_back(damage);
+    look_at_packs(*met.opened, all.data_checks, status, report);
+  }
+  if (!met.unreachable) look_at_disk(met.place, limits, status, report);
+  if (met.unreachable) {
+    report.problems.push_back("repository " + status.name +
+                              " cannot be reached: " + *met.unreachable);
+  }
+  for (const auto* const job : jobs) {
+    const service::RunLog log(host_folders().state, met.place, job->series);
+    const auto runs = log.read();
+    report.jobs.push_back(status_of(*job, runs, log.damaged_lines()));
+    if (log.damaged_lines() > 0) {
+      report.notices.push_back("the log of the runs of " + job->name + " has " +
+                               counted(log.damaged_lines(), "damaged line") +
+                               ", which were passed over");
+    }
+    std::optional<std::vector<Attempt>> attempts;
+    if (met.opened != nullptr) {
+      attempts = attempts_in(list.snapshots, *job, met.opened->keyring());
+    }
+    if (!attempts) attempts = attempts_in(runs);
+    for (const auto& name : job->sources) {
+      auto source = status_of(*all.source(name), *job, *attempts, runs, limits,
+                              report.now);
+      tell_of_clock(source, report);
+      tell_of_size(source, limits, report);
+      report.sources.push_back(std::move(source));
+    }
+  }
+  if (met.opened != nullptr) {
+    add_wal(list, met.opened->keyring(), all, report);
+  }
+  report.repositories.push_back(std::move(status));
+}
+
+StatusReport report_after_run(const MetRepository& met,
+                              const config::Configuration& all,
+                              Context& context) {
+  StatusReport report;
+  report.now = moment_of(context.now());
+  const bool is_everywhere = context.repo_given().has_value();
+  for (const auto& repository : all.repositories) {
+    std::vector<const config::Job*> jobs;
+    for (const auto& job : all.jobs) {
+      if (job.repository == repository.name) jobs.push_back(&job);
+    }
+    if (jobs.empty()) continue;
+    MetRepository other{.configured = &repository,
+                        .place = is_everywhere ? met.place : repository.path};
+    const bool is_same = met.configured == &repository;
+    report_on(is_same ? met : other, all, jobs, context, report);
+  }
+  return report;
+}
+
+}  // namespace cairn::cli

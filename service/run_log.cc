@@ -1,0 +1,210 @@
+#include "service/run_log.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <utility>
+
+#include "service/state_file.h"
+
+namespace cairn::service {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Of the file, from its end: what is longer was not written by us.
+constexpr std::uint64_t kMostBytes = std::uint64_t{64} << 20;
+// The last second of the year 9999: differences of moments cannot overflow.
+constexpr std::int64_t kLastSecond = 253'402'300'799;
+
+constexpr std::array<std::pair<RunOutcome, std::string_view>, 4> kOutcomes = {{
+    {RunOutcome::complete, "complete"},
+    {RunOutcome::partial, "partial"},
+    {RunOutcome::failed, "failed"},
+    {RunOutcome::interrupted, "interrupted"},
+}};
+
+// ---- to text
+
+// Not in the middle of a character.
+std::string shortened(const std::string& message) {
+  if (message.size() <= RunLog::kMaxMessage) return message;
+  std::size_t size = RunLog::kMaxMessage;
+  const auto continues = [&](std::size_t i) {
+    return (static_cast<unsigned char>(message[i]) & 0xc0U) == 0x80U;
+  };
+  while (size > 0 && continues(size)) --size;
+  return message.substr(0, size);
+}
+
+Json to_json(const SourceRun& source) {
+  Json json = {{"name", source.name},
+               {"outcome", name_of(source.outcome)},
+               {"bytes", source.bytes}};
+  if (source.seconds) json["seconds"] = *source.seconds;
+  if (!source.message.empty()) json["message"] = shortened(source.message);
+  return json;
+}
+
+std::string to_line(const JobRun& run) {
+  Json json = {{"v", 1},
+               {"began", run.began.time_since_epoch().count()},
+               {"ended", run.ended.time_since_epoch().count()},
+               {"outcome", name_of(run.outcome)},
+               {"exit_code", run.exit_code},
+               {"bytes_read", run.bytes_read},
+               {"bytes_new", run.bytes_new}};
+  if (run.verified) json["verified"] = *run.verified;
+  if (run.snapshot) json["snapshot"] = *run.snapshot;
+  if (!run.message.empty()) json["message"] = shortened(run.message);
+  Json sources = Json::array();
+  for (const auto& source : run.sources) sources.push_back(to_json(source));
+  json["sources"] = std::move(sources);
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// ---- and back. Nothing, or false: that is not what was written.
+
+bool read_text(const Json& json, const char* key, std::string& text) {
+  const auto found = json.find(key);
+  if (found == json.end()) return true;
+  if (!found->is_string()) return false;
+  text = found->get<std::string>();
+  return true;
+}
+
+template <typename Number>
+bool read_count(const Json& json, const char* key, Number& number) {
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_number_unsigned()) return false;
+  const auto value = found->get<std::uint64_t>();
+  number = static_cast<Number>(value);
+  return std::in_range<Number>(value);
+}
+
+bool read_moment(const Json& json, const char* key, Moment& moment) {
+  std::int64_t seconds = 0;
+  if (!read_count(json, key, seconds) || seconds > kLastSecond) return false;
+  moment = Moment(std::chrono::seconds(seconds));
+  return true;
+}
+
+bool read_outcome(const Json& json, RunOutcome& outcome) {
+  std::string name;
+  if (!read_text(json, "outcome", name)) return false;
+  for (const auto& [known, its_name] : kOutcomes) {
+    if (its_name != name) continue;
+    outcome = known;
+    return true;
+  }
+  return false;
+}
+
+bool read_seconds(const Json& json, std::optional<double>& seconds) {
+  const auto found = json.find("seconds");
+  if (found == json.end()) return true;
+  if (!found->is_number()) return false;
+  seconds = found->get<double>();
+  return std::isfinite(*seconds) && *seconds >= 0;
+}
+
+bool read_source(const Json& json, SourceRun& source) {
+  return json.is_object() && read_text(json, "name", source.name) &&
+         read_outcome(json, source.outcome) &&
+         read_count(json, "bytes", source.bytes) &&
+         read_seconds(json, source.seconds) &&
+         read_text(json, "message", source.message);
+}
+
+bool read_flag(const Json& json, const char* key, std::optional<bool>& flag) {
+  const auto found = json.find(key);
+  if (found == json.end()) return true;
+  if (!found->is_boolean()) return false;
+  flag = found->get<bool>();
+  return true;
+}
+
+bool read_sources(const Json& json, std::vector<SourceRun>& sources) {
+  const auto found = json.find("sources");
+  if (found == json.end() || !found->is_array()) return false;
+  return std::ranges::all_of(*found, [&](const Json& one) {
+    return read_source(one, sources.emplace_back());
+  });
+}
+
+std::optional<JobRun> parse_line(std::string_view line) {
+  const Json json = Json::parse(line, nullptr, false);
+  if (!json.is_object()) return std::nullopt;
+  JobRun run;
+  std::string snapshot;
+  const bool makes_sense = read_moment(json, "began", run.began) &&
+                           read_moment(json, "ended", run.ended) &&
+                           read_outcome(json, run.outcome) &&
+                           read_count(json, "exit_code", run.exit_code) &&
+                           read_count(json, "bytes_read", run.bytes_read) &&
+                           read_count(json, "bytes_new", run.bytes_new) &&
+                           read_flag(json, "verified", run.verified) &&
+                           read_text(json, "snapshot", snapshot) &&
+                           read_text(json, "message", run.message) &&
+                           read_sources(json, run.sources);
+  if (!makes_sense) return std::nullopt;
+  if (!snapshot.empty()) run.snapshot = std::move(snapshot);
+  return run;
+}
+
+// Without empty ones.
+std::vector<std::string_view> lines_of(std::string_view text) {
+  std::vector<std::string_view> lines;
+  while (!text.empty()) {
+    const auto end = std::min(text.find('\n'), text.size());
+    if (end > 0) lines.push_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return lines;
+}
+
+}  // namespace
+
+std::string_view name_of(RunOutcome outcome) noexcept {
+  for (const auto& [known, name] : kOutcomes) {
+    if (known == outcome) return name;
+  }
+  return "failed";
+}
+
+RunLog::RunLog(const std::filesystem::path& state,
+               const std::string& repository, const std::string& series)
+    : file_(state_file(state, "runs", repository, series, ".jsonl")) {}
+
+void RunLog::append(const JobRun& run) {
+  const std::string line = to_line(run);
+  const auto text = read_state_file(file_, kMostBytes);
+  const auto lines = lines_of(text ? *text : std::string_view());
+  if (lines.size() < 2 * kKept) {
+    append_to_state_file(file_, line);
+    return;
+  }
+  std::string newest;
+  for (const auto& old : std::span(lines).last(kKept - 1)) {
+    newest.append(old) += '\n';
+  }
+  replace_state_file(file_, newest + line + '\n');
+}
+
+std::vector<JobRun> RunLog::read() const {
+  damaged_ = 0;
+  std::vector<JobRun> runs;
+  const auto text = read_state_file(file_, kMostBytes);
+  for (const auto& line : lines_of(text ? *text : std::string_view())) {
+    if (auto run = parse_line(line)) {
+      runs.push_back(std::move(*run));
+    } else {
+      ++damaged_;
+    }
+  }
+  return runs;
+}
+
+}  // namespace cairn::service

@@ -1,0 +1,41 @@
+// Verifies by plan: reads what a run wrote and a share of the rest, looks
+// closely at what seems damaged, and remembers.
+#pragma once
+
+#include <set>
+#include <stop_token>
+
+#include "repo/entry.h"
+#include "repo/finding.h"
+#include "repo/progress.h"
+#include "repo/repository.h"
+#include "service/verification_plan.h"
+#include "service/verified_packs.h"
+
+namespace cairn::service {
+
+struct VerificationOptions {
+  VerificationRules rules;
+  // Packs that were there before the run; what came since is its own.
+  std::set<repo::PackId> there_before;
+  repo::Timestamp now;
+  unsigned threads = 2;
+};
+
+struct Verification {
+  VerificationPlan plan;
+  std::set<repo::PackId> damaged;
+  // What check() found in what seemed damaged, with the snapshots that it
+  // hurts; empty where nothing did.
+  repo::CheckReport report;
+};
+
+// Throws repo::Cancelled, repo::StorageUnreachable, and trouble of this
+// machine; nothing of this reading is remembered then.
+[[nodiscard]] Verification verify_by_plan(repo::Repository& repository,
+                                          const VerificationOptions& options,
+                                          VerifiedPacksFile& file,
+                                          const std::stop_token& stop,
+                                          repo::Progress* progress);
+
+}  // namespace cairn::service

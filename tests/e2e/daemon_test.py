@@ -1,0 +1,191 @@
+#!/usr/bin/python3
+"""cairn daemon: jobs run when they are due, and end when they are told to."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+import harness
+from harness import FAILED, LOCKED, OK, USAGE, wait_until
+
+
+class Case(harness.Case):
+    def setUp(self):
+        super().setUp()
+        self.config = self.folder / "cairn.yaml"
+        self.env["CAIRN_CONFIG"] = str(self.config)
+        for name in ("CAIRN_REPO", "CAIRN_KEY_FILE"):
+            del self.env[name]
+        self.data = self.folder / "data"
+        self.data.mkdir()
+        (self.data / "file").write_bytes(harness.prose(100))
+
+    def configure(self, *jobs, sources=""):
+        self.config.write_text(f"""version: 1
+host: stack
+repositories:
+  local: {{path: {self.repo}, key: {{file: {self.key}}}}}
+sources:
+  data: {{type: files, paths: [{self.data}]}}
+{sources}
+jobs:
+""" + "".join(f"  {job}\n" for job in jobs))
+
+    def begin(self, *words):
+        """A daemon, and what it says into a file."""
+        said = self.folder / f"said-{time.monotonic_ns()}"
+        with open(said, "wb") as file:
+            process = subprocess.Popen(
+                [harness.PROGRAM, "daemon", *words], stdin=subprocess.DEVNULL,
+                stdout=file, stderr=file, env=self.environment(None))
+        process.said = said.read_text
+
+        def end():
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+        self.addCleanup(end)
+        return process
+
+    def wait_for(self, daemon, what, seconds=60):
+        def is_said():
+            self.assertIsNone(daemon.poll(), daemon.said())
+            return re.search(what, daemon.said())
+
+        return wait_until(is_said, f"{what} in what the daemon says", seconds)
+
+    def end(self, daemon, code=OK):
+        daemon.send_signal(signal.SIGTERM)
+        self.assertEqual(daemon.wait(60), code, daemon.said())
+
+    def series(self):
+        return sorted(x["series"] for x in
+                      self.cairn("snapshots", "--json").value)
+
+
+class Runs(Case):
+    def test_what_was_missed_at_once_and_then_what_is_due(self):
+        self.configure("minutely: {sources: all, schedule: '* * * * *'}",
+                       "yearly: {sources: all, schedule: '0 3 1 1 *'}")
+        daemon = self.begin()
+        self.wait_for(daemon, r"job yearly begins; it was due .*, and missed")
+        self.wait_for(daemon, r"job yearly is done")
+        self.wait_for(daemon, r"(?s)job minutely is done.*minutely is done",
+                      150)
+        self.end(daemon)
+
+        begins = re.findall(r"minutely begins; it was due (\S+ \S+)",
+                            daemon.said())
+        self.assertEqual(len(set(begins)), len(begins))
+        self.assertEqual(self.series().count("stack/yearly"), 1)
+        self.assertGreaterEqual(self.series().count("stack/minutely"), 2)
+
+    def test_once_what_is_due_and_ends(self):
+        self.configure("yearly: {sources: all, schedule: '0 3 1 1 *'}",
+                       "by_hand: {sources: all}")
+        self.cairn("daemon", "--once")
+        self.assertEqual(self.series(), ["stack/yearly"])
+        if not (self.state / "cairn" / "runs").exists():
+            self.skipTest("runs are not remembered yet")
+        self.cairn("daemon", "--once")
+        self.assertEqual(self.series(), ["stack/yearly"])
+
+    def test_jobs_by_the_words_of_the_command_line(self):
+        self.configure("yearly: {sources: all}", "other: {sources: all}")
+        self.cairn("daemon", "--once", code=USAGE)
+        self.cairn("daemon", "--once", "other", "--frequency", "monthly",
+                   "--retention", "30")
+        self.assertEqual(self.series(), ["stack/other"])
+
+    def test_the_others_when_one_fails(self):
+        self.configure(
+            "bad: {sources: [failing], schedule: '0 3 1 1 *'}",
+            "good: {sources: [data], schedule: '0 3 1 1 *'}",
+            sources="  failing: {type: command, command: ['false']}")
+        ran = self.cairn("daemon", "--once", code=FAILED)
+        self.assertRegex(ran.err, r"job bad failed: exited with 15")
+        self.assertIn("job good is done", ran.err)
+        self.assertEqual(self.series(), ["stack/good"])
+
+    def test_tell_programs_what_happens(self):
+        self.configure("yearly: {sources: all, schedule: '0 3 1 1 *'}")
+        ran = self.cairn("--json", "daemon", "--once")
+        self.assertEqual([(x["type"], x["job"]) for x in ran.lines],
+                         [("job_begin", "yearly"), ("job_end", "yearly")])
+        self.assertTrue(ran.lines[0]["was_missed"])
+        self.assertIsNone(ran.lines[1]["failure"])
+
+
+class Ends(Case):
+    def test_with_the_runs_that_are_at_work(self):
+        self.configure(
+            "slow: {sources: [sleeping], schedule: '0 3 1 1 *'}",
+            sources="  sleeping: {type: command, command: [sh, -c, "
+            f"'echo $$ > {self.folder}/pid; exec sleep 300']}}")
+        daemon = self.begin()
+        pid = wait_until(
+            lambda: (self.folder / "pid").exists()
+            and (self.folder / "pid").read_text().strip(),
+            "the source is at work")
+        self.end(daemon)
+
+        self.assertRegex(daemon.said(), r"waits for the end of 1 job\n")
+        self.assertRegex(daemon.said(), r"job slow failed: exited with 143")
+        self.assertFalse(os.path.exists(f"/proc/{pid}"))
+
+    def test_a_second_one_at_once(self):
+        self.configure("yearly: {sources: all, schedule: '0 3 1 1 *'}")
+        daemon = self.begin()
+        self.wait_for(daemon, "yearly is done")
+        ran = self.cairn("daemon", code=LOCKED)
+        self.assertIn("another daemon watches over", ran.err)
+        self.assertEqual(self.cairn("daemon", "--once").err, "")
+        self.end(daemon)
+        self.assertEqual(self.series(), ["stack/yearly"])
+
+    def test_before_it_begins_where_runs_would_have_no_key(self):
+        self.configure("yearly: {sources: all, schedule: '0 3 1 1 *'}")
+        ran = self.cairn("daemon", env={"CAIRN_PASSWORD": "x y z"}, code=USAGE)
+        self.assertIn("CAIRN_PASSWORD is not handed on", ran.err)
+        self.assertNotIn("x y z", ran.err)
+
+
+class Reads(Case):
+    def test_the_file_again_when_it_changes(self):
+        self.configure("one: {sources: all, schedule: '0 3 1 1 *'}")
+        daemon = self.begin()
+        self.wait_for(daemon, "job one is done")
+
+        self.configure("one: {sources: all, schedule: '0 3 1 1 *'}",
+                       "two: {sources: all, schedule: '0 3 1 1 *'}")
+        self.wait_for(daemon, "job two is done")
+        self.end(daemon)
+        self.assertEqual(self.series(), ["stack/one", "stack/two"])
+
+    def test_no_file_with_a_mistake(self):
+        self.configure(
+            "one: {sources: all, schedule: '0 3 1 1 *'}",
+            "next: {sources: all, schedule: '* * * * *'}")
+        daemon = self.begin()
+        self.wait_for(daemon, "(?s)job next is done")
+        right = self.config.read_text()
+        self.config.write_text(right.replace("'* * * * *'", "'* * * * 8'"))
+        daemon.send_signal(signal.SIGHUP)
+        self.wait_for(daemon, r"weekday '8': 8 is not within 0 to 7")
+        self.wait_for(daemon, r"is not used; what it said before goes on")
+        self.wait_for(daemon, r"(?s)goes on.*job next is done", 150)
+
+        self.config.write_text(right.replace("one:", "three:"))
+        daemon.send_signal(signal.SIGHUP)
+        self.wait_for(daemon, r"read .* again: 2 jobs")
+        self.wait_for(daemon, "job three is done")
+        self.end(daemon)
+        self.assertNotIn("failed", daemon.said())
+        self.assertEqual(list((self.state / "cairn/daemon").iterdir()), [])
+
+
+if __name__ == "__main__":
+    harness.main()
