@@ -62,11 +62,13 @@ def flip_bits(process, chance, count):
     return done
 
 
-def bits_that_differ(one, other):
+def bytes_that_differ(one, other):
+    """Not bits: a flip is a byte read and written, between which the process
+    may have written another."""
     if len(one) != len(other):
-        return abs(len(one) - len(other)) * 8
-    return (int.from_bytes(one, "little") ^
-            int.from_bytes(other, "little")).bit_count()
+        return abs(len(one) - len(other))
+    differing = int.from_bytes(one, "little") ^ int.from_bytes(other, "little")
+    return sum(byte != 0 for byte in differing.to_bytes(len(one), "little"))
 
 
 class Memory:
@@ -128,9 +130,9 @@ class Memory:
         expect(restored.code == OK, "what it stored cannot be restored: "
                f"{restored.err.strip()}", ran)
         back = (where.here / "back" / "db").read_bytes()
-        differing = bits_that_differ(back, self.data)
+        differing = bytes_that_differ(back, self.data)
         expect(differing <= flipped,
-               f"{flipped} bits flipped, and {differing} differ", ran)
+               f"{flipped} bits flipped, and {differing} bytes differ", ran)
         checked = where.cairn("check", "--level", "data", code=None)
         expect(checked.code == OK,
                f"check finds damage: {checked.out.decode()}", ran)
