@@ -54,7 +54,8 @@ bool is_of(const config::Source& source, std::string_view reported) {
           std::get_if<config::CommandOutput>(&source.what)) {
     return reported == command->as;
   }
-  if (std::holds_alternative<config::PostgresDumps>(source.what)) {
+  if (std::holds_alternative<config::PostgresDumps>(source.what) ||
+      std::holds_alternative<config::Redis>(source.what)) {
     return reported == source.name || reported.starts_with(source.name + "/");
   }
   return reported == source.name;
@@ -509,7 +510,7 @@ std::string StatusReport::sentence() const {
     return "all sources were saved, but " + wrong.front();
   }
   return std::to_string(unsafe) + " of " + counted(sources.size(), "source") +
-         (unsafe == 1 ? " is not: " : " are not: ") + wrong.front();
+         (unsafe == 1 ? " is not safe: " : " are not safe: ") + wrong.front();
 }
 
 void report_on(const MetRepository& met, const config::Configuration& all,

@@ -88,6 +88,11 @@ bool AlertState::parse(const std::string& text) {
       !read_moment(json, "seen", seen_)) {
     return false;
   }
+  const auto with_it = json.find("seen_with_it");
+  if (with_it != json.end()) {
+    if (!with_it->is_number_integer()) return false;
+    seen_with_it_ = with_it->get<std::ptrdiff_t>();
+  }
   const auto pending = json.find("pending");
   if (pending == json.end() || !pending->is_array()) return false;
   for (const auto& one : *pending) {
@@ -101,7 +106,10 @@ bool AlertState::parse(const std::string& text) {
 void AlertState::store() const {
   Json json = {{"v", 1}};
   if (failing_since_) json["failing_since"] = seconds_of(*failing_since_);
-  if (seen_) json["seen"] = seconds_of(*seen_);
+  if (seen_) {
+    json["seen"] = seconds_of(*seen_);
+    json["seen_with_it"] = seen_with_it_;
+  }
   Json pending = Json::array();
   for (const auto& event : pending_) pending.push_back(to_json(event));
   json["pending"] = std::move(pending);
@@ -120,17 +128,33 @@ void AlertState::note_runs(std::span<const JobRun> runs,
   }
   std::erase_if(pending_,
                 [](const AlertEvent& event) { return event.channels.empty(); });
-  for (const auto& run : runs.first(runs.size() - 1)) {
-    // Ended, and then we were killed before anybody was told.
-    if (seen_ && run.began > *seen_) note(run, channels, make_body);
+  // Of those before the last one we were killed before anybody was told.
+  for (const auto& run : unseen(runs.first(runs.size() - 1))) {
+    note(run, channels, make_body);
   }
   note(runs.back(), channels, make_body);
   seen_ = runs.back().began;
+  seen_with_it_ = std::ranges::count(runs, *seen_, &JobRun::began);
   if (pending_.size() > kMostPending) {
     pending_.erase(pending_.begin(),
                    pending_.end() - static_cast<std::ptrdiff_t>(kMostPending));
   }
   store();
+}
+
+// Those behind the last one that was noted; where that is in the log no more,
+// those that began later.
+std::vector<JobRun> AlertState::unseen(std::span<const JobRun> runs) const {
+  std::vector<JobRun> later;
+  if (!seen_) return later;
+  std::ptrdiff_t with_it = 0;
+  for (auto run = runs.begin(); run != runs.end(); ++run) {
+    if (run->began == *seen_ && ++with_it == seen_with_it_) {
+      return {run + 1, runs.end()};
+    }
+    if (run->began > *seen_) later.push_back(*run);
+  }
+  return later;
 }
 
 void AlertState::note(const JobRun& run,

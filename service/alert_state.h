@@ -69,6 +69,7 @@ class AlertState {
   }
 
  private:
+  [[nodiscard]] std::vector<JobRun> unseen(std::span<const JobRun> runs) const;
   void note(const JobRun& run, const std::vector<std::string>& channels,
             const MakeBody& make_body);
   [[nodiscard]] bool parse(const std::string& text);
@@ -76,7 +77,8 @@ class AlertState {
 
   std::filesystem::path file_;
   std::optional<Moment> failing_since_;
-  std::optional<Moment> seen_;  // when the last run began that was noted
+  std::optional<Moment> seen_;       // when the last run began that was noted
+  std::ptrdiff_t seen_with_it_ = 0;  // runs that had begun at that second
   std::vector<AlertEvent> pending_;
 };
 

@@ -47,13 +47,15 @@ TEST(StatusReport, SaysInASentenceWhatIsNotSafe) {
   redis.is_overdue = true;
   auto report = report_of({source("a", hours(0)), redis, source("c", hours(0)),
                            source("d", hours(0)), source("e", hours(0))});
-  EXPECT_EQ(report.sentence(),
-            "1 of 5 sources is not: redis was last saved 27 hours ago, due "
-            "every hour");
+  EXPECT_EQ(
+      report.sentence(),
+      "1 of 5 sources is not safe: redis was last saved 27 hours ago, due "
+      "every hour");
   report.sources[3].failure = "no answer";
-  EXPECT_EQ(report.sentence(),
-            "2 of 5 sources are not: redis was last saved 27 hours ago, due "
-            "every hour");
+  EXPECT_EQ(
+      report.sentence(),
+      "2 of 5 sources are not safe: redis was last saved 27 hours ago, due "
+      "every hour");
   EXPECT_EQ(report.what_is_wrong().at(1),
             "d was last saved just now, and then failed: no answer");
 }

@@ -94,7 +94,7 @@ class Status(Case):
         ran = self.cairn("status", "--check", code=OVERDUE)
         self.assertEqual(
             ran.text.splitlines()[0],
-            "1 of 1 source is not: files was never saved whole")
+            "1 of 1 source is not safe: files was never saved whole")
         self.cairn("status")
 
     def test_says_what_is_overdue_by_its_usual_rhythm(self):
@@ -102,7 +102,7 @@ class Status(Case):
         self.saved_at(*(n * HOUR for n in (27, 28, 29, 30)))
         ran = self.cairn("status", "--check", code=OVERDUE)
         self.assertEqual(ran.text.splitlines()[0],
-                         "1 of 1 source is not: files was last saved 27 hours "
+                         "1 of 1 source is not safe: files was last saved 27 hours "
                          "ago, due every hour")
         source, = self.status()["sources"]
         self.assertEqual((source["interval_seconds"], source["overdue"]),
@@ -130,7 +130,7 @@ class Status(Case):
         status = self.status("--check", code=OVERDUE)
         safe = {s["source"]: s["safe"] for s in status["sources"]}
         self.assertEqual(safe, {"files": True, "fragile": False})
-        self.assertIn("1 of 2 sources is not: fragile was last saved just now, "
+        self.assertIn("1 of 2 sources is not safe: fragile was last saved just now, "
                       "and then failed: test: exited with 1",
                       status["summary"])
         self.fails.unlink()

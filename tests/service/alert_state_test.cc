@@ -84,6 +84,14 @@ TEST_F(AlertStateTest, TellsOfARunAfterWhichTheProcessWasKilled) {
   EXPECT_EQ(tell(), (std::vector{Kind::failure, Kind::recovery}));
 }
 
+TEST_F(AlertStateTest, TellsOfOneThatBeganInTheSameSecond) {
+  ends(RunOutcome::complete);
+  runs_.push_back(run_at(clock_, RunOutcome::failed));  // and was killed
+  runs_.push_back(run_at(clock_, RunOutcome::complete));
+  note();
+  EXPECT_EQ(tell(), (std::vector{Kind::failure, Kind::recovery}));
+}
+
 TEST_F(AlertStateTest, DoesNotTellOfWhatWasBeforeItWasAskedFor) {
   runs_.push_back(run_at(++clock_, RunOutcome::failed));
   ends(RunOutcome::complete);
