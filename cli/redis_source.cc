@@ -76,19 +76,23 @@ RedisSource::RedisSource(std::string name, const config::Redis& wanted,
                          Context& context)
     : name_(std::move(name)), wanted_(wanted), context_(context) {}
 
-ingest::RedisServer RedisSource::server() const {
-  ingest::RedisServer server{.address = {.socket = wanted_.socket,
-                                         .host = wanted_.host,
-                                         .port = wanted_.port,
-                                         .tls = {}},
-                             .user = wanted_.user,
-                             .password = {}};
+ingest::RedisAddress RedisSource::address() const {
+  ingest::RedisAddress address{.socket = wanted_.socket,
+                               .host = wanted_.host,
+                               .port = wanted_.port,
+                               .tls = {}};
   if (wanted_.has_tls) {
-    server.address.tls = {.ca = wanted_.tls_ca,
-                          .cert = wanted_.tls_cert,
-                          .key = wanted_.tls_key,
-                          .name = wanted_.tls_name.value_or(wanted_.host)};
+    address.tls = {.ca = wanted_.tls_ca,
+                   .cert = wanted_.tls_cert,
+                   .key = wanted_.tls_key,
+                   .name = wanted_.tls_name.value_or(wanted_.host)};
   }
+  return address;
+}
+
+ingest::RedisServer RedisSource::server() const {
+  ingest::RedisServer server{
+      .address = address(), .user = wanted_.user, .password = {}};
   if (!wanted_.password) return server;
   try {
     const auto password = read_secret(*wanted_.password, context_.output);
@@ -169,6 +173,17 @@ RedisSource::Outlook RedisSource::outlook(const std::stop_token& stop) const {
     outlook.problem = e.what();
   }
   return outlook;
+}
+
+std::optional<std::string> RedisSource::place_if_it_answers(
+    const std::stop_token& stop) const {
+  auto plain = address();
+  plain.tls.reset();  // who listens there is not asked who he is
+  try {
+    return ingest::RedisConnection::connect(plain, stop).place();
+  } catch (const ingest::ProducerFailed&) {
+    return std::nullopt;
+  }
 }
 
 }  // namespace cairn::cli

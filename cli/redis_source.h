@@ -43,7 +43,12 @@ class RedisSource {
   };
   [[nodiscard]] Outlook outlook(const std::stop_token& stop) const;
 
+  // Where the server is, if anybody listens there; it is told nothing.
+  [[nodiscard]] std::optional<std::string> place_if_it_answers(
+      const std::stop_token& stop) const;
+
  private:
+  [[nodiscard]] ingest::RedisAddress address() const;
   [[nodiscard]] ingest::RedisServer server() const;
   void open_aof(unsigned lane, std::vector<ingest::Source>& opened) const;
 

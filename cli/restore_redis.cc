@@ -9,14 +9,17 @@
 #include <cstdlib>
 #include <filesystem>
 #include <utility>
+#include <variant>
 #include <vector>
 
+#include "cli/config/configuration.h"
 #include "cli/dump_plan.h"
 #include "cli/interrupt.h"
 #include "cli/printable.h"
 #include "cli/progress_display.h"
 #include "cli/quantity.h"
 #include "cli/redis_keys_document.h"
+#include "cli/redis_source.h"
 #include "cli/temporary_folder.h"
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
@@ -131,6 +134,7 @@ class Restoring {
 
   ExitCode run() {
     if (context_.options.is_dry_run) return dry_run();
+    confirm_other_server();
     std::optional<ingest::RedisPrograms> programs;
     if (options_.verify) {
       const char* const path = std::getenv("PATH");
@@ -146,6 +150,28 @@ class Restoring {
   }
 
  private:
+  // A server whose processes cannot be seen from here, in a container beside
+  // ours, may have its folder in common with us all the same.
+  void confirm_other_server() {
+    if (context_.configured_repository() == nullptr ||
+        !ingest::has_redis_data(options_.folder)) {
+      return;
+    }
+    const auto* const source =
+        context_.configuration()->source(path_.substr(0, path_.find('/')));
+    if (source == nullptr) return;
+    const auto* const server = std::get_if<config::Redis>(&source->what);
+    if (server == nullptr) return;
+    const auto place =
+        RedisSource(source->name, *server, context_).place_if_it_answers(stop_);
+    if (!place) return;
+    context_.confirm("The server of source '" + source->name + "', at " +
+                     *place +
+                     ", runs. It would write over what is restored, if that is "
+                     "its folder. Is " +
+                     options_.folder + " another one's?");
+  }
+
   ExitCode dry_run() {
     if (context_.output.is_json()) {
       context_.output.json(

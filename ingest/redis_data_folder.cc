@@ -120,6 +120,18 @@ void require_no_redis_in(const fs::path& folder) {
   }
 }
 
+bool has_redis_data(const fs::path& folder) {
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (name == kRdbName || name == kOldAofName || prefix_in(at->path())) {
+      return true;
+    }
+  }
+  return false;
+}
+
 RedisDataFolder::RedisDataFolder(fs::path folder) : folder_(std::move(folder)) {
   require_no_redis_in(folder_);
   std::error_code error;

@@ -24,6 +24,9 @@ namespace cairn::ingest {
 // there of which nobody may tell us where it works.
 void require_no_redis_in(const std::filesystem::path& folder);
 
+// Whether any server has kept data there.
+[[nodiscard]] bool has_redis_data(const std::filesystem::path& folder);
+
 // What is restored lies in a folder of its own inside until put_in_place().
 //
 // Threads        one thread at a time.

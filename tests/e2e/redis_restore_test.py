@@ -89,7 +89,7 @@ class Restores(Case):
         other = self.serve(*named)
         other.fill(["SET old x"])
         other.end()
-        self.put(other, "--verify")
+        self.put(other, "--verify", "-y")
         other.begin(*named)
         self.assertEqual(other.digest(), self.digest)
 
@@ -99,7 +99,7 @@ class Restores(Case):
         other.end()
         (other.data / "appendonly.aof").write_bytes(
             b"*3\r\n$3\r\nSET\r\n$3\r\nold\r\n$1\r\nx\r\n")
-        self.assertEqual(len(self.put(other)["moved_aside"]), 1)
+        self.assertEqual(len(self.put(other, "-y")["moved_aside"]), 1)
         (other.data / "dump.rdb").unlink()
         shutil.rmtree(other.data / "appendonlydir")
         other.begin("--appendonly", "yes", "--enable-debug-command", "yes")
@@ -210,6 +210,17 @@ class Refuses(Case):
                    "-n", code=REFUSED)
         self.assert_nothing_is_left(self.server)
         self.assertEqual(self.server.key_count(), before)
+
+    def test_where_the_server_may_be_one_that_cannot_be_seen(self):
+        # As from a container beside that of the server, which answers.
+        there = self.folder / "volume"
+        there.mkdir()
+        (there / "dump.rdb").write_bytes(b"old")
+        ran = self.cairn("restore", "latest", "--to-redis-dir", there,
+                         code=REFUSED)
+        self.assertIn("The server of source 'redis', at socket", ran.err)
+        self.assertEqual((there / "dump.rdb").read_bytes(), b"old")
+        self.cairn("restore", "latest", "--to-redis-dir", there, "-y")
 
     def test_beside_a_server_that_works_elsewhere(self):
         self.cairn("restore", "latest", "--to-redis-dir", self.folder / "new")
