@@ -97,20 +97,6 @@ class Status(Case):
             "1 of 1 source is not: files was never saved whole")
         self.cairn("status")
 
-    def test_says_what_is_overdue_by_its_schedule(self):
-        self.saved_at(3 * HOUR)
-        for line, code, interval in (("0 * * * *", OVERDUE, HOUR),
-                                     ("0 3 1 1 *", OK, 365 * 24 * HOUR)):
-            if line == "0 3 1 1 *" and self.now.timetuple().tm_yday < 3:
-                continue  # the first of January is not three hours past
-            self.configure(jobs="  nightly: {sources: all, "
-                                f"schedule: '{line}'}}")
-            self.cairn("status", "--check", code=code)
-            source, = self.status()["sources"]
-            self.assertEqual(source["overdue"], code == OVERDUE)
-            self.assertTrue(source["has_schedule"])
-            self.assertGreaterEqual(source["interval_seconds"], interval)
-
     def test_says_what_is_overdue_by_its_usual_rhythm(self):
         self.configure()
         self.saved_at(*(n * HOUR for n in (27, 28, 29, 30)))
