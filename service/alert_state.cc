@@ -64,6 +64,25 @@ std::optional<AlertEvent> event_of(const Json& json) {
   return event;
 }
 
+// Tells runs apart, but for those of the same second that went alike, of which
+// one is as good as another.
+std::string key_of(const JobRun& run) {
+  return std::to_string(seconds_of(run.began)) + "-" +
+         std::to_string(seconds_of(run.ended)) + "-" +
+         std::to_string(run.exit_code) + "-" + run.snapshot.value_or("");
+}
+
+// Behind the one that was seen last: those after which we were killed before
+// anybody was told. By its place in the log, since clocks are set back. Where
+// it is not there, only the newest counts.
+std::size_t first_unseen(std::span<const JobRun> runs,
+                         const std::string& seen) {
+  for (std::size_t i = runs.size() - 1; i > 0; --i) {
+    if (key_of(runs[i - 1]) == seen) return i;
+  }
+  return runs.size() - 1;
+}
+
 }  // namespace
 
 std::string_view name_of(AlertEvent::Kind kind) noexcept {
@@ -76,7 +95,7 @@ AlertState::AlertState(const std::filesystem::path& state,
   const auto text = read_state_file(file_, kMostBytes);
   if (text && !parse(*text)) {
     failing_since_.reset();
-    seen_.reset();
+    seen_.clear();
     pending_.clear();
   }
 }
@@ -85,7 +104,7 @@ bool AlertState::parse(const std::string& text) {
   const Json json = Json::parse(text, nullptr, false);
   if (!json.is_object() ||
       !read_moment(json, "failing_since", failing_since_) ||
-      !read_moment(json, "seen", seen_)) {
+      !read_text(json, "seen", seen_)) {
     return false;
   }
   const auto pending = json.find("pending");
@@ -101,7 +120,7 @@ bool AlertState::parse(const std::string& text) {
 void AlertState::store() const {
   Json json = {{"v", 1}};
   if (failing_since_) json["failing_since"] = seconds_of(*failing_since_);
-  if (seen_) json["seen"] = seconds_of(*seen_);
+  json["seen"] = seen_;
   Json pending = Json::array();
   for (const auto& event : pending_) pending.push_back(to_json(event));
   json["pending"] = std::move(pending);
@@ -120,12 +139,10 @@ void AlertState::note_runs(std::span<const JobRun> runs,
   }
   std::erase_if(pending_,
                 [](const AlertEvent& event) { return event.channels.empty(); });
-  for (const auto& run : runs.first(runs.size() - 1)) {
-    // Ended, and then we were killed before anybody was told.
-    if (seen_ && run.began > *seen_) note(run, channels, make_body);
+  for (const auto& run : runs.subspan(first_unseen(runs, seen_))) {
+    note(run, channels, make_body);
   }
-  note(runs.back(), channels, make_body);
-  seen_ = runs.back().began;
+  seen_ = key_of(runs.back());
   if (pending_.size() > kMostPending) {
     pending_.erase(pending_.begin(),
                    pending_.end() - static_cast<std::ptrdiff_t>(kMostPending));

@@ -76,7 +76,7 @@ class AlertState {
 
   std::filesystem::path file_;
   std::optional<Moment> failing_since_;
-  std::optional<Moment> seen_;  // when the last run began that was noted
+  std::string seen_;  // the last run that was noted; empty: none
   std::vector<AlertEvent> pending_;
 };
 

@@ -84,6 +84,19 @@ TEST_F(AlertStateTest, TellsOfARunAfterWhichTheProcessWasKilled) {
   EXPECT_EQ(tell(), (std::vector{Kind::failure, Kind::recovery}));
 }
 
+TEST_F(AlertStateTest, TellsOfItThoughItWasInTheSameSecondOrTheClockWentBack) {
+  for (const int seconds : {0, -5}) {
+    SCOPED_TRACE(seconds);
+    ends(RunOutcome::complete);
+    clock_ += seconds;
+    runs_.push_back(run_at(clock_, RunOutcome::failed));
+    runs_.back().exit_code = 1;
+    runs_.push_back(run_at(clock_, RunOutcome::complete));
+    note();
+    EXPECT_EQ(tell(), (std::vector{Kind::failure, Kind::recovery}));
+  }
+}
+
 TEST_F(AlertStateTest, DoesNotTellOfWhatWasBeforeItWasAskedFor) {
   runs_.push_back(run_at(++clock_, RunOutcome::failed));
   ends(RunOutcome::complete);
