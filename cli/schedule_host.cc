@@ -128,7 +128,10 @@ std::string timer_of(const std::string& job) {
 
 bool runs_unknown_programs(const config::Configuration& all,
                            const config::Job& job) {
-  if (!job.before.empty() || !job.after.empty()) return true;
+  if (!job.before.empty() || !job.after.empty() ||
+      !all.monitoring.command.empty()) {
+    return true;
+  }
   return std::ranges::any_of(job.sources, [&](const std::string& name) {
     const auto* const source = all.source(name);
     return source != nullptr &&
@@ -139,9 +142,13 @@ bool runs_unknown_programs(const config::Configuration& all,
 // A '-' before a folder: one that is not there is no reason not to begin.
 std::vector<std::string> SystemdHost::writable(const config::Job& job) const {
   const auto folders = host_folders();
-  return {"-" + all_.repository(job.repository)->path,
-          "-" + folders.cache.string(), "-" + folders.state.string(), "-/tmp",
-          "-/var/tmp"};
+  std::vector<std::string> all = {
+      "-" + all_.repository(job.repository)->path, "-" + folders.cache.string(),
+      "-" + folders.state.string(), "-/tmp", "-/var/tmp"};
+  if (const auto& textfile = all_.monitoring.textfile) {
+    all.push_back("-" + fs::path(*textfile).parent_path().string());
+  }
+  return all;
 }
 
 std::vector<service::Unit> SystemdHost::units_of(

@@ -77,6 +77,17 @@ class Units(Case):
         self.assertEqual(self.states(OK), {"nightly": "installed",
                                            "hourly": "installed"})
 
+    def test_may_write_metrics_and_what_a_program_that_is_told_may_write(self):
+        plain = self.config.read_text()
+        self.config.write_text(plain + "monitoring: {prometheus: {textfile: "
+                               "/var/lib/node/cairn.prom}}\n")
+        self.in_units("install")
+        self.assertRegex(self.unit("cairn-nightly.service"),
+                         "\nReadWritePaths=.* -/var/lib/node\n")
+        self.config.write_text(plain + "monitoring: {command: [page-me]}\n")
+        self.in_units("install")
+        self.assertNotIn("ReadWritePaths", self.unit("cairn-nightly.service"))
+
     @needs("systemd-analyze")
     def test_are_sound_to_systemd(self):
         self.in_units("install")
