@@ -304,7 +304,7 @@ class Restoring {
         (content_.not_walked ? size_text(content_.bytes) : text_of(expected_)));
     if (tried_) {
       output.line("verified: a server has loaded it, with append-only files (" +
-                  folder.aof_folder() +
+                  folder.aof().folder +
                   ") and without: " + text_of(tried_->databases));
     }
     for (const auto& name : moved) {
@@ -341,6 +341,7 @@ ExitCode restore_redis(const RedisRestore& options, Context& context) {
   }
   // Before anything is read that takes long.
   ingest::require_no_redis_in(options.folder);
+  (void)ingest::aof_names_in(options.folder);
   DumpSnapshot snapshot(context, options.snapshot, options.series);
   const Interrupt interrupt;
   return Restoring(options, snapshot, context, interrupt.token()).run();

@@ -10,7 +10,6 @@
 #include <cerrno>
 #include <charconv>
 #include <fstream>
-#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -87,19 +86,25 @@ bool is_there(const fs::path& path) {
   return ::lstat(path.c_str(), &ignored) == 0;
 }
 
-// The name of its manifest without what all of them end with; nothing: it is no
+// The names of its manifests without what all of them end with; none: it is no
 // folder of append-only files.
-std::optional<std::string> prefix_in(const fs::path& folder) {
+std::vector<std::string> prefixes_in(const fs::path& folder) {
   constexpr std::string_view kManifest = ".manifest";
+  std::vector<std::string> prefixes;
   std::error_code error;
   for (fs::directory_iterator at(folder, error), end; !error && at != end;
        at.increment(error)) {
     std::string name = at->path().filename().string();
-    if (!name.ends_with(kManifest) || name.starts_with("temp")) continue;
+    if (!name.ends_with(kManifest) || name.starts_with("temp-")) continue;
     name.resize(name.size() - kManifest.size());
-    if (!name.empty()) return name;
+    if (!name.empty()) prefixes.push_back(std::move(name));
   }
-  return std::nullopt;
+  return prefixes;
+}
+
+// Neither ours nor one that an earlier restore moved aside.
+bool may_be_read_by_a_server(std::string_view name) {
+  return !name.starts_with('.') && name.find(".before-") == name.npos;
 }
 
 }  // namespace
@@ -120,12 +125,38 @@ void require_no_redis_in(const fs::path& folder) {
   }
 }
 
+AofNames aof_names_in(const fs::path& folder) {
+  std::vector<AofNames> found;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (!at->is_directory(error) || !may_be_read_by_a_server(name)) continue;
+    for (auto& prefix : prefixes_in(at->path())) {
+      found.push_back({name, std::move(prefix)});
+    }
+  }
+  if (found.size() < 2) return found.empty() ? AofNames{} : found.front();
+  std::vector<std::string> manifests;
+  for (const auto& one : found) {
+    manifests.push_back(
+        repo::as_utf8(one.folder + "/" + one.prefix + ".manifest"));
+  }
+  std::ranges::sort(manifests);
+  std::string names;
+  for (const auto& one : manifests) names += (names.empty() ? "" : ", ") + one;
+  throw repo::RefusedForSafety(
+      folder.string() + ": holds append-only files more than once: " + names +
+      "; which of them the server reads cannot be seen, so move the others "
+      "out of this folder");
+}
+
 bool has_redis_data(const fs::path& folder) {
   std::error_code error;
   for (fs::directory_iterator at(folder, error), end; !error && at != end;
        at.increment(error)) {
     const std::string name = at->path().filename().string();
-    if (name == kRdbName || name == kOldAofName || prefix_in(at->path())) {
+    if (name == kRdbName || name == kOldAofName || !prefixes_in(at->path()).empty()) {
       return true;
     }
   }
@@ -142,7 +173,7 @@ RedisDataFolder::RedisDataFolder(fs::path folder) : folder_(std::move(folder)) {
     throw repo::RefusedForSafety(folder_.string() + ": is no folder");
   }
   owner_ = {here.st_uid, here.st_gid};
-  find_aof_names();
+  aof_ = aof_names_in(folder_);
   std::string staging = (folder_ / ".cairn-restore-XXXXXX").string();
   if (::mkdtemp(staging.data()) == nullptr) fail(folder_);
   staging_ = staging;
@@ -160,22 +191,6 @@ RedisDataFolder::~RedisDataFolder() {
   if (!staging_.empty()) fs::remove_all(staging_, ignored);
 }
 
-void RedisDataFolder::find_aof_names() {
-  std::error_code error;
-  for (fs::directory_iterator at(folder_, error), end; !error && at != end;
-       at.increment(error)) {
-    const std::string name = at->path().filename().string();
-    if (!at->is_directory(error) || name.starts_with('.')) continue;
-    // Those that an earlier restore moved aside.
-    if (name.find(".before-") != std::string::npos) continue;
-    if (const auto prefix = prefix_in(at->path())) {
-      aof_folder_ = name;
-      aof_prefix_ = *prefix;
-      return;
-    }
-  }
-}
-
 fs::path RedisDataFolder::rdb() const { return staging_ / kRdbName; }
 
 void RedisDataFolder::give_to_owner(const fs::path& path) const {
@@ -186,10 +201,10 @@ void RedisDataFolder::give_to_owner(const fs::path& path) const {
 // The base is the same file as dump.rdb, which servers replace, and never
 // change.
 void RedisDataFolder::make_aof_in(const fs::path& folder) const {
-  const fs::path aof = folder / aof_folder_;
+  const fs::path aof = folder / aof_.folder;
   const AofEntry base{
-      .name = aof_prefix_ + ".1.base.rdb", .number = 1, .kind = 'b'};
-  const fs::path manifest = aof / (aof_prefix_ + ".manifest");
+      .name = aof_.prefix + ".1.base.rdb", .number = 1, .kind = 'b'};
+  const fs::path manifest = aof / (aof_.prefix + ".manifest");
   if (::mkdir(aof.c_str(), kFolderMode) != 0) fail(aof);
   if (::link(rdb().c_str(), (aof / base.name).c_str()) != 0) fail(aof);
   write_new(manifest, aof_manifest_text({base}));
@@ -202,8 +217,8 @@ void RedisDataFolder::complete() {
   give_to_owner(rdb());
   sync(rdb());
   make_aof_in(staging_);
-  sync(staging_ / aof_folder_ / (aof_prefix_ + ".manifest"));
-  sync(staging_ / aof_folder_);
+  sync(staging_ / aof_.folder / (aof_.prefix + ".manifest"));
+  sync(staging_ / aof_.folder);
   sync(staging_);
 }
 
@@ -253,7 +268,7 @@ std::vector<std::string> RedisDataFolder::put_in_place(
   fs::remove_all(staging_ / kTrialName, ignored);
   require_no_redis_in(folder_);
   std::vector<std::string> moved;
-  put(aof_folder_, suffix, moved);
+  put(aof_.folder, suffix, moved);
   put(std::string(kRdbName), suffix, moved);
   const fs::path old_aof = folder_ / kOldAofName;
   struct stat old {};

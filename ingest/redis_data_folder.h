@@ -24,6 +24,17 @@ namespace cairn::ingest {
 // there of which nobody may tell us where it works.
 void require_no_redis_in(const std::filesystem::path& folder);
 
+// How a server that keeps append-only files calls them.
+struct AofNames {
+  std::string folder = "appendonlydir";
+  std::string prefix = "appendonly.aof";  // what their own names begin with
+};
+
+// As the server of the folder has them, or would by default. Throws
+// repo::RefusedForSafety where there are several: which of them that server
+// reads is in a file of which we know nothing.
+[[nodiscard]] AofNames aof_names_in(const std::filesystem::path& folder);
+
 // Whether any server has kept data there.
 [[nodiscard]] bool has_redis_data(const std::filesystem::path& folder);
 
@@ -51,14 +62,8 @@ class RedisDataFolder {
   // changes there changes nothing else.
   [[nodiscard]] std::filesystem::path copy_to_try();
 
-  // The name of the folder of append-only files, and what their own names begin
-  // with: as the server that was here had them.
-  [[nodiscard]] const std::string& aof_folder() const noexcept {
-    return aof_folder_;
-  }
-  [[nodiscard]] const std::string& aof_prefix() const noexcept {
-    return aof_prefix_;
-  }
+  // As the server that was here had them.
+  [[nodiscard]] const AofNames& aof() const noexcept { return aof_; }
 
   struct Owner {
     uid_t user = 0;
@@ -73,7 +78,6 @@ class RedisDataFolder {
       const std::string& suffix);
 
  private:
-  void find_aof_names();
   void make_aof_in(const std::filesystem::path& folder) const;
   void give_to_owner(const std::filesystem::path& path) const;
   void put(const std::string& name, const std::string& suffix,
@@ -81,8 +85,7 @@ class RedisDataFolder {
 
   const std::filesystem::path folder_;
   std::filesystem::path staging_;
-  std::string aof_folder_ = "appendonlydir";
-  std::string aof_prefix_ = "appendonly.aof";
+  AofNames aof_;
   Owner owner_;
 };
 

@@ -131,8 +131,8 @@ class Server {
             "--dir", fs::absolute(data).string(), "--dbfilename", "dump.rdb",
             "--save", "", "--appendonly",
             what == RedisReads::append_only_files ? "yes" : "no",
-            "--appenddirname", folder.aof_folder(), "--appendfilename",
-            folder.aof_prefix(), "--auto-aof-rewrite-percentage", "0",
+            "--appenddirname", folder.aof().folder, "--appendfilename",
+            folder.aof().prefix, "--auto-aof-rewrite-percentage", "0",
             "--databases", std::to_string(options.databases),
             // Nobody listens at port 0.
             "--replicaof", "127.0.0.1 0", "--maxmemory", "0",

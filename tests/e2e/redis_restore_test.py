@@ -225,6 +225,31 @@ class Refuses(Case):
     def test_beside_a_server_that_works_elsewhere(self):
         self.cairn("restore", "latest", "--to-redis-dir", self.folder / "new")
 
+    def test_where_append_only_files_lie_twice(self):
+        # A copy that somebody has made once: the server reads the other.
+        self.server.end()
+        for copy in ("appendonlydir.bak", "appendonlydir-2026"):
+            shutil.copytree(self.server.data / "appendonlydir",
+                            self.server.data / copy)
+        before = sorted(self.server.data.rglob("*"))
+        for words in ([], ["-n"]):
+            ran = self.cairn("restore", "latest", "--to-redis-dir",
+                             self.server.data, *words, code=REFUSED)
+            self.assertIn("appendonlydir-2026/appendonly.aof.manifest, "
+                          "appendonlydir.bak/appendonly.aof.manifest, "
+                          "appendonlydir/appendonly.aof.manifest", ran.err)
+        self.assertEqual(sorted(self.server.data.rglob("*")), before)
+
+        for copy in ("appendonlydir.bak", "appendonlydir-2026"):
+            shutil.rmtree(self.server.data / copy)
+        other = self.server.data / "appendonlydir" / "other.aof.manifest"
+        other.write_text("")
+        ran = self.cairn("restore", "latest", "--to-redis-dir",
+                         self.server.data, code=REFUSED)
+        self.assertIn("appendonlydir/other.aof.manifest", ran.err)
+        other.unlink()
+        self.put(self.server)
+
     def test_a_server_that_cannot_be_seen(self):
         if not harness.IS_ROOT:
             self.skipTest("only root can be somebody else")
