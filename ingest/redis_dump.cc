@@ -46,11 +46,17 @@ std::uint64_t keys_in(std::string_view text) {
 
 RedisConnection RedisServer::connect(const std::stop_token& stop) const {
   auto connection = RedisConnection::connect(address, stop);
-  connection.log_in(
-      user,
-      password ? std::optional<std::string_view>(password->text) : std::nullopt,
-      stop);
+  connection.log_in(user, password_text(), stop);
   return connection;
+}
+
+std::string RedisServer::refusal(std::string_view error) const {
+  return redis_refusal(error, user, password_text());
+}
+
+std::optional<std::string_view> RedisServer::password_text() const {
+  if (!password) return std::nullopt;
+  return password->text;
 }
 
 RedisOutlook look_at_redis(const RedisServer& server,
@@ -59,7 +65,7 @@ RedisOutlook look_at_redis(const RedisServer& server,
   const auto info = [&](std::string_view section) {
     const auto reply = connection.ask({"INFO", section}, stop);
     if (reply.is_error()) {
-      connection.fail(redis_refusal(reply.text, server.user));
+      connection.fail(server.refusal(reply.text));
     }
     return reply.text;
   };
@@ -109,7 +115,7 @@ struct RedisDump::State {
   void read_head(std::string_view head) {
     constexpr std::string_view kMark = "$EOF:";
     if (head.starts_with('-')) {
-      connection->fail(redis_refusal(head.substr(1), server.user));
+      connection->fail(server.refusal(head.substr(1)));
     }
     if (head.starts_with(kMark) && head.size() == kMark.size() + kMarkBytes) {
       mark = head.substr(kMark.size());

@@ -15,6 +15,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "crypto/secret.h"
@@ -32,6 +33,12 @@ struct RedisServer {
 
   // Throws as RedisConnection does, which admits us then.
   [[nodiscard]] RedisConnection connect(const std::stop_token& stop) const;
+
+  // redis_refusal() of what it says to us.
+  [[nodiscard]] std::string refusal(std::string_view error) const;
+
+ private:
+  [[nodiscard]] std::optional<std::string_view> password_text() const;
 };
 
 // What a server says of itself, for a look before anything is done.

@@ -164,6 +164,30 @@ class Passwords(RedisCase):
         _, ran = self.run_job(code=SOURCE_FAILED)
         self.assertIn("/nonexistent", ran.text)
 
+    def test_that_the_server_repeats(self):
+        # What a Sentinel or a proxy says that does not know the command.
+        for after_auth in (b"+OK\r\n", None):
+            said = (f"-ERR unknown command '%s', with args beginning with: "
+                    f"'{CANARY}' \r\n")
+
+            def answer(words, after_auth=after_auth):
+                if words[0] == "AUTH" and after_auth:
+                    return after_auth
+                if words[0] == "PING" and after_auth:
+                    return b"+PONG\r\n"
+                return said.replace("%s", words[0]).encode()
+            socket, _ = self.stand_in(answer)
+            self.configure(f"socket: {socket}, "
+                           f"password: {{file: {self.secret}}}", """
+  said: {type: command, command: [echo, hello]}""")
+            _, ran = self.run_job(code=PARTIAL)
+            self.assertIn("ERR unknown command", ran.text)
+            self.assert_says_nothing(ran)
+            self.assert_says_nothing(
+                self.cairn("snapshots", "--json"))
+            self.assert_says_nothing(
+                self.cairn("--json", "run", "-n", code=PARTIAL))
+
     def test_that_are_needless(self):
         server = self.serve()
         self.configure(f"socket: {server.socket}, "

@@ -129,6 +129,19 @@ TEST(RedisConnection, SaysWhatToDoWhereItIsRefused) {
 TEST(RedisConnection, NeverTellsThePassword) {
   EXPECT_THAT(refusal_to({"-WRONGPASS no\r\n"}), Not(HasSubstr("sesame")));
   EXPECT_THAT(refusal_to({}), Not(HasSubstr("sesame")));
+  for (const std::string said :
+       {"-ERR unknown command 'AUTH', with args beginning with: 'open sesame'",
+        "-ERR unknown command `AUTH`, with args beginning with: `open ses",
+        "-ERR wrong number of arguments: open sesame, open sesame",
+        "-WRONGPASS open sesame", "-NOPERM open sesame"}) {
+    for (const auto& pieces : {std::vector{said + "\r\n"},
+                               std::vector<std::string>{"+OK\r\n",
+                                                        said + "\r\n"}}) {
+      EXPECT_THAT(refusal_to(pieces), Not(HasSubstr("ses"))) << said;
+    }
+  }
+  EXPECT_THAT(refusal_to({"-ERR unknown command 'AUTH', with args\r\n"}),
+              HasSubstr("unknown command 'AUTH'"));
 }
 
 TEST(RedisConnection, AdmitsAUserWhoMayNotEvenPing) {
