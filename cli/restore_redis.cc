@@ -1,13 +1,8 @@
 #include "cli/restore_redis.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstdlib>
-#include <filesystem>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -26,13 +21,10 @@
 #include "ingest/rdb_scanner.h"
 #include "ingest/redis_data_folder.h"
 #include "ingest/redis_trial.h"
-#include "ingest/unique_fd.h"
 #include "repo/error.h"
 
 namespace cairn::cli {
 namespace {
-
-namespace fs = std::filesystem;
 
 using Databases = std::map<std::uint64_t, ingest::RedisKeyspace>;
 
@@ -192,11 +184,7 @@ class Restoring {
 
   // It is walked on the way: what is no whole RDB would be found out by the
   // server, when the old data are out of its way.
-  void write(const ingest::RedisDataFolder& folder) {
-    const fs::path to = folder.rdb();
-    const ingest::UniqueFd fd(
-        ::open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-    if (!fd) repo::throw_system_error(to.string(), errno);
+  void write(ingest::RedisDataFolder& folder) {
     ingest::RdbScanner scanner(began_);
     repo::Progress progress;
     progress.bytes_total = entry_.entry.size;
@@ -208,7 +196,7 @@ class Restoring {
           entry_,
           [&](std::span<const std::byte> bytes) {
             scanner.add(bytes);
-            write_all(fd.get(), bytes, to);
+            folder.write(bytes);
             return repo::Visit::go_on;
           },
           progress, stop_);
@@ -225,16 +213,6 @@ class Restoring {
     require_as_saved();
   }
 
-  static void write_all(int fd, std::span<const std::byte> bytes,
-                        const fs::path& to) {
-    while (!bytes.empty()) {
-      const ssize_t size = ::write(fd, bytes.data(), bytes.size());
-      if (size < 0 && errno == EINTR) continue;
-      if (size < 0) repo::throw_system_error(to.string(), errno);
-      bytes = bytes.subspan(static_cast<std::size_t>(size));
-    }
-  }
-
   void require_as_saved() const {
     if (!document_ || !document_->is_walked) return;
     Databases saved;
@@ -248,24 +226,28 @@ class Restoring {
     context_.output.note(std::string(what));
   }
 
-  void verify(ingest::RedisDataFolder& folder,
-              const ingest::RedisPrograms& programs) {
+  [[nodiscard]] ingest::RedisTrial trial(
+      ingest::RedisDataFolder& folder, ingest::RedisReads what,
+      const ingest::RedisPrograms& programs) const {
     const TemporaryFolder scratch;
     constexpr std::uint64_t kUsual = 16;
     const std::uint64_t last =
         expected_.empty() ? 0 : expected_.rbegin()->first;
-    const ingest::RedisTrialOptions options{
-        .programs = programs,
-        .scratch = scratch.path(),
-        .databases = std::max(kUsual, last + 1)};
+    return ingest::try_redis(folder, what,
+                             {.programs = programs,
+                              .scratch = scratch.path(),
+                              .databases = std::max(kUsual, last + 1)},
+                             stop_);
+  }
+
+  void verify(ingest::RedisDataFolder& folder,
+              const ingest::RedisPrograms& programs) {
     phase("having redis-check-rdb read it");
-    ingest::check_rdb(folder.rdb(), programs, stop_);
+    ingest::check_rdb(folder, programs, stop_);
     phase("starting a server on it, with append-only files");
-    tried_ = ingest::try_redis(folder, ingest::RedisReads::append_only_files,
-                               options, stop_);
+    tried_ = trial(folder, ingest::RedisReads::append_only_files, programs);
     phase("starting a server on it, without");
-    const auto other =
-        ingest::try_redis(folder, ingest::RedisReads::dump, options, stop_);
+    const auto other = trial(folder, ingest::RedisReads::dump, programs);
     if (!content_.not_walked) {
       require_same(tried_->databases, expected_, "a server", "the dump");
     }

@@ -14,7 +14,6 @@
 #include <utility>
 
 #include "ingest/redis_aof.h"
-#include "ingest/unique_fd.h"
 #include "repo/cbor.h"
 #include "repo/error.h"
 
@@ -24,7 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kRdbName = "dump.rdb";
-constexpr std::string_view kTrialName = "trial";
+constexpr std::size_t kCopyBytes = std::size_t{1} << 20;
 // The only append-only file there was before Redis 7; since 4.0 it may begin
 // with an RDB.
 constexpr std::string_view kOldAofName = "appendonly.aof";
@@ -67,23 +66,57 @@ void require_elsewhere(const fs::path& process, const std::string& program,
       " works in that folder cannot be seen; stop it, or restore as root");
 }
 
-void sync(const fs::path& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd || ::fsync(fd.get()) != 0) fail(path);
+void sync(const UniqueFd& fd, const fs::path& path) {
+  if (::fsync(fd.get()) != 0) fail(path);
 }
 
-void write_new(const fs::path& path, std::string_view text) {
-  const UniqueFd fd(
-      ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kFileMode));
-  if (!fd || ::write(fd.get(), text.data(), text.size()) !=
-                 static_cast<ssize_t>(text.size())) {
-    fail(path);
+void write_all(const UniqueFd& fd, std::span<const std::byte> bytes,
+               const fs::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t size = ::write(fd.get(), bytes.data(), bytes.size());
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) fail(path);
+    bytes = bytes.subspan(static_cast<std::size_t>(size));
   }
 }
 
-bool is_there(const fs::path& path) {
-  struct stat ignored {};
-  return ::lstat(path.c_str(), &ignored) == 0;
+// For programs and functions that take a path: of whatever the descriptor is,
+// not of what somebody has put in its place.
+std::string path_through(const UniqueFd& folder, std::string_view name) {
+  return "/proc/self/fd/" + std::to_string(folder.get()) + "/" +
+         std::string(name);
+}
+
+UniqueFd open_folder_in(const UniqueFd& folder, const std::string& name) {
+  UniqueFd fd(::openat(folder.get(), name.c_str(),
+                       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd) fail(name);
+  return fd;
+}
+
+UniqueFd create_in(const UniqueFd& folder, const std::string& name) {
+  UniqueFd fd(::openat(folder.get(), name.c_str(),
+                       O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                       kFileMode));
+  if (!fd) fail(name);
+  return fd;
+}
+
+std::optional<struct stat> status_in(const UniqueFd& folder,
+                                     const std::string& name) {
+  struct stat status {};
+  if (::fstatat(folder.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) !=
+      0) {
+    return std::nullopt;
+  }
+  return status;
+}
+
+bool move_between(const UniqueFd& from, const std::string& name,
+                  const UniqueFd& to, const std::string& new_name,
+                  unsigned flags = 0) {
+  return ::renameat2(from.get(), name.c_str(), to.get(), new_name.c_str(),
+                     flags) == 0;
 }
 
 // The names of its manifests without what all of them end with; none: it is no
@@ -156,7 +189,8 @@ bool has_redis_data(const fs::path& folder) {
   for (fs::directory_iterator at(folder, error), end; !error && at != end;
        at.increment(error)) {
     const std::string name = at->path().filename().string();
-    if (name == kRdbName || name == kOldAofName || !prefixes_in(at->path()).empty()) {
+    if (name == kRdbName || name == kOldAofName ||
+        !prefixes_in(at->path()).empty()) {
       return true;
     }
   }
@@ -167,123 +201,209 @@ RedisDataFolder::RedisDataFolder(fs::path folder) : folder_(std::move(folder)) {
   require_no_redis_in(folder_);
   std::error_code error;
   fs::create_directories(folder_, error);
-  struct stat here {};
-  if (::stat(folder_.c_str(), &here) != 0) fail(folder_);
-  if (!S_ISDIR(here.st_mode)) {
+  fd_ = UniqueFd(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd_ && errno == ENOTDIR) {
     throw repo::RefusedForSafety(folder_.string() + ": is no folder");
   }
+  struct stat here {};
+  if (!fd_ || ::fstat(fd_.get(), &here) != 0) fail(folder_);
   owner_ = {here.st_uid, here.st_gid};
   aof_ = aof_names_in(folder_);
-  std::string staging = (folder_ / ".cairn-restore-XXXXXX").string();
-  if (::mkdtemp(staging.data()) == nullptr) fail(folder_);
-  staging_ = staging;
-  try {
-    give_to_owner(staging_);
-    if (::chmod(staging_.c_str(), kFolderMode) != 0) fail(staging_);
-  } catch (...) {
-    fs::remove_all(staging_, error);
-    throw;
-  }
+  staging_ = make_inside(".cairn-restore-XXXXXX");
+  rdb_ = create_in(staging_.fd, std::string(kRdbName));
 }
 
 RedisDataFolder::~RedisDataFolder() {
-  std::error_code ignored;
-  if (!staging_.empty()) fs::remove_all(staging_, ignored);
+  remove_inside(trial_);
+  remove_inside(staging_);
 }
 
-fs::path RedisDataFolder::rdb() const { return staging_ / kRdbName; }
+RedisDataFolder::Inside RedisDataFolder::make_inside(
+    const char* pattern) const {
+  std::string path = path_through(fd_, pattern);
+  if (::mkdtemp(path.data()) == nullptr) fail(folder_);
+  Inside inside{.name = fs::path(path).filename().string(), .fd = {}};
+  inside.fd = open_folder_in(fd_, inside.name);
+  constexpr mode_t kOthers = 0077;
+  struct stat made {};
+  if (::fstat(inside.fd.get(), &made) != 0) fail(folder_ / inside.name);
+  if (made.st_uid != ::geteuid() || (made.st_mode & kOthers) != 0) {
+    throw repo::RefusedForSafety((folder_ / inside.name).string() +
+                                 ": somebody else put it there, in the place "
+                                 "of what is restored");
+  }
+  return inside;
+}
 
-void RedisDataFolder::give_to_owner(const fs::path& path) const {
+void RedisDataFolder::remove_inside(Inside& inside) const noexcept {
+  if (inside.name.empty()) return;
+  std::error_code ignored;
+  fs::remove_all(path_through(fd_, inside.name), ignored);
+  inside = {};
+}
+
+void RedisDataFolder::write(std::span<const std::byte> bytes) {
+  write_all(rdb_, bytes, folder_ / kRdbName);
+}
+
+void RedisDataFolder::give_to_owner(const UniqueFd& fd) const {
   if (::geteuid() != 0) return;
-  if (::lchown(path.c_str(), owner_.user, owner_.group) != 0) fail(path);
+  if (::fchown(fd.get(), owner_.user, owner_.group) != 0) fail(folder_);
 }
 
 // The base is the same file as dump.rdb, which servers replace, and never
 // change.
-void RedisDataFolder::make_aof_in(const fs::path& folder) const {
-  const fs::path aof = folder / aof_.folder;
+void RedisDataFolder::make_aof_in(const UniqueFd& folder) const {
   const AofEntry base{
       .name = aof_.prefix + ".1.base.rdb", .number = 1, .kind = 'b'};
-  const fs::path manifest = aof / (aof_.prefix + ".manifest");
-  if (::mkdir(aof.c_str(), kFolderMode) != 0) fail(aof);
-  if (::link(rdb().c_str(), (aof / base.name).c_str()) != 0) fail(aof);
-  write_new(manifest, aof_manifest_text({base}));
-  give_to_owner(aof);
+  const fs::path where = folder_ / aof_.folder;
+  if (::mkdirat(folder.get(), aof_.folder.c_str(), kFolderMode) != 0) {
+    fail(where);
+  }
+  const UniqueFd aof = open_folder_in(folder, aof_.folder);
+  if (::linkat(staging_.fd.get(), std::string(kRdbName).c_str(), aof.get(),
+               base.name.c_str(), 0) != 0) {
+    fail(where / base.name);
+  }
+  const UniqueFd manifest = create_in(aof, aof_.prefix + ".manifest");
+  const std::string text = aof_manifest_text({base});
+  write_all(manifest, std::as_bytes(std::span(text)), where);
   give_to_owner(manifest);
+  give_to_owner(aof);
+  sync(manifest, where);
+  sync(aof, where);
 }
 
+// It stays ours for now, and its owner's group may read it: a server that tries
+// a copy cannot change it.
 void RedisDataFolder::complete() {
-  if (::chmod(rdb().c_str(), kFileMode) != 0) fail(rdb());
-  give_to_owner(rdb());
-  sync(rdb());
-  make_aof_in(staging_);
-  sync(staging_ / aof_.folder / (aof_.prefix + ".manifest"));
-  sync(staging_ / aof_.folder);
-  sync(staging_);
+  if (::fchmod(rdb_.get(), kFileMode) != 0) fail(folder_);
+  if (::geteuid() == 0 && ::fchown(rdb_.get(), 0, owner_.group) != 0) {
+    fail(folder_);
+  }
+  sync(rdb_, folder_ / kRdbName);
+  make_aof_in(staging_.fd);
+  sync(staging_.fd, folder_);
 }
 
 fs::path RedisDataFolder::copy_to_try() {
-  const fs::path trial = staging_ / kTrialName;
-  std::error_code ignored;
-  fs::remove_all(trial, ignored);
-  if (::mkdir(trial.c_str(), kFolderMode) != 0) fail(trial);
-  give_to_owner(trial);
-  if (::link(rdb().c_str(), (trial / kRdbName).c_str()) != 0) fail(trial);
-  make_aof_in(trial);
-  return trial;
+  remove_inside(trial_);
+  trial_ = make_inside(".cairn-trial-XXXXXX");
+  const std::string rdb(kRdbName);
+  if (::linkat(staging_.fd.get(), rdb.c_str(), trial_.fd.get(), rdb.c_str(),
+               0) != 0) {
+    fail(folder_ / trial_.name / rdb);
+  }
+  make_aof_in(trial_.fd);
+  if (::fchmod(trial_.fd.get(), kFolderMode) != 0) fail(folder_ / trial_.name);
+  give_to_owner(trial_.fd);
+  return folder_ / trial_.name;
+}
+
+// A copy: a server of then appends to the very file.
+void RedisDataFolder::make_old_aof() const {
+  const std::string name(kOldAofName);
+  const UniqueFd copy = create_in(staging_.fd, name);
+  std::vector<std::byte> room(kCopyBytes);
+  for (off_t at = 0;;) {
+    const ssize_t size = ::pread(rdb_.get(), room.data(), room.size(), at);
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) fail(folder_ / kRdbName);
+    if (size == 0) break;
+    write_all(copy, std::span(room).first(static_cast<std::size_t>(size)),
+              folder_ / name);
+    at += size;
+  }
+  give_to_owner(copy);
+  sync(copy, folder_ / name);
+}
+
+RedisDataFolder::Move RedisDataFolder::put_in_two_steps(
+    const std::string& name, const std::string& aside) {
+  if (!move_between(fd_, name, fd_, aside)) fail(folder_ / name);
+  if (move_between(staging_.fd, name, fd_, name)) return {name, aside};
+  const int error = errno;
+  if (!move_between(fd_, aside, fd_, name)) {
+    throw repo::IoError((folder_ / name).string() + ": what was there is now " +
+                        aside + ", and could not be moved back; do so");
+  }
+  repo::throw_system_error((folder_ / name).string(), error);
 }
 
 // What is there and what is to be there change places in one step, where the
 // file system can do that.
-void RedisDataFolder::put(const std::string& name, const std::string& suffix,
-                          std::vector<std::string>& moved) {
-  const fs::path from = staging_ / name;
-  const fs::path to = folder_ / name;
-  const fs::path aside = folder_ / (name + suffix);
-  if (!is_there(to)) {
-    if (::rename(from.c_str(), to.c_str()) != 0) fail(to);
-    return;
+RedisDataFolder::Move RedisDataFolder::put(const std::string& name,
+                                           const std::string& suffix) {
+  if (!status_in(fd_, name)) {
+    if (!move_between(staging_.fd, name, fd_, name)) fail(folder_ / name);
+    return {name, std::nullopt};
   }
-  if (is_there(aside)) {
-    throw repo::RefusedForSafety(aside.string() + ": is there already");
-  }
-  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(),
-                  RENAME_EXCHANGE) == 0) {
-    if (::rename(from.c_str(), aside.c_str()) != 0) {
-      staging_.clear();  // what was there lies in it now, and stays
-      fail(aside);
+  const std::string aside = name + suffix;
+  if (!move_between(staging_.fd, name, fd_, name, RENAME_EXCHANGE)) {
+    if (errno == EINVAL || errno == ENOSYS) {
+      return put_in_two_steps(name, aside);
     }
-  } else if (errno == EINVAL || errno == ENOSYS) {
-    if (::rename(to.c_str(), aside.c_str()) != 0) fail(aside);
-    if (::rename(from.c_str(), to.c_str()) != 0) fail(to);
-  } else {
-    fail(to);
+    fail(folder_ / name);
   }
-  moved.push_back(aside.filename().string());
+  if (move_between(staging_.fd, name, fd_, aside)) return {name, aside};
+  const int error = errno;
+  if (!move_between(staging_.fd, name, fd_, name, RENAME_EXCHANGE)) {
+    const std::string left = std::exchange(staging_, {}).name;
+    throw repo::IoError((folder_ / name).string() + ": what was there is now " +
+                        (folder_ / left / name).string() +
+                        ", and could not be moved back; do so");
+  }
+  repo::throw_system_error((folder_ / aside).string(), error);
+}
+
+// The last first.
+void RedisDataFolder::take_back(const std::vector<Move>& moves,
+                                const std::string& why) {
+  std::string left;
+  for (auto move = moves.rbegin(); move != moves.rend(); ++move) {
+    const bool is_back =
+        move_between(fd_, move->name, staging_.fd, move->name) &&
+        (!move->aside || move_between(fd_, *move->aside, fd_, move->name));
+    if (is_back) continue;
+    left += "; " + move->name + " is what was restored" +
+            (move->aside ? ", and what was there is " + *move->aside : "");
+  }
+  if (left.empty()) return;
+  throw repo::IoError(why +
+                      "; and what was done before that could not be "
+                      "undone in " +
+                      folder_.string() + left +
+                      "; move back what was there before a server is started");
 }
 
 std::vector<std::string> RedisDataFolder::put_in_place(
     const std::string& suffix) {
-  std::error_code ignored;
-  fs::remove_all(staging_ / kTrialName, ignored);
-  require_no_redis_in(folder_);
-  std::vector<std::string> moved;
-  put(aof_.folder, suffix, moved);
-  put(std::string(kRdbName), suffix, moved);
-  const fs::path old_aof = folder_ / kOldAofName;
-  struct stat old {};
-  if (::lstat(old_aof.c_str(), &old) == 0 && S_ISREG(old.st_mode)) {
-    // A copy: a server of then appends to the very file.
-    const fs::path again = staging_ / kOldAofName;
-    std::error_code error;
-    if (!fs::copy_file(folder_ / kRdbName, again, error)) {
-      repo::throw_system_error(again.string(), error.value());
-    }
-    give_to_owner(again);
-    sync(again);
-    put(std::string(kOldAofName), suffix, moved);
+  remove_inside(trial_);
+  std::vector<std::string> names{aof_.folder, std::string(kRdbName)};
+  const auto old_aof = status_in(fd_, std::string(kOldAofName));
+  if (old_aof && S_ISREG(old_aof->st_mode)) {
+    make_old_aof();
+    names.emplace_back(kOldAofName);
   }
-  sync(folder_);
+  for (const auto& name : names) {
+    if (!status_in(fd_, name + suffix)) continue;
+    throw repo::RefusedForSafety((folder_ / (name + suffix)).string() +
+                                 ": is there already");
+  }
+  give_to_owner(rdb_);
+  require_no_redis_in(folder_);
+  std::vector<Move> moves;
+  try {
+    for (const auto& name : names) moves.push_back(put(name, suffix));
+  } catch (const repo::Error& e) {
+    take_back(moves, e.what());
+    throw;
+  }
+  sync(fd_, folder_);
+  std::vector<std::string> moved;
+  for (const auto& move : moves) {
+    if (move.aside) moved.push_back(*move.aside);
+  }
   return moved;
 }
 

@@ -14,9 +14,14 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <filesystem>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
+
+#include "ingest/unique_fd.h"
 
 namespace cairn::ingest {
 
@@ -38,7 +43,10 @@ struct AofNames {
 // Whether any server has kept data there.
 [[nodiscard]] bool has_redis_data(const std::filesystem::path& folder);
 
-// What is restored lies in a folder of its own inside until put_in_place().
+// What is restored lies in a folder of its own inside until put_in_place(): it
+// is ours alone, though the folder around it belongs to a server's user, who
+// may put anything in the place of any name there. So all is done by
+// descriptors, and nothing becomes his before it is put in its place.
 //
 // Threads        one thread at a time.
 // Failure        repo::RefusedForSafety, repo::IoError, repo::OutOfSpace.
@@ -51,15 +59,14 @@ class RedisDataFolder {
   RedisDataFolder& operator=(const RedisDataFolder&) = delete;
   ~RedisDataFolder();
 
-  // Where to write the RDB to.
-  [[nodiscard]] std::filesystem::path rdb() const;
+  // More of the RDB.
+  void write(std::span<const std::byte> bytes);
 
-  // Once that is whole: makes it durable, the folder's owner's, and the base of
-  // append-only files.
+  // Once that is whole: makes it durable, and the base of append-only files.
   void complete();
 
-  // A copy that a server may work in, until the next call or the end. What it
-  // changes there changes nothing else.
+  // A copy that a server of the owner's may work in, until the next call or the
+  // end. What it changes there changes nothing else.
   [[nodiscard]] std::filesystem::path copy_to_try();
 
   // As the server that was here had them.
@@ -73,18 +80,37 @@ class RedisDataFolder {
 
   // Moves what is there aside, to names that end with `suffix`, which are
   // answered, and what was restored into its place. Each of the places holds
-  // the old or the new at any moment. Requires: complete().
+  // the old or the new at any moment; where one cannot be changed, all get back
+  // what they had. Requires: complete().
   [[nodiscard]] std::vector<std::string> put_in_place(
       const std::string& suffix);
 
  private:
-  void make_aof_in(const std::filesystem::path& folder) const;
-  void give_to_owner(const std::filesystem::path& path) const;
-  void put(const std::string& name, const std::string& suffix,
-           std::vector<std::string>& moved);
+  // A folder of ours alone.
+  struct Inside {
+    std::string name;
+    UniqueFd fd;
+  };
+  struct Move {
+    std::string name;
+    std::optional<std::string> aside;  // nothing: there was none
+  };
+
+  [[nodiscard]] Inside make_inside(const char* pattern) const;
+  void remove_inside(Inside& inside) const noexcept;
+  void make_aof_in(const UniqueFd& folder) const;
+  void make_old_aof() const;
+  void give_to_owner(const UniqueFd& fd) const;
+  [[nodiscard]] Move put(const std::string& name, const std::string& suffix);
+  [[nodiscard]] Move put_in_two_steps(const std::string& name,
+                                      const std::string& aside);
+  void take_back(const std::vector<Move>& moves, const std::string& why);
 
   const std::filesystem::path folder_;
-  std::filesystem::path staging_;
+  UniqueFd fd_;
+  Inside staging_;
+  Inside trial_;
+  UniqueFd rdb_;
   AofNames aof_;
   Owner owner_;
 };

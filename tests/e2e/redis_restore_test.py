@@ -139,7 +139,7 @@ class Restores(Case):
                              self.server.data, "--verify",
                              env=self.slow_loader())
         trial = harness.wait_until(
-            lambda: next(self.server.data.glob(".cairn-*/trial/*/*"), None),
+            lambda: next(self.server.data.glob(".cairn-trial-*/*/*.incr.aof"), None),
             "a server to be tried")
         process.send_signal(signal.SIGINT)
         self.end(process, code=INTERRUPTED)
@@ -179,6 +179,54 @@ class Restores(Case):
                          self.server.data, "-n")
         self.assertIn("would restore redis/dump.rdb", ran.err)
         self.assertEqual(sorted(self.server.data.rglob("*")), before)
+
+    def hostile_server(self, deeds):
+        """A PATH by which a server does this first: $dir is the folder of its
+        socket, $data that of its data, $victim a file of root's."""
+        if not harness.IS_ROOT:
+            self.skipTest("only root has files that others may not write")
+        folder = self.folder / "hostile"
+        folder.mkdir()
+        self.folder.chmod(0o755)
+        victim = folder / "victim"
+        victim.write_text("root's")
+        victim.chmod(0o600)
+        program = folder / "redis-server"
+        program.write_text(f"""#!/bin/sh
+victim={victim}
+for word; do
+  case $before in
+    --unixsocket) dir=$(dirname "$word") ;;
+    --dir) data=$word ;;
+  esac
+  before=$word
+done
+{deeds}
+exec /usr/bin/redis-server "$@"
+""")
+        program.chmod(0o755)
+        self.server.end()
+        self.put(self.server, "--verify",
+                 env={"PATH": f"{folder}:/usr/bin:/bin"})
+        self.assertEqual(victim.read_text(), "root's")
+        self.assertEqual((victim.stat().st_uid, victim.stat().st_mode & 0o777),
+                         (0, 0o600))
+
+    def test_though_its_user_replaces_what_root_writes(self):
+        # The folder in which a server is tried is its user's.
+        self.hostile_server('rm -f "$dir/log"; ln -s "$victim" "$dir/log"')
+
+    def test_though_its_user_meddles_with_what_is_restored(self):
+        self.hostile_server("""
+echo more >> "$data/dump.rdb"
+for one in "$data"/../.cairn-restore-*; do
+  rm -f "$one/dump.rdb" && ln -s "$victim" "$one/dump.rdb"
+  chmod 777 "$one"
+done 2>/dev/null
+""")
+        self.assertEqual((self.server.data / "dump.rdb").read_bytes(),
+                         self.rdb())
+        self.assertFalse((self.server.data / "dump.rdb").is_symlink())
 
     def test_tells_of_keys_whose_time_has_passed(self):
         self.server.fill(["FLUSHALL", "SET a b", "SET c d PX 1500"])

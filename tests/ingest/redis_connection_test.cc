@@ -134,9 +134,9 @@ TEST(RedisConnection, NeverTellsThePassword) {
         "-ERR unknown command `AUTH`, with args beginning with: `open ses",
         "-ERR wrong number of arguments: open sesame, open sesame",
         "-WRONGPASS open sesame", "-NOPERM open sesame"}) {
-    for (const auto& pieces : {std::vector{said + "\r\n"},
-                               std::vector<std::string>{"+OK\r\n",
-                                                        said + "\r\n"}}) {
+    for (const auto& pieces :
+         {std::vector{said + "\r\n"},
+          std::vector<std::string>{"+OK\r\n", said + "\r\n"}}) {
       EXPECT_THAT(refusal_to(pieces), Not(HasSubstr("ses"))) << said;
     }
   }
