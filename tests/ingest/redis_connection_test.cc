@@ -20,6 +20,7 @@
 namespace cairn::ingest {
 namespace {
 
+using testing::AnyOf;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -137,7 +138,9 @@ TEST(RedisConnection, NeverTellsThePassword) {
     for (const auto& pieces :
          {std::vector{said + "\r\n"},
           std::vector<std::string>{"+OK\r\n", said + "\r\n"}}) {
-      EXPECT_THAT(refusal_to(pieces), Not(HasSubstr("ses"))) << said;
+      EXPECT_THAT(refusal_to(pieces),
+                  Not(AnyOf(HasSubstr("open ses"), HasSubstr("sesame"))))
+          << said;
     }
   }
   EXPECT_THAT(refusal_to({"-ERR unknown command 'AUTH', with args\r\n"}),
