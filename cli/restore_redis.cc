@@ -126,6 +126,7 @@ class Restoring {
 
   ExitCode run() {
     if (context_.options.is_dry_run) return dry_run();
+    confirm_no_server_unseen();
     confirm_other_server();
     std::optional<ingest::RedisPrograms> programs;
     if (options_.verify) {
@@ -142,6 +143,18 @@ class Restoring {
   }
 
  private:
+  void confirm_no_server_unseen() {
+    if (ingest::sees_all_programs() ||
+        !ingest::has_redis_data(options_.folder)) {
+      return;
+    }
+    context_.confirm(
+        "From here, a container or a /proc that hides programs, not every "
+        "program of the machine can be seen. A Redis server would write over "
+        "what is restored. Has the one of " +
+        options_.folder + " ended?");
+  }
+
   // A server whose processes cannot be seen from here, in a container beside
   // ours, may have its folder in common with us all the same.
   void confirm_other_server() {

@@ -7,9 +7,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
+#include <compare>
 #include <fstream>
+#include <map>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -41,29 +45,113 @@ std::string first_line(const fs::path& path) {
   return line;
 }
 
+// Also redis6-server, redict-server.
 bool is_of_redis(std::string_view program) {
-  return program.starts_with("redis-s") || program.starts_with("valkey-s") ||
-         program.starts_with("keydb-s");
+  constexpr std::array<std::string_view, 6> kNames{
+      "redis", "redict", "valkey", "keydb", "dragonfly", "garnet"};
+  return program.find("-cli") == program.npos &&
+         std::ranges::any_of(kNames, [&](std::string_view name) {
+           return program.starts_with(name);
+         });
+}
+
+bool is_shell(std::string_view program) {
+  constexpr std::array<std::string_view, 9> kShells{
+      "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "busybox"};
+  return std::ranges::find(kShells, program) != kShells.end();
+}
+
+// A file, whatever name it was opened by, in a container, too.
+struct Place {
+  dev_t device = 0;
+  ino_t inode = 0;
+
+  auto operator<=>(const Place&) const = default;
+};
+
+std::optional<Place> place_of(const fs::path& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return std::nullopt;
+  return Place{status.st_dev, status.st_ino};
+}
+
+void add_files_in(const fs::path& folder, std::map<Place, std::string>& found) {
+  constexpr std::size_t kMost = 100'000;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end;
+       !error && at != end && found.size() < kMost; at.increment(error)) {
+    const auto place = place_of(at->path());
+    if (place && at->is_regular_file(error)) {
+      found[*place] = repo::as_utf8(at->path().filename().string());
+    }
+  }
+}
+
+// The parent's process; 0: none, or it cannot be seen.
+pid_t parent_of(pid_t process) {
+  const std::string line =
+      first_line(fs::path("/proc") / std::to_string(process) / "stat");
+  // "1 (name, of any characters) S 0 ..."
+  constexpr std::size_t kToParent = 4;
+  const auto name_end = line.rfind(')');
+  if (name_end == std::string::npos || name_end + kToParent > line.size()) {
+    return 0;
+  }
+  pid_t parent = 0;
+  (void)std::from_chars(line.data() + name_end + kToParent,
+                        line.data() + line.size(), parent);
+  return parent;
+}
+
+std::set<std::string> ourselves_and_above() {
+  std::set<std::string> all;
+  for (pid_t process = ::getpid(); process > 0; process = parent_of(process)) {
+    if (!all.insert(std::to_string(process)).second) break;
+  }
+  return all;
+}
+
+// What nobody may know of who is in the way.
+[[noreturn]] void refuse_unseen(const std::string& who) {
+  throw repo::RefusedForSafety(
+      "whether " + who + " works in that folder cannot be seen; stop it, or " +
+      (::geteuid() == 0 ? "give cairn the capability SYS_PTRACE"
+                        : "restore as root"));
 }
 
 // Servers go to the folder where they keep their data, and stay there.
 void require_elsewhere(const fs::path& process, const std::string& program,
-                       const struct stat& folder) {
-  struct stat there {};
-  const fs::path where = process / "cwd";
+                       const Place& folder) {
   const std::string who =
       repo::as_utf8(program) + " (process " + process.filename().string() + ")";
-  if (::stat(where.c_str(), &there) == 0) {
-    if (there.st_dev != folder.st_dev || there.st_ino != folder.st_ino) return;
-    throw repo::RefusedForSafety(
-        who +
-        " works in that folder, and would write over what is restored there; "
-        "stop it, and let nothing start it until the restore has ended");
+  const auto there = place_of(process / "cwd");
+  if (!there) {
+    const bool has_ended = errno != EACCES && errno != EPERM;
+    if (has_ended || !is_of_redis(program)) return;
+    refuse_unseen(who);
   }
-  if (errno != EACCES && errno != EPERM) return;  // it has ended
+  if (*there != folder || is_shell(program)) return;
   throw repo::RefusedForSafety(
-      "whether " + who +
-      " works in that folder cannot be seen; stop it, or restore as root");
+      who +
+      " works in that folder, and a server would write over what is restored "
+      "there; stop it, and let nothing start it until the restore has ended");
+}
+
+// Of those whose files we may see.
+void require_none_open(const fs::path& process, const std::string& program,
+                       const std::map<Place, std::string>& files) {
+  std::error_code error;
+  for (fs::directory_iterator at(process / "fd", error), end;
+       !error && at != end; at.increment(error)) {
+    const auto place = place_of(at->path());
+    const auto file = place ? files.find(*place) : files.end();
+    if (file == files.end()) continue;
+    throw repo::RefusedForSafety(
+        repo::as_utf8(program) + " (process " + process.filename().string() +
+        ") has " + file->second +
+        " of that folder open; stop it, and let nothing start it until the "
+        "restore has ended");
+  }
 }
 
 void sync(const UniqueFd& fd, const fs::path& path) {
@@ -135,6 +223,24 @@ std::vector<std::string> prefixes_in(const fs::path& folder) {
   return prefixes;
 }
 
+// The RDB, and append-only files of all times.
+std::map<Place, std::string> data_files_in(const fs::path& folder) {
+  std::map<Place, std::string> files;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (!prefixes_in(at->path()).empty()) {
+      add_files_in(at->path(), files);
+    } else if (name.ends_with(".rdb") || name.ends_with(".aof")) {
+      if (const auto place = place_of(at->path())) {
+        files[*place] = repo::as_utf8(name);
+      }
+    }
+  }
+  return files;
+}
+
 // Neither ours nor one that an earlier restore moved aside.
 bool may_be_read_by_a_server(std::string_view name) {
   return !name.starts_with('.') && name.find(".before-") == name.npos;
@@ -143,19 +249,30 @@ bool may_be_read_by_a_server(std::string_view name) {
 }  // namespace
 
 void require_no_redis_in(const fs::path& folder) {
-  struct stat here {};
-  if (::stat(folder.c_str(), &here) != 0) {
+  const auto here = place_of(folder);
+  if (!here) {
     if (errno == ENOENT) return;
     fail(folder);
   }
+  const auto files = data_files_in(folder);
+  const auto ours = ourselves_and_above();
   std::error_code error;
   for (fs::directory_iterator at("/proc", error), end; !error && at != end;
        at.increment(error)) {
     const std::string name = at->path().filename().string();
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    if (ours.contains(name)) continue;
     const std::string program = first_line(at->path() / "comm");
-    if (is_of_redis(program)) require_elsewhere(at->path(), program, here);
+    require_elsewhere(at->path(), program, *here);
+    require_none_open(at->path(), program, files);
   }
+}
+
+bool sees_all_programs() {
+  constexpr ino_t kFirstNamespace = 0xEFFFFFFC;  // PROC_PID_INIT_INO of Linux
+  const auto ours = place_of("/proc/self/ns/pid");
+  return ours && ours->inode == kFirstNamespace &&
+         ::access("/proc/1", F_OK) == 0;
 }
 
 AofNames aof_names_in(const fs::path& folder) {

@@ -25,9 +25,15 @@
 
 namespace cairn::ingest {
 
-// Throws repo::RefusedForSafety when a server works in the folder, or one is
-// there of which nobody may tell us where it works.
+// Throws repo::RefusedForSafety when a program, whatever its name, works in the
+// folder or has a file of its data open, or a Redis server is there of which
+// nobody may tell us where it works. Shells, ourselves and who started us may
+// work there.
 void require_no_redis_in(const std::filesystem::path& folder);
+
+// Whether that could see every program of the machine: not from a container,
+// nor where /proc hides those of others.
+[[nodiscard]] bool sees_all_programs();
 
 // How a server that keeps append-only files calls them.
 struct AofNames {

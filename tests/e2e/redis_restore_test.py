@@ -311,6 +311,62 @@ class Refuses(Case):
                     "--clear-groups", "--"])
         self.assertIn("cannot be seen; stop it, or restore as root", ran.err)
 
+    def test_root_who_may_not_see_either(self):
+        if not harness.IS_ROOT:
+            self.skipTest("only root can give up what root may do")
+        ran = self.cairn(
+            "restore", "latest", "--to-redis-dir", self.server.data,
+            code=REFUSED, prefix=["setpriv", "--bounding-set=-sys_ptrace",
+                                  "--inh-caps=-sys_ptrace", "--"])
+        self.assertIn("give cairn the capability SYS_PTRACE", ran.err)
+
+    def beside(self, *words, cwd="/"):
+        process = subprocess.Popen(words, cwd=cwd, stdin=subprocess.PIPE,
+                                   stdout=subprocess.DEVNULL)
+
+        def end():
+            process.kill()
+            process.wait()
+            process.stdin.close()
+        self.addCleanup(end)
+        return end
+
+    def test_while_any_program_works_there(self):
+        # As redis-server does by another name, or a wrapper for it.
+        self.server.end()
+        end = self.beside("sleep", "600", cwd=self.server.data)
+        ran = self.cairn("restore", "latest", "--to-redis-dir",
+                         self.server.data, code=REFUSED)
+        self.assertIn("sleep (process ", ran.err)
+        end()
+        # Somebody who only looks around.
+        self.beside("bash", "-c", "read x", cwd=self.server.data)
+        self.put(self.server)
+
+    def test_while_any_program_has_its_files_open(self):
+        self.server.end()
+        incr = next(self.server.data.glob("appendonlydir/*.incr.aof"))
+        self.beside("tail", "-f", incr)
+        ran = self.cairn("restore", "latest", "--to-redis-dir",
+                         self.server.data, code=REFUSED)
+        self.assertIn("tail (process ", ran.err)
+        self.assertIn("has appendonly.aof.1.incr.aof of that folder open",
+                      ran.err)
+
+    def test_from_where_no_server_can_be_seen(self):
+        if not harness.IS_ROOT:
+            self.skipTest("only root can make a namespace")
+        before = sorted(self.server.data.rglob("*"))
+        self.configure("socket: /nonexistent")  # so that nobody answers
+        inside = ["unshare", "--pid", "--fork", "--mount-proc"]
+        ran = self.cairn("restore", "latest", "--to-redis-dir",
+                         self.server.data, code=REFUSED, prefix=inside)
+        self.assertIn("not every program of the machine can be seen", ran.err)
+        self.assertEqual(sorted(self.server.data.rglob("*")), before)
+        self.server.end()
+        self.cairn("restore", "latest", "--to-redis-dir", self.server.data,
+                   "-y", prefix=inside)
+
     def test_what_is_no_dump(self):
         for data in (b"not a dump at all", b"",
                      (CORPUS / "redis-7.0").read_bytes() + b"m" * 40):
