@@ -223,7 +223,26 @@ class Restoring {
     for (const auto& [number, database] : content_.databases) {
       expected_[number] = {database.keys, database.expiring};
     }
+    require_usual_numbers();
     require_as_saved();
+  }
+
+  // A server has memory for each database up to the last.
+  void require_usual_numbers() const {
+    constexpr std::uint64_t kLast = 65'535;
+    if (expected_.empty() || expected_.rbegin()->first <= kLast) return;
+    throw repo::RefusedForSafety(
+        path_ + " has keys in database " +
+        std::to_string(expected_.rbegin()->first) +
+        ", and the last that is restored is " + std::to_string(kLast) +
+        ": a server would need its memory for all of them");
+  }
+
+  // That a server must be told to have.
+  [[nodiscard]] std::uint64_t databases() const {
+    constexpr std::uint64_t kUsual = 16;
+    return expected_.empty() ? kUsual
+                             : std::max(kUsual, expected_.rbegin()->first + 1);
   }
 
   void require_as_saved() const {
@@ -243,13 +262,10 @@ class Restoring {
       ingest::RedisDataFolder& folder, ingest::RedisReads what,
       const ingest::RedisPrograms& programs) const {
     const TemporaryFolder scratch;
-    constexpr std::uint64_t kUsual = 16;
-    const std::uint64_t last =
-        expected_.empty() ? 0 : expected_.rbegin()->first;
     return ingest::try_redis(folder, what,
                              {.programs = programs,
                               .scratch = scratch.path(),
-                              .databases = std::max(kUsual, last + 1)},
+                              .databases = databases()},
                              stop_);
   }
 

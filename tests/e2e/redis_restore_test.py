@@ -377,6 +377,17 @@ class Refuses(Case):
             self.assertIn("no RDB that a server reads", ran.err)
         self.assertEqual(list((self.folder / "new").iterdir()), [])
 
+    def test_databases_that_no_server_has(self):
+        for number in (b"\x80\x00\x01\x00\x00",  # 65,536
+                       b"\x80\x02\x62\x5a\x00", b"\x81" + b"\xff" * 8):
+            self.cairn("-c", self.config, "backup", "--stdin", "--as",
+                       "far.rdb", stdin=b"REDIS0009\xfe" + number +
+                       b"\x00\x01a\x01b\xff" + bytes(8))
+            ran = self.cairn("restore", "latest:far.rdb", "--to-redis-dir",
+                             self.folder / "new", "--verify", code=REFUSED)
+            self.assertIn("far.rdb has keys in database ", ran.err)
+        self.assertEqual(list((self.folder / "new").iterdir()), [])
+
     def test_what_a_server_cannot_load(self):
         self.server.end()
         before = sorted(self.server.data.rglob("*"))
