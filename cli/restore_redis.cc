@@ -26,6 +26,8 @@
 namespace cairn::cli {
 namespace {
 
+constexpr std::uint64_t kUsualDatabases = 16;
+
 using Databases = std::map<std::uint64_t, ingest::RedisKeyspace>;
 
 std::string in_folder(const std::string& folder, std::string_view name) {
@@ -304,6 +306,7 @@ class Restoring {
       } else {
         json.set("keys", sum.keys).set("expired", sum.expired);
       }
+      json.set("databases_needed", databases());
       if (tried_) json.set("load_seconds", tried_->seconds);
       context_.output.json(json);
       return;
@@ -323,6 +326,12 @@ class Restoring {
     }
     if (content_.not_walked) {
       output.note("its keys were not counted: " + *content_.not_walked);
+    }
+    if (databases() > kUsualDatabases) {
+      output.note(
+          "a server does not start with it unless its configuration "
+          "says `databases " +
+          std::to_string(databases()) + "`, or more");
     }
     if (sum.expired > 0) {
       output.note(counted(sum.expired, "key") +

@@ -111,7 +111,12 @@ class Restores(Case):
         self.configure(f"socket: {server.socket}")
         self.run_job()
         server.end()
-        self.assertEqual(self.put(server, "--verify")["keys"], 1)
+        summary = self.put(server, "--verify")
+        self.assertEqual((summary["keys"], summary["databases_needed"]),
+                         (1, 1000))
+        ran = self.cairn("restore", "latest", "--to-redis-dir",
+                         self.folder / "new")
+        self.assertIn("says `databases 1000`", ran.err)
 
     def slow_loader(self):
         """A PATH by which a server takes seconds to load what is there."""
