@@ -34,6 +34,39 @@ std::string in_folder(const std::string& folder, std::string_view name) {
   return (folder.empty() ? "" : folder + "/") + std::string(name);
 }
 
+struct DumpsOfSnapshot {
+  std::vector<std::string> whole;
+  std::vector<std::string> absent;  // each with why
+};
+
+DumpsOfSnapshot dumps_of(const repo::SnapshotRecord& record) {
+  DumpsOfSnapshot found;
+  for (const auto& source : record.sources) {
+    if (!source.name.ends_with("/" + std::string(kRedisDumpName))) continue;
+    if (source.status == repo::SourceStatus::failed) {
+      found.absent.push_back(printable(source.name) + " (" + source.message +
+                             ")");
+    } else {
+      found.whole.push_back(source.name);
+    }
+  }
+  return found;
+}
+
+std::string listed(const std::vector<std::string>& names) {
+  std::string text;
+  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+// "SNAP:redis" each, of dumps.
+std::string choices(std::vector<std::string> dumps) {
+  for (auto& dump : dumps) {
+    dump = "SNAP:" + printable(dump.substr(0, dump.rfind('/')));
+  }
+  return listed(dumps);
+}
+
 // The one dump of the snapshot, in words that name it otherwise.
 std::string only_dump(const DumpSnapshot& snapshot) {
   const auto& record = snapshot.snapshot().record;
@@ -43,27 +76,24 @@ std::string only_dump(const DumpSnapshot& snapshot) {
         "owner or restore does");
   }
   const std::string id = snapshot.snapshot().id.brief();
-  std::vector<std::string> found;
-  for (const auto& source : record->sources) {
-    if (!source.name.ends_with("/" + std::string(kRedisDumpName))) continue;
-    if (source.status == repo::SourceStatus::failed) {
-      throw repo::NotFound(source.name + " is not in snapshot " + id + ": " +
-                           source.message);
-    }
-    found.push_back(source.name);
+  auto found = dumps_of(*record);
+  if (found.whole.size() == 1 && found.absent.empty()) {
+    return found.whole.front();
   }
-  if (found.empty()) {
-    throw repo::NotFound("snapshot " + id +
-                         " holds no dump of a source of type redis; name one "
-                         "by its path: SNAP:PATH");
+  if (!found.whole.empty()) {
+    std::vector<std::string> names;
+    for (const auto& name : found.whole) names.push_back(printable(name));
+    throw UsageError(
+        "restore: snapshot " + id + " holds " + listed(names) +
+        (found.absent.empty() ? "" : ", but not " + listed(found.absent)) +
+        "; choose by " + choices(std::move(found.whole)));
   }
-  if (found.size() == 1) return found.front();
-  std::string names;
-  for (const auto& name : found) {
-    names += (names.empty() ? "" : ", ") + printable(name);
-  }
-  throw UsageError("restore: snapshot " + id + " holds " + names +
-                   "; choose one by SNAP:PATH");
+  throw repo::NotFound(
+      found.absent.empty()
+          ? "snapshot " + id +
+                " holds no dump of a source of type redis; name one by its "
+                "path: SNAP:PATH"
+          : "not in snapshot " + id + ": " + listed(found.absent));
 }
 
 // What the path names: a dump, or the folder of the source that it is of.

@@ -10,7 +10,7 @@ import signal
 import subprocess
 
 import harness
-from harness import FAILED, INTERRUPTED, REFUSED, SOURCE_FAILED, USAGE
+from harness import FAILED, INTERRUPTED, PARTIAL, REFUSED, SOURCE_FAILED, USAGE
 from redis_case import RedisCase
 from servers import needs_redis
 
@@ -418,6 +418,17 @@ class Refuses(Case):
         ran = self.cairn("restore", "latest", "--to-redis-dir",
                          self.folder / "new", code=USAGE)
         self.assertIn("holds redis/dump.rdb, o/dump.rdb", ran.err)
+
+    def test_to_choose_where_one_of_two_failed(self):
+        self.configure(f"socket: {self.server.socket}", """
+  gone: {type: redis, socket: /nonexistent/socket}""")
+        self.run_job(code=PARTIAL)
+        ran = self.cairn("restore", "latest", "--to-redis-dir",
+                         self.folder / "new", code=USAGE)
+        self.assertIn("holds redis/dump.rdb, but not gone/dump.rdb (", ran.err)
+        self.assertIn("; choose by SNAP:redis", ran.err)
+        self.cairn("restore", "latest:redis", "--to-redis-dir",
+                   self.folder / "new")
 
     def test_to_verify_without_the_programs(self):
         self.server.end()
