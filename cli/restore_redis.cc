@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <span>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -157,14 +158,15 @@ class Restoring {
         began_(context.now()) {}
 
   ExitCode run() {
-    if (context_.options.is_dry_run) return dry_run();
-    confirm_no_server_unseen();
-    confirm_other_server();
     std::optional<ingest::RedisPrograms> programs;
     if (options_.verify) {
       const char* const path = std::getenv("PATH");
       programs = ingest::find_redis_programs(path ? path : "");
     }
+    require_an_rdb();
+    if (context_.options.is_dry_run) return dry_run();
+    confirm_no_server_unseen();
+    confirm_other_server();
     ingest::RedisDataFolder folder(options_.folder);
     write(folder);
     folder.complete();
@@ -227,6 +229,24 @@ class Restoring {
     return ExitCode::ok;
   }
 
+  // By its beginning: before anything is asked, or promised.
+  void require_an_rdb() {
+    constexpr std::size_t kEnough = 4096;
+    ingest::RdbScanner scanner(began_);
+    const std::string text = snapshot_.beginning(entry_, kEnough, stop_);
+    try {
+      scanner.add(std::as_bytes(std::span(text)));
+      if (scanner.content().magic.empty()) scanner.finish();
+    } catch (const ingest::ProducerFailed& e) {
+      refuse_no_rdb(e.what());
+    }
+  }
+
+  [[noreturn]] void refuse_no_rdb(const std::string& why) const {
+    throw repo::RefusedForSafety(path_ +
+                                 " is no RDB that a server reads: " + why);
+  }
+
   // It is walked on the way: what is no whole RDB would be found out by the
   // server, when the old data are out of its way.
   void write(ingest::RedisDataFolder& folder) {
@@ -247,8 +267,7 @@ class Restoring {
           progress, stop_);
       scanner.finish();
     } catch (const ingest::ProducerFailed& e) {
-      throw repo::RefusedForSafety(
-          path_ + " is no RDB that a server reads: " + e.what());
+      refuse_no_rdb(e.what());
     }
     content_ = scanner.content();
     if (content_.not_walked) return;

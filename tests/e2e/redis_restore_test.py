@@ -432,10 +432,17 @@ class Refuses(Case):
 
     def test_to_verify_without_the_programs(self):
         self.server.end()
-        ran = self.cairn("restore", "latest", "--to-redis-dir",
-                         self.server.data, "--verify", code=SOURCE_FAILED,
-                         env={"PATH": "/nonexistent"})
-        self.assertIn("Debian: redis-server", ran.err)
+        for more in ([], ["-n"]):
+            ran = self.cairn("restore", "latest", "--to-redis-dir",
+                             self.server.data, "--verify", *more,
+                             code=SOURCE_FAILED, env={"PATH": "/nonexistent"})
+            self.assertIn("Debian: redis-server", ran.err)
+
+    def test_to_promise_what_would_be_refused(self):
+        ran = self.cairn("restore", "latest:redis/keys.json",
+                         "--to-redis-dir", self.folder / "new", "-n",
+                         code=REFUSED)
+        self.assertIn("no RDB that a server reads", ran.err)
 
     def test_what_makes_no_sense(self):
         for words in (["--to", "/tmp/x"], ["--overwrite", "always"],
