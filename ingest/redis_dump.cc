@@ -75,11 +75,13 @@ RedisOutlook look_at_redis(const RedisServer& server,
 }
 
 struct RedisDump::State {
-  State(RedisServer of, Clock clock)
-      : server(std::move(of)), now(std::move(clock)), scanner({}) {}
+  State(RedisServer of, Clock clock, Asks what)
+      : server(std::move(of)), now(std::move(clock)), asks(what), scanner({}) {}
 
   const RedisServer server;
   const Clock now;
+  const Asks asks;
+  std::optional<bool> is_aof_on;
   RdbScanner scanner;
   std::optional<RedisConnection> connection;
   std::optional<repo::Timestamp> began;
@@ -97,6 +99,7 @@ struct RedisDump::State {
 
   void begin(const std::stop_token& stop) {
     connection.emplace(server.connect(stop));
+    if (asks == Asks::whether_aof_is_on) ask_whether_aof_is_on(stop);
     // Servers before 7.0 do not know the first, and a user may lack the right
     // to say it: then the server thinks of us as a replica that goes away.
     (void)connection->ask({"REPLCONF", "rdb-only", "1"}, stop);
@@ -110,6 +113,13 @@ struct RedisDump::State {
     } while (head.empty());  // it is still there, is all that this says
     read_head(head);
     came.resize(kReadBytes + kMarkBytes);
+  }
+
+  // A user for backups need not have the right to it.
+  void ask_whether_aof_is_on(const std::stop_token& stop) {
+    const auto reply = connection->ask({"INFO", "persistence"}, stop);
+    const auto told = word_in(reply.text, "\naof_enabled:");
+    if (told == "0" || told == "1") is_aof_on = told == "1";
   }
 
   void read_head(std::string_view head) {
@@ -175,8 +185,9 @@ struct RedisDump::State {
   }
 };
 
-RedisDump::RedisDump(RedisServer server, Clock now)
-    : state_(std::make_unique<State>(std::move(server), std::move(now))) {}
+RedisDump::RedisDump(RedisServer server, Clock now, Asks asks)
+    : state_(std::make_unique<State>(std::move(server), std::move(now), asks)) {
+}
 
 RedisDump::~RedisDump() = default;
 
@@ -204,6 +215,9 @@ void RedisDump::finish(std::stop_token) {
 
 const std::optional<repo::Timestamp>& RedisDump::began() const noexcept {
   return state_->began;
+}
+const std::optional<bool>& RedisDump::is_aof_on() const noexcept {
+  return state_->is_aof_on;
 }
 const std::optional<repo::Timestamp>& RedisDump::ended() const noexcept {
   return state_->ended;

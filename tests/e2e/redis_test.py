@@ -340,6 +340,44 @@ class AppendOnlyFiles(RedisCase):
             writes.stdin.close()
             writes.wait(30)
 
+    def test_that_the_server_writes_no_more(self):
+        _, ran = self.run_job()
+        self.assertNotIn("append-only", ran.text)
+        self.server.ask("CONFIG", "SET", "appendonly", "no")
+        self.server.fill(["SET later x"])
+        ran = self.cairn("run")
+        self.assertIn("redis/appendonlydir: the server does not write "
+                      "append-only files (appendonly no): they were last "
+                      "written at 20", ran.err)
+
+    def test_of_which_the_server_does_not_tell(self):
+        secret = self.folder / "secret"
+        secret.write_text(CANARY)
+        secret.chmod(0o600)
+        self.server.ask("ACL", "SETUSER", "backup", "on", ">" + CANARY,
+                        "+psync", "+sync", "+replconf", "+ping")
+        self.configure(f"socket: {self.server.socket}, aof_dir: {self.aof}, "
+                       f"user: backup, password: {{file: {secret}}}")
+        self.assertNotIn("appendonlydir:", self.cairn("run").err)
+        for file in self.aof.iterdir():
+            os.utime(file, (1.7e9, 1.7e9))
+        self.assertIn("redis/appendonlydir: they were last written at "
+                      "2023-11-14T22:13:20", self.cairn("run").err)
+
+    def test_without_a_dump_whose_password_is_gone(self):
+        self.configure(f"socket: {self.server.socket}, aof_dir: {self.aof}, "
+                       "password: {file: /nonexistent}")
+        _, ran = self.run_job(code=PARTIAL)
+        self.assertIn("/nonexistent", ran.text)
+        self.start_from_what_was_saved()
+
+    def test_without_a_word_of_an_increment_that_is_empty(self):
+        self.server.ask("BGREWRITEAOF")
+        wait_until(lambda: not all(
+            file.stat().st_size for file in self.aof.iterdir()), "a rewrite")
+        ran = self.cairn("run")
+        self.assertNotIn("wrote nothing", ran.err)
+
     def test_that_are_not_there(self):
         self.configure(f"socket: {self.server.socket}, "
                        f"aof_dir: {self.server.data}")
