@@ -109,6 +109,12 @@ ingest::RedisServer RedisSource::server() const {
 }
 
 void RedisSource::open(unsigned lane, std::vector<ingest::Source>& opened) {
+  open_dump(lane, opened);
+  if (wanted_.aof_dir) open_aof(lane, opened);
+}
+
+void RedisSource::open_dump(unsigned lane,
+                            std::vector<ingest::Source>& opened) {
   const std::string dump_name = name_ + "/" + std::string(kRedisDumpName);
   try {
     dump_ = std::make_unique<ingest::RedisDump>(
@@ -131,7 +137,6 @@ void RedisSource::open(unsigned lane, std::vector<ingest::Source>& opened) {
                                return redis_keys_document(dump_name, *dump_);
                              }),
                              lane));
-  if (wanted_.aof_dir) open_aof(lane, opened);
 }
 
 void RedisSource::open_aof(unsigned lane, std::vector<ingest::Source>& opened) {

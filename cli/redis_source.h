@@ -50,6 +50,7 @@ class RedisSource {
  private:
   [[nodiscard]] ingest::RedisAddress address() const;
   [[nodiscard]] ingest::RedisServer server() const;
+  void open_dump(unsigned lane, std::vector<ingest::Source>& opened);
   void open_aof(unsigned lane, std::vector<ingest::Source>& opened);
   [[nodiscard]] std::optional<std::string> note_of_stale_aof() const;
 
