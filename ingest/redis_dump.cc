@@ -84,6 +84,7 @@ struct RedisDump::State {
   std::optional<bool> is_aof_on;
   RdbScanner scanner;
   std::optional<RedisConnection> connection;
+  std::string place;
   std::optional<repo::Timestamp> began;
   std::optional<repo::Timestamp> ended;
 
@@ -99,6 +100,7 @@ struct RedisDump::State {
 
   void begin(const std::stop_token& stop) {
     connection.emplace(server.connect(stop));
+    place = connection->place();
     if (asks == Asks::whether_aof_is_on) ask_whether_aof_is_on(stop);
     // Servers before 7.0 do not know the first, and a user may lack the right
     // to say it: then the server thinks of us as a replica that goes away.
@@ -180,8 +182,18 @@ struct RedisDump::State {
                 out.begin());
     given += size;
     all_given += size;
-    scanner.add(out.first(size));
+    with_place([&] { scanner.add(out.first(size)); });
     return size;
+  }
+
+  // What the walk finds wrong.
+  template <typename Act>
+  void with_place(const Act& act) const {
+    try {
+      act();
+    } catch (const ProducerFailed& e) {
+      throw ProducerFailed("redis at " + place + ": " + e.what());
+    }
   }
 };
 
@@ -203,13 +215,8 @@ std::size_t RedisDump::read(std::span<std::byte> out, std::stop_token stop) {
 
 void RedisDump::finish(std::stop_token) {
   State& state = *state_;
-  const std::string place = state.connection->place();
   state.connection.reset();  // or the server would go on talking to us
-  try {
-    state.scanner.finish();
-  } catch (const ProducerFailed& e) {
-    throw ProducerFailed("redis at " + place + ": " + e.what());
-  }
+  state.with_place([&] { state.scanner.finish(); });
   state.ended = state.now();
 }
 

@@ -20,6 +20,7 @@
 namespace cairn::ingest {
 namespace {
 
+using testing::AllOf;
 using testing::AnyOf;
 using testing::HasSubstr;
 using testing::Not;
@@ -222,6 +223,9 @@ TEST(RedisDump, FailsWhenItIsCutOrChanged) {
   changed[changed.size() / 2] ^= 1;
   EXPECT_THAT(transfer("$EOF:" + kMark + "\r\n" + changed + kMark),
               HasSubstr("not that of its bytes"));
+  EXPECT_THAT(transfer("$12\r\nno RDB at all"),
+              AllOf(HasSubstr("redis at socket /"),
+                    HasSubstr("does not begin as an RDB does")));
   EXPECT_THAT(transfer("$0\r\n"), HasSubstr("before its dump was whole"));
   EXPECT_THAT(transfer("$-1\r\n"), HasSubstr("does not answer SYNC"));
   EXPECT_THAT(transfer("$EOF:short\r\n"), HasSubstr("does not answer SYNC"));
