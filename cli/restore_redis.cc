@@ -376,6 +376,11 @@ class Restoring {
     if (content_.not_walked) {
       output.note("its keys were not counted: " + *content_.not_walked);
     }
+    if (folder.is_new() && folder.owner().user == 0) {
+      output.note(
+          "the files are root's, and a server runs as somebody else: "
+          "chown -R them to its user");
+    }
     if (databases() > kUsualDatabases) {
       output.note(
           "a server does not start with it unless its configuration "

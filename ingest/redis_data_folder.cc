@@ -168,6 +168,29 @@ void write_all(const UniqueFd& fd, std::span<const std::byte> bytes,
   }
 }
 
+// Whether it was not there. Root's folders are of no use to a server; whose it
+// is to be, whoever owns the place for it tells.
+bool make_folders(const fs::path& folder) {
+  struct stat status {};
+  if (::stat(folder.c_str(), &status) == 0) return false;
+  const fs::path above = folder.parent_path();
+  if (!folder.has_filename()) return make_folders(above);
+  (void)make_folders(above);
+  if (::mkdir(folder.c_str(), kFolderMode) != 0) {
+    if (errno == EEXIST) return false;
+    fail(folder);
+  }
+  if (::geteuid() != 0 || ::stat(above.c_str(), &status) != 0) return true;
+  const UniqueFd made(
+      ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  struct stat now {};
+  if (!made || ::fstat(made.get(), &now) != 0 || now.st_uid != 0 ||
+      ::fchown(made.get(), status.st_uid, status.st_gid) != 0) {
+    fail(folder);
+  }
+  return true;
+}
+
 // For programs and functions that take a path: of whatever the descriptor is,
 // not of what somebody has put in its place.
 std::string path_through(const UniqueFd& folder, std::string_view name) {
@@ -316,8 +339,7 @@ bool has_redis_data(const fs::path& folder) {
 
 RedisDataFolder::RedisDataFolder(fs::path folder) : folder_(std::move(folder)) {
   require_no_redis_in(folder_);
-  std::error_code error;
-  fs::create_directories(folder_, error);
+  is_new_ = make_folders(fs::absolute(folder_).lexically_normal());
   fd_ = UniqueFd(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd_ && errno == ENOTDIR) {
     throw repo::RefusedForSafety(folder_.string() + ": is no folder");

@@ -59,7 +59,7 @@ struct AofNames {
 // Abandonment    destroyed before put_in_place(), it leaves all as it was.
 class RedisDataFolder {
  public:
-  // Makes the folder if it is not there.
+  // Makes the folder if it is not there, as that of the owner of what it is in.
   explicit RedisDataFolder(std::filesystem::path folder);
   RedisDataFolder(const RedisDataFolder&) = delete;
   RedisDataFolder& operator=(const RedisDataFolder&) = delete;
@@ -83,6 +83,8 @@ class RedisDataFolder {
     gid_t group = 0;
   };
   [[nodiscard]] Owner owner() const noexcept { return owner_; }
+  // It was not there.
+  [[nodiscard]] bool is_new() const noexcept { return is_new_; }
 
   // Moves what is there aside, to names that end with `suffix`, which are
   // answered, and what was restored into its place. Each of the places holds
@@ -119,6 +121,7 @@ class RedisDataFolder {
   UniqueFd rdb_;
   AofNames aof_;
   Owner owner_;
+  bool is_new_ = false;
 };
 
 }  // namespace cairn::ingest

@@ -166,8 +166,20 @@ class Restores(Case):
 
     def test_into_a_folder_that_is_not_there(self):
         there = self.folder / "new" / "data"
-        self.cairn("restore", "latest", "--to-redis-dir", there)
+        ran = self.cairn("restore", "latest", "--to-redis-dir", there)
         self.assertEqual((there / "dump.rdb").read_bytes(), self.rdb())
+        if not harness.IS_ROOT:
+            return
+        self.assertIn("the files are root's", ran.err)
+        above = self.folder / "somebody's"
+        above.mkdir()
+        os.chown(above, 65534, 65533)
+        ran = self.cairn("restore", "latest", "--to-redis-dir",
+                         f"{above}/new/data/")
+        self.assertNotIn("root's", ran.err)
+        for path in above.rglob("*"):
+            self.assertEqual((path.stat().st_uid, path.stat().st_gid),
+                             (65534, 65533), path)
 
     def test_of_a_file_that_came_otherwise(self):
         self.cairn("-c", self.config, "backup", "--stdin", "--as", "some.rdb",
