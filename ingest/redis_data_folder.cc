@@ -425,7 +425,7 @@ void RedisDataFolder::complete() {
   sync(staging_.fd, folder_);
 }
 
-fs::path RedisDataFolder::copy_to_try() {
+fs::path RedisDataFolder::copy_to_try(AofLayout layout) {
   remove_inside(trial_);
   trial_ = make_inside(".cairn-trial-XXXXXX");
   const std::string rdb(kRdbName);
@@ -433,16 +433,20 @@ fs::path RedisDataFolder::copy_to_try() {
                0) != 0) {
     fail(folder_ / trial_.name / rdb);
   }
-  make_aof_in(trial_.fd);
+  if (layout == AofLayout::folder) {
+    make_aof_in(trial_.fd);
+  } else {
+    make_old_aof_in(trial_.fd);
+  }
   if (::fchmod(trial_.fd.get(), kFolderMode) != 0) fail(folder_ / trial_.name);
   give_to_owner(trial_.fd);
   return folder_ / trial_.name;
 }
 
 // A copy: a server of then appends to the very file.
-void RedisDataFolder::make_old_aof() const {
+void RedisDataFolder::make_old_aof_in(const UniqueFd& folder) const {
   const std::string name(kOldAofName);
-  const UniqueFd copy = create_in(staging_.fd, name);
+  const UniqueFd copy = create_in(folder, name);
   std::vector<std::byte> room(kCopyBytes);
   for (off_t at = 0;;) {
     const ssize_t size = ::pread(rdb_.get(), room.data(), room.size(), at);
@@ -521,7 +525,7 @@ std::vector<std::string> RedisDataFolder::put_in_place(
   std::vector<std::string> names{aof_.folder, std::string(kRdbName)};
   const auto old_aof = status_in(fd_, std::string(kOldAofName));
   if (old_aof && S_ISREG(old_aof->st_mode)) {
-    make_old_aof();
+    make_old_aof_in(staging_.fd);
     names.emplace_back(kOldAofName);
   }
   for (const auto& name : names) {

@@ -49,6 +49,9 @@ struct AofNames {
 // Whether any server has kept data there.
 [[nodiscard]] bool has_redis_data(const std::filesystem::path& folder);
 
+// Since Redis 7, and before.
+enum class AofLayout { folder, one_file };
+
 // What is restored lies in a folder of its own inside until put_in_place(): it
 // is ours alone, though the folder around it belongs to a server's user, who
 // may put anything in the place of any name there. So all is done by
@@ -73,7 +76,7 @@ class RedisDataFolder {
 
   // A copy that a server of the owner's may work in, until the next call or the
   // end. What it changes there changes nothing else.
-  [[nodiscard]] std::filesystem::path copy_to_try();
+  [[nodiscard]] std::filesystem::path copy_to_try(AofLayout layout);
 
   // As the server that was here had them.
   [[nodiscard]] const AofNames& aof() const noexcept { return aof_; }
@@ -107,7 +110,7 @@ class RedisDataFolder {
   [[nodiscard]] Inside make_inside(const char* pattern) const;
   void remove_inside(Inside& inside) const noexcept;
   void make_aof_in(const UniqueFd& folder) const;
-  void make_old_aof() const;
+  void make_old_aof_in(const UniqueFd& folder) const;
   void give_to_owner(const UniqueFd& fd) const;
   [[nodiscard]] Move put(const std::string& name, const std::string& suffix);
   [[nodiscard]] Move put_in_two_steps(const std::string& name,

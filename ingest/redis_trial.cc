@@ -74,6 +74,22 @@ std::map<std::uint64_t, RedisKeyspace> keyspaces_in(std::string_view text) {
   return all;
 }
 
+// "Redis server v=6.0.16 sha=..": one that says nothing of the kind is taken
+// for a new one, and says itself what it does not know.
+AofLayout layout_of(const fs::path& server, const std::stop_token& stop) {
+  constexpr std::string_view kVersion = " v=";
+  constexpr unsigned kFirstWithFolder = 7;
+  constexpr std::size_t kMaxOutput = std::size_t{64} << 10;
+  const std::string said =
+      output_of({server.string(), "--version"}, kMaxOutput, stop);
+  unsigned major = kFirstWithFolder;
+  if (const auto at = said.find(kVersion); at != std::string::npos) {
+    (void)std::from_chars(said.data() + at + kVersion.size(),
+                          said.data() + said.size(), major);
+  }
+  return major < kFirstWithFolder ? AofLayout::one_file : AofLayout::folder;
+}
+
 // Whom programs run as that read what was restored: root, as whom servers do
 // not run, would give them more than the data.
 std::optional<ChildProcess::Identity> identity_of(
@@ -86,10 +102,10 @@ std::optional<ChildProcess::Identity> identity_of(
 class Server {
  public:
   Server(const RedisDataFolder& folder, const fs::path& data, RedisReads what,
-         const RedisTrialOptions& options)
+         AofLayout layout, const RedisTrialOptions& options)
       : scratch_(options.scratch) {
     prepare_scratch(folder);
-    process_.emplace(words(folder, data, what, options),
+    process_.emplace(words(folder, data, what, layout, options),
                      ChildProcess::Input::empty, ChildProcess::Errors::kept,
                      identity_of(folder));
   }
@@ -138,21 +154,26 @@ class Server {
 
   [[nodiscard]] std::vector<std::string> words(
       const RedisDataFolder& folder, const fs::path& data, RedisReads what,
-      const RedisTrialOptions& options) const {
-    return {// The log is the server's whole output: ours, in memory.
-            "/bin/sh", "-c", "exec \"$@\" >&2", "sh",
-            options.programs.server.string(),  //
-            "--port", "0", "--unixsocket", socket().string(),
-            "--unixsocketperm", "700", "--daemonize", "no",  //
-            "--dir", fs::absolute(data).string(), "--dbfilename", "dump.rdb",
-            "--save", "", "--appendonly",
-            what == RedisReads::append_only_files ? "yes" : "no",
-            "--appenddirname", folder.aof().folder, "--appendfilename",
-            folder.aof().prefix, "--auto-aof-rewrite-percentage", "0",
-            "--databases", std::to_string(options.databases),
-            // Nobody listens at port 0.
-            "--replicaof", "127.0.0.1 0", "--maxmemory", "0",
-            "--enable-debug-command", "local"};
+      AofLayout layout, const RedisTrialOptions& options) const {
+    std::vector<std::string> all{
+        // The log is the server's whole output: ours, in memory.
+        "/bin/sh", "-c", "exec \"$@\" >&2", "sh",
+        options.programs.server.string(),  //
+        "--port", "0", "--unixsocket", socket().string(), "--unixsocketperm",
+        "700", "--daemonize", "no",  //
+        "--dir", fs::absolute(data).string(), "--dbfilename", "dump.rdb",
+        "--save", "", "--appendonly",
+        what == RedisReads::append_only_files ? "yes" : "no",
+        "--auto-aof-rewrite-percentage", "0", "--databases",
+        std::to_string(options.databases),
+        // Nobody listens at port 0.
+        "--replicaof", "127.0.0.1 0", "--maxmemory", "0"};
+    if (layout == AofLayout::folder) {
+      all.insert(all.end(),
+                 {"--appenddirname", folder.aof().folder, "--appendfilename",
+                  folder.aof().prefix, "--enable-debug-command", "local"});
+    }
+    return all;
   }
 
   // Nothing: not yet.
@@ -198,8 +219,9 @@ RedisTrial try_redis(RedisDataFolder& folder, RedisReads what,
                      const RedisTrialOptions& options,
                      const std::stop_token& stop) {
   const auto began = Clock::now();
-  const fs::path data = folder.copy_to_try();
-  const Server server(folder, data, what, options);
+  const AofLayout layout = layout_of(options.programs.server, stop);
+  const fs::path data = folder.copy_to_try(layout);
+  const Server server(folder, data, what, layout, options);
   auto connection = server.connect_once_loaded(stop);
   // A digest takes as long as there are data. One that ends is noticed at once.
   connection.bear_silence(std::chrono::hours(24));
@@ -214,7 +236,8 @@ RedisTrial try_redis(RedisDataFolder& folder, RedisReads what,
 
 void check_rdb(RedisDataFolder& folder, const RedisPrograms& programs,
                const std::stop_token& stop) {
-  const fs::path rdb = fs::absolute(folder.copy_to_try()) / "dump.rdb";
+  const fs::path rdb =
+      fs::absolute(folder.copy_to_try(AofLayout::folder)) / "dump.rdb";
   ChildProcess child({programs.check_rdb.string(), rdb.string()},
                      ChildProcess::Input::empty, ChildProcess::Errors::kept,
                      identity_of(folder));

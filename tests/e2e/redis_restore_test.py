@@ -197,6 +197,30 @@ class Restores(Case):
         self.assertIn("would restore redis/dump.rdb", ran.err)
         self.assertEqual(sorted(self.server.data.rglob("*")), before)
 
+    def test_with_a_server_of_before_redis_7(self):
+        # Ours, kept from what that one does not know; it takes up the one file.
+        folder = self.folder / "old"
+        folder.mkdir()
+        self.folder.chmod(0o755)
+        program = folder / "redis-server"
+        program.write_text("""#!/bin/sh
+for word; do
+  case $word in
+    --version) echo "Redis server v=6.0.16 sha=00000000:0 bits=64"; exit ;;
+    --appenddirname|--enable-debug-command) echo "Bad directive"; exit 1 ;;
+  esac
+  [ "$before" != --dir ] || data=$word
+  before=$word
+done
+[ -f "$data/appendonly.aof" ] && [ ! -e "$data/appendonlydir" ] || exit 1
+exec /usr/bin/redis-server "$@"
+""")
+        program.chmod(0o755)
+        self.server.end()
+        summary = self.put(self.server, "--verify",
+                           env={"PATH": f"{folder}:/usr/bin:/bin"})
+        self.assertTrue(summary["verified"])
+
     def hostile_server(self, deeds):
         """A PATH by which a server does this first: $dir is the folder of its
         socket, $data that of its data, $victim a file of root's."""
