@@ -56,16 +56,13 @@ class LateText : public ingest::ByteStream {
   std::size_t at_ = 0;
 };
 
-// An increment of append-only files is empty until something is written.
 ingest::Source stream_of(std::string name,
                          std::unique_ptr<ingest::ByteStream> stream,
                          unsigned lane) {
-  return ingest::StreamToBackUp{
-      .name = std::move(name),
-      .kind = repo::SourceKind::command,
-      .stream = std::move(stream),
-      .when_empty = ingest::StreamToBackUp::WhenEmpty::is_usual,
-      .lane = lane};
+  return ingest::StreamToBackUp{.name = std::move(name),
+                                .kind = repo::SourceKind::command,
+                                .stream = std::move(stream),
+                                .lane = lane};
 }
 
 std::unique_ptr<ingest::ByteStream> failed(std::string why) {

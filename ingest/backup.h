@@ -64,8 +64,6 @@ struct StreamToBackUp {
   std::string name;
   repo::SourceKind kind = repo::SourceKind::standard_input;
   std::unique_ptr<ByteStream> stream;
-  enum class WhenEmpty { is_noted, is_usual };
-  WhenEmpty when_empty = WhenEmpty::is_noted;
   // Streams of different lanes are read side by side, by a thread for each
   // lane; those of one in their order. Files are of the first, 0. Less than
   // kMaxLanes.
