@@ -241,6 +241,24 @@ class Cron(Case):
         self.assertNotIn("nightly", less)
         self.assertIn("hourly", less)
 
+    @harness.needs_root
+    @needs("crontab", "unshare")
+    def test_with_a_line_of_others_in_the_block_is_left_alone(self):
+        said = self.within(r"""
+            "$CAIRN" schedule install 2> /dev/null
+            crontab -l | sed '/^# END/i 5 4 * * * save-photos' | crontab -
+            crontab -l > before
+            code=0; "$CAIRN" schedule install 2>&1 || code=$?
+            echo "install $code"
+            code=0; "$CAIRN" schedule remove 2>&1 || code=$?
+            echo "remove $code"
+            crontab -l > after; cmp before after
+            """)
+        self.assertIn("a line that cairn did not write: "
+                      "'5 4 * * * save-photos'", said)
+        self.assertIn(f"install {REFUSED}\n", said)
+        self.assertIn(f"remove {REFUSED}\n", said)
+
 
 if __name__ == "__main__":
     harness.main()
