@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import harness
-from harness import FAILED, LOCKED, OK, USAGE, wait_until
+from harness import FAILED, LOCKED, OK, USAGE, needs, wait_until
 
 
 class Case(harness.Case):
@@ -151,6 +151,111 @@ class Ends(Case):
         ran = self.cairn("daemon", env={"CAIRN_PASSWORD": "x y z"}, code=USAGE)
         self.assertIn("CAIRN_PASSWORD is not handed on", ran.err)
         self.assertNotIn("x y z", ran.err)
+
+
+class Jobs(Case):
+    def test_belong_to_one_daemon_whatever_their_file_is_called(self):
+        self.configure("one: {sources: all, schedule: '0 3 1 1 *'}",
+                       "two: {sources: all, schedule: '0 3 1 1 *'}")
+        link = self.folder / "link.yaml"
+        link.symlink_to(self.config)
+        daemon = self.begin("one")
+        self.wait_for(daemon, "job one is done")
+
+        for words in ([], ["one"], ["-c", str(link)], ["two", "one"]):
+            ran = self.cairn("daemon", *words, code=LOCKED)
+            self.assertIn("another daemon watches over", ran.err)
+            self.assertIn("it has one", ran.err)
+        ran = self.cairn("-c", str(link), "daemon", "--once")
+        self.assertNotIn("job one", ran.err)
+        self.assertIn("job two is done", ran.err)
+        self.end(daemon)
+        self.assertEqual(self.series(), ["stack/one", "stack/two"])
+
+
+class Memory(Case):
+    """Of what ran: the state folder's, and where that is of no use."""
+
+    def spoil_log(self):
+        """Of the runs so far: what cannot be read, whoever reads."""
+        logs = [x for x in (self.state / "cairn/runs").iterdir()
+                if x.suffix == ".jsonl"]
+        for log in logs:
+            log.unlink()
+            log.mkdir()
+        self.assertTrue(logs)
+
+    def test_that_cannot_be_read_keeps_no_job_from_running(self):
+        self.configure("yearly: {sources: [failing], schedule: '0 3 1 1 *'}",
+                       sources="  failing: {type: command, command: ['false']}")
+        self.cairn("daemon", "--once", code=FAILED)
+        self.spoil_log()
+        self.configure("yearly: {sources: all, schedule: '0 3 1 1 *'}")
+
+        ran = self.cairn("daemon", "--once")
+        self.assertIn("runs cannot be remembered", ran.err)
+        self.assertIn("job yearly is done", ran.err)
+        # cron wakes it again: there is a snapshot now.
+        ran = self.cairn("daemon", "--once")
+        self.assertNotIn("job yearly", ran.err)
+        self.assertEqual(self.series(), ["stack/yearly"])
+
+    def test_that_cannot_be_read_keeps_no_file_from_being_read_again(self):
+        self.configure("two: {sources: all, schedule: '0 3 1 1 *'}")
+        self.cairn("run", "two", code=OK)
+        self.spoil_log()
+        self.configure("one: {sources: all, schedule: '0 3 1 1 *'}")
+        daemon = self.begin()
+        self.wait_for(daemon, "job one is done")
+
+        self.configure("one: {sources: all, schedule: '0 3 1 1 *'}",
+                       "two: {sources: all, schedule: '0 3 1 1 *'}",
+                       "three: {sources: all, schedule: '0 3 1 1 *'}")
+        self.wait_for(daemon, r"read .* again: 3 jobs")
+        self.wait_for(daemon, "job three is done")
+        self.end(daemon)
+        self.assertEqual(self.series(),
+                         ["stack/one", "stack/three", "stack/two"])
+
+    @harness.needs_root
+    @needs("unshare")
+    def test_that_cannot_be_written_has_snapshots_say_what_ran(self):
+        self.configure("yearly: {sources: all, schedule: '0 3 1 1 *'}")
+        self.state.mkdir(exist_ok=True)
+        ran = subprocess.run(
+            ["unshare", "--mount", "sh", "-euc",
+             f"mount -t tmpfs -o size=1m none {self.state}\n"
+             "\"$CAIRN\" run yearly\n"
+             f"rm -r {self.state}/cairn/runs\n"
+             f"dd if=/dev/zero of={self.state}/full 2> /dev/null || :\n"
+             "echo == >&2\n\"$CAIRN\" daemon --once\n"],
+            env={**self.env, "CAIRN": harness.PROGRAM}, capture_output=True,
+            text=True, timeout=harness.TIMEOUT)
+        if "unshare failed" in ran.stderr or "mount:" in ran.stderr:
+            self.skipTest("no mount namespace: " + ran.stderr.strip())
+        again = ran.stderr.split("==\n")[1]
+        self.assertEqual(ran.returncode, 0, ran.stderr)
+        self.assertIn("No space left on device: runs cannot be remembered",
+                      again)
+        self.assertNotIn("job yearly", again)
+        self.assertEqual(self.series(), ["stack/yearly"])
+
+    def test_of_a_run_that_was_cut_short_has_it_made_up_for(self):
+        self.configure(
+            "slow: {sources: [sleeping], schedule: '0 3 1 1 *'}",
+            sources="  sleeping: {type: command, command: [sh, -c, "
+            f"'echo $$ >> {self.folder}/pids; test -e {self.folder}/fast || "
+            "exec sleep 300']}")
+        pids = self.folder / "pids"
+        for count in (1, 2):
+            daemon = self.begin()
+            wait_until(lambda: pids.exists()
+                       and len(pids.read_text().split()) == count,
+                       "the source is at work")
+            self.end(daemon)
+        (self.folder / "fast").touch()
+        self.assertIn("job slow is done", self.cairn("daemon", "--once").err)
+        self.assertNotIn("slow", self.cairn("daemon", "--once").err)
 
 
 class Reads(Case):
