@@ -162,6 +162,7 @@ class Daemon {
   [[nodiscard]] std::chrono::milliseconds time_to_sleep();
   void end_all();
   void tell_end(const std::string& job, const std::string& failure);
+  void tell_if_killed(const std::string& job);
 
   const Options& options_;
   Context& context_;
@@ -327,6 +328,16 @@ void Daemon::tell_end(const std::string& job, const std::string& failure) {
   }
 }
 
+void Daemon::tell_if_killed(const std::string& job) {
+  auto options = context_.options;
+  try {
+    options.config = file_for_runs();
+    cli::tell_if_killed(job, options);
+  } catch (const std::exception& e) {
+    complain(e.what());
+  }
+}
+
 void Daemon::begin_what_is_due() {
   const std::size_t room = kMostAtOnce - std::min(kMostAtOnce, running_.size());
   for (const auto& start : scheduler_.begin(now(), room)) begin(start);
@@ -341,7 +352,9 @@ void Daemon::take_ended() {
       continue;
     }
     scheduler_.ended(one.job);
-    tell_end(one.job, one.process->failure());
+    const auto failure = one.process->failure();
+    tell_end(one.job, failure);
+    if (!failure.empty()) tell_if_killed(one.job);
   }
   running_ = std::move(still);
 }

@@ -1,8 +1,11 @@
 #!/usr/bin/python3
 """cairn daemon: jobs run when they are due, and end when they are told to."""
 
+import fcntl
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -256,6 +259,100 @@ class Memory(Case):
         (self.folder / "fast").touch()
         self.assertIn("job slow is done", self.cairn("daemon", "--once").err)
         self.assertNotIn("slow", self.cairn("daemon", "--once").err)
+
+
+class Killed(Case):
+    """Runs, by the kernel for want of memory, say."""
+
+    def setUp(self):
+        super().setUp()
+        self.told = self.folder / "told"
+        self.pids = self.folder / "pids"
+        self.fast = self.folder / "fast"
+        self.configure(
+            "slow: {sources: [sleeping], schedule: '0 3 1 1 *'}",
+            sources="  sleeping: {type: command, command: [sh, -c, "
+            f"'echo $PPID $$ >> {self.pids}; test -e {self.fast} || "
+            "exec sleep 300']}")
+        with open(self.config, "a") as file:
+            file.write("monitoring: {command: [sh, -c, "
+                       f"'cat >> {self.told}; echo >> {self.told}']}}\n")
+
+    def at_work(self):
+        """The processes of the run, and of its source."""
+        def pids():
+            lines = (self.pids.read_text().splitlines()
+                     if self.pids.exists() else [])
+            return lines and [int(x) for x in lines[-1].split()]
+
+        return wait_until(pids, "the source is at work")
+
+    def calls(self):
+        return [json.loads(x) for x in self.told.read_text().splitlines()
+                if x] if self.told.exists() else []
+
+    def kill(self, *pids):
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:  # with the one before
+                pass
+
+    def test_are_told_at_once(self):
+        daemon = self.begin()
+        self.kill(*self.at_work())
+        self.wait_for(daemon, r"job slow failed: died by signal 9")
+        call, = wait_until(self.calls, "somebody is told")
+        self.assertEqual((call["type"], call["job"]), ("run_failed", "slow"))
+        self.assertIn("it was killed", call["message"])
+        self.end(daemon)
+        self.assertEqual(len(self.calls()), 1)
+
+    def test_together_with_their_daemon_are_told_and_made_up_for(self):
+        daemon = self.begin()
+        run, source = self.at_work()
+        daemon.kill()
+        daemon.wait()
+        self.kill(run, source)
+        wait_until(lambda: not os.path.exists(f"/proc/{run}"), "it is dead")
+        self.assertEqual(self.calls(), [])
+        self.fast.touch()
+
+        ran = self.cairn("daemon", "--once")
+        self.assertIn("job slow is done", ran.err)
+        self.assertEqual([x["type"] for x in self.calls()],
+                         ["run_failed", "run_recovered"])
+        self.assertNotIn("slow", self.cairn("daemon", "--once").err)
+
+    def test_always_are_not_begun_for_ever(self):
+        for _ in range(3):
+            if self.pids.exists():
+                self.pids.unlink()
+            daemon = self.begin("--once")
+            self.kill(*self.at_work())
+            self.assertEqual(daemon.wait(60), FAILED, daemon.said())
+        self.assertNotIn("slow", self.cairn("daemon", "--once").err)
+
+    def test_and_those_that_one_is_in_the_way_of_are_told(self):
+        self.fast.touch()
+        self.cairn("run", "slow")
+        shutil.rmtree(self.state / "cairn/runs")
+        lock, = (self.state / "cairn/jobs").glob("*.lock")
+        with open(lock, "rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            ran = self.cairn("daemon", "--once", code=FAILED)
+        self.assertIn(f"job slow failed: exited with {LOCKED}", ran.err)
+        self.assertEqual([(x["type"], x["exit_code"]) for x in self.calls()],
+                         [("run_failed", LOCKED)])
+
+    def test_are_not_those_at_work(self):
+        run = self.start("run", "slow")
+        _, source = self.at_work()
+        self.assertNotIn("slow", self.cairn("daemon", "--once").err)
+        self.assertEqual(self.calls(), [])
+        run.send_signal(signal.SIGTERM)
+        run.wait()
+        self.assertFalse(os.path.exists(f"/proc/{source}"))
 
 
 class Reads(Case):
