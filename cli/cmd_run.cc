@@ -393,17 +393,18 @@ ExitCode run(const Options& options, Context& context) {
   }
 
   std::optional<JobLock> lock;
-  {
+  // It outlives what follows the run, which looks at it once more.
+  std::optional<repo::Repository> repository;
+  const auto take_lock = [&] {
     const Interrupt interrupt;
     lock.emplace(host_folders().state, context.repo_name(),
                  selected.job->series, options.wait, interrupt.token());
-  }
-  // It outlives what follows the run, which looks at it once more.
-  std::optional<repo::Repository> repository;
-  return with_aftermath(
-      {all, *selected.job, selected.series}, context, [&](RunNotes& notes) {
-        return run_locked(options, selected, all, notes, repository, context);
-      });
+  };
+  const auto work = [&](RunNotes& notes) {
+    return run_locked(options, selected, all, notes, repository, context);
+  };
+  return with_aftermath({all, *selected.job, selected.series}, context,
+                        {take_lock, work});
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "cli/failure.h"
 #include "cli/json.h"
 #include "cli/prometheus_text.h"
+#include "cli/question.h"
 #include "cli/snapshot_text.h"
 #include "cli/status_report.h"
 #include "cli/time_text.h"
@@ -108,23 +109,51 @@ class Aftermath {
   Aftermath(const RunOfJob& which, Context& context)
       : which_(which), context_(context), place_(context.repo_name()) {}
 
+  void begin(Moment began) {
+    tell_of_lost_run();
+    attempt("the begin of the run is not in the log", context_,
+            [&] { log().begin(began); });
+  }
+
+  void tell_of_lost_run() {
+    std::optional<Moment> lost;
+    attempt("the log of runs", context_, [&] {
+      const auto known = log();
+      (void)known.read();
+      lost = known.unfinished();
+    });
+    if (!lost) return;
+    const auto run = service::lost_run(*lost);
+    context_.output.warning("the run of " + which_.series + " of " +
+                            local_time_text(timestamp_of(*lost)) + ": " +
+                            run.message);
+    put_into_log(run);
+    tell(run);
+  }
+
   void follow(const RunNotes& notes) {
-    attempt("the run is not in the log", context_,
-            [&] { log().append(notes.run); });
+    put_into_log(notes.run);
     if (const auto& file = which_.configuration.monitoring.textfile) {
       attempt("metrics were not written", context_,
               [&] { write_metrics(*file, notes); });
     }
-    const auto channels = channels_of(which_.configuration.monitoring);
-    if (!channels.empty()) {
-      attempt("nobody was told of the run", context_,
-              [&] { alert(notes.run, channels); });
-    }
+    tell(notes.run);
   }
 
  private:
   [[nodiscard]] service::RunLog log() const {
     return {host_folders().state, place_, which_.series};
+  }
+
+  void put_into_log(const JobRun& run) {
+    attempt("the run is not in the log", context_, [&] { log().append(run); });
+  }
+
+  void tell(const JobRun& run) {
+    const auto channels = channels_of(which_.configuration.monitoring);
+    if (channels.empty()) return;
+    attempt("nobody was told of the run", context_,
+            [&] { alert(run, channels); });
   }
 
   void write_metrics(const std::string& file, const RunNotes& notes) {
@@ -159,12 +188,12 @@ class Aftermath {
     for (const auto& event : pending) {
       const bool knows =
           std::ranges::find(event.channels, channel) == event.channels.end();
-      if (!knows && !tell(event, channel, state)) return;
+      if (!knows && !reach(event, channel, state)) return;
     }
   }
 
-  bool tell(const AlertEvent& event, const std::string& channel,
-            service::AlertState& state) {
+  bool reach(const AlertEvent& event, const std::string& channel,
+             service::AlertState& state) {
     const auto why = deliver(channel, event.body,
                              which_.configuration.monitoring, context_.output);
     if (why.empty()) {
@@ -199,8 +228,12 @@ void RunNotes::saved(
   }
 }
 
+void tell_of_lost_run(const RunOfJob& which, Context& context) {
+  Aftermath(which, context).tell_of_lost_run();
+}
+
 ExitCode with_aftermath(const RunOfJob& which, Context& context,
-                        const std::function<ExitCode(RunNotes& notes)>& work) {
+                        const RunSteps& steps) {
   Aftermath aftermath(which, context);
   RunNotes notes;
   notes.run.began = moment_of(context.now());
@@ -214,10 +247,17 @@ ExitCode with_aftermath(const RunOfJob& which, Context& context,
     aftermath.follow(notes);
   };
   ExitCode code = ExitCode::ok;
+  bool has_begun = false;
   try {
-    code = work(notes);
+    steps.take_lock();
+    has_begun = true;
+    notes.run.began = moment_of(context.now());  // it may have waited
+    aftermath.begin(notes.run.began);
+    code = steps.work(notes);
   } catch (const std::exception& e) {
     const auto failure = failure_of(e, context.repo_in_use());
+    notes.run.was_refused = !has_begun && failure.code == ExitCode::locked;
+    if (notes.run.was_refused && can_ask()) throw;
     notes.run.message = failure.message;
     ended(failure.code);
     throw;

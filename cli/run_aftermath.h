@@ -1,6 +1,9 @@
 // What follows a run of a job, however it went: a line in the log, metrics, and
 // word to those who asked for it. None of it changes how the run ends: what
 // cannot be written or told is a warning.
+//
+// What precedes it is a line, too: a run that is killed leaves its begin, and
+// the next one that gets the job's lock tells of it.
 #pragma once
 
 #include <functional>
@@ -26,16 +29,27 @@ struct RunNotes {
                  seconds_of);
 };
 
-// One run, whose job is locked.
+// One run; the repository is the one that `context` uses.
 struct RunOfJob {
   const config::Configuration& configuration;
   const config::Job& job;
   std::string series;  // that of the job, or of a part of it
 };
 
-// Does `work`, which gives the repository that it opened, and then what
-// follows; lets through whatever `work` throws.
+struct RunSteps {
+  std::function<void()> take_lock;  // of the job
+  // Notes the repository that it opened.
+  std::function<ExitCode(RunNotes& notes)> work;
+};
+
+// Does both steps, and then what follows; lets through whatever they throw. A
+// run that another one is in the way of is a failed one, unless somebody sits
+// at the terminal and sees it.
 ExitCode with_aftermath(const RunOfJob& which, Context& context,
-                        const std::function<ExitCode(RunNotes& notes)>& work);
+                        const RunSteps& steps);
+
+// Where the last run of it was killed: puts that into the log, and tells.
+// Requires: the job's lock is held.
+void tell_of_lost_run(const RunOfJob& which, Context& context);
 
 }  // namespace cairn::cli

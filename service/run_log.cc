@@ -48,6 +48,10 @@ Json to_json(const SourceRun& source) {
   return json;
 }
 
+std::string to_line(Moment began) {
+  return Json{{"v", 1}, {"begins", began.time_since_epoch().count()}}.dump();
+}
+
 std::string to_line(const JobRun& run) {
   Json json = {{"v", 1},
                {"began", run.began.time_since_epoch().count()},
@@ -57,6 +61,7 @@ std::string to_line(const JobRun& run) {
                {"bytes_read", run.bytes_read},
                {"bytes_new", run.bytes_new}};
   if (run.verified) json["verified"] = *run.verified;
+  if (run.was_refused) json["refused"] = true;
   if (run.snapshot) json["snapshot"] = *run.snapshot;
   if (!run.message.empty()) json["message"] = shortened(run.message);
   Json sources = Json::array();
@@ -134,11 +139,10 @@ bool read_sources(const Json& json, std::vector<SourceRun>& sources) {
   });
 }
 
-std::optional<JobRun> parse_line(std::string_view line) {
-  const Json json = Json::parse(line, nullptr, false);
-  if (!json.is_object()) return std::nullopt;
+std::optional<JobRun> run_of(const Json& json) {
   JobRun run;
   std::string snapshot;
+  std::optional<bool> was_refused;
   const bool makes_sense = read_moment(json, "began", run.began) &&
                            read_moment(json, "ended", run.ended) &&
                            read_outcome(json, run.outcome) &&
@@ -146,12 +150,39 @@ std::optional<JobRun> parse_line(std::string_view line) {
                            read_count(json, "bytes_read", run.bytes_read) &&
                            read_count(json, "bytes_new", run.bytes_new) &&
                            read_flag(json, "verified", run.verified) &&
+                           read_flag(json, "refused", was_refused) &&
                            read_text(json, "snapshot", snapshot) &&
                            read_text(json, "message", run.message) &&
                            read_sources(json, run.sources);
   if (!makes_sense) return std::nullopt;
   if (!snapshot.empty()) run.snapshot = std::move(snapshot);
+  run.was_refused = was_refused.value_or(false);
   return run;
+}
+
+struct Parsed {
+  std::vector<JobRun> runs;
+  std::optional<Moment> unfinished;
+  std::size_t damaged = 0;
+
+  // False: that makes no sense.
+  bool take(std::string_view line);
+};
+
+bool Parsed::take(std::string_view line) {
+  const Json json = Json::parse(line, nullptr, false);
+  if (!json.is_object()) return false;
+  Moment begins;
+  if (read_moment(json, "begins", begins)) {
+    if (unfinished) runs.push_back(lost_run(*unfinished));
+    unfinished = begins;
+    return true;
+  }
+  auto run = run_of(json);
+  if (!run) return false;
+  if (unfinished == run->began && !run->was_refused) unfinished.reset();
+  runs.push_back(std::move(*run));
+  return true;
 }
 
 // Without empty ones.
@@ -163,6 +194,14 @@ std::vector<std::string_view> lines_of(std::string_view text) {
     text.remove_prefix(std::min(end + 1, text.size()));
   }
   return lines;
+}
+
+Parsed parse(std::string_view text) {
+  Parsed parsed;
+  for (const auto& line : lines_of(text)) {
+    if (!parsed.take(line)) ++parsed.damaged;
+  }
+  return parsed;
 }
 
 }  // namespace
@@ -178,33 +217,44 @@ RunLog::RunLog(const std::filesystem::path& state,
                const std::string& repository, const std::string& series)
     : file_(state_file(state, "runs", repository, series, ".jsonl")) {}
 
-void RunLog::append(const JobRun& run) {
-  const std::string line = to_line(run);
+JobRun lost_run(Moment began) {
+  return {.began = began,
+          .ended = began,
+          .outcome = RunOutcome::failed,
+          .exit_code = 1,
+          .message =
+              "it never came to its end: it was killed, or the machine "
+              "went down"};
+}
+
+void RunLog::begin(Moment began) { write(to_line(began)); }
+
+void RunLog::append(const JobRun& run) { write(to_line(run)); }
+
+void RunLog::write(const std::string& line) {
+  const auto lock = lock_state_file(file_);
   const auto text = read_state_file(file_, kMostBytes);
-  const auto lines = lines_of(text ? *text : std::string_view());
-  if (lines.size() < 2 * kKept) {
+  const std::string_view all = text ? *text : std::string_view();
+  if (lines_of(all).size() < 2 * kKept) {
     append_to_state_file(file_, line);
     return;
   }
+  const auto parsed = parse(all);
   std::string newest;
-  for (const auto& old : std::span(lines).last(kKept - 1)) {
-    newest.append(old) += '\n';
+  for (const auto& run :
+       std::span(parsed.runs).last(std::min(parsed.runs.size(), kKept - 1))) {
+    newest.append(to_line(run)) += '\n';
   }
+  if (parsed.unfinished) newest.append(to_line(*parsed.unfinished)) += '\n';
   replace_state_file(file_, newest + line + '\n');
 }
 
 std::vector<JobRun> RunLog::read() const {
-  damaged_ = 0;
-  std::vector<JobRun> runs;
   const auto text = read_state_file(file_, kMostBytes);
-  for (const auto& line : lines_of(text ? *text : std::string_view())) {
-    if (auto run = parse_line(line)) {
-      runs.push_back(std::move(*run));
-    } else {
-      ++damaged_;
-    }
-  }
-  return runs;
+  auto parsed = parse(text ? *text : std::string_view());
+  damaged_ = parsed.damaged;
+  unfinished_ = parsed.unfinished;
+  return std::move(parsed.runs);
 }
 
 }  // namespace cairn::service

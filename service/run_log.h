@@ -5,10 +5,14 @@
 // It is a help, not a truth: snapshots in the repository say what is saved. A
 // line that is damaged is passed over, and counted.
 //
+//   begins 1 ... run 1 ... begins 2 ... begins 3 ... run 3
+//                              ^ never ended: it was killed
+//
 // On disk: one file for each series of a repository, STATE/runs/<name>.jsonl,
-// one line a run, the oldest first; cut to the newest kKept when it grows past
-// twice that. Written whole under another name, synced and renamed, or appended
-// in one write and synced; a last line that is cut short is passed over.
+// a line for the begin of a run and one for its end, the oldest first; cut to
+// the newest kKept runs when it grows past twice that in lines. Written whole
+// under another name, synced and renamed, or appended in one write and synced;
+// a last line that is cut short is passed over.
 #pragma once
 
 #include <chrono>
@@ -50,14 +54,19 @@ struct JobRun {
   std::uint64_t bytes_new = 0;  // stored
   // Whether what it wrote was read back and found sound; nothing: not looked.
   std::optional<bool> verified = {};
+  // Another run of the job was at work, and it did nothing.
+  bool was_refused = false;
   std::string message = {};  // why it is not complete
   std::vector<SourceRun> sources = {};
 
   bool operator==(const JobRun&) const = default;
 };
 
-// Threads and processes: any number read; whoever appends holds the job's lock
-// (cli/job_lock.h).
+// What is known of a run that began and never ended: it failed.
+[[nodiscard]] JobRun lost_run(Moment began);
+
+// Threads and processes: any number; but for one that was refused, whoever
+// writes of a run holds the job's lock (cli/job_lock.h).
 class RunLog {
  public:
   static constexpr std::size_t kKept = 400;
@@ -67,19 +76,32 @@ class RunLog {
   RunLog(const std::filesystem::path& state, const std::string& repository,
          const std::string& series);
 
+  // That a run begins now, before it does anything: append() of a run with the
+  // same `began` ends it. Durable when it returns. Throws repo::IoError.
+  void begin(Moment began);
+
   // Durable when it returns. Throws repo::IoError.
   void append(const JobRun& run);
 
-  // The newest last. Lines that make no sense are left out, and counted.
-  // Throws repo::IoError when there is a file that cannot be read.
+  // Those that ended, the newest last; one that another one began after, though
+  // it had not ended, is a lost_run(). Lines that make no sense are left out,
+  // and counted. Throws repo::IoError when there is a file that cannot be read.
   [[nodiscard]] std::vector<JobRun> read() const;
-  [[nodiscard]] std::size_t damaged_lines() const noexcept {
-    return damaged_;
-  }  // of the last read()
+
+  // Of the last read():
+  [[nodiscard]] std::size_t damaged_lines() const noexcept { return damaged_; }
+  // When the run began that is at work, or was killed: whoever holds the job's
+  // lock knows that it was killed.
+  [[nodiscard]] std::optional<Moment> unfinished() const noexcept {
+    return unfinished_;
+  }
 
  private:
+  void write(const std::string& line);
+
   std::filesystem::path file_;
   mutable std::size_t damaged_ = 0;
+  mutable std::optional<Moment> unfinished_;
 };
 
 }  // namespace cairn::service

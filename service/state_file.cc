@@ -1,6 +1,7 @@
 #include "service/state_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,7 +12,6 @@
 #include <utility>
 
 #include "crypto/digest.h"
-#include "ingest/unique_fd.h"
 #include "ingest/whole_file.h"
 #include "repo/error.h"
 
@@ -80,6 +80,17 @@ std::optional<std::string> read_state_file(const fs::path& file,
   }
   text.resize(done);
   return text;
+}
+
+ingest::UniqueFd lock_state_file(const fs::path& file) {
+  make_folder_of(file);
+  const fs::path lock = file.string() + ".lock";
+  ingest::UniqueFd fd(::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd) fail(lock, "cannot open");
+  while (::flock(fd.get(), LOCK_EX) != 0) {
+    if (errno != EINTR) fail(lock, "cannot lock");
+  }
+  return fd;
 }
 
 void replace_state_file(const fs::path& file, std::string_view text) {

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "ingest/unique_fd.h"
+
 namespace cairn::service {
 
 // STATE/FOLDER/<digits>ENDING: one file for each series of a repository,
@@ -21,6 +23,11 @@ namespace cairn::service {
 // repo::IoError when it cannot be read.
 [[nodiscard]] std::optional<std::string> read_state_file(
     const std::filesystem::path& file, std::uint64_t most);
+
+// Keeps other processes from changing it meanwhile: a lock beside it, since the
+// file itself is replaced. Makes the folder, too. Throws repo::IoError.
+[[nodiscard]] ingest::UniqueFd lock_state_file(
+    const std::filesystem::path& file);
 
 // Makes the folder, too. Durable when it returns. Throws repo::IoError.
 void replace_state_file(const std::filesystem::path& file,

@@ -1,15 +1,9 @@
 #include "service/verified_packs.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-
-#include <cerrno>
 #include <charconv>
 #include <system_error>
 
 #include "crypto/digest.h"
-#include "ingest/unique_fd.h"
-#include "repo/error.h"
 #include "service/state_file.h"
 
 namespace cairn::service {
@@ -59,20 +53,6 @@ void parse_line(std::string_view line, VerifiedPacks& packs) {
   if (kind == "damaged") packs.damaged[id] = *moment;
 }
 
-// Beside it, since the file itself is replaced.
-ingest::UniqueFd lock_beside(const fs::path& file) {
-  std::error_code error;
-  fs::create_directories(file.parent_path(), error);
-  const fs::path lock = file.string() + ".lock";
-  ingest::UniqueFd fd(::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!fd) repo::throw_system_error(lock.string() + ": cannot open", errno);
-  while (::flock(fd.get(), LOCK_EX) != 0) {
-    if (errno == EINTR) continue;
-    repo::throw_system_error(lock.string() + ": cannot lock", errno);
-  }
-  return fd;
-}
-
 }  // namespace
 
 std::string to_text(const VerifiedPacks& packs) {
@@ -112,7 +92,7 @@ VerifiedPacks VerifiedPacksFile::read() const {
 
 void VerifiedPacksFile::change(
     const std::function<void(VerifiedPacks&)>& change) {
-  const auto lock = lock_beside(file_);
+  const auto lock = lock_state_file(file_);
   const auto known = read();
   auto changed = known;
   change(changed);

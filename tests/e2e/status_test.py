@@ -260,7 +260,8 @@ thresholds: {{wal_lag: 0s}}
 class Log(Case):
     def runs(self):
         log, = self.state_files("runs")
-        return [json.loads(line) for line in log.read_text().splitlines()]
+        lines = [json.loads(x) for x in log.read_text().splitlines()]
+        return [x for x in lines if "begins" not in x]
 
     def test_has_runs_however_they_ended(self):
         self.configure(sources=self.fragile)
@@ -287,14 +288,38 @@ class Log(Case):
                          ["complete", "failed"])
         self.assertIn("seconds", first["sources"][1])
 
-    def test_has_no_run_that_another_one_was_in_the_way_of(self):
+    def test_has_a_run_that_another_one_was_in_the_way_of(self):
         self.configure(sources="  slow: {type: command, command: [sleep, 60]}")
         process = self.start("run")
         wait_until(lambda: self.objects("sessions"), "a session")
         self.cairn("run", code=LOCKED)
         process.send_signal(signal.SIGTERM)
         process.wait()
-        self.assertEqual([r["exit_code"] for r in self.runs()], [143])
+        refused, interrupted = self.runs()
+        self.assertEqual((refused["outcome"], refused["exit_code"]),
+                         ("failed", LOCKED))
+        self.assertTrue(refused["refused"])
+        self.assertEqual(interrupted["exit_code"], 143)
+
+    def test_has_a_run_that_was_killed(self):
+        slow = self.folder / "slow"
+        slow.touch()
+        self.configure(sources="  slow: {type: command, command: [sh, -c, "
+                               f"'test ! -e {slow} || exec sleep 60']}}")
+        process = self.start("run")
+        wait_until(lambda: self.objects("sessions"), "a session")
+        process.kill()
+        process.wait()
+        self.assertEqual(self.runs(), [])
+        slow.unlink()
+        ran = self.cairn("run")
+        self.assertIn("it never came to its end", ran.err)
+
+        killed, good = self.runs()
+        self.assertEqual((killed["outcome"], killed["exit_code"]),
+                         ("failed", 1))
+        self.assertEqual(good["outcome"], "complete")
+        self.assertNotIn("never came", self.cairn("run").err)
 
     def test_that_cannot_be_written_is_a_warning(self):
         self.configure()
@@ -449,6 +474,37 @@ class Calls(Case):
         self.assertEqual([json.loads(line)["type"] for line in
                           self.told.read_text().splitlines()],
                          ["run_failed", "run_recovered"])
+
+    def test_of_a_run_that_was_killed(self):
+        slow = self.folder / "slow"
+        slow.touch()
+        self.fragile = ("  fragile: {type: command, command: [sh, -c, "
+                        f"'test ! -e {slow} || exec sleep 60']}}")
+        self.configure_call()
+        process = self.start("run")
+        wait_until(lambda: self.objects("sessions"), "a session")
+        process.kill()
+        process.wait()
+        slow.unlink()
+        self.run_well()
+        failed, recovered = self.receiver.bodies()
+        self.assertEqual((failed["type"], failed["outcome"]),
+                         ("run_failed", "failed"))
+        self.assertIn("it was killed", failed["message"])
+        self.assertEqual(recovered["type"], "run_recovered")
+
+    def test_of_a_run_that_a_hanging_one_was_in_the_way_of(self):
+        self.fragile = "  fragile: {type: command, command: [sleep, 60]}"
+        self.configure_call()
+        process = self.start("run")
+        wait_until(lambda: self.objects("sessions"), "a session")
+        self.cairn("run", code=LOCKED)
+        failed, = self.receiver.bodies()
+        process.terminate()
+        process.wait()
+        self.assertEqual((failed["type"], failed["exit_code"]),
+                         ("run_failed", LOCKED))
+        self.assertIn("is at work", failed["message"])
 
     def test_after_a_crash_between_the_run_and_the_call(self):
         self.configure_call()

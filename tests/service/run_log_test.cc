@@ -49,7 +49,7 @@ class RunLogTest : public ::testing::Test {
   }
   [[nodiscard]] fs::path file() const {
     for (const auto& entry : fs::directory_iterator(folder_ / "runs")) {
-      return entry.path();
+      if (entry.path().extension() == ".jsonl") return entry.path();
     }
     throw std::runtime_error("there is no log");
   }
@@ -134,6 +134,63 @@ TEST_F(RunLogTest, IsCutToTheNewestWhenItHasGrown) {
   ASSERT_EQ(runs.size(), RunLog::kKept);
   EXPECT_EQ(runs.back(), a_run(kMost));
   EXPECT_EQ(runs.front(), a_run(kMost - RunLog::kKept + 1));
+}
+
+TEST_F(RunLogTest, KnowsOfARunThatIsAtWork) {
+  log().append(a_run(1));
+  log().begin(at(10));
+
+  const RunLog at_work = log();
+  EXPECT_EQ(at_work.read(), (std::vector{a_run(1)}));
+  EXPECT_EQ(at_work.unfinished(), at(10));
+  EXPECT_EQ(at_work.damaged_lines(), 0U);
+
+  log().append(a_run(10));
+  EXPECT_EQ(at_work.read(), (std::vector{a_run(1), a_run(10)}));
+  EXPECT_FALSE(at_work.unfinished());
+}
+
+TEST_F(RunLogTest, TakesABeginWithoutAnEndForAFailedRun) {
+  log().begin(at(10));  // and was killed
+  log().begin(at(20));
+  log().append(a_run(20));
+
+  const RunLog after = log();
+  EXPECT_EQ(after.read(), (std::vector{lost_run(at(10)), a_run(20)}));
+  EXPECT_FALSE(after.unfinished());
+}
+
+TEST_F(RunLogTest, DoesNotTakeARefusedRunForTheEndOfTheOneInItsWay) {
+  JobRun refused = a_run(10);  // in the same second
+  refused.outcome = RunOutcome::failed;
+  refused.exit_code = 11;
+  refused.was_refused = true;
+  log().begin(at(10));
+  log().append(refused);
+
+  const RunLog at_work = log();
+  EXPECT_EQ(at_work.read(), (std::vector{refused}));
+  EXPECT_EQ(at_work.unfinished(), at(10));
+}
+
+TEST_F(RunLogTest, IsCutWithoutForgettingWhatIsAtWork) {
+  for (std::size_t i = 0; i < 2 * RunLog::kKept; ++i) {
+    log().append(a_run(static_cast<std::int64_t>(i)));
+  }
+  const auto now = static_cast<std::int64_t>(2 * RunLog::kKept);
+  log().begin(at(now));
+  const RunLog cut = log();
+  EXPECT_EQ(cut.read().size(), RunLog::kKept - 1);
+  EXPECT_EQ(cut.unfinished(), at(now));
+
+  for (std::size_t i = 0; i < RunLog::kKept; ++i) {
+    JobRun refused = a_run(now);
+    refused.was_refused = true;
+    log().append(refused);
+  }
+  log().append(a_run(now));
+  EXPECT_FALSE(cut.read().empty());
+  EXPECT_FALSE(cut.unfinished());
 }
 
 TEST_F(RunLogTest, CutsALongMessageBetweenCharacters) {
