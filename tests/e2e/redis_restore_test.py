@@ -353,6 +353,25 @@ class Refuses(Case):
                     "--clear-groups", "--"])
         self.assertIn("cannot be seen; stop it, or restore as root", ran.err)
 
+    def test_a_server_by_its_name_where_no_more_can_be_seen(self):
+        if not harness.IS_ROOT:
+            self.skipTest("only root can be somebody else, and in a namespace")
+        there = self.folder / "there"
+        there.mkdir()
+        for program, code in (("redis6-server", REFUSED),
+                              ("redis_exporter", harness.OK)):
+            shutil.copy("/usr/bin/sleep", self.folder / program)
+            subprocess.run(["chown", "-R", "65534:65534", self.folder],
+                           check=True)
+            ran = self.cairn(
+                "restore", "latest", "--to-redis-dir", there, code=code,
+                prefix=["unshare", "--pid", "--fork", "--mount-proc", "sh",
+                        "-c", f"{self.folder}/{program} 600 >&- 2>&- & setpriv "
+                        "--reuid=65534 --regid=65534 --clear-groups -- \"$@\"",
+                        "sh"])
+            if code == REFUSED:
+                self.assertIn("whether redis6-server (process ", ran.err)
+
     def test_root_who_may_not_see_either(self):
         if not harness.IS_ROOT:
             self.skipTest("only root can give up what root may do")
