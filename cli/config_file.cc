@@ -11,6 +11,7 @@
 
 #include "cli/context.h"
 #include "cli/printable.h"
+#include "cli/secret_variables.h"
 #include "ingest/unique_fd.h"
 #include "repo/error.h"
 
@@ -117,6 +118,9 @@ SecretText read_secret(const config::SecretPlace& place, Output& output) {
       return run_password_command(origin.c_str(), place.text);
     case config::SecretPlace::Kind::variable:
       break;
+  }
+  if (const auto* const taken = taken_secret(place.text)) {
+    return SecretText(taken->view());
   }
   const auto value = variable(place.text.c_str());
   if (!value) {

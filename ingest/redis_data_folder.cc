@@ -45,11 +45,13 @@ std::string first_line(const fs::path& path) {
   return line;
 }
 
-// Also redis6-server, redict-server.
+// redis-server, redis-sentinel, redis6-server, redict-server; no redis-cli and
+// no redis_exporter.
 bool is_of_redis(std::string_view program) {
-  constexpr std::array<std::string_view, 6> kNames{
-      "redis", "redict", "valkey", "keydb", "dragonfly", "garnet"};
-  return program.find("-cli") == program.npos &&
+  constexpr std::array<std::string_view, 4> kNames{"redis", "redict", "valkey",
+                                                   "keydb"};
+  if (program.starts_with("dragonfly")) return true;
+  return program.find("-s") != program.npos &&
          std::ranges::any_of(kNames, [&](std::string_view name) {
            return program.starts_with(name);
          });

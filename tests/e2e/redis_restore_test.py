@@ -15,6 +15,7 @@ from redis_case import RedisCase
 from servers import needs_redis
 
 DRILL_FAILED = 5
+OUT_OF_SPACE = 14
 CORPUS = pathlib.Path(__file__).parent.parent / "fuzz/corpus/rdb_scanner"
 
 
@@ -352,6 +353,25 @@ class Refuses(Case):
                     "--clear-groups", "--"])
         self.assertIn("cannot be seen; stop it, or restore as root", ran.err)
 
+    def test_a_server_by_its_name_where_no_more_can_be_seen(self):
+        if not harness.IS_ROOT:
+            self.skipTest("only root can be somebody else, and in a namespace")
+        there = self.folder / "there"
+        there.mkdir()
+        for program, code in (("redis6-server", REFUSED),
+                              ("redis_exporter", harness.OK)):
+            shutil.copy("/usr/bin/sleep", self.folder / program)
+            subprocess.run(["chown", "-R", "65534:65534", self.folder],
+                           check=True)
+            ran = self.cairn(
+                "restore", "latest", "--to-redis-dir", there, code=code,
+                prefix=["unshare", "--pid", "--fork", "--mount-proc", "sh",
+                        "-c", f"{self.folder}/{program} 600 >&- 2>&- & setpriv "
+                        "--reuid=65534 --regid=65534 --clear-groups -- \"$@\"",
+                        "sh"])
+            if code == REFUSED:
+                self.assertIn("whether redis6-server (process ", ran.err)
+
     def test_root_who_may_not_see_either(self):
         if not harness.IS_ROOT:
             self.skipTest("only root can give up what root may do")
@@ -407,6 +427,46 @@ class Refuses(Case):
         self.server.end()
         self.cairn("restore", "latest", "--to-redis-dir", self.server.data,
                    "-y", prefix=inside)
+
+    def restore_after(self, mount, code, ignoring=None):
+        """In a namespace of its own, in which that was done first."""
+        if not harness.IS_ROOT:
+            self.skipTest("only root can mount")
+        self.server.end()
+        (self.server.data / "dump.rdb").write_bytes(b"old")
+        before = {x: x.is_file() and x.read_bytes()
+                  for x in self.server.data.rglob("*")}
+        seen = self.folder / "seen"
+        ran = self.cairn(
+            "restore", "latest:redis", "--to-redis-dir", self.server.data,
+            code=code, prefix=["unshare", "--mount", "sh", "-c",
+                               f"data={self.server.data}; {mount}; \"$@\"; "
+                               f"code=$?; cp -a $data {seen}; exit $code",
+                               "sh"])
+        after = {self.server.data / x.relative_to(seen):
+                 x.is_file() and x.read_bytes() for x in seen.rglob("*")
+                 if ignoring not in x.parts}
+        self.assertEqual(sorted(after), sorted(before))
+        self.assertTrue(after == before)  # no difference of long bytes
+        return ran
+
+    def test_what_cannot_be_put_in_its_place(self):
+        # Nothing is left half done: the append-only files come first.
+        ran = self.restore_after(
+            "mount --bind $data/dump.rdb $data/dump.rdb", FAILED)
+        self.assertIn("dump.rdb: Device or resource busy", ran.err)
+
+    def test_what_has_no_room(self):
+        # For the dump there is enough, and for its copy there is none.
+        (self.server.data / "appendonly.aof").write_bytes(b"old")
+        size = len(self.cat("latest:redis/dump.rdb"))
+        self.restore_after(
+            f"""
+            mkdir {self.folder}/copy; cp -a $data/. {self.folder}/copy
+            mount -t tmpfs -o mode=755,size=64m none $data
+            cp -a {self.folder}/copy/. $data; mkdir $data/fill
+            left=$(df --output=avail -B1 $data | tail -n 1)
+            head -c $((left - {size * 3 // 2})) /dev/zero >$data/fill/x""", OUT_OF_SPACE, ignoring="fill")
 
     def test_what_is_no_dump(self):
         for data in (b"not a dump at all", b"",

@@ -164,6 +164,23 @@ class Passwords(RedisCase):
         _, ran = self.run_job(code=SOURCE_FAILED)
         self.assertIn("/nonexistent", ran.text)
 
+    def test_of_a_variable_that_no_other_program_is_shown(self):
+        server = self.serve("--requirepass", CANARY)
+        hook = self.folder / "hook"
+        self.configure(f"socket: {server.socket}, "
+                       "password: {env: REDIS_SECRET}", """
+  said: {type: command, command: [env]}""")
+        self.config.write_text(self.config.read_text().replace(
+            "sources: all", "sources: all, before: "
+            f"[{{run: [sh, -c, 'env > {hook}']}}]"))
+        _, ran = self.run_job(env={"REDIS_SECRET": CANARY})
+        self.assert_says_nothing(ran)
+        self.assertGreater(len(self.keys()), 0)
+        self.assertIn(b"PATH=", self.cat("latest:said"))
+        self.assertNotIn(CANARY.encode(), self.cat("latest:said"))
+        self.assertIn("PATH=", hook.read_text())
+        self.assertNotIn(CANARY, hook.read_text())
+
     def test_that_the_server_repeats(self):
         # What a Sentinel or a proxy says that does not know the command.
         for after_auth in (b"+OK\r\n", None):
