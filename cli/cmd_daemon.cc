@@ -7,6 +7,7 @@
 #include <chrono>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -20,6 +21,7 @@
 #include "cli/job_lock.h"
 #include "cli/job_process.h"
 #include "cli/json.h"
+#include "cli/past_runs.h"
 #include "cli/planned_job.h"
 #include "cli/printable.h"
 #include "cli/quantity.h"
@@ -28,7 +30,6 @@
 #include "cli/usage_error.h"
 #include "ingest/byte_stream.h"
 #include "repo/error.h"
-#include "service/run_log.h"
 #include "service/scheduler.h"
 
 namespace cairn::cli {
@@ -71,17 +72,50 @@ std::string text_of_file(const std::string& file) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
+// The jobs of a file that this daemon looks after, by whatever name that was
+// called; to its end, no other one does.
+class Claims {
+ public:
+  Claims(const std::string& file, Output& output)
+      : file_(fs::weakly_canonical(file).string()), output_(output) {}
+
+  // False: another one has it.
+  bool claim(const std::string& job) {
+    if (locks_.contains(job)) return true;
+    try {
+      locks_.emplace(job,
+                     JobLock(host_folders().state, "daemon", file_ + '\0' + job,
+                             std::chrono::seconds(0), {}));
+    } catch (const repo::LockedError&) {
+      return false;
+    } catch (const repo::IoError& e) {  // no reason to run nothing
+      output_.error(std::string(e.what()) +
+                    ": it cannot be seen whether another daemon looks after "
+                    "job " +
+                    job);
+    }
+    return true;
+  }
+
+ private:
+  std::string file_;
+  Output& output_;
+  std::map<std::string, JobLock> locks_;
+};
+
 class Daemon {
  public:
+  // Throws repo::LockedError where another one has a job; with --once, it has
+  // those that are left.
   Daemon(const Options& options, Context& context,
          const config::Configuration& all)
       : options_(options),
         context_(context),
         file_(fs::absolute(all.file).lexically_normal().string()),
+        claims_(file_, context.output),
         read_(file_),
         text_(text_of_file(file_)),
         scheduler_(all.host) {
-    planned_ = planned_jobs(all, options.words, "daemon");
     schedule(all);
   }
 
@@ -111,6 +145,9 @@ class Daemon {
     }
   }
 
+  [[nodiscard]] std::vector<PlannedJob> claimed_jobs(
+      const config::Configuration& all);
+  [[nodiscard]] std::vector<service::PastRun> past_of(const std::string& job);
   void schedule(const config::Configuration& all);
   void read_again_if_changed(bool is_told_to);
   void read_again();
@@ -125,10 +162,12 @@ class Daemon {
   [[nodiscard]] std::chrono::milliseconds time_to_sleep();
   void end_all();
   void tell_end(const std::string& job, const std::string& failure);
+  void tell_if_killed(const std::string& job);
 
   const Options& options_;
   Context& context_;
   std::string file_;
+  Claims claims_;
   FileState read_;
   std::string text_;               // of the file as it was when it was right
   bool is_broken_ = false;         // the file, as it is now
@@ -140,30 +179,50 @@ class Daemon {
   bool has_failed_ = false;
 };
 
-// Takes the jobs over from `all`, which need not live on.
+std::vector<PlannedJob> Daemon::claimed_jobs(const config::Configuration& all) {
+  std::vector<PlannedJob> ours;
+  for (auto& planned : planned_jobs(all, options_.words, "daemon")) {
+    if (claims_.claim(planned.job->name)) {
+      ours.push_back(std::move(planned));
+    } else if (!options_.is_once) {
+      throw repo::LockedError("another daemon watches over the jobs of " +
+                              all.file + ": it has " + planned.job->name);
+    }
+  }
+  return ours;
+}
+
+std::vector<service::PastRun> Daemon::past_of(const std::string& job) {
+  auto options = context_.options;
+  options.config = file_;
+  try {
+    return past_runs(job, options,
+                     [this](std::string_view text) { complain(text); });
+  } catch (const std::exception& e) {
+    complain(e.what());
+    return {};
+  }
+}
+
+// Takes the jobs over from `all`, which need not live on. All or nothing of it.
 void Daemon::schedule(const config::Configuration& all) {
+  auto planned = claimed_jobs(all);
+  std::vector<config::Job> jobs;
+  for (const auto& one : planned) jobs.push_back(*one.job);
   std::vector<service::ScheduledJob> scheduled;
-  jobs_.clear();
-  for (const auto& planned : planned_) jobs_.push_back(*planned.job);
-  for (std::size_t i = 0; i < planned_.size(); ++i) {
-    planned_[i].job = &jobs_[i];
-    const auto& schedule = planned_[i].schedule;
-    scheduled.push_back({.name = jobs_[i].name,
+  for (std::size_t i = 0; i < planned.size(); ++i) {
+    planned[i].job = &jobs[i];
+    const auto& schedule = planned[i].schedule;
+    scheduled.push_back({.name = jobs[i].name,
                          .timetable = schedule.timetable,
                          .jitter = schedule.jitter,
                          .catches_up = schedule.catches_up});
   }
-  const auto begins = [&](const service::ScheduledJob& scheduled_job) {
-    const auto& job = *all.job(scheduled_job.name);
-    const service::RunLog log(
-        host_folders().state,
-        context_.repo_given().value_or(all.repository(job.repository)->path),
-        job.series);
-    std::vector<Moment> moments;
-    for (const auto& run : log.read()) moments.push_back(run.began);
-    return moments;
-  };
-  scheduler_.set_jobs(std::move(scheduled), now(), begins);
+  scheduler_.set_jobs(
+      std::move(scheduled), now(),
+      [&](const service::ScheduledJob& job) { return past_of(job.name); });
+  jobs_ = std::move(jobs);
+  planned_ = std::move(planned);
 }
 
 void Daemon::read_again_if_changed(bool is_told_to) {
@@ -179,8 +238,6 @@ void Daemon::read_again() {
   try {
     auto text = text_of_file(file_);
     const auto all = load_configuration(file_);
-    auto planned = planned_jobs(all, options_.words, "daemon");
-    planned_ = std::move(planned);
     schedule(all);
     text_ = std::move(text);
     is_broken_ = false;
@@ -271,6 +328,16 @@ void Daemon::tell_end(const std::string& job, const std::string& failure) {
   }
 }
 
+void Daemon::tell_if_killed(const std::string& job) {
+  auto options = context_.options;
+  try {
+    options.config = file_for_runs();
+    cli::tell_if_killed(job, options);
+  } catch (const std::exception& e) {
+    complain(e.what());
+  }
+}
+
 void Daemon::begin_what_is_due() {
   const std::size_t room = kMostAtOnce - std::min(kMostAtOnce, running_.size());
   for (const auto& start : scheduler_.begin(now(), room)) begin(start);
@@ -285,7 +352,9 @@ void Daemon::take_ended() {
       continue;
     }
     scheduler_.ended(one.job);
-    tell_end(one.job, one.process->failure());
+    const auto failure = one.process->failure();
+    tell_end(one.job, failure);
+    if (!failure.empty()) tell_if_killed(one.job);
   }
   running_ = std::move(still);
 }
@@ -329,6 +398,7 @@ void Daemon::end_all() {
 }
 
 ExitCode Daemon::run(const Interrupt& interrupt) {
+  if (planned_.empty()) return ExitCode::ok;  // they are looked after
   const auto next = scheduler_.next(now());
   say("watches over " + counted(planned_.size(), "job") + " of " + file_ +
       (next ? "; next at " +
@@ -350,31 +420,12 @@ ExitCode Daemon::run(const Interrupt& interrupt) {
   return ExitCode::ok;
 }
 
-// Nothing: another one has it.
-std::optional<JobLock> lock_of(const Options& options,
-                               const config::Configuration& all) {
-  std::string whose = fs::absolute(all.file).lexically_normal().string();
-  for (const auto& name : options.words.jobs) whose += '\0' + name;
-  try {
-    return JobLock(host_folders().state, "daemon", whose,
-                   std::chrono::seconds(0), {});
-  } catch (const repo::LockedError&) {
-    return std::nullopt;
-  }
-}
-
 ExitCode run(const Options& options, Context& context) {
   const auto& all = context.need_configuration();
   if (context.password().text()) {
     throw UsageError(
         "daemon: CAIRN_PASSWORD is not handed on to runs; let the repository "
         "say `key` or `password: {file: F}`, or set CAIRN_PASSWORD_FILE");
-  }
-  const auto lock = lock_of(options, all);
-  if (!lock && options.is_once) return ExitCode::ok;  // it is looked after
-  if (!lock) {
-    throw repo::LockedError("another daemon watches over the jobs of " +
-                            all.file);
   }
   const Interrupt interrupt;
   return Daemon(options, context, all).run(interrupt);
@@ -396,7 +447,7 @@ Command daemon_command() {
           "for by one; so is one that never was. Jobs run side by side, four "
           "at most, each as a process 'cairn run JOB'. A file that is changed "
           "is read again, at once with SIGHUP; while it is wrong, the one "
-          "before goes on. A second daemon of the same file is refused (11). "
+          "before goes on. A second daemon of the same jobs is refused (11). "
           "With --once it ends when nothing is due (1 if a run failed): for "
           "cron, or any other program that can wake it.",
       .examples =

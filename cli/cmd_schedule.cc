@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/config/configuration.h"
 #include "cli/context.h"
+#include "cli/job_secrets.h"
 #include "cli/json.h"
 #include "cli/planned_job.h"
 #include "cli/printable.h"
@@ -138,6 +139,39 @@ void warn_of_missing_keys(const std::vector<PlannedJob>& jobs,
   }
 }
 
+// Variables that the file has secrets from are those of whoever installs, and
+// no paths that a unit or a crontab could show.
+void warn_of_variables(const std::vector<PlannedJob>& jobs,
+                       const config::Configuration& all, Context& context) {
+  for (const auto& planned : jobs) {
+    for (const auto* const place : secrets_of(*planned.job, all)) {
+      if (place->kind != config::SecretPlace::Kind::variable) continue;
+      context.output.warning(
+          place->origin + ": job " + planned.job->name +
+          " has a secret from the variable " + printable(place->text) +
+          ", which is not there when systemd or cron runs it; say {file: F}");
+    }
+  }
+}
+
+// A run by itself goes where the file says: another place that was named
+// here would be so only as long as somebody looks.
+void require_repositories_of_file(const std::vector<PlannedJob>& jobs,
+                                  const config::Configuration& all,
+                                  Context& context) {
+  namespace fs = std::filesystem;
+  const auto given = context.repo_given();
+  if (!given) return;
+  for (const auto& planned : jobs) {
+    const auto& path = all.repository(planned.job->repository)->path;
+    if (fs::absolute(*given).lexically_normal() == fs::path(path)) continue;
+    throw UsageError("schedule install: -r or CAIRN_REPO names " + *given +
+                     ", but job " + planned.job->name + " of " + all.file +
+                     " runs to " + path +
+                     "; name the repository in the file, or leave it out here");
+  }
+}
+
 void print_made(const std::vector<PlannedJob>& planned,
                 const ScheduleHost& host, Context& context) {
   if (context.output.is_json()) {
@@ -173,7 +207,9 @@ ExitCode install(const Options& options, Context& context) {
   const auto& all = context.need_configuration();
   const auto planned = planned_jobs(all, options.words, "schedule install");
   const auto host = host_of(options, all);
+  require_repositories_of_file(planned, all, context);
   warn_of_missing_keys(planned, all, context);
+  warn_of_variables(planned, all, context);
   if (options.prints || context.options.is_dry_run) {
     print_made(planned, *host, context);
     return ExitCode::ok;

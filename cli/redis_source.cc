@@ -8,6 +8,7 @@
 #include "cli/config_file.h"
 #include "cli/quantity.h"
 #include "cli/redis_keys_document.h"
+#include "cli/time_text.h"
 #include "ingest/redis_aof.h"
 #include "repo/error.h"
 
@@ -108,10 +109,18 @@ ingest::RedisServer RedisSource::server() const {
 }
 
 void RedisSource::open(unsigned lane, std::vector<ingest::Source>& opened) {
+  open_dump(lane, opened);
+  if (wanted_.aof_dir) open_aof(lane, opened);
+}
+
+void RedisSource::open_dump(unsigned lane,
+                            std::vector<ingest::Source>& opened) {
   const std::string dump_name = name_ + "/" + std::string(kRedisDumpName);
   try {
     dump_ = std::make_unique<ingest::RedisDump>(
-        server(), [this] { return context_.now(); });
+        server(), [this] { return context_.now(); },
+        wanted_.aof_dir ? ingest::RedisDump::Asks::whether_aof_is_on
+                        : ingest::RedisDump::Asks::nothing_else);
   } catch (const ingest::ProducerFailed& e) {
     opened.push_back(stream_of(dump_name, failed(e.what()), lane));
     return;
@@ -128,15 +137,15 @@ void RedisSource::open(unsigned lane, std::vector<ingest::Source>& opened) {
                                return redis_keys_document(dump_name, *dump_);
                              }),
                              lane));
-  if (wanted_.aof_dir) open_aof(lane, opened);
 }
 
-void RedisSource::open_aof(unsigned lane,
-                           std::vector<ingest::Source>& opened) const {
+void RedisSource::open_aof(unsigned lane, std::vector<ingest::Source>& opened) {
   const std::string folder_name = name_ + "/" + std::string(kRedisAofName);
   try {
     auto folder = ingest::open_aof_folder(*wanted_.aof_dir);
     for (auto& file : folder.files) {
+      aof_written_ =
+          std::max(aof_written_.value_or(file.modified), file.modified);
       const std::string name = folder_name + "/" + file.name;
       opened.push_back(
           stream_of(name, ingest::read_aof_file(std::move(file)), lane));
@@ -155,7 +164,31 @@ std::vector<std::string> RedisSource::notes() const {
   std::vector<std::string> notes;
   if (!dump_) return notes;
   for (const auto& note : dump_->notes()) notes.push_back(name_ + ": " + note);
+  if (const auto note = note_of_stale_aof()) {
+    notes.push_back(name_ + "/" + std::string(kRedisAofName) + ": " + *note);
+  }
   return notes;
+}
+
+// Those of a server that has them switched off stay as they were then, and look
+// like any others.
+std::optional<std::string> RedisSource::note_of_stale_aof() const {
+  constexpr std::int64_t kDay = 86'400;
+  if (!aof_written_ || !dump_->began()) return std::nullopt;
+  const auto& is_on = dump_->is_aof_on();
+  if (is_on && *is_on) return std::nullopt;
+  const std::string written =
+      "they were last written at " + rfc3339(*aof_written_);
+  if (is_on) {
+    return "the server does not write append-only files (appendonly no): " +
+           written + ", and what it has now is in the dump alone";
+  }
+  if (dump_->began()->seconds - aof_written_->seconds < kDay) {
+    return std::nullopt;
+  }
+  return written +
+         "; whether the server still writes them it does not tell (let its "
+         "user ask by +info)";
 }
 
 RedisSource::Outlook RedisSource::outlook(const std::stop_token& stop) const {

@@ -50,12 +50,15 @@ class RedisSource {
  private:
   [[nodiscard]] ingest::RedisAddress address() const;
   [[nodiscard]] ingest::RedisServer server() const;
-  void open_aof(unsigned lane, std::vector<ingest::Source>& opened) const;
+  void open_dump(unsigned lane, std::vector<ingest::Source>& opened);
+  void open_aof(unsigned lane, std::vector<ingest::Source>& opened);
+  [[nodiscard]] std::optional<std::string> note_of_stale_aof() const;
 
   std::string name_;
   const config::Redis& wanted_;
   Context& context_;
   std::unique_ptr<ingest::RedisDump> dump_;
+  std::optional<repo::Timestamp> aof_written_;  // last, if they were opened
 };
 
 }  // namespace cairn::cli

@@ -1,13 +1,9 @@
 #include "cli/restore_redis.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstdlib>
-#include <filesystem>
+#include <span>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -26,18 +22,50 @@
 #include "ingest/rdb_scanner.h"
 #include "ingest/redis_data_folder.h"
 #include "ingest/redis_trial.h"
-#include "ingest/unique_fd.h"
 #include "repo/error.h"
 
 namespace cairn::cli {
 namespace {
 
-namespace fs = std::filesystem;
+constexpr std::uint64_t kUsualDatabases = 16;
 
 using Databases = std::map<std::uint64_t, ingest::RedisKeyspace>;
 
 std::string in_folder(const std::string& folder, std::string_view name) {
   return (folder.empty() ? "" : folder + "/") + std::string(name);
+}
+
+struct DumpsOfSnapshot {
+  std::vector<std::string> whole;
+  std::vector<std::string> absent;  // each with why
+};
+
+DumpsOfSnapshot dumps_of(const repo::SnapshotRecord& record) {
+  DumpsOfSnapshot found;
+  for (const auto& source : record.sources) {
+    if (!source.name.ends_with("/" + std::string(kRedisDumpName))) continue;
+    if (source.status == repo::SourceStatus::failed) {
+      found.absent.push_back(printable(source.name) + " (" + source.message +
+                             ")");
+    } else {
+      found.whole.push_back(source.name);
+    }
+  }
+  return found;
+}
+
+std::string listed(const std::vector<std::string>& names) {
+  std::string text;
+  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+// "SNAP:redis" each, of dumps.
+std::string choices(std::vector<std::string> dumps) {
+  for (auto& dump : dumps) {
+    dump = "SNAP:" + printable(dump.substr(0, dump.rfind('/')));
+  }
+  return listed(dumps);
 }
 
 // The one dump of the snapshot, in words that name it otherwise.
@@ -49,27 +77,24 @@ std::string only_dump(const DumpSnapshot& snapshot) {
         "owner or restore does");
   }
   const std::string id = snapshot.snapshot().id.brief();
-  std::vector<std::string> found;
-  for (const auto& source : record->sources) {
-    if (!source.name.ends_with("/" + std::string(kRedisDumpName))) continue;
-    if (source.status == repo::SourceStatus::failed) {
-      throw repo::NotFound(source.name + " is not in snapshot " + id + ": " +
-                           source.message);
-    }
-    found.push_back(source.name);
+  auto found = dumps_of(*record);
+  if (found.whole.size() == 1 && found.absent.empty()) {
+    return found.whole.front();
   }
-  if (found.empty()) {
-    throw repo::NotFound("snapshot " + id +
-                         " holds no dump of a source of type redis; name one "
-                         "by its path: SNAP:PATH");
+  if (!found.whole.empty()) {
+    std::vector<std::string> names;
+    for (const auto& name : found.whole) names.push_back(printable(name));
+    throw UsageError(
+        "restore: snapshot " + id + " holds " + listed(names) +
+        (found.absent.empty() ? "" : ", but not " + listed(found.absent)) +
+        "; choose by " + choices(std::move(found.whole)));
   }
-  if (found.size() == 1) return found.front();
-  std::string names;
-  for (const auto& name : found) {
-    names += (names.empty() ? "" : ", ") + printable(name);
-  }
-  throw UsageError("restore: snapshot " + id + " holds " + names +
-                   "; choose one by SNAP:PATH");
+  throw repo::NotFound(
+      found.absent.empty()
+          ? "snapshot " + id +
+                " holds no dump of a source of type redis; name one by its "
+                "path: SNAP:PATH"
+          : "not in snapshot " + id + ": " + listed(found.absent));
 }
 
 // What the path names: a dump, or the folder of the source that it is of.
@@ -133,13 +158,15 @@ class Restoring {
         began_(context.now()) {}
 
   ExitCode run() {
-    if (context_.options.is_dry_run) return dry_run();
-    confirm_other_server();
     std::optional<ingest::RedisPrograms> programs;
     if (options_.verify) {
       const char* const path = std::getenv("PATH");
       programs = ingest::find_redis_programs(path ? path : "");
     }
+    require_an_rdb();
+    if (context_.options.is_dry_run) return dry_run();
+    confirm_no_server_unseen();
+    confirm_other_server();
     ingest::RedisDataFolder folder(options_.folder);
     write(folder);
     folder.complete();
@@ -150,6 +177,18 @@ class Restoring {
   }
 
  private:
+  void confirm_no_server_unseen() {
+    if (ingest::sees_all_programs() ||
+        !ingest::has_redis_data(options_.folder)) {
+      return;
+    }
+    context_.confirm(
+        "From here, a container or a /proc that hides programs, not every "
+        "program of the machine can be seen. A Redis server would write over "
+        "what is restored. Has the one of " +
+        options_.folder + " ended?");
+  }
+
   // A server whose processes cannot be seen from here, in a container beside
   // ours, may have its folder in common with us all the same.
   void confirm_other_server() {
@@ -190,13 +229,27 @@ class Restoring {
     return ExitCode::ok;
   }
 
+  // By its beginning: before anything is asked, or promised.
+  void require_an_rdb() {
+    constexpr std::size_t kEnough = 4096;
+    ingest::RdbScanner scanner(began_);
+    const std::string text = snapshot_.beginning(entry_, kEnough, stop_);
+    try {
+      scanner.add(std::as_bytes(std::span(text)));
+      if (scanner.content().magic.empty()) scanner.finish();
+    } catch (const ingest::ProducerFailed& e) {
+      refuse_no_rdb(e.what());
+    }
+  }
+
+  [[noreturn]] void refuse_no_rdb(const std::string& why) const {
+    throw repo::RefusedForSafety(path_ +
+                                 " is no RDB that a server reads: " + why);
+  }
+
   // It is walked on the way: what is no whole RDB would be found out by the
   // server, when the old data are out of its way.
-  void write(const ingest::RedisDataFolder& folder) {
-    const fs::path to = folder.rdb();
-    const ingest::UniqueFd fd(
-        ::open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-    if (!fd) repo::throw_system_error(to.string(), errno);
+  void write(ingest::RedisDataFolder& folder) {
     ingest::RdbScanner scanner(began_);
     repo::Progress progress;
     progress.bytes_total = entry_.entry.size;
@@ -208,31 +261,39 @@ class Restoring {
           entry_,
           [&](std::span<const std::byte> bytes) {
             scanner.add(bytes);
-            write_all(fd.get(), bytes, to);
+            folder.write(bytes);
             return repo::Visit::go_on;
           },
           progress, stop_);
       scanner.finish();
     } catch (const ingest::ProducerFailed& e) {
-      throw repo::RefusedForSafety(
-          path_ + " is no RDB that a server reads: " + e.what());
+      refuse_no_rdb(e.what());
     }
     content_ = scanner.content();
     if (content_.not_walked) return;
     for (const auto& [number, database] : content_.databases) {
       expected_[number] = {database.keys, database.expiring};
     }
+    require_usual_numbers();
     require_as_saved();
   }
 
-  static void write_all(int fd, std::span<const std::byte> bytes,
-                        const fs::path& to) {
-    while (!bytes.empty()) {
-      const ssize_t size = ::write(fd, bytes.data(), bytes.size());
-      if (size < 0 && errno == EINTR) continue;
-      if (size < 0) repo::throw_system_error(to.string(), errno);
-      bytes = bytes.subspan(static_cast<std::size_t>(size));
-    }
+  // A server has memory for each database up to the last.
+  void require_usual_numbers() const {
+    constexpr std::uint64_t kLast = 65'535;
+    if (expected_.empty() || expected_.rbegin()->first <= kLast) return;
+    throw repo::RefusedForSafety(
+        path_ + " has keys in database " +
+        std::to_string(expected_.rbegin()->first) +
+        ", and the last that is restored is " + std::to_string(kLast) +
+        ": a server would need its memory for all of them");
+  }
+
+  // That a server must be told to have.
+  [[nodiscard]] std::uint64_t databases() const {
+    constexpr std::uint64_t kUsual = 16;
+    return expected_.empty() ? kUsual
+                             : std::max(kUsual, expected_.rbegin()->first + 1);
   }
 
   void require_as_saved() const {
@@ -248,24 +309,25 @@ class Restoring {
     context_.output.note(std::string(what));
   }
 
+  [[nodiscard]] ingest::RedisTrial trial(
+      ingest::RedisDataFolder& folder, ingest::RedisReads what,
+      const ingest::RedisPrograms& programs) const {
+    const TemporaryFolder scratch;
+    return ingest::try_redis(folder, what,
+                             {.programs = programs,
+                              .scratch = scratch.path(),
+                              .databases = databases()},
+                             stop_);
+  }
+
   void verify(ingest::RedisDataFolder& folder,
               const ingest::RedisPrograms& programs) {
-    const TemporaryFolder scratch;
-    constexpr std::uint64_t kUsual = 16;
-    const std::uint64_t last =
-        expected_.empty() ? 0 : expected_.rbegin()->first;
-    const ingest::RedisTrialOptions options{
-        .programs = programs,
-        .scratch = scratch.path(),
-        .databases = std::max(kUsual, last + 1)};
     phase("having redis-check-rdb read it");
-    ingest::check_rdb(folder.rdb(), programs, stop_);
+    ingest::check_rdb(folder, programs, stop_);
     phase("starting a server on it, with append-only files");
-    tried_ = ingest::try_redis(folder, ingest::RedisReads::append_only_files,
-                               options, stop_);
+    tried_ = trial(folder, ingest::RedisReads::append_only_files, programs);
     phase("starting a server on it, without");
-    const auto other =
-        ingest::try_redis(folder, ingest::RedisReads::dump, options, stop_);
+    const auto other = trial(folder, ingest::RedisReads::dump, programs);
     if (!content_.not_walked) {
       require_same(tried_->databases, expected_, "a server", "the dump");
     }
@@ -293,6 +355,7 @@ class Restoring {
       } else {
         json.set("keys", sum.keys).set("expired", sum.expired);
       }
+      json.set("databases_needed", databases());
       if (tried_) json.set("load_seconds", tried_->seconds);
       context_.output.json(json);
       return;
@@ -304,7 +367,7 @@ class Restoring {
         (content_.not_walked ? size_text(content_.bytes) : text_of(expected_)));
     if (tried_) {
       output.line("verified: a server has loaded it, with append-only files (" +
-                  folder.aof_folder() +
+                  folder.aof().folder +
                   ") and without: " + text_of(tried_->databases));
     }
     for (const auto& name : moved) {
@@ -312,6 +375,17 @@ class Restoring {
     }
     if (content_.not_walked) {
       output.note("its keys were not counted: " + *content_.not_walked);
+    }
+    if (folder.is_new() && folder.owner().user == 0) {
+      output.note(
+          "the files are root's, and a server runs as somebody else: "
+          "chown -R them to its user");
+    }
+    if (databases() > kUsualDatabases) {
+      output.note(
+          "a server does not start with it unless its configuration "
+          "says `databases " +
+          std::to_string(databases()) + "`, or more");
     }
     if (sum.expired > 0) {
       output.note(counted(sum.expired, "key") +
@@ -341,6 +415,7 @@ ExitCode restore_redis(const RedisRestore& options, Context& context) {
   }
   // Before anything is read that takes long.
   ingest::require_no_redis_in(options.folder);
+  (void)ingest::aof_names_in(options.folder);
   DumpSnapshot snapshot(context, options.snapshot, options.series);
   const Interrupt interrupt;
   return Restoring(options, snapshot, context, interrupt.token()).run();

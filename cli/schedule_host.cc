@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "cli/context.h"
+#include "cli/job_secrets.h"
 #include "cli/temporary_folder.h"
 #include "cli/usage_error.h"
 #include "ingest/byte_stream.h"
@@ -35,17 +36,25 @@ constexpr const char* kSystemUnits = "/etc/systemd/system";
 
 // Paths, and no secrets: what a program has to find again that begins without
 // the environment of whoever installed it.
-constexpr std::array kKeptVariables = {
-    "CAIRN_CACHE_DIR", "CAIRN_KEY_FILE", "CAIRN_PASSWORD_FILE",
-    "XDG_CACHE_HOME",  "XDG_STATE_HOME", "XDG_CONFIG_HOME"};
+constexpr std::array kKeptVariables = {"CAIRN_CACHE_DIR", "CAIRN_KEY_FILE",
+                                       "CAIRN_PASSWORD_FILE"};
+// Those that are relative are none, by their rules.
+constexpr std::array kKeptFolders = {"XDG_CACHE_HOME", "XDG_STATE_HOME",
+                                     "XDG_CONFIG_HOME"};
 
 using Variables = std::vector<std::pair<std::string, std::string>>;
 
+// Absolute: whoever begins it does so in another folder.
 Variables kept_variables() {
   Variables kept;
   for (const char* const name : kKeptVariables) {
     const char* const value = std::getenv(name);
-    if (value != nullptr && *value != '\0') kept.emplace_back(name, value);
+    if (value == nullptr || *value == '\0') continue;
+    kept.emplace_back(name, fs::absolute(value).lexically_normal().string());
+  }
+  for (const char* const name : kKeptFolders) {
+    const char* const value = std::getenv(name);
+    if (value != nullptr && *value == '/') kept.emplace_back(name, value);
   }
   return kept;
 }
@@ -129,6 +138,12 @@ std::string timer_of(const std::string& job) {
 bool runs_unknown_programs(const config::Configuration& all,
                            const config::Job& job) {
   if (!job.before.empty() || !job.after.empty()) return true;
+  if (!all.monitoring.command.empty()) return true;
+  const bool asks_program = std::ranges::any_of(
+      secrets_of(job, all), [](const config::SecretPlace* place) {
+        return place->kind == config::SecretPlace::Kind::command;
+      });
+  if (asks_program) return true;
   return std::ranges::any_of(job.sources, [&](const std::string& name) {
     const auto* const source = all.source(name);
     return source != nullptr &&
@@ -139,9 +154,13 @@ bool runs_unknown_programs(const config::Configuration& all,
 // A '-' before a folder: one that is not there is no reason not to begin.
 std::vector<std::string> SystemdHost::writable(const config::Job& job) const {
   const auto folders = host_folders();
-  return {"-" + all_.repository(job.repository)->path,
-          "-" + folders.cache.string(), "-" + folders.state.string(), "-/tmp",
-          "-/var/tmp"};
+  std::vector<std::string> list = {
+      "-" + all_.repository(job.repository)->path, "-" + folders.cache.string(),
+      "-" + folders.state.string(), "-/tmp", "-/var/tmp"};
+  if (const auto& metrics = all_.monitoring.textfile) {
+    list.push_back("-" + fs::path(*metrics).parent_path().string());
+  }
+  return list;
 }
 
 std::vector<service::Unit> SystemdHost::units_of(

@@ -248,8 +248,14 @@ void add_failure_of_log(const std::vector<JobRun>& runs,
 void set_rhythm(const config::Job& job, const service::Limits& limits,
                 Moment now, SourceStatus& status) {
   service::Rhythm rhythm;
-  (void)job;
-  status.interval = service::usual_interval(status.good);
+  if (job.schedule) {
+    const auto& [timetable, jitter, catches_up] = *job.schedule;
+    status.has_schedule = true;
+    status.interval = timetable.longest_wait(now);
+    rhythm.last_due = timetable.last_until(now - limits.overdue - jitter);
+  } else {
+    status.interval = service::usual_interval(status.good);
+  }
   if (status.interval) rhythm.interval = *status.interval;
   const auto last =
       status.last() ? std::optional(status.last()->when) : std::nullopt;

@@ -344,9 +344,9 @@ void Feeder::feed(StreamToBackUp& stream, const BackupOptions& options) {
     stream.stream->finish(state.stop);
     if (entry.size == 0) {
       const bool is_input = stream.kind == repo::SourceKind::standard_input;
-      state.report.notes.push_back(stream.name +
-                                   (is_input ? ": standard input was empty"
-                                             : ": the command wrote nothing"));
+      state.report.notes.push_back(
+          stream.name + (is_input ? ": standard input was empty"
+                                  : ": is empty; nothing was written"));
     }
     report.bytes = entry.size;
     report.entries = 1;

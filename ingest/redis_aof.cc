@@ -36,17 +36,17 @@ UniqueFd open_in(const UniqueFd& folder, const std::string& name) {
                            O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
 }
 
-std::uint64_t size_of(const UniqueFd& file, const std::string& name) {
+struct stat status_of(const UniqueFd& file, const std::string& name) {
   struct stat now {};
   if (::fstat(file.get(), &now) != 0) fail(name, errno);
   if (!S_ISREG(now.st_mode)) throw ProducerFailed(name + ": is no file");
-  return static_cast<std::uint64_t>(now.st_size);
+  return now;
 }
 
 std::string read_manifest(const UniqueFd& folder, const std::string& name) {
   const UniqueFd file = open_in(folder, name);
   if (!file) fail(name, errno);
-  if (size_of(file, name) > kMaxManifest) {
+  if (status_of(file, name).st_size > static_cast<off_t>(kMaxManifest)) {
     throw ProducerFailed(name + ": is too long to be a manifest");
   }
   std::string text(kMaxManifest, '\0');
@@ -140,9 +140,14 @@ std::optional<std::vector<AofFile>> open_files(
     UniqueFd fd = open_in(folder, entry.name);
     if (!fd && errno == ENOENT) return std::nullopt;
     if (!fd) fail(entry.name, errno);
-    files.push_back({entry.name, 0, std::move(fd)});
+    files.push_back({entry.name, 0, {}, std::move(fd)});
   }
-  for (auto& file : files) file.bytes = size_of(file.fd, file.name);
+  for (auto& file : files) {
+    const auto now = status_of(file.fd, file.name);
+    file.bytes = static_cast<std::uint64_t>(now.st_size);
+    file.modified = {now.st_mtim.tv_sec,
+                     static_cast<std::uint32_t>(now.st_mtim.tv_nsec)};
+  }
   return files;
 }
 

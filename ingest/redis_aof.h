@@ -20,6 +20,7 @@
 
 #include "ingest/byte_stream.h"
 #include "ingest/unique_fd.h"
+#include "repo/entry.h"
 
 namespace cairn::ingest {
 
@@ -39,6 +40,7 @@ struct AofEntry {
 struct AofFile {
   std::string name;
   std::uint64_t bytes = 0;  // that count; it may grow
+  repo::Timestamp modified;
   UniqueFd fd;
 };
 

@@ -48,14 +48,31 @@ bool begins_with_any(std::string_view text,
       beginnings, [&](std::string_view one) { return text.starts_with(one); });
 }
 
+// Arguments that a server repeats may be cut, or spelled otherwise, so all of
+// them go; the password goes wherever it stands.
+std::string without_password(std::string_view error,
+                             std::string_view password) {
+  constexpr std::string_view kArguments = ", with args";
+  constexpr std::string_view kInstead = "(password)";
+  std::string text(error.substr(0, error.find(kArguments)));
+  if (password.empty()) return text;
+  for (auto at = text.find(password); at != std::string::npos;
+       at = text.find(password, at + kInstead.size())) {
+    text.replace(at, password.size(), kInstead);
+  }
+  return text;
+}
+
 struct FreeAddresses {
   void operator()(addrinfo* list) const { ::freeaddrinfo(list); }
 };
 
 }  // namespace
 
-std::string redis_refusal(std::string_view error, std::string_view user) {
-  const std::string said = quoted(error);
+std::string redis_refusal(std::string_view error, std::string_view user,
+                          const std::optional<std::string_view>& password) {
+  const std::string said =
+      quoted(password ? without_password(error, *password) : error);
   const std::string who =
       user.empty() ? "the default user" : "user " + quoted(user);
   const std::string name = user.empty() ? "default" : quoted(user);
@@ -433,14 +450,14 @@ void RedisConnection::log_in(const std::string& user,
             std::string::npos ||
         reply.text.find("no password is set") != std::string::npos;
     if (reply.is_error() && !is_needless) {
-      fail(redis_refusal(reply.text, user));
+      fail(redis_refusal(reply.text, user, password));
     }
   }
   const auto reply = ask({"PING"}, stop);
   if (!reply.is_error()) return;
   // It is there, and says so.
   if (reply.text.starts_with("NOPERM")) return;
-  fail(redis_refusal(reply.text, user));
+  fail(redis_refusal(reply.text, user, password));
 }
 
 }  // namespace cairn::ingest

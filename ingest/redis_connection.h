@@ -39,9 +39,12 @@ struct RedisReply {
 };
 
 // What a server says that does not do as it is asked, as one line that says
-// what its user can do about it. `user`: empty for the default one.
-[[nodiscard]] std::string redis_refusal(std::string_view error,
-                                        std::string_view user);
+// what its user can do about it. `user`: empty for the default one. Servers
+// that do not know a command repeat what came with it: the password is taken
+// out of what they say.
+[[nodiscard]] std::string redis_refusal(
+    std::string_view error, std::string_view user,
+    const std::optional<std::string_view>& password = std::nullopt);
 
 // Threads        one thread at a time.
 // Failure        ProducerFailed, in which the server's place stands first;

@@ -7,15 +7,17 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
+#include <compare>
 #include <fstream>
-#include <optional>
+#include <map>
+#include <set>
 #include <string_view>
 #include <utility>
 
 #include "ingest/redis_aof.h"
-#include "ingest/unique_fd.h"
 #include "repo/cbor.h"
 #include "repo/error.h"
 
@@ -25,7 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kRdbName = "dump.rdb";
-constexpr std::string_view kTrialName = "trial";
+constexpr std::size_t kCopyBytes = std::size_t{1} << 20;
 // The only append-only file there was before Redis 7; since 4.0 it may begin
 // with an RDB.
 constexpr std::string_view kOldAofName = "appendonly.aof";
@@ -43,81 +45,283 @@ std::string first_line(const fs::path& path) {
   return line;
 }
 
+// Also redis6-server, redict-server.
 bool is_of_redis(std::string_view program) {
-  return program.starts_with("redis-s") || program.starts_with("valkey-s") ||
-         program.starts_with("keydb-s");
+  constexpr std::array<std::string_view, 6> kNames{
+      "redis", "redict", "valkey", "keydb", "dragonfly", "garnet"};
+  return program.find("-cli") == program.npos &&
+         std::ranges::any_of(kNames, [&](std::string_view name) {
+           return program.starts_with(name);
+         });
+}
+
+bool is_shell(std::string_view program) {
+  constexpr std::array<std::string_view, 9> kShells{
+      "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "busybox"};
+  return std::ranges::find(kShells, program) != kShells.end();
+}
+
+// A file, whatever name it was opened by, in a container, too.
+struct Place {
+  dev_t device = 0;
+  ino_t inode = 0;
+
+  auto operator<=>(const Place&) const = default;
+};
+
+std::optional<Place> place_of(const fs::path& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return std::nullopt;
+  return Place{status.st_dev, status.st_ino};
+}
+
+void add_files_in(const fs::path& folder, std::map<Place, std::string>& found) {
+  constexpr std::size_t kMost = 100'000;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end;
+       !error && at != end && found.size() < kMost; at.increment(error)) {
+    const auto place = place_of(at->path());
+    if (place && at->is_regular_file(error)) {
+      found[*place] = repo::as_utf8(at->path().filename().string());
+    }
+  }
+}
+
+// The parent's process; 0: none, or it cannot be seen.
+pid_t parent_of(pid_t process) {
+  const std::string line =
+      first_line(fs::path("/proc") / std::to_string(process) / "stat");
+  // "1 (name, of any characters) S 0 ..."
+  constexpr std::size_t kToParent = 4;
+  const auto name_end = line.rfind(')');
+  if (name_end == std::string::npos || name_end + kToParent > line.size()) {
+    return 0;
+  }
+  pid_t parent = 0;
+  (void)std::from_chars(line.data() + name_end + kToParent,
+                        line.data() + line.size(), parent);
+  return parent;
+}
+
+std::set<std::string> ourselves_and_above() {
+  std::set<std::string> all;
+  for (pid_t process = ::getpid(); process > 0; process = parent_of(process)) {
+    if (!all.insert(std::to_string(process)).second) break;
+  }
+  return all;
+}
+
+// What nobody may know of who is in the way.
+[[noreturn]] void refuse_unseen(const std::string& who) {
+  throw repo::RefusedForSafety(
+      "whether " + who + " works in that folder cannot be seen; stop it, or " +
+      (::geteuid() == 0 ? "give cairn the capability SYS_PTRACE"
+                        : "restore as root"));
 }
 
 // Servers go to the folder where they keep their data, and stay there.
 void require_elsewhere(const fs::path& process, const std::string& program,
-                       const struct stat& folder) {
-  struct stat there {};
-  const fs::path where = process / "cwd";
+                       const Place& folder) {
   const std::string who =
       repo::as_utf8(program) + " (process " + process.filename().string() + ")";
-  if (::stat(where.c_str(), &there) == 0) {
-    if (there.st_dev != folder.st_dev || there.st_ino != folder.st_ino) return;
-    throw repo::RefusedForSafety(
-        who +
-        " works in that folder, and would write over what is restored there; "
-        "stop it, and let nothing start it until the restore has ended");
+  const auto there = place_of(process / "cwd");
+  if (!there) {
+    const bool has_ended = errno != EACCES && errno != EPERM;
+    if (has_ended || !is_of_redis(program)) return;
+    refuse_unseen(who);
   }
-  if (errno != EACCES && errno != EPERM) return;  // it has ended
+  if (*there != folder || is_shell(program)) return;
   throw repo::RefusedForSafety(
-      "whether " + who +
-      " works in that folder cannot be seen; stop it, or restore as root");
+      who +
+      " works in that folder, and a server would write over what is restored "
+      "there; stop it, and let nothing start it until the restore has ended");
 }
 
-void sync(const fs::path& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd || ::fsync(fd.get()) != 0) fail(path);
-}
-
-void write_new(const fs::path& path, std::string_view text) {
-  const UniqueFd fd(
-      ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kFileMode));
-  if (!fd || ::write(fd.get(), text.data(), text.size()) !=
-                 static_cast<ssize_t>(text.size())) {
-    fail(path);
+// Of those whose files we may see.
+void require_none_open(const fs::path& process, const std::string& program,
+                       const std::map<Place, std::string>& files) {
+  std::error_code error;
+  for (fs::directory_iterator at(process / "fd", error), end;
+       !error && at != end; at.increment(error)) {
+    const auto place = place_of(at->path());
+    const auto file = place ? files.find(*place) : files.end();
+    if (file == files.end()) continue;
+    throw repo::RefusedForSafety(
+        repo::as_utf8(program) + " (process " + process.filename().string() +
+        ") has " + file->second +
+        " of that folder open; stop it, and let nothing start it until the "
+        "restore has ended");
   }
 }
 
-bool is_there(const fs::path& path) {
-  struct stat ignored {};
-  return ::lstat(path.c_str(), &ignored) == 0;
+void sync(const UniqueFd& fd, const fs::path& path) {
+  if (::fsync(fd.get()) != 0) fail(path);
 }
 
-// The name of its manifest without what all of them end with; nothing: it is no
+void write_all(const UniqueFd& fd, std::span<const std::byte> bytes,
+               const fs::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t size = ::write(fd.get(), bytes.data(), bytes.size());
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) fail(path);
+    bytes = bytes.subspan(static_cast<std::size_t>(size));
+  }
+}
+
+// Whether it was not there. Root's folders are of no use to a server; whose it
+// is to be, whoever owns the place for it tells.
+bool make_folders(const fs::path& folder) {
+  struct stat status {};
+  if (::stat(folder.c_str(), &status) == 0) return false;
+  const fs::path above = folder.parent_path();
+  if (!folder.has_filename()) return make_folders(above);
+  (void)make_folders(above);
+  if (::mkdir(folder.c_str(), kFolderMode) != 0) {
+    if (errno == EEXIST) return false;
+    fail(folder);
+  }
+  if (::geteuid() != 0 || ::stat(above.c_str(), &status) != 0) return true;
+  const UniqueFd made(
+      ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  struct stat now {};
+  if (!made || ::fstat(made.get(), &now) != 0 || now.st_uid != 0 ||
+      ::fchown(made.get(), status.st_uid, status.st_gid) != 0) {
+    fail(folder);
+  }
+  return true;
+}
+
+// For programs and functions that take a path: of whatever the descriptor is,
+// not of what somebody has put in its place.
+std::string path_through(const UniqueFd& folder, std::string_view name) {
+  return "/proc/self/fd/" + std::to_string(folder.get()) + "/" +
+         std::string(name);
+}
+
+UniqueFd open_folder_in(const UniqueFd& folder, const std::string& name) {
+  UniqueFd fd(::openat(folder.get(), name.c_str(),
+                       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd) fail(name);
+  return fd;
+}
+
+UniqueFd create_in(const UniqueFd& folder, const std::string& name) {
+  UniqueFd fd(::openat(folder.get(), name.c_str(),
+                       O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                       kFileMode));
+  if (!fd) fail(name);
+  return fd;
+}
+
+std::optional<struct stat> status_in(const UniqueFd& folder,
+                                     const std::string& name) {
+  struct stat status {};
+  if (::fstatat(folder.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) !=
+      0) {
+    return std::nullopt;
+  }
+  return status;
+}
+
+bool move_between(const UniqueFd& from, const std::string& name,
+                  const UniqueFd& to, const std::string& new_name,
+                  unsigned flags = 0) {
+  return ::renameat2(from.get(), name.c_str(), to.get(), new_name.c_str(),
+                     flags) == 0;
+}
+
+// The names of its manifests without what all of them end with; none: it is no
 // folder of append-only files.
-std::optional<std::string> prefix_in(const fs::path& folder) {
+std::vector<std::string> prefixes_in(const fs::path& folder) {
   constexpr std::string_view kManifest = ".manifest";
+  std::vector<std::string> prefixes;
   std::error_code error;
   for (fs::directory_iterator at(folder, error), end; !error && at != end;
        at.increment(error)) {
     std::string name = at->path().filename().string();
-    if (!name.ends_with(kManifest) || name.starts_with("temp")) continue;
+    if (!name.ends_with(kManifest) || name.starts_with("temp-")) continue;
     name.resize(name.size() - kManifest.size());
-    if (!name.empty()) return name;
+    if (!name.empty()) prefixes.push_back(std::move(name));
   }
-  return std::nullopt;
+  return prefixes;
+}
+
+// The RDB, and append-only files of all times.
+std::map<Place, std::string> data_files_in(const fs::path& folder) {
+  std::map<Place, std::string> files;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (!prefixes_in(at->path()).empty()) {
+      add_files_in(at->path(), files);
+    } else if (name.ends_with(".rdb") || name.ends_with(".aof")) {
+      if (const auto place = place_of(at->path())) {
+        files[*place] = repo::as_utf8(name);
+      }
+    }
+  }
+  return files;
+}
+
+// Neither ours nor one that an earlier restore moved aside.
+bool may_be_read_by_a_server(std::string_view name) {
+  return !name.starts_with('.') && name.find(".before-") == name.npos;
 }
 
 }  // namespace
 
 void require_no_redis_in(const fs::path& folder) {
-  struct stat here {};
-  if (::stat(folder.c_str(), &here) != 0) {
+  const auto here = place_of(folder);
+  if (!here) {
     if (errno == ENOENT) return;
     fail(folder);
   }
+  const auto files = data_files_in(folder);
+  const auto ours = ourselves_and_above();
   std::error_code error;
   for (fs::directory_iterator at("/proc", error), end; !error && at != end;
        at.increment(error)) {
     const std::string name = at->path().filename().string();
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    if (ours.contains(name)) continue;
     const std::string program = first_line(at->path() / "comm");
-    if (is_of_redis(program)) require_elsewhere(at->path(), program, here);
+    require_elsewhere(at->path(), program, *here);
+    require_none_open(at->path(), program, files);
   }
+}
+
+bool sees_all_programs() {
+  constexpr ino_t kFirstNamespace = 0xEFFFFFFC;  // PROC_PID_INIT_INO of Linux
+  const auto ours = place_of("/proc/self/ns/pid");
+  return ours && ours->inode == kFirstNamespace &&
+         ::access("/proc/1", F_OK) == 0;
+}
+
+AofNames aof_names_in(const fs::path& folder) {
+  std::vector<AofNames> found;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (!at->is_directory(error) || !may_be_read_by_a_server(name)) continue;
+    for (auto& prefix : prefixes_in(at->path())) {
+      found.push_back({name, std::move(prefix)});
+    }
+  }
+  if (found.size() < 2) return found.empty() ? AofNames{} : found.front();
+  std::vector<std::string> manifests;
+  for (const auto& one : found) {
+    manifests.push_back(
+        repo::as_utf8(one.folder + "/" + one.prefix + ".manifest"));
+  }
+  std::ranges::sort(manifests);
+  std::string names;
+  for (const auto& one : manifests) names += (names.empty() ? "" : ", ") + one;
+  throw repo::RefusedForSafety(
+      folder.string() + ": holds append-only files more than once: " + names +
+      "; which of them the server reads cannot be seen, so move the others "
+      "out of this folder");
 }
 
 bool has_redis_data(const fs::path& folder) {
@@ -125,7 +329,8 @@ bool has_redis_data(const fs::path& folder) {
   for (fs::directory_iterator at(folder, error), end; !error && at != end;
        at.increment(error)) {
     const std::string name = at->path().filename().string();
-    if (name == kRdbName || name == kOldAofName || prefix_in(at->path())) {
+    if (name == kRdbName || name == kOldAofName ||
+        !prefixes_in(at->path()).empty()) {
       return true;
     }
   }
@@ -134,141 +339,214 @@ bool has_redis_data(const fs::path& folder) {
 
 RedisDataFolder::RedisDataFolder(fs::path folder) : folder_(std::move(folder)) {
   require_no_redis_in(folder_);
-  std::error_code error;
-  fs::create_directories(folder_, error);
-  struct stat here {};
-  if (::stat(folder_.c_str(), &here) != 0) fail(folder_);
-  if (!S_ISDIR(here.st_mode)) {
+  is_new_ = make_folders(fs::absolute(folder_).lexically_normal());
+  fd_ = UniqueFd(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd_ && errno == ENOTDIR) {
     throw repo::RefusedForSafety(folder_.string() + ": is no folder");
   }
+  struct stat here {};
+  if (!fd_ || ::fstat(fd_.get(), &here) != 0) fail(folder_);
   owner_ = {here.st_uid, here.st_gid};
-  find_aof_names();
-  std::string staging = (folder_ / ".cairn-restore-XXXXXX").string();
-  if (::mkdtemp(staging.data()) == nullptr) fail(folder_);
-  staging_ = staging;
-  try {
-    give_to_owner(staging_);
-    if (::chmod(staging_.c_str(), kFolderMode) != 0) fail(staging_);
-  } catch (...) {
-    fs::remove_all(staging_, error);
-    throw;
-  }
+  aof_ = aof_names_in(folder_);
+  staging_ = make_inside(".cairn-restore-XXXXXX");
+  rdb_ = create_in(staging_.fd, std::string(kRdbName));
 }
 
 RedisDataFolder::~RedisDataFolder() {
-  std::error_code ignored;
-  if (!staging_.empty()) fs::remove_all(staging_, ignored);
+  remove_inside(trial_);
+  remove_inside(staging_);
 }
 
-void RedisDataFolder::find_aof_names() {
-  std::error_code error;
-  for (fs::directory_iterator at(folder_, error), end; !error && at != end;
-       at.increment(error)) {
-    const std::string name = at->path().filename().string();
-    if (!at->is_directory(error) || name.starts_with('.')) continue;
-    // Those that an earlier restore moved aside.
-    if (name.find(".before-") != std::string::npos) continue;
-    if (const auto prefix = prefix_in(at->path())) {
-      aof_folder_ = name;
-      aof_prefix_ = *prefix;
-      return;
-    }
+RedisDataFolder::Inside RedisDataFolder::make_inside(
+    const char* pattern) const {
+  std::string path = path_through(fd_, pattern);
+  if (::mkdtemp(path.data()) == nullptr) fail(folder_);
+  Inside inside{.name = fs::path(path).filename().string(), .fd = {}};
+  inside.fd = open_folder_in(fd_, inside.name);
+  constexpr mode_t kOthers = 0077;
+  struct stat made {};
+  if (::fstat(inside.fd.get(), &made) != 0) fail(folder_ / inside.name);
+  if (made.st_uid != ::geteuid() || (made.st_mode & kOthers) != 0) {
+    throw repo::RefusedForSafety((folder_ / inside.name).string() +
+                                 ": somebody else put it there, in the place "
+                                 "of what is restored");
   }
+  return inside;
 }
 
-fs::path RedisDataFolder::rdb() const { return staging_ / kRdbName; }
+void RedisDataFolder::remove_inside(Inside& inside) const noexcept {
+  if (inside.name.empty()) return;
+  std::error_code ignored;
+  fs::remove_all(path_through(fd_, inside.name), ignored);
+  inside = {};
+}
 
-void RedisDataFolder::give_to_owner(const fs::path& path) const {
+void RedisDataFolder::write(std::span<const std::byte> bytes) {
+  write_all(rdb_, bytes, folder_ / kRdbName);
+}
+
+void RedisDataFolder::give_to_owner(const UniqueFd& fd) const {
   if (::geteuid() != 0) return;
-  if (::lchown(path.c_str(), owner_.user, owner_.group) != 0) fail(path);
+  if (::fchown(fd.get(), owner_.user, owner_.group) != 0) fail(folder_);
 }
 
 // The base is the same file as dump.rdb, which servers replace, and never
 // change.
-void RedisDataFolder::make_aof_in(const fs::path& folder) const {
-  const fs::path aof = folder / aof_folder_;
+void RedisDataFolder::make_aof_in(const UniqueFd& folder) const {
   const AofEntry base{
-      .name = aof_prefix_ + ".1.base.rdb", .number = 1, .kind = 'b'};
-  const fs::path manifest = aof / (aof_prefix_ + ".manifest");
-  if (::mkdir(aof.c_str(), kFolderMode) != 0) fail(aof);
-  if (::link(rdb().c_str(), (aof / base.name).c_str()) != 0) fail(aof);
-  write_new(manifest, aof_manifest_text({base}));
-  give_to_owner(aof);
+      .name = aof_.prefix + ".1.base.rdb", .number = 1, .kind = 'b'};
+  const fs::path where = folder_ / aof_.folder;
+  if (::mkdirat(folder.get(), aof_.folder.c_str(), kFolderMode) != 0) {
+    fail(where);
+  }
+  const UniqueFd aof = open_folder_in(folder, aof_.folder);
+  if (::linkat(staging_.fd.get(), std::string(kRdbName).c_str(), aof.get(),
+               base.name.c_str(), 0) != 0) {
+    fail(where / base.name);
+  }
+  const UniqueFd manifest = create_in(aof, aof_.prefix + ".manifest");
+  const std::string text = aof_manifest_text({base});
+  write_all(manifest, std::as_bytes(std::span(text)), where);
   give_to_owner(manifest);
+  give_to_owner(aof);
+  sync(manifest, where);
+  sync(aof, where);
 }
 
+// It stays ours for now, and its owner's group may read it: a server that tries
+// a copy cannot change it.
 void RedisDataFolder::complete() {
-  if (::chmod(rdb().c_str(), kFileMode) != 0) fail(rdb());
-  give_to_owner(rdb());
-  sync(rdb());
-  make_aof_in(staging_);
-  sync(staging_ / aof_folder_ / (aof_prefix_ + ".manifest"));
-  sync(staging_ / aof_folder_);
-  sync(staging_);
+  if (::fchmod(rdb_.get(), kFileMode) != 0) fail(folder_);
+  if (::geteuid() == 0 && ::fchown(rdb_.get(), 0, owner_.group) != 0) {
+    fail(folder_);
+  }
+  sync(rdb_, folder_ / kRdbName);
+  make_aof_in(staging_.fd);
+  sync(staging_.fd, folder_);
 }
 
-fs::path RedisDataFolder::copy_to_try() {
-  const fs::path trial = staging_ / kTrialName;
-  std::error_code ignored;
-  fs::remove_all(trial, ignored);
-  if (::mkdir(trial.c_str(), kFolderMode) != 0) fail(trial);
-  give_to_owner(trial);
-  if (::link(rdb().c_str(), (trial / kRdbName).c_str()) != 0) fail(trial);
-  make_aof_in(trial);
-  return trial;
+fs::path RedisDataFolder::copy_to_try(AofLayout layout) {
+  remove_inside(trial_);
+  trial_ = make_inside(".cairn-trial-XXXXXX");
+  const std::string rdb(kRdbName);
+  if (::linkat(staging_.fd.get(), rdb.c_str(), trial_.fd.get(), rdb.c_str(),
+               0) != 0) {
+    fail(folder_ / trial_.name / rdb);
+  }
+  if (layout == AofLayout::folder) {
+    make_aof_in(trial_.fd);
+  } else {
+    make_old_aof_in(trial_.fd);
+  }
+  if (::fchmod(trial_.fd.get(), kFolderMode) != 0) fail(folder_ / trial_.name);
+  give_to_owner(trial_.fd);
+  return folder_ / trial_.name;
+}
+
+// A copy: a server of then appends to the very file.
+void RedisDataFolder::make_old_aof_in(const UniqueFd& folder) const {
+  const std::string name(kOldAofName);
+  const UniqueFd copy = create_in(folder, name);
+  std::vector<std::byte> room(kCopyBytes);
+  for (off_t at = 0;;) {
+    const ssize_t size = ::pread(rdb_.get(), room.data(), room.size(), at);
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) fail(folder_ / kRdbName);
+    if (size == 0) break;
+    write_all(copy, std::span(room).first(static_cast<std::size_t>(size)),
+              folder_ / name);
+    at += size;
+  }
+  give_to_owner(copy);
+  sync(copy, folder_ / name);
+}
+
+RedisDataFolder::Move RedisDataFolder::put_in_two_steps(
+    const std::string& name, const std::string& aside) {
+  if (!move_between(fd_, name, fd_, aside)) fail(folder_ / name);
+  if (move_between(staging_.fd, name, fd_, name)) return {name, aside};
+  const int error = errno;
+  if (!move_between(fd_, aside, fd_, name)) {
+    throw repo::IoError((folder_ / name).string() + ": what was there is now " +
+                        aside + ", and could not be moved back; do so");
+  }
+  repo::throw_system_error((folder_ / name).string(), error);
 }
 
 // What is there and what is to be there change places in one step, where the
 // file system can do that.
-void RedisDataFolder::put(const std::string& name, const std::string& suffix,
-                          std::vector<std::string>& moved) {
-  const fs::path from = staging_ / name;
-  const fs::path to = folder_ / name;
-  const fs::path aside = folder_ / (name + suffix);
-  if (!is_there(to)) {
-    if (::rename(from.c_str(), to.c_str()) != 0) fail(to);
-    return;
+RedisDataFolder::Move RedisDataFolder::put(const std::string& name,
+                                           const std::string& suffix) {
+  if (!status_in(fd_, name)) {
+    if (!move_between(staging_.fd, name, fd_, name)) fail(folder_ / name);
+    return {name, std::nullopt};
   }
-  if (is_there(aside)) {
-    throw repo::RefusedForSafety(aside.string() + ": is there already");
-  }
-  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(),
-                  RENAME_EXCHANGE) == 0) {
-    if (::rename(from.c_str(), aside.c_str()) != 0) {
-      staging_.clear();  // what was there lies in it now, and stays
-      fail(aside);
+  const std::string aside = name + suffix;
+  if (!move_between(staging_.fd, name, fd_, name, RENAME_EXCHANGE)) {
+    if (errno == EINVAL || errno == ENOSYS) {
+      return put_in_two_steps(name, aside);
     }
-  } else if (errno == EINVAL || errno == ENOSYS) {
-    if (::rename(to.c_str(), aside.c_str()) != 0) fail(aside);
-    if (::rename(from.c_str(), to.c_str()) != 0) fail(to);
-  } else {
-    fail(to);
+    fail(folder_ / name);
   }
-  moved.push_back(aside.filename().string());
+  if (move_between(staging_.fd, name, fd_, aside)) return {name, aside};
+  const int error = errno;
+  if (!move_between(staging_.fd, name, fd_, name, RENAME_EXCHANGE)) {
+    const std::string left = std::exchange(staging_, {}).name;
+    throw repo::IoError((folder_ / name).string() + ": what was there is now " +
+                        (folder_ / left / name).string() +
+                        ", and could not be moved back; do so");
+  }
+  repo::throw_system_error((folder_ / aside).string(), error);
+}
+
+// The last first.
+void RedisDataFolder::take_back(const std::vector<Move>& moves,
+                                const std::string& why) {
+  std::string left;
+  for (auto move = moves.rbegin(); move != moves.rend(); ++move) {
+    const bool is_back =
+        move_between(fd_, move->name, staging_.fd, move->name) &&
+        (!move->aside || move_between(fd_, *move->aside, fd_, move->name));
+    if (is_back) continue;
+    left += "; " + move->name + " is what was restored" +
+            (move->aside ? ", and what was there is " + *move->aside : "");
+  }
+  if (left.empty()) return;
+  throw repo::IoError(why +
+                      "; and what was done before that could not be "
+                      "undone in " +
+                      folder_.string() + left +
+                      "; move back what was there before a server is started");
 }
 
 std::vector<std::string> RedisDataFolder::put_in_place(
     const std::string& suffix) {
-  std::error_code ignored;
-  fs::remove_all(staging_ / kTrialName, ignored);
-  require_no_redis_in(folder_);
-  std::vector<std::string> moved;
-  put(aof_folder_, suffix, moved);
-  put(std::string(kRdbName), suffix, moved);
-  const fs::path old_aof = folder_ / kOldAofName;
-  struct stat old {};
-  if (::lstat(old_aof.c_str(), &old) == 0 && S_ISREG(old.st_mode)) {
-    // A copy: a server of then appends to the very file.
-    const fs::path again = staging_ / kOldAofName;
-    std::error_code error;
-    if (!fs::copy_file(folder_ / kRdbName, again, error)) {
-      repo::throw_system_error(again.string(), error.value());
-    }
-    give_to_owner(again);
-    sync(again);
-    put(std::string(kOldAofName), suffix, moved);
+  remove_inside(trial_);
+  std::vector<std::string> names{aof_.folder, std::string(kRdbName)};
+  const auto old_aof = status_in(fd_, std::string(kOldAofName));
+  if (old_aof && S_ISREG(old_aof->st_mode)) {
+    make_old_aof_in(staging_.fd);
+    names.emplace_back(kOldAofName);
   }
-  sync(folder_);
+  for (const auto& name : names) {
+    if (!status_in(fd_, name + suffix)) continue;
+    throw repo::RefusedForSafety((folder_ / (name + suffix)).string() +
+                                 ": is there already");
+  }
+  give_to_owner(rdb_);
+  require_no_redis_in(folder_);
+  std::vector<Move> moves;
+  try {
+    for (const auto& name : names) moves.push_back(put(name, suffix));
+  } catch (const repo::Error& e) {
+    take_back(moves, e.what());
+    throw;
+  }
+  sync(fd_, folder_);
+  std::vector<std::string> moved;
+  for (const auto& move : moves) {
+    if (move.aside) moved.push_back(*move.aside);
+  }
   return moved;
 }
 

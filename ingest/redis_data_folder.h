@@ -14,76 +14,117 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <filesystem>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "ingest/unique_fd.h"
+
 namespace cairn::ingest {
 
-// Throws repo::RefusedForSafety when a server works in the folder, or one is
-// there of which nobody may tell us where it works.
+// Throws repo::RefusedForSafety when a program, whatever its name, works in the
+// folder or has a file of its data open, or a Redis server is there of which
+// nobody may tell us where it works. Shells, ourselves and who started us may
+// work there.
 void require_no_redis_in(const std::filesystem::path& folder);
+
+// Whether that could see every program of the machine: not from a container,
+// nor where /proc hides those of others.
+[[nodiscard]] bool sees_all_programs();
+
+// How a server that keeps append-only files calls them.
+struct AofNames {
+  std::string folder = "appendonlydir";
+  std::string prefix = "appendonly.aof";  // what their own names begin with
+};
+
+// As the server of the folder has them, or would by default. Throws
+// repo::RefusedForSafety where there are several: which of them that server
+// reads is in a file of which we know nothing.
+[[nodiscard]] AofNames aof_names_in(const std::filesystem::path& folder);
 
 // Whether any server has kept data there.
 [[nodiscard]] bool has_redis_data(const std::filesystem::path& folder);
 
-// What is restored lies in a folder of its own inside until put_in_place().
+// Since Redis 7, and before.
+enum class AofLayout { folder, one_file };
+
+// What is restored lies in a folder of its own inside until put_in_place(): it
+// is ours alone, though the folder around it belongs to a server's user, who
+// may put anything in the place of any name there. So all is done by
+// descriptors, and nothing becomes his before it is put in its place.
 //
 // Threads        one thread at a time.
 // Failure        repo::RefusedForSafety, repo::IoError, repo::OutOfSpace.
 // Abandonment    destroyed before put_in_place(), it leaves all as it was.
 class RedisDataFolder {
  public:
-  // Makes the folder if it is not there.
+  // Makes the folder if it is not there, as that of the owner of what it is in.
   explicit RedisDataFolder(std::filesystem::path folder);
   RedisDataFolder(const RedisDataFolder&) = delete;
   RedisDataFolder& operator=(const RedisDataFolder&) = delete;
   ~RedisDataFolder();
 
-  // Where to write the RDB to.
-  [[nodiscard]] std::filesystem::path rdb() const;
+  // More of the RDB.
+  void write(std::span<const std::byte> bytes);
 
-  // Once that is whole: makes it durable, the folder's owner's, and the base of
-  // append-only files.
+  // Once that is whole: makes it durable, and the base of append-only files.
   void complete();
 
-  // A copy that a server may work in, until the next call or the end. What it
-  // changes there changes nothing else.
-  [[nodiscard]] std::filesystem::path copy_to_try();
+  // A copy that a server of the owner's may work in, until the next call or the
+  // end. What it changes there changes nothing else.
+  [[nodiscard]] std::filesystem::path copy_to_try(AofLayout layout);
 
-  // The name of the folder of append-only files, and what their own names begin
-  // with: as the server that was here had them.
-  [[nodiscard]] const std::string& aof_folder() const noexcept {
-    return aof_folder_;
-  }
-  [[nodiscard]] const std::string& aof_prefix() const noexcept {
-    return aof_prefix_;
-  }
+  // As the server that was here had them.
+  [[nodiscard]] const AofNames& aof() const noexcept { return aof_; }
 
   struct Owner {
     uid_t user = 0;
     gid_t group = 0;
   };
   [[nodiscard]] Owner owner() const noexcept { return owner_; }
+  // It was not there.
+  [[nodiscard]] bool is_new() const noexcept { return is_new_; }
 
   // Moves what is there aside, to names that end with `suffix`, which are
   // answered, and what was restored into its place. Each of the places holds
-  // the old or the new at any moment. Requires: complete().
+  // the old or the new at any moment; where one cannot be changed, all get back
+  // what they had. Requires: complete().
   [[nodiscard]] std::vector<std::string> put_in_place(
       const std::string& suffix);
 
  private:
-  void find_aof_names();
-  void make_aof_in(const std::filesystem::path& folder) const;
-  void give_to_owner(const std::filesystem::path& path) const;
-  void put(const std::string& name, const std::string& suffix,
-           std::vector<std::string>& moved);
+  // A folder of ours alone.
+  struct Inside {
+    std::string name;
+    UniqueFd fd;
+  };
+  struct Move {
+    std::string name;
+    std::optional<std::string> aside;  // nothing: there was none
+  };
+
+  [[nodiscard]] Inside make_inside(const char* pattern) const;
+  void remove_inside(Inside& inside) const noexcept;
+  void make_aof_in(const UniqueFd& folder) const;
+  void make_old_aof_in(const UniqueFd& folder) const;
+  void give_to_owner(const UniqueFd& fd) const;
+  [[nodiscard]] Move put(const std::string& name, const std::string& suffix);
+  [[nodiscard]] Move put_in_two_steps(const std::string& name,
+                                      const std::string& aside);
+  void take_back(const std::vector<Move>& moves, const std::string& why);
 
   const std::filesystem::path folder_;
-  std::filesystem::path staging_;
-  std::string aof_folder_ = "appendonlydir";
-  std::string aof_prefix_ = "appendonly.aof";
+  UniqueFd fd_;
+  Inside staging_;
+  Inside trial_;
+  UniqueFd rdb_;
+  AofNames aof_;
   Owner owner_;
+  bool is_new_ = false;
 };
 
 }  // namespace cairn::ingest

@@ -46,11 +46,17 @@ std::uint64_t keys_in(std::string_view text) {
 
 RedisConnection RedisServer::connect(const std::stop_token& stop) const {
   auto connection = RedisConnection::connect(address, stop);
-  connection.log_in(
-      user,
-      password ? std::optional<std::string_view>(password->text) : std::nullopt,
-      stop);
+  connection.log_in(user, password_text(), stop);
   return connection;
+}
+
+std::string RedisServer::refusal(std::string_view error) const {
+  return redis_refusal(error, user, password_text());
+}
+
+std::optional<std::string_view> RedisServer::password_text() const {
+  if (!password) return std::nullopt;
+  return password->text;
 }
 
 RedisOutlook look_at_redis(const RedisServer& server,
@@ -59,7 +65,7 @@ RedisOutlook look_at_redis(const RedisServer& server,
   const auto info = [&](std::string_view section) {
     const auto reply = connection.ask({"INFO", section}, stop);
     if (reply.is_error()) {
-      connection.fail(redis_refusal(reply.text, server.user));
+      connection.fail(server.refusal(reply.text));
     }
     return reply.text;
   };
@@ -69,13 +75,16 @@ RedisOutlook look_at_redis(const RedisServer& server,
 }
 
 struct RedisDump::State {
-  State(RedisServer of, Clock clock)
-      : server(std::move(of)), now(std::move(clock)), scanner({}) {}
+  State(RedisServer of, Clock clock, Asks what)
+      : server(std::move(of)), now(std::move(clock)), asks(what), scanner({}) {}
 
   const RedisServer server;
   const Clock now;
+  const Asks asks;
+  std::optional<bool> is_aof_on;
   RdbScanner scanner;
   std::optional<RedisConnection> connection;
+  std::string place;
   std::optional<repo::Timestamp> began;
   std::optional<repo::Timestamp> ended;
 
@@ -91,6 +100,8 @@ struct RedisDump::State {
 
   void begin(const std::stop_token& stop) {
     connection.emplace(server.connect(stop));
+    place = connection->place();
+    if (asks == Asks::whether_aof_is_on) ask_whether_aof_is_on(stop);
     // Servers before 7.0 do not know the first, and a user may lack the right
     // to say it: then the server thinks of us as a replica that goes away.
     (void)connection->ask({"REPLCONF", "rdb-only", "1"}, stop);
@@ -106,10 +117,17 @@ struct RedisDump::State {
     came.resize(kReadBytes + kMarkBytes);
   }
 
+  // A user for backups need not have the right to it.
+  void ask_whether_aof_is_on(const std::stop_token& stop) {
+    const auto reply = connection->ask({"INFO", "persistence"}, stop);
+    const auto told = word_in(reply.text, "\naof_enabled:");
+    if (told == "0" || told == "1") is_aof_on = told == "1";
+  }
+
   void read_head(std::string_view head) {
     constexpr std::string_view kMark = "$EOF:";
     if (head.starts_with('-')) {
-      connection->fail(redis_refusal(head.substr(1), server.user));
+      connection->fail(server.refusal(head.substr(1)));
     }
     if (head.starts_with(kMark) && head.size() == kMark.size() + kMarkBytes) {
       mark = head.substr(kMark.size());
@@ -164,13 +182,24 @@ struct RedisDump::State {
                 out.begin());
     given += size;
     all_given += size;
-    scanner.add(out.first(size));
+    with_place([&] { scanner.add(out.first(size)); });
     return size;
+  }
+
+  // What the walk finds wrong.
+  template <typename Act>
+  void with_place(const Act& act) const {
+    try {
+      act();
+    } catch (const ProducerFailed& e) {
+      throw ProducerFailed("redis at " + place + ": " + e.what());
+    }
   }
 };
 
-RedisDump::RedisDump(RedisServer server, Clock now)
-    : state_(std::make_unique<State>(std::move(server), std::move(now))) {}
+RedisDump::RedisDump(RedisServer server, Clock now, Asks asks)
+    : state_(std::make_unique<State>(std::move(server), std::move(now), asks)) {
+}
 
 RedisDump::~RedisDump() = default;
 
@@ -186,18 +215,16 @@ std::size_t RedisDump::read(std::span<std::byte> out, std::stop_token stop) {
 
 void RedisDump::finish(std::stop_token) {
   State& state = *state_;
-  const std::string place = state.connection->place();
   state.connection.reset();  // or the server would go on talking to us
-  try {
-    state.scanner.finish();
-  } catch (const ProducerFailed& e) {
-    throw ProducerFailed("redis at " + place + ": " + e.what());
-  }
+  state.with_place([&] { state.scanner.finish(); });
   state.ended = state.now();
 }
 
 const std::optional<repo::Timestamp>& RedisDump::began() const noexcept {
   return state_->began;
+}
+const std::optional<bool>& RedisDump::is_aof_on() const noexcept {
+  return state_->is_aof_on;
 }
 const std::optional<repo::Timestamp>& RedisDump::ended() const noexcept {
   return state_->ended;

@@ -15,6 +15,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "crypto/secret.h"
@@ -32,6 +33,12 @@ struct RedisServer {
 
   // Throws as RedisConnection does, which admits us then.
   [[nodiscard]] RedisConnection connect(const std::stop_token& stop) const;
+
+  // redis_refusal() of what it says to us.
+  [[nodiscard]] std::string refusal(std::string_view error) const;
+
+ private:
+  [[nodiscard]] std::optional<std::string_view> password_text() const;
 };
 
 // What a server says of itself, for a look before anything is done.
@@ -48,7 +55,10 @@ class RedisDump : public ByteStream {
  public:
   using Clock = std::function<repo::Timestamp()>;
 
-  RedisDump(RedisServer server, Clock now);
+  // What the server is asked before; it need not tell.
+  enum class Asks { nothing_else, whether_aof_is_on };
+
+  RedisDump(RedisServer server, Clock now, Asks asks = Asks::nothing_else);
   ~RedisDump() override;
 
   // The first one connects.
@@ -58,6 +68,8 @@ class RedisDump : public ByteStream {
 
   // When the server was asked; nothing: it was not.
   [[nodiscard]] const std::optional<repo::Timestamp>& began() const noexcept;
+  // Whether it writes append-only files; nothing: it has not told.
+  [[nodiscard]] const std::optional<bool>& is_aof_on() const noexcept;
   // When it was found to be whole; nothing: it was not. What follows is of
   // such.
   [[nodiscard]] const std::optional<repo::Timestamp>& ended() const noexcept;

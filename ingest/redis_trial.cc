@@ -1,5 +1,6 @@
 #include "ingest/redis_trial.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -7,16 +8,19 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
-#include <fstream>
 #include <optional>
+#include <span>
+#include <sstream>
 #include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "ingest/child_process.h"
+#include "ingest/patient_io.h"
 #include "ingest/program_output.h"
 #include "ingest/redis_connection.h"
+#include "ingest/unique_fd.h"
 #include "repo/cbor.h"
 #include "repo/error.h"
 
@@ -26,7 +30,7 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kMaxOutput = std::size_t{1} << 20;
+constexpr std::size_t kReadBytes = std::size_t{64} << 10;
 
 std::optional<fs::path> find_program(const std::string& path,
                                      const char* name) {
@@ -70,15 +74,40 @@ std::map<std::uint64_t, RedisKeyspace> keyspaces_in(std::string_view text) {
   return all;
 }
 
+// "Redis server v=6.0.16 sha=..": one that says nothing of the kind is taken
+// for a new one, and says itself what it does not know.
+AofLayout layout_of(const fs::path& server, const std::stop_token& stop) {
+  constexpr std::string_view kVersion = " v=";
+  constexpr unsigned kFirstWithFolder = 7;
+  constexpr std::size_t kMaxOutput = std::size_t{64} << 10;
+  const std::string said =
+      output_of({server.string(), "--version"}, kMaxOutput, stop);
+  unsigned major = kFirstWithFolder;
+  if (const auto at = said.find(kVersion); at != std::string::npos) {
+    (void)std::from_chars(said.data() + at + kVersion.size(),
+                          said.data() + said.size(), major);
+  }
+  return major < kFirstWithFolder ? AofLayout::one_file : AofLayout::folder;
+}
+
+// Whom programs run as that read what was restored: root, as whom servers do
+// not run, would give them more than the data.
+std::optional<ChildProcess::Identity> identity_of(
+    const RedisDataFolder& folder) {
+  const auto owner = folder.owner();
+  if (::geteuid() != 0 || owner.user == 0) return std::nullopt;
+  return ChildProcess::Identity{owner.user, owner.group};
+}
+
 class Server {
  public:
   Server(const RedisDataFolder& folder, const fs::path& data, RedisReads what,
-         const RedisTrialOptions& options)
+         AofLayout layout, const RedisTrialOptions& options)
       : scratch_(options.scratch) {
-    prepare_scratch(folder.owner());
-    process_.emplace(words(folder, data, what, options),
-                     ChildProcess::Input::empty, ChildProcess::Errors::ours,
-                     identity_);
+    prepare_scratch(folder);
+    process_.emplace(words(folder, data, what, layout, options),
+                     ChildProcess::Input::empty, ChildProcess::Errors::kept,
+                     identity_of(folder));
   }
 
   // Throws VerificationFailed when it ends instead.
@@ -98,45 +127,53 @@ class Server {
   }
 
  private:
-  [[nodiscard]] fs::path log() const { return scratch_ / "log"; }
   [[nodiscard]] fs::path socket() const { return scratch_ / "socket"; }
 
-  void prepare_scratch(const RedisDataFolder::Owner& owner) {
+  void prepare_scratch(const RedisDataFolder& folder) const {
     constexpr std::size_t kLongest = 90;  // of a socket's name
     if (socket().string().size() > kLongest) {
       throw ProducerFailed(scratch_.string() +
                            ": too long a path for a socket; set TMPDIR to a "
                            "shorter one");
     }
-    std::error_code ignored;
-    fs::remove(socket(), ignored);
-    std::ofstream(log(), std::ios::trunc).close();
-    if (::geteuid() != 0 || owner.user == 0) return;
-    identity_ = {owner.user, owner.group};
-    for (const auto& path : {scratch_, log()}) {
-      if (::chown(path.c_str(), owner.user, owner.group) != 0) {
-        repo::throw_system_error(path.string(), errno);
-      }
+    const auto user = identity_of(folder);
+    if (!user) return;
+    const UniqueFd fd(::open(scratch_.c_str(),
+                             O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    struct stat here {};
+    if (!fd || ::fstat(fd.get(), &here) != 0) {
+      repo::throw_system_error(scratch_.string(), errno);
+    }
+    if (here.st_uid != ::geteuid()) {
+      throw repo::RefusedForSafety(scratch_.string() + ": is somebody else's");
+    }
+    if (::fchown(fd.get(), user->user, user->group) != 0) {
+      repo::throw_system_error(scratch_.string(), errno);
     }
   }
 
   [[nodiscard]] std::vector<std::string> words(
       const RedisDataFolder& folder, const fs::path& data, RedisReads what,
-      const RedisTrialOptions& options) const {
-    return {// The log is the server's whole output.
-            "/bin/sh", "-c", "exec \"$@\" >>\"$0\" 2>&1", log().string(),
-            options.programs.server.string(),  //
-            "--port", "0", "--unixsocket", socket().string(),
-            "--unixsocketperm", "700", "--daemonize", "no",  //
-            "--dir", fs::absolute(data).string(), "--dbfilename", "dump.rdb",
-            "--save", "", "--appendonly",
-            what == RedisReads::append_only_files ? "yes" : "no",
-            "--appenddirname", folder.aof_folder(), "--appendfilename",
-            folder.aof_prefix(), "--auto-aof-rewrite-percentage", "0",
-            "--databases", std::to_string(options.databases),
-            // Nobody listens at port 0.
-            "--replicaof", "127.0.0.1 0", "--maxmemory", "0",
-            "--enable-debug-command", "local"};
+      AofLayout layout, const RedisTrialOptions& options) const {
+    std::vector<std::string> all{
+        // The log is the server's whole output: ours, in memory.
+        "/bin/sh", "-c", "exec \"$@\" >&2", "sh",
+        options.programs.server.string(),  //
+        "--port", "0", "--unixsocket", socket().string(), "--unixsocketperm",
+        "700", "--daemonize", "no",  //
+        "--dir", fs::absolute(data).string(), "--dbfilename", "dump.rdb",
+        "--save", "", "--appendonly",
+        what == RedisReads::append_only_files ? "yes" : "no",
+        "--auto-aof-rewrite-percentage", "0", "--databases",
+        std::to_string(options.databases),
+        // Nobody listens at port 0.
+        "--replicaof", "127.0.0.1 0", "--maxmemory", "0"};
+    if (layout == AofLayout::folder) {
+      all.insert(all.end(),
+                 {"--appenddirname", folder.aof().folder, "--appendfilename",
+                  folder.aof().prefix, "--enable-debug-command", "local"});
+    }
+    return all;
   }
 
   // Nothing: not yet.
@@ -154,7 +191,7 @@ class Server {
 
   [[nodiscard]] std::string last_words() const {
     constexpr std::size_t kMostLines = 4;
-    std::ifstream in(log());
+    std::istringstream in(process_->errors());
     std::vector<std::string> lines;
     for (std::string line; std::getline(in, line);) {
       if (line.find_first_not_of(" \t") == std::string::npos) continue;
@@ -167,7 +204,6 @@ class Server {
   }
 
   const fs::path scratch_;
-  std::optional<ChildProcess::Identity> identity_;
   std::optional<ChildProcess> process_;
 };
 
@@ -183,8 +219,9 @@ RedisTrial try_redis(RedisDataFolder& folder, RedisReads what,
                      const RedisTrialOptions& options,
                      const std::stop_token& stop) {
   const auto began = Clock::now();
-  const fs::path data = folder.copy_to_try();
-  const Server server(folder, data, what, options);
+  const AofLayout layout = layout_of(options.programs.server, stop);
+  const fs::path data = folder.copy_to_try(layout);
+  const Server server(folder, data, what, layout, options);
   auto connection = server.connect_once_loaded(stop);
   // A digest takes as long as there are data. One that ends is noticed at once.
   connection.bear_silence(std::chrono::hours(24));
@@ -197,11 +234,18 @@ RedisTrial try_redis(RedisDataFolder& folder, RedisReads what,
   return trial;
 }
 
-void check_rdb(const fs::path& rdb, const RedisPrograms& programs,
+void check_rdb(RedisDataFolder& folder, const RedisPrograms& programs,
                const std::stop_token& stop) {
+  const fs::path rdb =
+      fs::absolute(folder.copy_to_try(AofLayout::folder)) / "dump.rdb";
+  ChildProcess child({programs.check_rdb.string(), rdb.string()},
+                     ChildProcess::Input::empty, ChildProcess::Errors::kept,
+                     identity_of(folder));
+  std::vector<std::byte> said(kReadBytes);  // of which nothing is needed
+  while (read_patiently(child.output(), said, stop) > 0) {
+  }
   try {
-    (void)output_of({programs.check_rdb.string(), rdb.string()}, kMaxOutput,
-                    stop);
+    wait_and_quote_errors(child, stop);
   } catch (const ProducerFailed& e) {
     throw VerificationFailed(
         std::string(e.what()) +

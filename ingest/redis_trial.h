@@ -2,8 +2,10 @@
 // copy, for itself alone, waits until it has loaded it, counts, and stops it.
 //
 // The server listens on a socket in a folder that is its user's alone, and
-// saves nothing. It is a replica of nobody, which is how a server keeps keys
-// whose time has passed: they are counted, too.
+// saves nothing. Its user is the one of the data, who is not trusted with ours:
+// what he does in that folder harms nobody else. It is a replica of nobody,
+// which is how a server keeps keys whose time has passed: they are counted,
+// too.
 #pragma once
 
 #include <cstdint>
@@ -44,8 +46,9 @@ enum class RedisReads { dump, append_only_files };
 
 struct RedisTrialOptions {
   RedisPrograms programs;
-  std::filesystem::path scratch;  // empty, ours, with a short path
-  std::uint64_t databases = 16;   // that it has room for
+  // Empty, ours, with a short path; for one trial, whose server gets it.
+  std::filesystem::path scratch;
+  std::uint64_t databases = 16;  // that it has room for
 };
 
 // Whatever happens, no server is left behind. Throws VerificationFailed when it
@@ -56,7 +59,7 @@ struct RedisTrialOptions {
                                    const std::stop_token& stop);
 
 // Has Redis' own program read the RDB. Throws likewise.
-void check_rdb(const std::filesystem::path& rdb, const RedisPrograms& programs,
+void check_rdb(RedisDataFolder& folder, const RedisPrograms& programs,
                const std::stop_token& stop);
 
 }  // namespace cairn::ingest

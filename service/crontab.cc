@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <stdexcept>
 
+#include "repo/error.h"
+
 namespace cairn::service {
 namespace {
 
@@ -113,6 +115,46 @@ CrontabJob read_head(std::string_view line) {
   return job;
 }
 
+// Neither a remark nor a variable, with which no field of time begins.
+bool is_entry(std::string_view line) {
+  return line.starts_with('*') ||
+         (!line.empty() && '0' <= line.front() && line.front() <= '9');
+}
+
+struct BlockLines {
+  std::vector<CrontabJob> jobs;
+  std::vector<std::string_view> of_others;
+};
+
+// A job of ours is its head and the line behind that; whatever else stands
+// there, a person has written into the block.
+BlockLines read_block(std::string_view inside) {
+  BlockLines lines;
+  bool is_behind_head = false;
+  for (const auto line : lines_of(inside)) {
+    const bool is_head = line.starts_with(kJob);
+    if (is_head) lines.jobs.push_back(read_head(line));
+    if (is_head || (is_behind_head && is_entry(line))) {
+      lines.jobs.back().lines += line;
+    } else if (line != "\n") {
+      lines.of_others.push_back(line);
+    }
+    is_behind_head = is_head;
+  }
+  return lines;
+}
+
+void require_ours(const Block& block, const std::string& configuration) {
+  const auto others = read_block(block.inside).of_others;
+  if (others.empty()) return;
+  std::string line(others.front());
+  if (line.ends_with('\n')) line.pop_back();
+  throw repo::RefusedForSafety(
+      "the crontab: within the block of " + configuration +
+      ", which is written anew, stands a line that cairn did not write: '" +
+      line + "'; move it out of there with `crontab -e`");
+}
+
 }  // namespace
 
 std::string crontab_word(std::string_view text) {
@@ -149,14 +191,8 @@ CrontabJob crontab_job(const std::string& name, const Timetable& timetable,
 
 std::vector<CrontabJob> jobs_in_crontab(std::string_view crontab,
                                         const std::string& configuration) {
-  std::vector<CrontabJob> jobs;
   const auto block = find_block(crontab, configuration);
-  if (!block) return jobs;
-  for (const auto line : lines_of(block->inside)) {
-    if (line.starts_with(kJob)) jobs.push_back(read_head(line));
-    if (!jobs.empty()) jobs.back().lines += line;
-  }
-  return jobs;
+  return block ? read_block(block->inside).jobs : std::vector<CrontabJob>();
 }
 
 std::string with_jobs(std::string_view crontab,
@@ -165,6 +201,7 @@ std::string with_jobs(std::string_view crontab,
   std::string whole(crontab);
   if (!whole.empty() && !whole.ends_with('\n')) whole += '\n';
   const auto block = find_block(whole, configuration);
+  if (block) require_ours(*block, configuration);
   if (jobs.empty()) {
     if (!block) return std::string(crontab);
     return whole.erase(block->begin, block->end - block->begin);

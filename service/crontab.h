@@ -41,7 +41,8 @@ struct CrontabJob {
     std::string_view crontab, const std::string& configuration);
 
 // The crontab with these in place of its block; none: without a block. Throws
-// as above.
+// as above, and repo::RefusedForSafety when the block has a line that is not of
+// a job of ours: it would be lost.
 [[nodiscard]] std::string with_jobs(std::string_view crontab,
                                     const std::string& configuration,
                                     const std::vector<CrontabJob>& jobs);

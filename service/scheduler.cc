@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <span>
 
 #include "crypto/digest.h"
@@ -60,8 +61,7 @@ void Scheduler::look_at_clock(Moment now) {
   seen_ = now;
 }
 
-void Scheduler::take_over(Entry& entry, Moment now,
-                          const Begins& begins) const {
+void Scheduler::take_over(Entry& entry, Moment now, const Past& past) const {
   const auto known =
       std::ranges::find(entries_, entry.job.name,
                         [](const Entry& other) { return other.job.name; });
@@ -74,19 +74,22 @@ void Scheduler::take_over(Entry& entry, Moment now,
                         : std::max(known->settled, now);
     return;
   }
-  for (const auto begin : begins(entry.job)) {
-    entry.answer(entry.job.timetable.last_until(begin));
+  std::map<Moment, int> cut_short;
+  for (const auto& run : past(entry.job)) {
+    const Moment due = entry.job.timetable.last_until(run.began);
+    if (run.was_cut_short && ++cut_short[due] < kMostCutShort) continue;
+    entry.answer(due);
   }
   entry.settled = std::min(entry.settled, now);
 }
 
 void Scheduler::set_jobs(std::vector<ScheduledJob> jobs, Moment now,
-                         const Begins& begins) {
+                         const Past& past) {
   look_at_clock(now);
   std::vector<Entry> entries;
   for (auto& job : jobs) {
     Entry entry{.job = std::move(job), .settled = Moment(seconds(0))};
-    take_over(entry, now, begins);
+    take_over(entry, now, past);
     entries.push_back(std::move(entry));
   }
   entries_ = std::move(entries);

@@ -34,6 +34,13 @@ struct ScheduledJob {
   bool catches_up = true;
 };
 
+// One that was there before.
+struct PastRun {
+  Moment began;
+  // It was told to end, or killed, and what it was for may be left undone.
+  bool was_cut_short = false;
+};
+
 struct Start {
   std::string job;
   Moment due;
@@ -46,17 +53,22 @@ class Scheduler {
   // Later than this a run is late, and was missed.
   static constexpr std::chrono::seconds kPunctual{300};
 
-  // When runs of the job began, in any order; empty: none is known of. What has
-  // never run was missed.
-  using Begins = std::function<std::vector<Moment>(const ScheduledJob& job)>;
+  // A run that was cut short is made up for. So often for the same due moment,
+  // which then counts as answered: what kills each run must not be met for
+  // ever.
+  static constexpr int kMostCutShort = 3;
+
+  // Runs of the job, in any order; empty: none is known of. What has never run
+  // was missed.
+  using Past = std::function<std::vector<PastRun>(const ScheduledJob& job)>;
 
   // `seed`, such as the host's name, spreads hosts that have the same jobs.
   explicit Scheduler(std::string seed) : seed_(std::move(seed)) {}
 
   // From now on there are these. Of those that were there under the same name,
-  // what was answered is known still, and what runs goes on.
-  void set_jobs(std::vector<ScheduledJob> jobs, Moment now,
-                const Begins& begins);
+  // what was answered is known still, and what runs goes on. As before, if
+  // `past` throws.
+  void set_jobs(std::vector<ScheduledJob> jobs, Moment now, const Past& past);
 
   // What is to begin now, at most so many, the longest due first; each counts
   // as begun. A job that runs is left out until it has ended().
@@ -86,7 +98,7 @@ class Scheduler {
   [[nodiscard]] Moment begin_of(const ScheduledJob& job, Moment due) const;
   // The due moment that the next run answers, now or later.
   [[nodiscard]] Moment due_of(Entry& entry, Moment now) const;
-  void take_over(Entry& entry, Moment now, const Begins& begins) const;
+  void take_over(Entry& entry, Moment now, const Past& past) const;
 
   std::string seed_;
   std::vector<Entry> entries_;

@@ -1,5 +1,8 @@
 #include "service/systemd_units.h"
 
+#include <algorithm>
+#include <stdexcept>
+
 #include "service/systemd_calendar.h"
 
 namespace cairn::service {
@@ -49,6 +52,22 @@ std::string argument(std::string_view text) {
     if (c == '$') made += c;
   }
   return word(made);
+}
+
+// The first word of a command: no variable begins in it, and what systemd takes
+// for no name of a program cannot be said by any quotes.
+std::string program(std::string_view path) {
+  const bool has_special = std::ranges::any_of(path, [](char c) {
+    return static_cast<unsigned char>(c) < ' ' || c == '\x7f' || c == '"' ||
+           c == '\'' || c == '\\';
+  });
+  if (has_special) {
+    throw std::invalid_argument(
+        "systemd runs no program whose path has a quote, a backslash or a line "
+        "end in it; move cairn from " +
+        std::string(path));
+  }
+  return word(path);
 }
 
 std::string origin_section(const UnitJob& job) {
@@ -105,7 +124,7 @@ std::string service_text(const UnitJob& job) {
   text += "\n[Service]\nType=oneshot\nExecStart=";
   bool is_first = true;
   for (const auto& part : job.command) {
-    text += (is_first ? "" : " ") + argument(part);
+    text += is_first ? program(part) : " " + argument(part);
     is_first = false;
   }
   text += "\n";

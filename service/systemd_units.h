@@ -37,7 +37,8 @@ struct Unit {
   std::string text;
 };
 
-// The service, and its timer.
+// The service, and its timer. Throws std::invalid_argument for a program by a
+// path that systemd would not run.
 [[nodiscard]] std::vector<Unit> units_of(const UnitJob& job);
 
 // What a unit of ours says of itself. Nothing: it is somebody else's.

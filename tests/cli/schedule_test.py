@@ -77,6 +77,17 @@ class Units(Case):
         self.assertEqual(self.states(OK), {"nightly": "installed",
                                            "hourly": "installed"})
 
+    def test_may_write_metrics_and_what_a_program_that_is_told_may_write(self):
+        plain = self.config.read_text()
+        self.config.write_text(plain + "monitoring: {prometheus: {textfile: "
+                               "/var/lib/node/cairn.prom}}\n")
+        self.in_units("install")
+        self.assertRegex(self.unit("cairn-nightly.service"),
+                         "\nReadWritePaths=.* -/var/lib/node\n")
+        self.config.write_text(plain + "monitoring: {command: [page-me]}\n")
+        self.in_units("install")
+        self.assertNotIn("ReadWritePaths", self.unit("cairn-nightly.service"))
+
     @needs("systemd-analyze")
     def test_are_sound_to_systemd(self):
         self.in_units("install")
@@ -128,6 +139,56 @@ class Units(Case):
         self.in_units("remove")
         self.assertEqual([x.name for x in self.units.iterdir()],
                          [theirs.name])
+
+    def add(self, text):
+        self.config.write_text(self.config.read_text() + text)
+
+    def test_let_metrics_be_written(self):
+        self.add("monitoring: {prometheus: {textfile: /srv/metrics/cairn.prom}}\n")
+        self.in_units("install")
+        self.assertRegex(self.unit("cairn-nightly.service"),
+                         r"\nReadWritePaths=.* -/srv/metrics\n")
+
+    def test_leave_programs_that_are_told_and_asked_room(self):
+        whole = self.config.read_text()
+        for text in ("monitoring: {command: [logger]}\n",
+                     "monitoring: {webhook: {url: {command: cat x}}}\n",
+                     None):
+            if text is None:
+                text = whole.replace("key: {file", "password: {command")
+                self.config.write_text(text)
+            else:
+                self.config.write_text(whole + text)
+            self.in_units("install")
+            service = self.unit("cairn-nightly.service")
+            self.assertNotIn("ReadWritePaths", service, text)
+
+    def test_of_a_secret_that_no_unit_has_are_warned_of(self):
+        self.config.write_text(self.config.read_text().replace(
+            f"key: {{file: {self.key}}}", "password: {env: THE_WORD}"))
+        self.add("monitoring: {webhook: {url: {env: THE_URL}}}\n")
+        ran = self.in_units("install")
+        for name in ("THE_WORD", "THE_URL"):
+            self.assertRegex(
+                ran.err, rf"cairn\.yaml:\d+.*: job nightly has a secret from "
+                rf"the variable {name}, .*say {{file: F}}")
+
+    def test_are_not_made_for_another_repository_than_the_file_says(self):
+        other = str(self.folder / "other")
+        ran = self.in_units("install", "-r", other, code=USAGE)
+        self.assertIn(f"names {other}, but job nightly", ran.err)
+        self.env["CAIRN_REPO"] = other
+        self.in_units("install", code=USAGE)
+        self.assertFalse(self.units.exists())
+        self.env["CAIRN_REPO"] = str(self.repo)
+        self.in_units("install")
+
+    def test_find_a_key_file_that_was_named_from_here(self):
+        here = os.path.relpath(self.key)
+        self.env["CAIRN_KEY_FILE"] = here
+        self.in_units("install")
+        self.assertIn(f'Environment="CAIRN_KEY_FILE={self.key}"\n',
+                      self.unit("cairn-nightly.service"))
 
     def test_are_removed_job_by_job(self):
         self.in_units("install")
@@ -240,6 +301,24 @@ class Cron(Case):
                       whole)
         self.assertNotIn("nightly", less)
         self.assertIn("hourly", less)
+
+    @harness.needs_root
+    @needs("crontab", "unshare")
+    def test_with_a_line_of_others_in_the_block_is_left_alone(self):
+        said = self.within(r"""
+            "$CAIRN" schedule install 2> /dev/null
+            crontab -l | sed '/^# END/i 5 4 * * * save-photos' | crontab -
+            crontab -l > before
+            code=0; "$CAIRN" schedule install 2>&1 || code=$?
+            echo "install $code"
+            code=0; "$CAIRN" schedule remove 2>&1 || code=$?
+            echo "remove $code"
+            crontab -l > after; cmp before after
+            """)
+        self.assertIn("a line that cairn did not write: "
+                      "'5 4 * * * save-photos'", said)
+        self.assertIn(f"install {REFUSED}\n", said)
+        self.assertIn(f"remove {REFUSED}\n", said)
 
 
 if __name__ == "__main__":

@@ -301,7 +301,7 @@ class Machine {
       jobs.push_back({.name = job.name, .timetable = job.schedule->timetable});
     }
     scheduler.set_jobs(jobs, kStart - seconds(1), [](const auto&) {
-      return std::vector<Moment>{kStart - seconds(1)};
+      return std::vector{service::PastRun{kStart - seconds(1)}};
     });
     Moment now = kStart - seconds(1);
     while (true) {

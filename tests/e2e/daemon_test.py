@@ -1,14 +1,17 @@
 #!/usr/bin/python3
 """cairn daemon: jobs run when they are due, and end when they are told to."""
 
+import fcntl
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
 
 import harness
-from harness import FAILED, LOCKED, OK, USAGE, wait_until
+from harness import FAILED, LOCKED, OK, USAGE, needs, wait_until
 
 
 class Case(harness.Case):
@@ -88,8 +91,6 @@ class Runs(Case):
                        "by_hand: {sources: all}")
         self.cairn("daemon", "--once")
         self.assertEqual(self.series(), ["stack/yearly"])
-        if not (self.state / "cairn" / "runs").exists():
-            self.skipTest("runs are not remembered yet")
         self.cairn("daemon", "--once")
         self.assertEqual(self.series(), ["stack/yearly"])
 
@@ -151,6 +152,205 @@ class Ends(Case):
         ran = self.cairn("daemon", env={"CAIRN_PASSWORD": "x y z"}, code=USAGE)
         self.assertIn("CAIRN_PASSWORD is not handed on", ran.err)
         self.assertNotIn("x y z", ran.err)
+
+
+class Jobs(Case):
+    def test_belong_to_one_daemon_whatever_their_file_is_called(self):
+        self.configure("one: {sources: all, schedule: '0 3 1 1 *'}",
+                       "two: {sources: all, schedule: '0 3 1 1 *'}")
+        link = self.folder / "link.yaml"
+        link.symlink_to(self.config)
+        daemon = self.begin("one")
+        self.wait_for(daemon, "job one is done")
+
+        for words in ([], ["one"], ["-c", str(link)], ["two", "one"]):
+            ran = self.cairn("daemon", *words, code=LOCKED)
+            self.assertIn("another daemon watches over", ran.err)
+            self.assertIn("it has one", ran.err)
+        ran = self.cairn("-c", str(link), "daemon", "--once")
+        self.assertNotIn("job one", ran.err)
+        self.assertIn("job two is done", ran.err)
+        self.end(daemon)
+        self.assertEqual(self.series(), ["stack/one", "stack/two"])
+
+
+class Memory(Case):
+    """Of what ran: the state folder's, and where that is of no use."""
+
+    def spoil_log(self):
+        """Of the runs so far: what cannot be read, whoever reads."""
+        logs = [x for x in (self.state / "cairn/runs").iterdir()
+                if x.suffix == ".jsonl"]
+        for log in logs:
+            log.unlink()
+            log.mkdir()
+        self.assertTrue(logs)
+
+    def test_that_cannot_be_read_keeps_no_job_from_running(self):
+        self.configure("yearly: {sources: [failing], schedule: '0 3 1 1 *'}",
+                       sources="  failing: {type: command, command: ['false']}")
+        self.cairn("daemon", "--once", code=FAILED)
+        self.spoil_log()
+        self.configure("yearly: {sources: all, schedule: '0 3 1 1 *'}")
+
+        ran = self.cairn("daemon", "--once")
+        self.assertIn("runs cannot be remembered", ran.err)
+        self.assertIn("job yearly is done", ran.err)
+        # cron wakes it again: there is a snapshot now.
+        ran = self.cairn("daemon", "--once")
+        self.assertNotIn("job yearly", ran.err)
+        self.assertEqual(self.series(), ["stack/yearly"])
+
+    def test_that_cannot_be_read_keeps_no_file_from_being_read_again(self):
+        self.configure("two: {sources: all, schedule: '0 3 1 1 *'}")
+        self.cairn("run", "two", code=OK)
+        self.spoil_log()
+        self.configure("one: {sources: all, schedule: '0 3 1 1 *'}")
+        daemon = self.begin()
+        self.wait_for(daemon, "job one is done")
+
+        self.configure("one: {sources: all, schedule: '0 3 1 1 *'}",
+                       "two: {sources: all, schedule: '0 3 1 1 *'}",
+                       "three: {sources: all, schedule: '0 3 1 1 *'}")
+        self.wait_for(daemon, r"read .* again: 3 jobs")
+        self.wait_for(daemon, "job three is done")
+        self.end(daemon)
+        self.assertEqual(self.series(),
+                         ["stack/one", "stack/three", "stack/two"])
+
+    @harness.needs_root
+    @needs("unshare")
+    def test_that_cannot_be_written_has_snapshots_say_what_ran(self):
+        self.configure("yearly: {sources: all, schedule: '0 3 1 1 *'}")
+        self.state.mkdir(exist_ok=True)
+        ran = subprocess.run(
+            ["unshare", "--mount", "sh", "-euc",
+             f"mount -t tmpfs -o size=1m none {self.state}\n"
+             "\"$CAIRN\" run yearly\n"
+             f"rm -r {self.state}/cairn/runs\n"
+             f"dd if=/dev/zero of={self.state}/full 2> /dev/null || :\n"
+             "echo == >&2\n\"$CAIRN\" daemon --once\n"],
+            env={**self.env, "CAIRN": harness.PROGRAM}, capture_output=True,
+            text=True, timeout=harness.TIMEOUT)
+        if "unshare failed" in ran.stderr or "mount:" in ran.stderr:
+            self.skipTest("no mount namespace: " + ran.stderr.strip())
+        again = ran.stderr.split("==\n")[1]
+        self.assertEqual(ran.returncode, 0, ran.stderr)
+        self.assertIn("No space left on device: runs cannot be remembered",
+                      again)
+        self.assertNotIn("job yearly", again)
+        self.assertEqual(self.series(), ["stack/yearly"])
+
+    def test_of_a_run_that_was_cut_short_has_it_made_up_for(self):
+        self.configure(
+            "slow: {sources: [sleeping], schedule: '0 3 1 1 *'}",
+            sources="  sleeping: {type: command, command: [sh, -c, "
+            f"'echo $$ >> {self.folder}/pids; test -e {self.folder}/fast || "
+            "exec sleep 300']}")
+        pids = self.folder / "pids"
+        for count in (1, 2):
+            daemon = self.begin()
+            wait_until(lambda: pids.exists()
+                       and len(pids.read_text().split()) == count,
+                       "the source is at work")
+            self.end(daemon)
+        (self.folder / "fast").touch()
+        self.assertIn("job slow is done", self.cairn("daemon", "--once").err)
+        self.assertNotIn("slow", self.cairn("daemon", "--once").err)
+
+
+class Killed(Case):
+    """Runs, by the kernel for want of memory, say."""
+
+    def setUp(self):
+        super().setUp()
+        self.told = self.folder / "told"
+        self.pids = self.folder / "pids"
+        self.fast = self.folder / "fast"
+        self.configure(
+            "slow: {sources: [sleeping], schedule: '0 3 1 1 *'}",
+            sources="  sleeping: {type: command, command: [sh, -c, "
+            f"'echo $PPID $$ >> {self.pids}; test -e {self.fast} || "
+            "exec sleep 300']}")
+        with open(self.config, "a") as file:
+            file.write("monitoring: {command: [sh, -c, "
+                       f"'cat >> {self.told}; echo >> {self.told}']}}\n")
+
+    def at_work(self):
+        """The processes of the run, and of its source."""
+        def pids():
+            lines = (self.pids.read_text().splitlines()
+                     if self.pids.exists() else [])
+            return lines and [int(x) for x in lines[-1].split()]
+
+        return wait_until(pids, "the source is at work")
+
+    def calls(self):
+        return [json.loads(x) for x in self.told.read_text().splitlines()
+                if x] if self.told.exists() else []
+
+    def kill(self, *pids):
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:  # with the one before
+                pass
+
+    def test_are_told_at_once(self):
+        daemon = self.begin()
+        self.kill(*self.at_work())
+        self.wait_for(daemon, r"job slow failed: died by signal 9")
+        call, = wait_until(self.calls, "somebody is told")
+        self.assertEqual((call["type"], call["job"]), ("run_failed", "slow"))
+        self.assertIn("it was killed", call["message"])
+        self.end(daemon)
+        self.assertEqual(len(self.calls()), 1)
+
+    def test_together_with_their_daemon_are_told_and_made_up_for(self):
+        daemon = self.begin()
+        run, source = self.at_work()
+        daemon.kill()
+        daemon.wait()
+        self.kill(run, source)
+        wait_until(lambda: not os.path.exists(f"/proc/{run}"), "it is dead")
+        self.assertEqual(self.calls(), [])
+        self.fast.touch()
+
+        ran = self.cairn("daemon", "--once")
+        self.assertIn("job slow is done", ran.err)
+        self.assertEqual([x["type"] for x in self.calls()],
+                         ["run_failed", "run_recovered"])
+        self.assertNotIn("slow", self.cairn("daemon", "--once").err)
+
+    def test_always_are_not_begun_for_ever(self):
+        for _ in range(3):
+            if self.pids.exists():
+                self.pids.unlink()
+            daemon = self.begin("--once")
+            self.kill(*self.at_work())
+            self.assertEqual(daemon.wait(60), FAILED, daemon.said())
+        self.assertNotIn("slow", self.cairn("daemon", "--once").err)
+
+    def test_and_those_that_one_is_in_the_way_of_are_told(self):
+        self.fast.touch()
+        self.cairn("run", "slow")
+        shutil.rmtree(self.state / "cairn/runs")
+        lock, = (self.state / "cairn/jobs").glob("*.lock")
+        with open(lock, "rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            ran = self.cairn("daemon", "--once", code=FAILED)
+        self.assertIn(f"job slow failed: exited with {LOCKED}", ran.err)
+        self.assertEqual([(x["type"], x["exit_code"]) for x in self.calls()],
+                         [("run_failed", LOCKED)])
+
+    def test_are_not_those_at_work(self):
+        run = self.start("run", "slow")
+        _, source = self.at_work()
+        self.assertNotIn("slow", self.cairn("daemon", "--once").err)
+        self.assertEqual(self.calls(), [])
+        run.send_signal(signal.SIGTERM)
+        run.wait()
+        self.assertFalse(os.path.exists(f"/proc/{source}"))
 
 
 class Reads(Case):

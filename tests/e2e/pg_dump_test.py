@@ -441,7 +441,7 @@ class Dumps(DumpCase):
 
     def test_what_the_readme_says_of_restores(self):
         section = README.read_text().split("### Restoring databases")[1]
-        blocks = re.findall(r"```\n(.*?)```", section.split("\n### ")[0], re.S)
+        blocks = re.findall(r"```\n(.*?)```", re.split("\n##", section)[0], re.S)
         self.assertEqual(len(blocks), 2)
         self.dump(self.server)
         new = Server()

@@ -10,7 +10,7 @@ import signal
 import subprocess
 
 import harness
-from harness import FAILED, INTERRUPTED, REFUSED, SOURCE_FAILED, USAGE
+from harness import FAILED, INTERRUPTED, PARTIAL, REFUSED, SOURCE_FAILED, USAGE
 from redis_case import RedisCase
 from servers import needs_redis
 
@@ -111,7 +111,12 @@ class Restores(Case):
         self.configure(f"socket: {server.socket}")
         self.run_job()
         server.end()
-        self.assertEqual(self.put(server, "--verify")["keys"], 1)
+        summary = self.put(server, "--verify")
+        self.assertEqual((summary["keys"], summary["databases_needed"]),
+                         (1, 1000))
+        ran = self.cairn("restore", "latest", "--to-redis-dir",
+                         self.folder / "new")
+        self.assertIn("says `databases 1000`", ran.err)
 
     def slow_loader(self):
         """A PATH by which a server takes seconds to load what is there."""
@@ -139,7 +144,7 @@ class Restores(Case):
                              self.server.data, "--verify",
                              env=self.slow_loader())
         trial = harness.wait_until(
-            lambda: next(self.server.data.glob(".cairn-*/trial/*/*"), None),
+            lambda: next(self.server.data.glob(".cairn-trial-*/*/*.incr.aof"), None),
             "a server to be tried")
         process.send_signal(signal.SIGINT)
         self.end(process, code=INTERRUPTED)
@@ -161,8 +166,20 @@ class Restores(Case):
 
     def test_into_a_folder_that_is_not_there(self):
         there = self.folder / "new" / "data"
-        self.cairn("restore", "latest", "--to-redis-dir", there)
+        ran = self.cairn("restore", "latest", "--to-redis-dir", there)
         self.assertEqual((there / "dump.rdb").read_bytes(), self.rdb())
+        if not harness.IS_ROOT:
+            return
+        self.assertIn("the files are root's", ran.err)
+        above = self.folder / "somebody's"
+        above.mkdir()
+        os.chown(above, 65534, 65533)
+        ran = self.cairn("restore", "latest", "--to-redis-dir",
+                         f"{above}/new/data/")
+        self.assertNotIn("root's", ran.err)
+        for path in above.rglob("*"):
+            self.assertEqual((path.stat().st_uid, path.stat().st_gid),
+                             (65534, 65533), path)
 
     def test_of_a_file_that_came_otherwise(self):
         self.cairn("-c", self.config, "backup", "--stdin", "--as", "some.rdb",
@@ -179,6 +196,78 @@ class Restores(Case):
                          self.server.data, "-n")
         self.assertIn("would restore redis/dump.rdb", ran.err)
         self.assertEqual(sorted(self.server.data.rglob("*")), before)
+
+    def test_with_a_server_of_before_redis_7(self):
+        # Ours, kept from what that one does not know; it takes up the one file.
+        folder = self.folder / "old"
+        folder.mkdir()
+        self.folder.chmod(0o755)
+        program = folder / "redis-server"
+        program.write_text("""#!/bin/sh
+for word; do
+  case $word in
+    --version) echo "Redis server v=6.0.16 sha=00000000:0 bits=64"; exit ;;
+    --appenddirname|--enable-debug-command) echo "Bad directive"; exit 1 ;;
+  esac
+  [ "$before" != --dir ] || data=$word
+  before=$word
+done
+[ -f "$data/appendonly.aof" ] && [ ! -e "$data/appendonlydir" ] || exit 1
+exec /usr/bin/redis-server "$@"
+""")
+        program.chmod(0o755)
+        self.server.end()
+        summary = self.put(self.server, "--verify",
+                           env={"PATH": f"{folder}:/usr/bin:/bin"})
+        self.assertTrue(summary["verified"])
+
+    def hostile_server(self, deeds):
+        """A PATH by which a server does this first: $dir is the folder of its
+        socket, $data that of its data, $victim a file of root's."""
+        if not harness.IS_ROOT:
+            self.skipTest("only root has files that others may not write")
+        folder = self.folder / "hostile"
+        folder.mkdir()
+        self.folder.chmod(0o755)
+        victim = folder / "victim"
+        victim.write_text("root's")
+        victim.chmod(0o600)
+        program = folder / "redis-server"
+        program.write_text(f"""#!/bin/sh
+victim={victim}
+for word; do
+  case $before in
+    --unixsocket) dir=$(dirname "$word") ;;
+    --dir) data=$word ;;
+  esac
+  before=$word
+done
+{deeds}
+exec /usr/bin/redis-server "$@"
+""")
+        program.chmod(0o755)
+        self.server.end()
+        self.put(self.server, "--verify",
+                 env={"PATH": f"{folder}:/usr/bin:/bin"})
+        self.assertEqual(victim.read_text(), "root's")
+        self.assertEqual((victim.stat().st_uid, victim.stat().st_mode & 0o777),
+                         (0, 0o600))
+
+    def test_though_its_user_replaces_what_root_writes(self):
+        # The folder in which a server is tried is its user's.
+        self.hostile_server('rm -f "$dir/log"; ln -s "$victim" "$dir/log"')
+
+    def test_though_its_user_meddles_with_what_is_restored(self):
+        self.hostile_server("""
+echo more >> "$data/dump.rdb"
+for one in "$data"/../.cairn-restore-*; do
+  rm -f "$one/dump.rdb" && ln -s "$victim" "$one/dump.rdb"
+  chmod 777 "$one"
+done 2>/dev/null
+""")
+        self.assertEqual((self.server.data / "dump.rdb").read_bytes(),
+                         self.rdb())
+        self.assertFalse((self.server.data / "dump.rdb").is_symlink())
 
     def test_tells_of_keys_whose_time_has_passed(self):
         self.server.fill(["FLUSHALL", "SET a b", "SET c d PX 1500"])
@@ -225,6 +314,31 @@ class Refuses(Case):
     def test_beside_a_server_that_works_elsewhere(self):
         self.cairn("restore", "latest", "--to-redis-dir", self.folder / "new")
 
+    def test_where_append_only_files_lie_twice(self):
+        # A copy that somebody has made once: the server reads the other.
+        self.server.end()
+        for copy in ("appendonlydir.bak", "appendonlydir-2026"):
+            shutil.copytree(self.server.data / "appendonlydir",
+                            self.server.data / copy)
+        before = sorted(self.server.data.rglob("*"))
+        for words in ([], ["-n"]):
+            ran = self.cairn("restore", "latest", "--to-redis-dir",
+                             self.server.data, *words, code=REFUSED)
+            self.assertIn("appendonlydir-2026/appendonly.aof.manifest, "
+                          "appendonlydir.bak/appendonly.aof.manifest, "
+                          "appendonlydir/appendonly.aof.manifest", ran.err)
+        self.assertEqual(sorted(self.server.data.rglob("*")), before)
+
+        for copy in ("appendonlydir.bak", "appendonlydir-2026"):
+            shutil.rmtree(self.server.data / copy)
+        other = self.server.data / "appendonlydir" / "other.aof.manifest"
+        other.write_text("")
+        ran = self.cairn("restore", "latest", "--to-redis-dir",
+                         self.server.data, code=REFUSED)
+        self.assertIn("appendonlydir/other.aof.manifest", ran.err)
+        other.unlink()
+        self.put(self.server)
+
     def test_a_server_that_cannot_be_seen(self):
         if not harness.IS_ROOT:
             self.skipTest("only root can be somebody else")
@@ -238,6 +352,62 @@ class Refuses(Case):
                     "--clear-groups", "--"])
         self.assertIn("cannot be seen; stop it, or restore as root", ran.err)
 
+    def test_root_who_may_not_see_either(self):
+        if not harness.IS_ROOT:
+            self.skipTest("only root can give up what root may do")
+        ran = self.cairn(
+            "restore", "latest", "--to-redis-dir", self.server.data,
+            code=REFUSED, prefix=["setpriv", "--bounding-set=-sys_ptrace",
+                                  "--inh-caps=-sys_ptrace", "--"])
+        self.assertIn("give cairn the capability SYS_PTRACE", ran.err)
+
+    def beside(self, *words, cwd="/"):
+        process = subprocess.Popen(words, cwd=cwd, stdin=subprocess.PIPE,
+                                   stdout=subprocess.DEVNULL)
+
+        def end():
+            process.kill()
+            process.wait()
+            process.stdin.close()
+        self.addCleanup(end)
+        return end
+
+    def test_while_any_program_works_there(self):
+        # As redis-server does by another name, or a wrapper for it.
+        self.server.end()
+        end = self.beside("sleep", "600", cwd=self.server.data)
+        ran = self.cairn("restore", "latest", "--to-redis-dir",
+                         self.server.data, code=REFUSED)
+        self.assertIn("sleep (process ", ran.err)
+        end()
+        # Somebody who only looks around.
+        self.beside("bash", "-c", "read x", cwd=self.server.data)
+        self.put(self.server)
+
+    def test_while_any_program_has_its_files_open(self):
+        self.server.end()
+        incr = next(self.server.data.glob("appendonlydir/*.incr.aof"))
+        self.beside("tail", "-f", incr)
+        ran = self.cairn("restore", "latest", "--to-redis-dir",
+                         self.server.data, code=REFUSED)
+        self.assertIn("tail (process ", ran.err)
+        self.assertIn("has appendonly.aof.1.incr.aof of that folder open",
+                      ran.err)
+
+    def test_from_where_no_server_can_be_seen(self):
+        if not harness.IS_ROOT:
+            self.skipTest("only root can make a namespace")
+        before = sorted(self.server.data.rglob("*"))
+        self.configure("socket: /nonexistent")  # so that nobody answers
+        inside = ["unshare", "--pid", "--fork", "--mount-proc"]
+        ran = self.cairn("restore", "latest", "--to-redis-dir",
+                         self.server.data, code=REFUSED, prefix=inside)
+        self.assertIn("not every program of the machine can be seen", ran.err)
+        self.assertEqual(sorted(self.server.data.rglob("*")), before)
+        self.server.end()
+        self.cairn("restore", "latest", "--to-redis-dir", self.server.data,
+                   "-y", prefix=inside)
+
     def test_what_is_no_dump(self):
         for data in (b"not a dump at all", b"",
                      (CORPUS / "redis-7.0").read_bytes() + b"m" * 40):
@@ -246,6 +416,17 @@ class Refuses(Case):
             ran = self.cairn("restore", "latest:bad.rdb", "--to-redis-dir",
                              self.folder / "new", code=REFUSED)
             self.assertIn("no RDB that a server reads", ran.err)
+        self.assertEqual(list((self.folder / "new").iterdir()), [])
+
+    def test_databases_that_no_server_has(self):
+        for number in (b"\x80\x00\x01\x00\x00",  # 65,536
+                       b"\x80\x02\x62\x5a\x00", b"\x81" + b"\xff" * 8):
+            self.cairn("-c", self.config, "backup", "--stdin", "--as",
+                       "far.rdb", stdin=b"REDIS0009\xfe" + number +
+                       b"\x00\x01a\x01b\xff" + bytes(8))
+            ran = self.cairn("restore", "latest:far.rdb", "--to-redis-dir",
+                             self.folder / "new", "--verify", code=REFUSED)
+            self.assertIn("far.rdb has keys in database ", ran.err)
         self.assertEqual(list((self.folder / "new").iterdir()), [])
 
     def test_what_a_server_cannot_load(self):
@@ -274,12 +455,30 @@ class Refuses(Case):
                          self.folder / "new", code=USAGE)
         self.assertIn("holds redis/dump.rdb, o/dump.rdb", ran.err)
 
+    def test_to_choose_where_one_of_two_failed(self):
+        self.configure(f"socket: {self.server.socket}", """
+  gone: {type: redis, socket: /nonexistent/socket}""")
+        self.run_job(code=PARTIAL)
+        ran = self.cairn("restore", "latest", "--to-redis-dir",
+                         self.folder / "new", code=USAGE)
+        self.assertIn("holds redis/dump.rdb, but not gone/dump.rdb (", ran.err)
+        self.assertIn("; choose by SNAP:redis", ran.err)
+        self.cairn("restore", "latest:redis", "--to-redis-dir",
+                   self.folder / "new")
+
     def test_to_verify_without_the_programs(self):
         self.server.end()
-        ran = self.cairn("restore", "latest", "--to-redis-dir",
-                         self.server.data, "--verify", code=SOURCE_FAILED,
-                         env={"PATH": "/nonexistent"})
-        self.assertIn("Debian: redis-server", ran.err)
+        for more in ([], ["-n"]):
+            ran = self.cairn("restore", "latest", "--to-redis-dir",
+                             self.server.data, "--verify", *more,
+                             code=SOURCE_FAILED, env={"PATH": "/nonexistent"})
+            self.assertIn("Debian: redis-server", ran.err)
+
+    def test_to_promise_what_would_be_refused(self):
+        ran = self.cairn("restore", "latest:redis/keys.json",
+                         "--to-redis-dir", self.folder / "new", "-n",
+                         code=REFUSED)
+        self.assertIn("no RDB that a server reads", ran.err)
 
     def test_what_makes_no_sense(self):
         for words in (["--to", "/tmp/x"], ["--overwrite", "always"],

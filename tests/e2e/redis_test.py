@@ -164,6 +164,30 @@ class Passwords(RedisCase):
         _, ran = self.run_job(code=SOURCE_FAILED)
         self.assertIn("/nonexistent", ran.text)
 
+    def test_that_the_server_repeats(self):
+        # What a Sentinel or a proxy says that does not know the command.
+        for after_auth in (b"+OK\r\n", None):
+            said = (f"-ERR unknown command '%s', with args beginning with: "
+                    f"'{CANARY}' \r\n")
+
+            def answer(words, after_auth=after_auth):
+                if words[0] == "AUTH" and after_auth:
+                    return after_auth
+                if words[0] == "PING" and after_auth:
+                    return b"+PONG\r\n"
+                return said.replace("%s", words[0]).encode()
+            socket, _ = self.stand_in(answer)
+            self.configure(f"socket: {socket}, "
+                           f"password: {{file: {self.secret}}}", """
+  said: {type: command, command: [echo, hello]}""")
+            _, ran = self.run_job(code=PARTIAL)
+            self.assertIn("ERR unknown command", ran.text)
+            self.assert_says_nothing(ran)
+            self.assert_says_nothing(
+                self.cairn("snapshots", "--json"))
+            self.assert_says_nothing(
+                self.cairn("--json", "run", "-n", code=PARTIAL))
+
     def test_that_are_needless(self):
         server = self.serve()
         self.configure(f"socket: {server.socket}, "
@@ -315,6 +339,45 @@ class AppendOnlyFiles(RedisCase):
             writer.join()
             writes.stdin.close()
             writes.wait(30)
+
+    def test_that_the_server_writes_no_more(self):
+        _, ran = self.run_job()
+        self.assertNotIn("append-only", ran.text)
+        self.server.ask("CONFIG", "SET", "appendonly", "no")
+        self.server.fill(["SET later x"])
+        ran = self.cairn("run")
+        self.assertIn("redis/appendonlydir: the server does not write "
+                      "append-only files (appendonly no): they were last "
+                      "written at 20", ran.err)
+
+    def test_of_which_the_server_does_not_tell(self):
+        secret = self.folder / "secret"
+        secret.write_text(CANARY)
+        secret.chmod(0o600)
+        self.server.ask("ACL", "SETUSER", "backup", "on", ">" + CANARY,
+                        "+psync", "+sync", "+replconf", "+ping")
+        self.configure(f"socket: {self.server.socket}, aof_dir: {self.aof}, "
+                       f"user: backup, password: {{file: {secret}}}")
+        self.assertNotIn("appendonlydir:", self.cairn("run").err)
+        for file in self.aof.iterdir():
+            os.utime(file, (1.7e9, 1.7e9))
+        self.assertIn("redis/appendonlydir: they were last written at "
+                      "2023-11-14T22:13:20", self.cairn("run").err)
+
+    def test_without_a_dump_whose_password_is_gone(self):
+        self.configure(f"socket: {self.server.socket}, aof_dir: {self.aof}, "
+                       "password: {file: /nonexistent}")
+        _, ran = self.run_job(code=PARTIAL)
+        self.assertIn("/nonexistent", ran.text)
+        self.start_from_what_was_saved()
+
+    def test_of_which_one_is_empty(self):
+        self.server.ask("BGREWRITEAOF")
+        wait_until(lambda: not all(
+            file.stat().st_size for file in self.aof.iterdir()), "a rewrite")
+        ran = self.cairn("run")
+        self.assertNotIn("command", ran.err)
+        self.assertIn(".incr.aof: is empty", ran.err)
 
     def test_that_are_not_there(self):
         self.configure(f"socket: {self.server.socket}, "

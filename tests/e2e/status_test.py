@@ -116,6 +116,19 @@ class Status(Case):
         self.configure("thresholds: {overdue: 30m}")
         self.cairn("status", "--check", code=OVERDUE)
 
+    def test_holds_one_with_a_schedule_against_when_it_was_due(self):
+        self.saved_at(3 * HOUR)
+        self.configure(jobs="  nightly: {sources: all, schedule: '0 * * * *'}")
+        ran = self.cairn("status", "--check", code=OVERDUE)
+        self.assertIn("files was last saved 3 hours ago, due every hour",
+                      ran.text)
+        source, = self.status()["sources"]
+        self.assertEqual((source["interval_seconds"], source["has_schedule"]),
+                         (HOUR, True))
+        self.configure(jobs="  nightly: {sources: all, schedule: '0 * * * *'}",
+                       rest="thresholds: {overdue: 3h}")
+        self.cairn("status", "--check")
+
     def test_counts_a_part_of_a_job_that_was_saved_by_itself(self):
         self.configure()
         self.saved_at(*(n * HOUR for n in (27, 28, 29, 30)))

@@ -20,6 +20,8 @@
 namespace cairn::ingest {
 namespace {
 
+using testing::AllOf;
+using testing::AnyOf;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -129,6 +131,21 @@ TEST(RedisConnection, SaysWhatToDoWhereItIsRefused) {
 TEST(RedisConnection, NeverTellsThePassword) {
   EXPECT_THAT(refusal_to({"-WRONGPASS no\r\n"}), Not(HasSubstr("sesame")));
   EXPECT_THAT(refusal_to({}), Not(HasSubstr("sesame")));
+  for (const std::string said :
+       {"-ERR unknown command 'AUTH', with args beginning with: 'open sesame'",
+        "-ERR unknown command `AUTH`, with args beginning with: `open ses",
+        "-ERR wrong number of arguments: open sesame, open sesame",
+        "-WRONGPASS open sesame", "-NOPERM open sesame"}) {
+    for (const auto& pieces :
+         {std::vector{said + "\r\n"},
+          std::vector<std::string>{"+OK\r\n", said + "\r\n"}}) {
+      EXPECT_THAT(refusal_to(pieces),
+                  Not(AnyOf(HasSubstr("open ses"), HasSubstr("sesame"))))
+          << said;
+    }
+  }
+  EXPECT_THAT(refusal_to({"-ERR unknown command 'AUTH', with args\r\n"}),
+              HasSubstr("unknown command 'AUTH'"));
 }
 
 TEST(RedisConnection, AdmitsAUserWhoMayNotEvenPing) {
@@ -206,6 +223,9 @@ TEST(RedisDump, FailsWhenItIsCutOrChanged) {
   changed[changed.size() / 2] ^= 1;
   EXPECT_THAT(transfer("$EOF:" + kMark + "\r\n" + changed + kMark),
               HasSubstr("not that of its bytes"));
+  EXPECT_THAT(transfer("$12\r\nno RDB at all"),
+              AllOf(HasSubstr("redis at socket /"),
+                    HasSubstr("does not begin as an RDB does")));
   EXPECT_THAT(transfer("$0\r\n"), HasSubstr("before its dump was whole"));
   EXPECT_THAT(transfer("$-1\r\n"), HasSubstr("does not answer SYNC"));
   EXPECT_THAT(transfer("$EOF:short\r\n"), HasSubstr("does not answer SYNC"));

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "repo/error.h"
+
 namespace cairn::service {
 namespace {
 
@@ -74,6 +76,29 @@ TEST(Crontab, RefusesABlockWithoutAnEnd) {
 
   EXPECT_THROW((void)jobs_in_crontab(broken, kFile), std::invalid_argument);
   EXPECT_THROW((void)with_jobs(broken, kFile, {}), std::invalid_argument);
+}
+
+TEST(Crontab, RefusesToWriteOverLinesOfOthersWithinItsBlock) {
+  const auto ours = with_jobs("", kFile, {job("0 2 * * *")});
+  const auto end = ours.find("# END");
+  for (const char* const line :
+       {"5 4 * * * backup-photos\n", "MAILTO=me\n", "# a remark\n"}) {
+    for (const auto at : {end, ours.find("# job"), ours.find("0 * * * *")}) {
+      const auto mixed = std::string(ours).insert(at, line);
+      SCOPED_TRACE(mixed);
+      try {
+        (void)with_jobs(mixed, kFile, {job("0 3 * * *")});
+        ADD_FAILURE() << "written over";
+      } catch (const repo::RefusedForSafety& e) {
+        EXPECT_NE(std::string(e.what()).find("crontab -e"), std::string::npos);
+      }
+      EXPECT_THROW((void)with_jobs(mixed, kFile, {}), repo::RefusedForSafety);
+    }
+    const auto found =
+        jobs_in_crontab(std::string(ours).insert(end, line), kFile);
+    ASSERT_EQ(found.size(), 1u);
+    EXPECT_EQ(found[0].lines, job("0 2 * * *").lines);
+  }
 }
 
 TEST(Crontab, QuotesWordsForCronAndTheShell) {

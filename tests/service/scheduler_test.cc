@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <stdexcept>
 
 #include "tests/support/for_each_seed.h"
 
@@ -22,8 +23,20 @@ ScheduledJob job(const char* name, const char* line) {
   return {.name = name, .timetable = Timetable(line, "UTC")};
 }
 
-Scheduler::Begins begun(Moments moments) {
-  return [moments](const ScheduledJob&) { return moments; };
+Scheduler::Past begun(Moments moments) {
+  return [moments](const ScheduledJob&) {
+    std::vector<PastRun> runs;
+    for (const auto moment : moments) runs.push_back({moment});
+    return runs;
+  };
+}
+
+Scheduler::Past cut_short(Moments moments) {
+  return [moments](const ScheduledJob&) {
+    std::vector<PastRun> runs;
+    for (const auto moment : moments) runs.push_back({moment, true});
+    return runs;
+  };
 }
 
 // One hourly job that last ran at new year.
@@ -149,6 +162,45 @@ TEST(Scheduler, DoesNotRepeatAfterItsOwnRestartWhatWasRunBefore) {
   EXPECT_TRUE(scheduler.begin(kNewYear + hours(12), kAll).empty());
   EXPECT_TRUE(scheduler.begin(kNewYear + hours(26), kAll).empty());
   EXPECT_EQ(scheduler.begin(kNewYear + hours(50), kAll).size(), 1u);
+}
+
+TEST(Scheduler, MakesUpForARunThatWasCutShort) {
+  Scheduler scheduler("host");
+  scheduler.set_jobs({job("nightly", "0 2 * * *")}, kNewYear + hours(3),
+                     cut_short({kNewYear + hours(2)}));
+
+  const auto starts = scheduler.begin(kNewYear + hours(3), kAll);
+  ASSERT_EQ(starts.size(), 1u);
+  EXPECT_EQ(starts[0].due, kNewYear + hours(2));
+}
+
+TEST(Scheduler, GivesUpAMomentWhoseRunsAreAlwaysCutShort) {
+  const Moments begins = {kNewYear + hours(2), kNewYear + hours(3),
+                          kNewYear + hours(4)};
+  Scheduler scheduler("host");
+  scheduler.set_jobs({job("nightly", "0 2 * * *")}, kNewYear + hours(5),
+                     cut_short(begins));
+
+  EXPECT_TRUE(scheduler.begin(kNewYear + hours(5), kAll).empty());
+  EXPECT_EQ(scheduler.begin(kNewYear + hours(26), kAll).size(), 1u);
+
+  // Each moment has its own number of them.
+  Scheduler next_night("host");
+  next_night.set_jobs(
+      {job("nightly", "0 2 * * *")}, kNewYear + hours(27),
+      cut_short({begins[0], begins[1], begins[2], kNewYear + hours(26)}));
+  EXPECT_EQ(next_night.begin(kNewYear + hours(27), kAll).size(), 1u);
+}
+
+TEST_F(HourlyJob, StaysAsItWasWhenWhatRanCannotBeKnown) {
+  EXPECT_THROW(
+      scheduler_.set_jobs({job("other", "0 * * * *")}, kNewYear + minutes(30),
+                          [](const ScheduledJob&) -> std::vector<PastRun> {
+                            throw std::runtime_error("no");
+                          }),
+      std::runtime_error);
+
+  EXPECT_EQ(run(kNewYear + hours(1)), Moments({kNewYear + hours(1)}));
 }
 
 TEST(Scheduler, LetsAMissedRunGoWhereAJobDoesNotCatchUp) {

@@ -75,6 +75,23 @@ TEST(SystemdUnits, QuoteWhatSystemdWouldReadOtherwise) {
   EXPECT_TRUE(has_line(service, "Environment=\"X=a b%%\""));
 }
 
+TEST(SystemdUnits, TakeNoVariableOutOfTheNameOfTheProgram) {
+  auto job = nightly();
+  job.command = {"/opt/$HOME 5%/cairn", "$HOME"};
+
+  EXPECT_TRUE(has_line(units_of(job)[0],
+                       R"(ExecStart="/opt/$HOME 5%%/cairn" "$$HOME")"));
+}
+
+TEST(SystemdUnits, AreNotMadeForAProgramThatSystemdWouldRefuse) {
+  for (const char* const path :
+       {"/opt/a\"b", "/opt/a'b", "/opt/a\\b", "/opt/a\nb"}) {
+    auto job = nightly();
+    job.command = {path};
+    EXPECT_THROW((void)units_of(job), std::invalid_argument) << path;
+  }
+}
+
 TEST(SystemdUnits, SayWhoseTheyAre) {
   auto job = nightly();
   job.frequency = "daily";
