@@ -84,7 +84,8 @@ void write_curl_configuration(std::string_view url, std::string_view body,
   constexpr std::size_t kRoom = 1024;
   text.reserve(2 * (url.size() + body.size()) + kRoom);  // grown, it would leak
   text +=
-      "silent\nshow-error\nproto = \"=http,https\"\noutput = \"/dev/null\"\n"
+      "silent\nshow-error\ngloboff\nproto = \"=http,https\"\noutput = "
+      "\"/dev/null\"\n"
       "write-out = \"%{http_code}\"\nheader = \"Content-Type: "
       "application/json\"\nuser-agent = \"cairn\"\n";
   text += "max-time = " + std::to_string(timeout.count()) + "\nurl = ";

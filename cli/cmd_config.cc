@@ -16,6 +16,7 @@
 #include "cli/context.h"
 #include "cli/printable.h"
 #include "cli/quantity.h"
+#include "cli/unused_sources.h"
 #include "ingest/unique_fd.h"
 #include "repo/error.h"
 
@@ -103,6 +104,9 @@ ExitCode validate(Context& context) {
     context.output.note(read.file + ": no mistakes, " +
                         counted(read.sources.size(), "source") + " in " +
                         counted(read.jobs.size(), "job"));
+  }
+  for (const auto& notice : notices_of_unused_sources(read)) {
+    context.output.warning(notice);
   }
   return ExitCode::ok;
 }

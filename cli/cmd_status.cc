@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/config/configuration.h"
 #include "cli/context.h"
+#include "cli/failure.h"
 #include "cli/json.h"
 #include "cli/nearest.h"
 #include "cli/printable.h"
@@ -16,6 +17,7 @@
 #include "cli/snapshot_text.h"
 #include "cli/status_report.h"
 #include "cli/time_text.h"
+#include "cli/unused_sources.h"
 #include "cli/usage_error.h"
 #include "repo/error.h"
 
@@ -55,11 +57,15 @@ struct Gathered {
 // One that was there when a run saved to it is out of reach, not absent.
 ExitCode code_of(const config::Job& job, const std::string& place) {
   const service::RunLog log(host_folders().state, place, job.series);
-  const auto runs = log.read();
-  const bool was_there = std::ranges::any_of(
-      runs,
-      [](const service::JobRun& run) { return run.snapshot.has_value(); });
-  return was_there ? ExitCode::unreachable : ExitCode::no_repository;
+  try {
+    const auto runs = log.read();
+    const bool was_there = std::ranges::any_of(
+        runs,
+        [](const service::JobRun& run) { return run.snapshot.has_value(); });
+    return was_there ? ExitCode::unreachable : ExitCode::no_repository;
+  } catch (const repo::IoError&) {  // the report tells of it
+    return ExitCode::no_repository;
+  }
 }
 
 void look_at(const config::Repository& repository,
@@ -68,17 +74,29 @@ void look_at(const config::Repository& repository,
              Gathered& gathered) {
   context.use_repository(repository);
   MetRepository met{.configured = &repository, .place = context.repo_name()};
+  auto report = gathered.report;
   std::optional<repo::Repository> opened;
   try {
     opened.emplace(context.open_to_read());
     met.opened = &*opened;
+    report_on(met, all, jobs, context, report);
+    gathered.report = std::move(report);
+    return;
+  } catch (const repo::Cancelled&) {
+    throw;
   } catch (const repo::StorageUnreachable& e) {
     met.unreachable = e.what();
     gathered.code = worse(gathered.code, ExitCode::unreachable);
   } catch (const repo::NoRepository& e) {
     met.unreachable = e.what();
     gathered.code = worse(gathered.code, code_of(*jobs.front(), met.place));
+  } catch (const repo::Error& e) {  // a wrong key, damage, a lock
+    const auto failure = failure_of(e, context.repo_in_use());
+    met.unreachable = failure.message;
+    met.cannot = "be opened";
+    gathered.code = worse(gathered.code, failure.code);
   }
+  met.opened = nullptr;  // then the log alone speaks
   report_on(met, all, jobs, context, gathered.report);
 }
 
@@ -87,6 +105,9 @@ Gathered gather(const Options& options, const config::Configuration& all,
   Gathered gathered;
   gathered.report.now = moment_of(context.now());
   const auto wanted = jobs_of(options, all);
+  if (options.jobs.empty()) {
+    gathered.report.notices = notices_of_unused_sources(all);
+  }
   if (context.repo_given()) {
     look_at(*all.repository(wanted.front()->repository), wanted, all, context,
             gathered);
@@ -157,7 +178,7 @@ void print_repositories(const StatusReport& report, Context& context) {
   for (const auto& repository : report.repositories) {
     std::string text = "repository " + repository.name + ": ";
     if (repository.unreachable) {
-      context.output.line(text + "cannot be reached");
+      context.output.line(text + "cannot be looked at");
       continue;
     }
     constexpr double kWhole = 100;
@@ -269,6 +290,7 @@ Json json_of(const JobStatus& job) {
   Json json = Json::object();
   json.set("job", job.job);
   set_moment(json, "last_success", job.last_success);
+  set_moment(json, "unfinished_since", job.unfinished);
   json.set("damaged_lines", job.damaged_lines);
   if (!job.last_run) {
     json.set("last_run", nullptr);

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <initializer_list>
 #include <span>
 #include <string_view>
@@ -13,6 +15,7 @@
 #include "cli/context.h"
 #include "ingest/whole_file.h"
 #include "repo/error.h"
+#include "service/state_file.h"
 
 namespace cairn::cli {
 namespace {
@@ -54,6 +57,22 @@ class Gauge {
   void add(Labels labels, const std::optional<Value>& value) {
     if (value) add(labels, *value);
   }
+  // As it stands in `before`, a text of ours; if it does.
+  void add_again(Labels labels, std::string_view before) {
+    const std::string sample = sample_of(labels) + " ";
+    auto at = before.find(sample);
+    while (at != before.npos && at > 0 && before[at - 1] != '\n') {
+      at = before.find(sample, at + 1);
+    }
+    if (at == before.npos) return;
+    auto value = before.substr(at + sample.size());
+    value = value.substr(0, value.find('\n'));
+    double number = 0;
+    const auto [end, error] =
+        std::from_chars(value.data(), value.data() + value.size(), number);
+    if (error != std::errc() || end != value.data() + value.size()) return;
+    add(labels, std::string(value));
+  }
   void add_truth(Labels labels, bool value) {
     add(labels, std::uint64_t{value ? 1U : 0U});
   }
@@ -64,14 +83,16 @@ class Gauge {
       text_ += fmt::format("# HELP {0} {1}\n# TYPE {0} gauge\n", name_, help_);
       has_head_ = true;
     }
-    text_ += name_;
+    text_ += sample_of(labels) + " " + value + "\n";
+  }
+
+  [[nodiscard]] std::string sample_of(Labels labels) const {
     std::string inside;
     for (const auto& [label, word] : labels) {
       inside += fmt::format("{}{}=\"{}\"", inside.empty() ? "" : ",", label,
                             escaped(word));
     }
-    if (!inside.empty()) text_ += "{" + inside + "}";
-    text_ += " " + value + "\n";
+    return std::string(name_) + (inside.empty() ? "" : "{" + inside + "}");
   }
 
   std::string& text_;
@@ -156,7 +177,7 @@ void add_sources(const StatusReport& report, std::string& text) {
            });
   for_each("cairn_source_overdue", "Whether it is older than it may be.",
            [](Gauge& gauge, Labels labels, const SourceStatus& one) {
-             gauge.add_truth(labels, one.is_overdue);
+             gauge.add_truth(labels, one.is_overdue || one.good.empty());
            });
   for_each("cairn_source_failing",
            "Whether it was not saved whole the last time.",
@@ -171,7 +192,8 @@ void add_jobs(const StatusReport& report, std::string& text) {
                 "When the last run of a job ended, however it went.");
     for (const auto& job : report.jobs) {
       if (job.last_run) {
-        gauge.add({{"cairn_job", job.job}}, job.last_run->ended);
+        gauge.add({{"cairn_job", job.job}},
+                  std::min(job.last_run->ended, report.now));
       }
     }
   }
@@ -233,7 +255,8 @@ void add_wal(const StatusReport& report, std::string& text) {
            [](const WalStatus& one) { return one.waiting_bytes; });
 }
 
-void add_repositories(const StatusReport& report, std::string& text) {
+void add_repositories(const StatusReport& report, std::string_view before,
+                      std::string& text) {
   const auto for_each = [&](std::string_view name, std::string_view help,
                             const auto& value_of) {
     Gauge gauge(text, name, help);
@@ -243,9 +266,15 @@ void add_repositories(const StatusReport& report, std::string& text) {
   };
   const auto of_coverage = [&](std::string_view name, std::string_view help,
                                std::uint64_t service::Coverage::*member) {
-    for_each(name, help, [member](const RepositoryStatus& one) {
-      return one.coverage ? std::optional(*one.coverage.*member) : std::nullopt;
-    });
+    Gauge gauge(text, name, help);
+    for (const auto& one : report.repositories) {
+      const Labels labels = {{"repository", one.name}};
+      if (one.coverage) {
+        gauge.add(labels, *one.coverage.*member);
+      } else {
+        gauge.add_again(labels, before);
+      }
+    }
   };
   for_each("cairn_repository_disk_used_ratio",
            "How full the disk of a repository is.",
@@ -277,13 +306,14 @@ void add_repositories(const StatusReport& report, std::string& text) {
 
 }  // namespace
 
-std::string prometheus_text(const StatusReport& report) {
+std::string prometheus_text(const StatusReport& report,
+                            std::string_view before) {
   std::string text;
   add_saved(report, text);
   add_sources(report, text);
   add_jobs(report, text);
   add_wal(report, text);
-  add_repositories(report, text);
+  add_repositories(report, before, text);
   Gauge(text, "cairn_status_timestamp_seconds", "When this was written.")
       .add({}, report.now);
   Gauge(text, "cairn_build_info", "Which cairn wrote this.")
@@ -294,7 +324,9 @@ std::string prometheus_text(const StatusReport& report) {
 void write_prometheus_file(const std::filesystem::path& file,
                            const StatusReport& report) {
   constexpr mode_t kForEveryone = 0644;
-  const std::string text = prometheus_text(report);
+  constexpr std::uint64_t kMostBytes = std::uint64_t{4} << 20;
+  const auto before = service::read_state_file(file, kMostBytes);
+  const std::string text = prometheus_text(report, before.value_or(""));
   ingest::WholeFile whole(file, ingest::WholeFile::Durability::of_the_caller);
   whole.append(std::as_bytes(std::span(text)));
   whole.set_mode(kForEveryone);

@@ -61,6 +61,9 @@ void attempt(std::string_view what, Context& context, const Step& step) {
   }
 }
 
+constexpr std::string_view kNotRemembered =
+    "who is told of the run is not remembered, and may be told again";
+
 std::string first_problem(const JobRun& run) {
   for (const auto& source : run.sources) {
     if (source.outcome == RunOutcome::complete) continue;
@@ -167,14 +170,18 @@ class Aftermath {
 
   void alert(const JobRun& run, const std::vector<std::string>& channels) {
     service::AlertState state(host_folders().state, place_, which_.series);
-    // Where the log cannot be written, this run is all there is.
-    auto runs = log().read();
+    attempt("who was told of what is not known", context_,
+            [&] { state.read(); });
+    // Where the log cannot be written, or read, this run is all there is.
+    std::vector<JobRun> runs;
+    attempt("the log of runs", context_, [&] { runs = log().read(); });
     if (runs.empty() || runs.back() != run) runs.push_back(run);
-    state.note_runs(
-        runs, channels,
-        [&](AlertEvent::Kind kind, const std::string& id, const JobRun& of) {
-          return body_of(kind, id, of, which_, place_, context_.now());
-        });
+    const auto make_body = [&](AlertEvent::Kind kind, const std::string& id,
+                               const JobRun& of) {
+      return body_of(kind, id, of, which_, place_, context_.now());
+    };
+    attempt(kNotRemembered, context_,
+            [&] { state.note_runs(runs, channels, make_body); });
     // Whoever stopped it does not want to wait.
     if (run.outcome == RunOutcome::interrupted) return;
     const auto pending = state.pending();
@@ -197,7 +204,8 @@ class Aftermath {
     const auto why = deliver(channel, event.body,
                              which_.configuration.monitoring, context_.output);
     if (why.empty()) {
-      state.delivered(event.id, channel);
+      attempt(kNotRemembered, context_,
+              [&] { state.delivered(event.id, channel); });
       return true;
     }
     context_.output.warning("monitoring." + channel + ": " + why +

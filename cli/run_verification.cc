@@ -23,6 +23,10 @@ std::uint64_t bytes_of(const std::vector<repo::StoredPack>& packs) {
 void tell(const service::Verification& verified, double seconds,
           Context& context) {
   const auto& [written, again, paced] = verified.plan;
+  if (!verified.memory_trouble.empty()) {
+    context.output.warning("what was verified is not remembered: " +
+                           verified.memory_trouble);
+  }
   if (context.output.is_json()) {
     context.output.json(Json::line("verification", context.now())
                             .set("written_packs", written.size())

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <set>
 #include <utility>
@@ -15,7 +16,9 @@
 #include "cli/wal_loss.h"
 #include "ingest/pg_dump.h"
 #include "ingest/recovery_range.h"
+#include "repo/error.h"
 #include "repo/pack_reader.h"
+#include "service/verification.h"
 #include "service/verified_packs.h"
 
 namespace cairn::cli {
@@ -82,6 +85,7 @@ struct Reported {
 // One attempt at saving the sources of a job.
 struct Attempt {
   Moment when;
+  Moment claimed;  // what it is said to be of
   std::vector<Reported> reported;
 };
 
@@ -97,8 +101,9 @@ RunOutcome outcome_of(repo::SourceStatus status) {
   return RunOutcome::failed;
 }
 
-// Of the job's series and of those of parts of it, newest first. Nothing: this
-// key may not read what snapshots say of themselves.
+// Of the job's series and of those of parts of it, newest first, and none later
+// than it arrived: anybody may claim any time. Nothing: this key may not read
+// what snapshots say of themselves.
 std::optional<std::vector<Attempt>> attempts_in(
     const std::vector<repo::ValidSnapshot>& snapshots, const config::Job& job,
     const repo::Keyring& keyring) {
@@ -115,13 +120,16 @@ std::optional<std::vector<Attempt>> attempts_in(
         (series != job.series && !series.starts_with(job.series + "/"))) {
       continue;
     }
-    Attempt attempt{moment_of(snapshot.header.time), {}};
+    const auto claimed = moment_of(snapshot.header.time);
+    Attempt attempt{
+        std::min(claimed, moment_of(snapshot.header.arrival)), claimed, {}};
     for (const auto& source : snapshot.record->sources) {
       attempt.reported.push_back({source.name, outcome_of(source.status),
                                   source.bytes, source.message, std::nullopt});
     }
     attempts.push_back(std::move(attempt));
   }
+  std::ranges::stable_sort(attempts, std::greater(), &Attempt::when);
   return attempts;
 }
 
@@ -129,7 +137,7 @@ std::vector<Attempt> attempts_in(const std::vector<JobRun>& runs) {
   std::vector<Attempt> attempts;
   for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
     if (!run->snapshot) continue;
-    Attempt attempt{run->began, {}};
+    Attempt attempt{run->began, run->began, {}};
     for (const auto& source : run->sources) {
       attempt.reported.push_back({source.name, source.outcome, source.bytes,
                                   source.message, source.seconds});
@@ -162,19 +170,24 @@ Judged judge(const Attempt& attempt, const config::Source& source) {
   return judged;
 }
 
+// Those that the newest good attempt has, and later ones: what was dropped
+// since is missed by nobody.
 void add_databases(const std::vector<Attempt>& attempts,
                    const config::Source& source, SourceStatus& status) {
   std::map<std::string, DatabaseStatus> all;
+  bool is_all = false;
   for (const auto& attempt : attempts) {
+    const auto judged = judge(attempt, source);
     for (const auto& one : attempt.reported) {
       const auto name = database_of(source, one.name);
-      if (!name) continue;
+      if (!name || (is_all && !all.contains(*name))) continue;
       auto& database = all[*name];
       database.name = *name;
       if (!database.last && one.outcome == RunOutcome::complete) {
         database.last = GoodState{attempt.when, one.bytes};
       }
     }
+    is_all = is_all || (judged.is_there && judged.is_good);
   }
   for (auto& [name, database] : all) {
     status.databases.push_back(std::move(database));
@@ -205,16 +218,21 @@ void add_seconds(const std::vector<JobRun>& runs, const config::Source& source,
   }
 }
 
+// Whoever interrupts a run knows why; the one before it is what is to be told.
+const JobRun* last_judged(const std::vector<JobRun>& runs) {
+  const auto last = std::ranges::find_if(
+      runs.rbegin(), runs.rend(),
+      [](const JobRun& run) { return run.outcome != RunOutcome::interrupted; });
+  return last == runs.rend() ? nullptr : &*last;
+}
+
 // Why the newest run that had to do with the source, after it was last saved
 // whole, did not save it. The log knows of runs that left no snapshot.
 void add_failure_of_log(const std::vector<JobRun>& runs,
                         const config::Source& source, SourceStatus& status) {
-  if (runs.empty()) return;
-  const auto& run = runs.back();
-  if (run.outcome == RunOutcome::complete ||
-      run.outcome == RunOutcome::interrupted) {
-    return;
-  }
+  const auto* const last = last_judged(runs);
+  if (last == nullptr || last->outcome == RunOutcome::complete) return;
+  const auto& run = *last;
   if (status.last() && status.last()->when > run.ended) return;
   const auto mine =
       std::ranges::find_if(run.sources, [&](const service::SourceRun& one) {
@@ -245,12 +263,19 @@ void set_rhythm(const config::Job& job, const service::Limits& limits,
 }
 
 SourceStatus status_of(const config::Source& source, const config::Job& job,
-                       const std::vector<Attempt>& attempts,
+                       std::vector<Attempt> attempts,
                        const std::vector<JobRun>& runs,
                        const service::Limits& limits, Moment now) {
   SourceStatus status;
   status.job = job.name;
   status.source = source.name;
+  for (const auto& attempt : attempts) {
+    if (attempt.claimed > now && judge(attempt, source).is_there) {
+      status.claimed = std::max(attempt.claimed, status.claimed.value_or(now));
+    }
+  }
+  std::erase_if(attempts,
+                [&](const Attempt& attempt) { return attempt.when > now; });
   for (const auto& attempt : attempts) {
     const auto judged = judge(attempt, source);
     if (!judged.is_there) continue;
@@ -279,17 +304,82 @@ SourceStatus status_of(const config::Source& source, const config::Job& job,
   return status;
 }
 
+// Of the log as it was read last.
 JobStatus status_of(const config::Job& job, const std::vector<JobRun>& runs,
-                    std::size_t damaged_lines) {
+                    const service::RunLog& log, Moment now) {
   JobStatus status{.job = job.name,
                    .last_run = std::nullopt,
                    .last_success = std::nullopt,
-                   .damaged_lines = damaged_lines};
+                   .unfinished = log.unfinished(),
+                   .damaged_lines = log.damaged_lines()};
   if (!runs.empty()) status.last_run = runs.back();
   for (const auto& run : runs) {
-    if (run.outcome == RunOutcome::complete) status.last_success = run.ended;
+    if (run.outcome == RunOutcome::complete && run.ended <= now) {
+      status.last_success = run.ended;
+    }
   }
   return status;
+}
+
+// A log that cannot be read hides what failed: that is a problem, and no reason
+// to tell nothing.
+std::vector<JobRun> read_log(const service::RunLog& log,
+                             const std::string& name, StatusReport& report) {
+  try {
+    return log.read();
+  } catch (const repo::Error& e) {
+    report.problems.push_back("the log of the runs of " + name +
+                              " cannot be read: " + e.what());
+    return {};
+  }
+}
+
+void tell_of_failed_run(const std::string& name, const JobRun& run,
+                        StatusReport& report) {
+  report.problems.push_back(
+      "the last run of " + name + " failed" +
+      (run.message.empty() ? "" : ": " + printable(run.message)));
+}
+
+// Of what its sources do not tell: they may all be saved, and what came after
+// failed. A run in part is theirs to tell.
+void tell_of_job(const config::Job& job, const std::vector<JobRun>& runs,
+                 StatusReport& report) {
+  const auto& status = report.jobs.back();
+  const auto* const last = last_judged(runs);
+  const bool is_told =
+      std::ranges::any_of(report.sources, [&](const SourceStatus& source) {
+        return source.job == job.name && source.failure;
+      });
+  if (last != nullptr && last->outcome == RunOutcome::failed &&
+      (last->snapshot || !is_told)) {
+    tell_of_failed_run(job.name, *last, report);
+  }
+  if (status.unfinished && *status.unfinished + kADay < report.now) {
+    report.notices.push_back("a run of " + job.name + " began " +
+                             ago(*status.unfinished, report.now) +
+                             ", and has not ended: it hangs, or was killed");
+  }
+}
+
+// A failure of a part lasts until it, or the whole job, was run well.
+void tell_of_parts(const config::Job& job, const std::string& place,
+                   const config::Configuration& all, StatusReport& report) {
+  const auto last_success = report.jobs.back().last_success;
+  for (const auto& series :
+       service::RunLog::parts_of(host_folders().state, place, job.series)) {
+    if (std::ranges::find(all.jobs, series, &config::Job::series) !=
+        all.jobs.end()) {
+      continue;
+    }
+    const std::string name = job.name + series.substr(job.series.size());
+    const service::RunLog log(host_folders().state, place, series);
+    const auto runs = read_log(log, name, report);
+    const auto* const last = last_judged(runs);
+    if (last == nullptr || last->outcome != RunOutcome::failed) continue;
+    if (last_success && *last_success > last->ended) continue;
+    tell_of_failed_run(name, *last, report);
+  }
 }
 
 // ---- WAL
@@ -321,7 +411,7 @@ WalStatus status_of(const ingest::RecoveryCluster& cluster,
                    .has_receiver = loss.has_receiver,
                    .lag = std::nullopt};
   if (loss.stored_at) {
-    status.stored_at = moment_of(*loss.stored_at);
+    status.stored_at = std::min(moment_of(*loss.stored_at), now);
     // A server that is quiet makes no WAL, and a receiver that has stored all
     // is not behind.
     const bool is_caught_up = loss.has_receiver && loss.spooled_bytes == 0;
@@ -378,21 +468,40 @@ void look_at_disk(const std::string& place, const service::Limits& limits,
   }
 }
 
+// Damage that a prune has removed since the last run is none.
+void drop_pruned(const std::vector<repo::StoredPack>& stored,
+                 repo::Repository& repository, service::VerifiedPacks& known) {
+  std::set<repo::PackId> there;
+  for (const auto& pack : stored) there.insert(pack.id);
+  const auto is_there = [&](const auto& one) {
+    return there.contains(one.first);
+  };
+  if (std::ranges::all_of(known.damaged, is_there)) return;
+  const auto missing = service::missing_packs(repository);
+  std::erase_if(known.damaged, [&](const auto& one) {
+    return !is_there(one) && !missing.contains(one.first);
+  });
+}
+
 void look_at_packs(repo::Repository& repository,
                    const config::DataChecks& checks, RepositoryStatus& status,
                    StatusReport& report) {
   const service::VerifiedPacksFile file(host_folders().state,
                                         repository.keyring().repository().hex(),
                                         repository.storage().place());
-  const auto known = file.read();
+  service::VerifiedPacks known;
+  try {
+    known = file.read();
+  } catch (const repo::Error& e) {
+    report.problems.push_back("what was verified of repository " + status.name +
+                              " cannot be read: " + e.what());
+  }
   const auto stored = repo::list_packs(repository.storage());
+  drop_pruned(stored, repository, known);
   status.coverage =
       service::coverage_of(stored, known, checks.cycle, report.now);
-  for (const auto& pack : stored) {
-    const auto found = known.damaged.find(pack.id);
-    if (found == known.damaged.end()) continue;
-    status.damage_found =
-        std::min(found->second, status.damage_found.value_or(found->second));
+  for (const auto& [id, found] : known.damaged) {
+    status.damage_found = std::min(found, status.damage_found.value_or(found));
   }
   if (status.damage_found) {
     report.problems.push_back(
@@ -411,13 +520,10 @@ void look_at_packs(repo::Repository& repository,
 }
 
 void tell_of_clock(const SourceStatus& status, StatusReport& report) {
-  const auto last = status.last();
-  if (!last || !service::age_of(last->when, report.now).is_of_the_future) {
-    return;
-  }
+  if (!status.claimed) return;
   report.notices.push_back(
       status.source + " claims to be saved in the future, " +
-      local_time_text(timestamp_of(last->when)) +
+      local_time_text(timestamp_of(*status.claimed)) +
       ": the clock of this machine, or the one it was saved by, is wrong");
 }
 
@@ -536,13 +642,14 @@ void report_on(const MetRepository& met, const config::Configuration& all,
   }
   if (!met.unreachable) look_at_disk(met.place, limits, status, report);
   if (met.unreachable) {
-    report.problems.push_back("repository " + status.name +
-                              " cannot be reached: " + *met.unreachable);
+    report.problems.push_back("repository " + status.name + " cannot " +
+                              std::string(met.cannot) + ": " +
+                              *met.unreachable);
   }
   for (const auto* const job : jobs) {
     const service::RunLog log(host_folders().state, met.place, job->series);
-    const auto runs = log.read();
-    report.jobs.push_back(status_of(*job, runs, log.damaged_lines()));
+    const auto runs = read_log(log, job->name, report);
+    report.jobs.push_back(status_of(*job, runs, log, report.now));
     if (log.damaged_lines() > 0) {
       report.notices.push_back("the log of the runs of " + job->name + " has " +
                                counted(log.damaged_lines(), "damaged line") +
@@ -560,6 +667,8 @@ void report_on(const MetRepository& met, const config::Configuration& all,
       tell_of_size(source, limits, report);
       report.sources.push_back(std::move(source));
     }
+    tell_of_job(*job, runs, report);
+    tell_of_parts(*job, met.place, all, report);
   }
   if (met.opened != nullptr) {
     add_wal(list, met.opened->keyring(), all, report);

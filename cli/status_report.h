@@ -44,6 +44,9 @@ struct SourceStatus {
   std::optional<std::string> failure;
   // Since when what is committed would be lost, now.
   std::optional<Moment> lost_since;
+  // A time in the future that a snapshot claims to be of. It is judged by when
+  // it arrived; by nothing, if that is in the future, too.
+  std::optional<Moment> claimed;
   std::optional<Moment> verified;  // what the last good run wrote
   std::optional<double> seconds;   // as above
   std::vector<DatabaseStatus> databases;
@@ -70,13 +73,15 @@ struct JobStatus {
   std::string job;
   std::optional<service::JobRun> last_run;
   std::optional<Moment> last_success;
+  std::optional<Moment> unfinished =
+      {};                         // a run that is at work, or was killed
   std::size_t damaged_lines = 0;  // of its log
 };
 
 struct RepositoryStatus {
   std::string name;
   std::string place;
-  std::optional<std::string> unreachable;  // why
+  std::optional<std::string> unreachable;  // or not to be opened; why
   std::optional<double> used;              // of its disk
   std::uint64_t free_bytes = 0;
   std::uint64_t snapshots = 0;
@@ -108,6 +113,7 @@ struct MetRepository {
   std::string place;  // as Context::repo_name() has it
   repo::Repository* opened = nullptr;
   std::optional<std::string> unreachable = {};
+  std::string_view cannot = "be reached";  // what keeps it from being met
 };
 
 // Adds what concerns that repository, and those of `jobs` that save to it.

@@ -72,7 +72,9 @@ std::string_view name_of(AlertEvent::Kind kind) noexcept {
 
 AlertState::AlertState(const std::filesystem::path& state,
                        const std::string& repository, const std::string& series)
-    : file_(state_file(state, "alerts", repository, series, ".json")) {
+    : file_(state_file(state, "alerts", repository, series, ".json")) {}
+
+void AlertState::read() {
   const auto text = read_state_file(file_, kMostBytes);
   if (text && !parse(*text)) {
     failing_since_.reset();

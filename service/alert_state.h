@@ -7,7 +7,9 @@
 // Events are durable before anybody is told, and the log is what they are made
 // of: a crash in between tells late, or twice (an event has an id), and never
 // not at all. In one file for each series, STATE/alerts/<name>.json; where it
-// is damaged it is begun anew.
+// is damaged it is begun anew. Where it cannot be read or written, which is
+// thrown, all is known here nevertheless, and is to be told: twice is better
+// than never.
 #pragma once
 
 #include <cstddef>
@@ -35,22 +37,28 @@ struct AlertEvent {
 
 [[nodiscard]] std::string_view name_of(AlertEvent::Kind kind) noexcept;
 
-// Threads and processes: whoever changes it holds the job's lock.
+// Threads and processes: whoever changes it holds the job's lock, but for a run
+// that was refused: should the one in its way end just then, something is told
+// twice.
 class AlertState {
  public:
   // Older ones are given up.
   static constexpr std::size_t kMostPending = 50;
 
-  // Reads what is there. Throws repo::IoError when that cannot be read.
+  // Of nobody who was told anything.
   AlertState(const std::filesystem::path& state, const std::string& repository,
              const std::string& series);
+
+  // What is there. Throws repo::IoError when that cannot be read.
+  void read();
 
   using MakeBody = std::function<std::string(
       AlertEvent::Kind kind, const std::string& id, const JobRun& run)>;
 
   // `runs` is the log, whose last run has just ended; `channels` are those that
   // are configured now: others are told no more. A run that was interrupted
-  // changes nothing. Durable when it returns. Throws repo::IoError.
+  // changes nothing. Durable when it returns. Throws repo::IoError; what is
+  // pending() is so nevertheless.
   void note_runs(std::span<const JobRun> runs,
                  const std::vector<std::string>& channels,
                  const MakeBody& make_body);
@@ -60,7 +68,7 @@ class AlertState {
     return pending_;
   }
 
-  // Durable when it returns. Throws repo::IoError.
+  // Likewise.
   void delivered(const std::string& id, const std::string& channel);
 
   // Since when runs have failed.

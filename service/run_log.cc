@@ -5,14 +5,20 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <span>
+#include <system_error>
 #include <utility>
 
+#include "repo/error.h"
 #include "service/state_file.h"
 
 namespace cairn::service {
 namespace {
 
+namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
+
+constexpr std::string_view kFolder = "runs";
+constexpr std::string_view kEnding = ".jsonl";
 
 // Of the file, from its end: what is longer was not written by us.
 constexpr std::uint64_t kMostBytes = std::uint64_t{64} << 20;
@@ -48,12 +54,19 @@ Json to_json(const SourceRun& source) {
   return json;
 }
 
-std::string to_line(Moment began) {
-  return Json{{"v", 1}, {"begins", began.time_since_epoch().count()}}.dump();
+std::string text_of(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-std::string to_line(const JobRun& run) {
+std::string to_line(Moment began, const std::string& series) {
+  return text_of({{"v", 1},
+                  {"series", series},
+                  {"begins", began.time_since_epoch().count()}});
+}
+
+std::string to_line(const JobRun& run, const std::string& series) {
   Json json = {{"v", 1},
+               {"series", series},
                {"began", run.began.time_since_epoch().count()},
                {"ended", run.ended.time_since_epoch().count()},
                {"outcome", name_of(run.outcome)},
@@ -67,7 +80,7 @@ std::string to_line(const JobRun& run) {
   Json sources = Json::array();
   for (const auto& source : run.sources) sources.push_back(to_json(source));
   json["sources"] = std::move(sources);
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return text_of(json);
 }
 
 // ---- and back. Nothing, or false: that is not what was written.
@@ -196,6 +209,17 @@ std::vector<std::string_view> lines_of(std::string_view text) {
   return lines;
 }
 
+// As its last line says; empty: it does not.
+std::string series_of(const fs::path& log) {
+  const auto text = read_state_file(log, kMostBytes);
+  const auto lines = lines_of(text ? *text : std::string_view());
+  std::string series;
+  if (lines.empty()) return series;
+  const Json json = Json::parse(lines.back(), nullptr, false);
+  if (json.is_object()) (void)read_text(json, "series", series);
+  return series;
+}
+
 Parsed parse(std::string_view text) {
   Parsed parsed;
   for (const auto& line : lines_of(text)) {
@@ -215,7 +239,32 @@ std::string_view name_of(RunOutcome outcome) noexcept {
 
 RunLog::RunLog(const std::filesystem::path& state,
                const std::string& repository, const std::string& series)
-    : file_(state_file(state, "runs", repository, series, ".jsonl")) {}
+    : file_(state_file(state, kFolder, repository, series, kEnding)),
+      series_(series) {}
+
+std::vector<std::string> RunLog::parts_of(const fs::path& state,
+                                          const std::string& repository,
+                                          const std::string& series) {
+  std::vector<std::string> parts;
+  std::error_code error;
+  for (fs::directory_iterator entry(state / kFolder, error), end;
+       !error && entry != end; entry.increment(error)) {
+    if (entry->path().extension() != kEnding) continue;
+    try {
+      const auto its = series_of(entry->path());
+      // Of another repository, it has another name.
+      if (its.starts_with(series + "/") &&
+          state_file(state, kFolder, repository, its, kEnding) ==
+              entry->path()) {
+        parts.push_back(its);
+      }
+    } catch (const repo::IoError&) {
+      continue;
+    }
+  }
+  std::ranges::sort(parts);
+  return parts;
+}
 
 JobRun lost_run(Moment began) {
   return {.began = began,
@@ -227,9 +276,9 @@ JobRun lost_run(Moment began) {
               "went down"};
 }
 
-void RunLog::begin(Moment began) { write(to_line(began)); }
+void RunLog::begin(Moment began) { write(to_line(began, series_)); }
 
-void RunLog::append(const JobRun& run) { write(to_line(run)); }
+void RunLog::append(const JobRun& run) { write(to_line(run, series_)); }
 
 void RunLog::write(const std::string& line) {
   const auto lock = lock_state_file(file_);
@@ -243,9 +292,10 @@ void RunLog::write(const std::string& line) {
   std::string newest;
   for (const auto& run :
        std::span(parsed.runs).last(std::min(parsed.runs.size(), kKept - 1))) {
-    newest.append(to_line(run)) += '\n';
+    newest.append(to_line(run, series_)) += '\n';
   }
-  if (parsed.unfinished) newest.append(to_line(*parsed.unfinished)) += '\n';
+  if (parsed.unfinished)
+    newest.append(to_line(*parsed.unfinished, series_)) += '\n';
   replace_state_file(file_, newest + line + '\n');
 }
 

@@ -76,6 +76,12 @@ class RunLog {
   RunLog(const std::filesystem::path& state, const std::string& repository,
          const std::string& series);
 
+  // The series of parts of it, SERIES/NAME, that have a log there. Logs that
+  // cannot be read are left out.
+  [[nodiscard]] static std::vector<std::string> parts_of(
+      const std::filesystem::path& state, const std::string& repository,
+      const std::string& series);
+
   // That a run begins now, before it does anything: append() of a run with the
   // same `began` ends it. Durable when it returns. Throws repo::IoError.
   void begin(Moment began);
@@ -100,6 +106,7 @@ class RunLog {
   void write(const std::string& line);
 
   std::filesystem::path file_;
+  std::string series_;  // stands in each line, for who finds only the file
   mutable std::size_t damaged_ = 0;
   mutable std::optional<Moment> unfinished_;
 };

@@ -76,15 +76,17 @@ Coverage coverage_of(std::span<const repo::StoredPack> stored,
                      const VerifiedPacks& known, std::chrono::seconds cycle,
                      Moment now) {
   Coverage coverage;
+  coverage.damaged = known.damaged.size();
   for (const auto& pack : stored) {
     ++coverage.packs;
-    if (known.damaged.contains(pack.id)) {
-      ++coverage.damaged;
-      continue;
-    }
+    if (known.damaged.contains(pack.id)) continue;
     const auto last = last_read(pack.id, known, now);
     if (!last) {
       ++coverage.never;
+      const auto seen = known.unread.find(pack.id);
+      if (seen != known.unread.end() && now - seen->second > cycle) {
+        ++coverage.late;
+      }
       continue;
     }
     if (now - *last > cycle) ++coverage.late;

@@ -43,9 +43,9 @@ struct VerificationPlan {
 // How far the cycle has come.
 struct Coverage {
   std::uint64_t packs = 0;
-  std::uint64_t never = 0;  // of these, read by nobody here
-  std::uint64_t late = 0;   // read, but longer ago than the cycle
-  std::uint64_t damaged = 0;
+  std::uint64_t never = 0;       // of these, read by nobody here
+  std::uint64_t late = 0;        // not read for longer than the cycle
+  std::uint64_t damaged = 0;     // also what is damaged by not being there
   std::optional<Moment> oldest;  // reading of those that were read
 };
 [[nodiscard]] Coverage coverage_of(std::span<const repo::StoredPack> stored,

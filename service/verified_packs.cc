@@ -51,6 +51,7 @@ void parse_line(std::string_view line, VerifiedPacks& packs) {
   if (!moment) return;
   if (kind == "pack") packs.sound[id] = *moment;
   if (kind == "damaged") packs.damaged[id] = *moment;
+  if (kind == "unread") packs.unread[id] = *moment;
 }
 
 }  // namespace
@@ -63,6 +64,9 @@ std::string to_text(const VerifiedPacks& packs) {
   }
   for (const auto& [id, when] : packs.damaged) {
     text += "damaged " + id.hex() + " " + text_of(when) + "\n";
+  }
+  for (const auto& [id, when] : packs.unread) {
+    text += "unread " + id.hex() + " " + text_of(when) + "\n";
   }
   return text;
 }

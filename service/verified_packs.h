@@ -5,6 +5,7 @@
 //   paced SECONDS
 //   pack HEX SECONDS
 //   damaged HEX SECONDS
+//   unread HEX SECONDS
 //
 // It is derived: where it is lost, or a line of it damaged, packs count as
 // never verified, and are read again.
@@ -26,6 +27,8 @@ namespace cairn::service {
 struct VerifiedPacks {
   std::map<repo::PackId, Moment> sound;    // when it was last read
   std::map<repo::PackId, Moment> damaged;  // when that was found
+  // The rest: since when they are known to be there.
+  std::map<repo::PackId, Moment> unread;
   // Up to when the pace of the cycle is accounted for.
   std::optional<Moment> paced;
 

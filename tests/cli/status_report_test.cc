@@ -80,7 +80,28 @@ TEST(PrometheusText, HasNoSampleOfWhatIsNotKnown) {
   EXPECT_EQ(text.find("backup_last_success_timestamp"), std::string::npos);
   EXPECT_EQ(text.find("cairn_source_interval_seconds"), std::string::npos);
   EXPECT_NE(text.find("cairn_source_overdue{source=\"redis\","
-                      "cairn_job=\"nightly\"} 0\n"),
+                      "cairn_job=\"nightly\"} 1\n"),
+            std::string::npos);
+}
+
+TEST(PrometheusText, RepeatsWhatIsKnownOfPacksThatNobodyLookedAt) {
+  StatusReport report = report_of({});
+  report.repositories.emplace_back().name = "local";
+  const std::string before =
+      "not_cairn_repository_packs_damaged{repository=\"local\"} 9\n"
+      "cairn_repository_packs_damaged{repository=\"local\"} 3\n"
+      "cairn_repository_packs_late{repository=\"local\"} 1 or two\n"
+      "cairn_repository_packs{repository=\"gone\"} 4\n";
+  const auto text = prometheus_text(report, before);
+  EXPECT_NE(text.find("\ncairn_repository_packs_damaged{repository=\"local\"} "
+                      "3\n"),
+            std::string::npos);
+  EXPECT_EQ(text.find("cairn_repository_packs_late"), std::string::npos);
+  EXPECT_EQ(text.find("gone"), std::string::npos);
+
+  report.repositories.front().coverage.emplace();
+  EXPECT_NE(prometheus_text(report, before)
+                .find("cairn_repository_packs_damaged{repository=\"local\"} 0"),
             std::string::npos);
 }
 

@@ -95,6 +95,14 @@ class Validate(Case):
         self.assertEqual(self.cairn("-c", self.config, "--json", "config",
                                     "validate").lines[-1]["jobs"], 1)
 
+    def test_warns_of_a_source_that_is_in_no_job(self):
+        self.write(self.write().read_text().replace(
+            "jobs:", "  unused: {type: files, paths: [/srv]}\njobs:").replace(
+                "sources: all", "sources: [data]"))
+        ran = self.cairn("-c", self.config, "config", "validate")
+        self.assertIn("source unused is in no job, and is not saved", ran.err)
+        self.assertNotIn("source data is", ran.err)
+
     def test_finds_the_file_by_flag_variable_and_place(self):
         self.assertIn("no configuration file",
                       self.cairn("config", "validate", code=USAGE).err)

@@ -19,7 +19,7 @@ from servers import Postgres, needs_postgres
 from wal_case import WalCase
 
 OVERDUE = 6
-UNREACHABLE, HOOK_FAILED = 13, 17
+WRONG_KEY, UNREACHABLE, HOOK_FAILED = 12, 13, 17
 HOUR = 3600
 
 
@@ -192,7 +192,110 @@ class Status(Case):
         self.saved_at(-5 * HOUR)
         ran = self.cairn("status", "--check")
         self.assertIn("claims to be saved in the future", ran.err)
-        self.assertEqual(self.status()["sources"][0]["age_seconds"], 0)
+        self.assertLess(self.status()["sources"][0]["age_seconds"], 60)
+
+    def test_tells_of_failures_though_a_state_claims_the_future(self):
+        self.configure(sources=self.fragile)
+        self.cairn("run")
+        self.cairn("backup", self.data, "--series", "stack/nightly",
+                   "--time", "2036-01-01T00:00:00Z",
+                   env={"CAIRN_REPO": self.repo, "CAIRN_KEY_FILE": self.key})
+        self.fails.touch()
+        self.cairn("run", code=PARTIAL)
+        status = self.status("--check", code=OVERDUE)
+        self.assertIn("fragile was last saved", status["summary"])
+        for source in status["sources"]:
+            self.assertLess(source["last_good"], "2036")
+        file = self.folder / "own.prom"
+        self.cairn("status", "--prometheus", file)
+        last = [float(line.split()[-1]) for line in file.read_text().split("\n")
+                if line.startswith("backup_last_success_timestamp{")]
+        self.assertEqual(len(last), 2)
+        self.assertLess(max(last), self.now.timestamp() + HOUR)
+
+    def test_tells_of_a_hook_that_failed_after_all_was_saved(self):
+        self.configure(jobs="  nightly:\n    sources: all\n    after: "
+                            f"[{{run: [test, '!', -e, {self.fails}]}}]")
+        self.fails.touch()
+        self.cairn("run", code=HOOK_FAILED)
+        status = self.status("--check", code=OVERDUE)
+        self.assertIn("all sources were saved, but the last run of nightly "
+                      "failed: hook test: exited with 1", status["summary"])
+        self.fails.unlink()
+        self.cairn("run")
+        self.cairn("status", "--check")
+
+    def test_tells_of_a_failure_before_a_run_that_was_interrupted(self):
+        slow = self.folder / "slow"
+        self.configure(sources="  slow: {type: command, command: [sh, -c, "
+                               f"'test ! -e {slow} || exec sleep 60']}}",
+                       jobs="  nightly:\n    sources: all\n    before: "
+                            f"[{{run: [test, '!', -e, {self.fails}]}}]")
+        self.cairn("run")
+        self.fails.touch()
+        self.cairn("run", code=HOOK_FAILED)
+        self.fails.unlink()
+        slow.touch()
+        process = self.start("run")
+        wait_until(lambda: self.objects("sessions"), "a session")
+        process.send_signal(signal.SIGINT)
+        self.end(process, INTERRUPTED)
+        status = self.status("--check", code=OVERDUE)
+        self.assertIn("hook test: exited with 1", status["summary"])
+
+    def test_tells_of_a_part_that_fails(self):
+        self.configure(sources="  settings: {type: command, part: config, "
+                               f"command: [test, '!', -e, {self.fails}]}}")
+        self.cairn("run")
+        self.fails.touch()
+        self.cairn("run", "--only", "config", code=SOURCE_FAILED)
+        status = self.status("--check", code=OVERDUE)
+        self.assertIn("the last run of nightly/config failed",
+                      status["summary"])
+        self.fails.unlink()
+        self.cairn("run", "--only", "config")
+        self.cairn("status", "--check")
+
+    def test_tells_what_it_can_where_the_log_cannot_be_read(self):
+        self.configure()
+        self.cairn("run")
+        log, = self.state_files("runs")
+        log.unlink()
+        log.mkdir()
+        ran = self.cairn("status", "--check", code=OVERDUE)
+        self.assertIn("the log of the runs of nightly cannot be read", ran.text)
+        self.assertRegex(ran.text, "files +nightly +ok")
+        self.assertIn("the run is not in the log", self.cairn("run").err)
+
+    def test_tells_of_other_repositories_where_a_key_is_wrong(self):
+        other = self.folder / "other"
+        other_key = self.folder / "other.key"
+        self.cairn("init", "--recovery-key-out", other_key,
+                   env={"CAIRN_REPO": other, "CAIRN_KEY_FILE": other_key})
+        self.config.write_text(f"""version: 1
+host: stack
+repositories:
+  wrong: {{path: {other}, key: {{file: {self.key}}}}}
+  local: {{path: {self.repo}, key: {{file: {self.key}}}}}
+sources:
+  files: {{type: files, paths: [{self.data}]}}
+jobs:
+  elsewhere: {{sources: all, to: wrong}}
+  nightly: {{sources: all, to: local}}
+""")
+        self.cairn("run", "nightly")
+        status = self.status("--check", code=WRONG_KEY)
+        self.assertEqual({s["job"]: s["safe"] for s in status["sources"]},
+                         {"elsewhere": False, "nightly": True})
+        self.assertTrue(any("repository wrong cannot be opened" in p
+                            for p in status["problems"]))
+
+    def test_tells_of_a_source_that_is_in_no_job(self):
+        self.configure(sources=self.fragile,
+                       jobs="  nightly: {sources: [files]}")
+        self.cairn("run")
+        ran = self.cairn("status", "--check")
+        self.assertIn("source fragile is in no job, and is not saved", ran.err)
 
     def test_passes_over_damage_in_its_log_and_says_so(self):
         self.configure()
@@ -423,6 +526,34 @@ class Calls(Case):
         self.run_well()
         self.assertEqual(len(self.receiver.got), 3)
 
+    def test_to_an_address_as_it_stands(self):
+        self.configure_call(f'"{self.receiver.url("/a{b,c}[1-2]")}"')
+        self.run_badly()
+        self.assertEqual([g[0] for g in self.receiver.got], ["/a{b,c}[1-2]"])
+
+    def test_though_it_cannot_be_remembered(self):
+        self.configure_call()
+        self.run_well()
+        for folder in ("alerts", "runs"):
+            for file in self.state_files(folder):
+                file.unlink()
+                file.mkdir()
+        for _ in range(2):
+            ran = self.run_badly()
+            self.assertIn("may be told again", ran.err)
+        self.assertEqual([b["type"] for b in self.receiver.bodies()],
+                         ["run_failed"] * 2)
+
+    def test_of_a_run_that_could_not_lock_its_job(self):
+        self.configure_call()
+        self.run_well()
+        jobs, = self.state.rglob("jobs")
+        shutil.rmtree(jobs)
+        jobs.write_text("in the way")
+        self.cairn("run", code=1)
+        self.assertEqual([b["type"] for b in self.receiver.bodies()],
+                         ["run_failed"])
+
     def test_none_that_a_redirect_takes_elsewhere(self):
         self.receiver.answer = 302
         self.configure_call()
@@ -574,6 +705,43 @@ class Metrics(Case):
         self.assertIn("metrics were not written", ran.err)
         self.cairn("status", "--check")
 
+    def test_of_a_repository_stay_when_a_run_saves_to_another(self):
+        other, other_key = self.folder / "other", self.folder / "other.key"
+        self.cairn("init", "--recovery-key-out", other_key,
+                   env={"CAIRN_REPO": other, "CAIRN_KEY_FILE": other_key})
+        self.config.write_text(f"""version: 1
+host: stack
+repositories:
+  one: {{path: {self.repo}, key: {{file: {self.key}}}}}
+  two: {{path: {other}, key: {{file: {other_key}}}}}
+sources:
+  files: {{type: files, paths: [{self.data}]}}
+jobs:
+  first: {{sources: all, to: one}}
+  second: {{sources: all, to: two}}
+{self.rest}
+""")
+        self.cairn("run", "first")
+        largest = max(self.paths_of("packs"), key=lambda p: p.stat().st_size)
+        flip(largest, 3000)
+        for file in self.state_files("verified"):
+            file.unlink()
+        self.cairn("run", "first", code=DAMAGE)
+        self.assertEqual(self.value("cairn_repository_packs_damaged",
+                                    repository="one"), 1)
+        self.cairn("run", "second")
+        self.assertEqual(self.value("cairn_repository_packs_damaged",
+                                    repository="one"), 1)
+        self.assertEqual(self.value("cairn_repository_packs_damaged",
+                                    repository="two"), 0)
+
+    def test_tell_of_a_source_that_was_never_saved(self):
+        self.configure(self.rest, self.fragile)
+        self.fails.touch()
+        self.cairn("run", code=PARTIAL)
+        self.assertEqual(self.value("cairn_source_overdue", source="fragile"), 1)
+        self.assertEqual(self.value("cairn_source_overdue", source="files"), 0)
+
     @needs("promtool")
     def test_are_such_that_prometheus_reads_them(self):
         self.configure(self.rest, self.fragile)
@@ -601,6 +769,25 @@ class Metrics(Case):
         self.assertGreater(self.value("backup_duration_seconds",
                                       database="shop", source="pg"), 0)
         self.assertGreater(self.value("backup_size_bytes", database="pg"), 0)
+
+    @needs_postgres
+    def test_are_of_no_database_that_was_dropped(self):
+        server = Postgres()
+        self.addCleanup(server.stop)
+        server.sql("postgres", "create database shop")
+        server.sql("postgres", "create database gone")
+        self.configure(self.rest,
+                       f"  pg: {{type: postgres, dsn: 'host={server.folder} "
+                       "user=postgres'}")
+        self.cairn("run")
+        self.assertIsNotNone(self.value("backup_last_success_timestamp",
+                                        database="gone"))
+        server.sql("postgres", "drop database gone")
+        self.cairn("run")
+        self.assertIsNone(self.value("backup_last_success_timestamp",
+                                     database="gone"))
+        self.assertIsNotNone(self.value("backup_last_success_timestamp",
+                                        database="shop"))
 
 
 class Verification(Case):
@@ -652,6 +839,34 @@ class Verification(Case):
         self.run_job(code=DAMAGE)  # until it is sound again
         flip(largest, 3000)
         self.run_job()
+        self.cairn("status", "--check")
+
+    def test_takes_a_pack_that_is_gone_for_damage(self):
+        self.configure(jobs="  nightly: {sources: all, retention: thin}",
+                       rest="retention:\n  thin: {keep: {last: 1}}")
+        self.run_job()
+        largest = max(self.packs(), key=lambda p: p.stat().st_size)
+        elsewhere = self.folder / "elsewhere"
+        shutil.move(largest, elsewhere)
+        (self.data / "file").write_bytes(noise(100_000, seed=2))
+        before = {s["id"] for s in self.snapshots()}
+        ran, _ = self.run_job(code=DAMAGE)
+        self.assertEqual(ran["damaged_packs"], 1)
+        self.assertLessEqual(before, {s["id"] for s in self.snapshots()})
+        status = self.status("--check", code=OVERDUE)
+        self.assertEqual(status["repositories"][0]["packs_damaged"], 1)
+        shutil.move(elsewhere, largest)
+        self.run_job()
+        self.cairn("status", "--check")
+
+    def test_fails_no_backup_where_its_memory_cannot_be_written(self):
+        self.configure()
+        self.run_job()
+        memory, = self.state_files("verified")
+        shutil.rmtree(memory.parent)
+        memory.parent.write_text("in the way")
+        ran = self.cairn("run")
+        self.assertIn("what was verified is not remembered", ran.err)
         self.cairn("status", "--check")
 
     def test_reads_no_more_than_its_budget(self):

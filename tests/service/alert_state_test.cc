@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "repo/error.h"
 #include "tests/support/temp_folder.h"
 
 namespace cairn::service {
@@ -25,7 +26,11 @@ JobRun run_at(std::int64_t began, RunOutcome outcome) {
 
 class AlertStateTest : public ::testing::Test {
  protected:
-  [[nodiscard]] AlertState state() const { return {folder_.path(), "r", "s"}; }
+  [[nodiscard]] AlertState state() const {
+    AlertState state(folder_.path(), "r", "s");
+    state.read();
+    return state;
+  }
 
   // As a run does that ends, but tells nobody.
   void ends(RunOutcome outcome) {
@@ -164,6 +169,19 @@ TEST_F(AlertStateTest, GivesUpTheOldest) {
   }
   EXPECT_EQ(state().pending().size(), AlertState::kMostPending);
   EXPECT_EQ(state().pending().back().kind, Kind::recovery);
+}
+
+TEST_F(AlertStateTest, KnowsWhatToTellThoughItCannotBeStored) {
+  write_file(folder_ / "alerts", "a file where a folder should be");
+  AlertState unwritable(folder_.path(), "r", "s");
+  const auto body = [](Kind, const std::string&, const JobRun&) {
+    return std::string("failed");
+  };
+  EXPECT_THROW(unwritable.note_runs(std::vector{run_at(1, RunOutcome::failed)},
+                                    kWebhook, body),
+               repo::IoError);
+  ASSERT_EQ(unwritable.pending().size(), 1U);
+  EXPECT_EQ(unwritable.pending().front().body, "failed");
 }
 
 }  // namespace

@@ -84,6 +84,19 @@ TEST_F(RunLogTest, KeepsSeriesAndRepositoriesApart) {
   EXPECT_TRUE(RunLog(folder_.path(), "/elsewhere", kSeries).read().empty());
 }
 
+TEST_F(RunLogTest, FindsPartsOfASeries) {
+  for (const auto* const series :
+       {kSeries, "web1/nightly/config", "web1/nightlyish/config"}) {
+    RunLog(folder_.path(), kRepository, series).append(a_run(1));
+  }
+  RunLog(folder_.path(), kRepository, "web1/nightly/data").begin(at(1));
+  RunLog(folder_.path(), "/elsewhere", "web1/nightly/other").append(a_run(1));
+
+  EXPECT_EQ(
+      RunLog::parts_of(folder_.path(), kRepository, kSeries),
+      (std::vector<std::string>{"web1/nightly/config", "web1/nightly/data"}));
+}
+
 TEST_F(RunLogTest, IsForNobodyElseToRead) {
   log().append(a_run(1));
   EXPECT_EQ(fs::status(file()).permissions(),

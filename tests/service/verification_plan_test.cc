@@ -40,7 +40,7 @@ std::vector<repo::PackId> ids_in(const std::vector<repo::StoredPack>& all) {
 
 VerifiedPacks all_read(const std::vector<repo::StoredPack>& stored,
                        Moment when) {
-  VerifiedPacks known{.sound = {}, .damaged = {}, .paced = when};
+  VerifiedPacks known{.sound = {}, .damaged = {}, .unread = {}, .paced = when};
   for (const auto& pack : stored) known.sound[pack.id] = when;
   return known;
 }

@@ -118,6 +118,56 @@ TEST_F(VerificationTest, SaysWhichSnapshotsAreHurt) {
   EXPECT_EQ(hurt, (std::set{snapshots_.front()}));
 }
 
+TEST_F(VerificationTest, TakesAMissingPackForDamageUntilItIsBack) {
+  (void)run(0, 50'000);
+  const auto sound = test_.disk();
+  repo::StoredPack largest;
+  for (const auto& pack : repo::list_packs(test_.disk())) {
+    if (pack.size > largest.size) largest = pack;
+  }
+  test_.disk().remove(repo::pack_name(largest.id));
+  for (const std::int64_t hour : {1, 2}) {
+    const auto verified = run(hour, 0);
+    EXPECT_EQ(verified.damaged, (std::set{largest.id}));
+    EXPECT_GT(verified.report.count(repo::Severity::damage), 0U);
+    EXPECT_TRUE(file().read().damaged.contains(largest.id));
+  }
+  test_.disk() = sound;
+  EXPECT_TRUE(run(3, 0).damaged.empty());
+  EXPECT_TRUE(file().read().damaged.empty());
+}
+
+TEST_F(VerificationTest, DoesItsWorkWhereItsMemoryCannotBeReadOrWritten) {
+  (void)run(0, 5'000);
+  for (const auto& entry :
+       std::filesystem::directory_iterator(state_ / "verified")) {
+    std::filesystem::remove(entry.path());
+    std::filesystem::create_directory(entry.path());
+  }
+  const auto victim = *packs().begin();
+  const auto verified = run(1, 0);
+  EXPECT_EQ(verified.plan.again.size(), packs().size());
+  EXPECT_TRUE(verified.damaged.empty());
+  EXPECT_NE(verified.memory_trouble, "");
+
+  test_.disk().flip_bit(repo::pack_name(victim), 100, 3);
+  EXPECT_EQ(run(2, 0).damaged, (std::set{victim}));
+}
+
+TEST_F(VerificationTest, CountsAPackAsLateThatNobodyEverRead) {
+  (void)run(0, 5'000);
+  std::filesystem::remove_all(state_ / "verified");
+  (void)run(1, 0, 0);  // without a budget
+  const auto late_at = [&](std::int64_t hour) {
+    return coverage_of(repo::list_packs(test_.disk()), file().read(),
+                       std::chrono::hours(kHoursInCycle),
+                       Moment(std::chrono::seconds(at_hour(hour).seconds)))
+        .late;
+  };
+  EXPECT_EQ(late_at(kHoursInCycle), 0U);
+  EXPECT_EQ(late_at(kHoursInCycle + 2), packs().size());
+}
+
 TEST_F(VerificationTest, ForgetsDamageThatWasRepaired) {
   (void)run(0, 5'000);
   const auto sound = test_.disk();
