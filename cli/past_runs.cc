@@ -81,7 +81,7 @@ std::vector<PastRun> Question::log() {
   const auto log = run_log();
   for (const auto& run : log.read()) {
     const bool was_cut_short =
-        run.outcome == service::RunOutcome::interrupted ||
+        run.outcome == service::RunOutcome::interrupted || run.was_refused ||
         run == service::lost_run(run.began);
     runs.push_back({run.began, was_cut_short});
   }

@@ -259,6 +259,20 @@ class Memory(Case):
         self.assertNotIn("slow", self.cairn("daemon", "--once").err)
 
 
+    def test_of_a_run_that_was_refused_has_it_made_up_for(self):
+        self.configure("yearly: {sources: all, schedule: '0 3 1 1 *'}")
+        self.cairn("run", "yearly")
+        self.assertNotIn("yearly", self.cairn("daemon", "--once").err)
+        log, = self.state.rglob("runs/*.jsonl")
+        lines = [json.loads(x) for x in log.read_text().splitlines()]
+        ended = [x for x in lines if "outcome" in x]
+        self.assertTrue(ended)
+        for line in ended:
+            line.update(outcome="failed", exit_code=11, refused=True)
+        log.write_text("".join(json.dumps(x) + "\n" for x in lines))
+        self.assertIn("job yearly is done", self.cairn("daemon", "--once").err)
+
+
 class Killed(Case):
     """Runs, by the kernel for want of memory, say."""
 
