@@ -38,18 +38,6 @@ RunOutcome outcome_of(ExitCode code) {
   }
 }
 
-RunOutcome outcome_of(repo::SourceStatus status) {
-  switch (status) {
-    case repo::SourceStatus::complete:
-      return RunOutcome::complete;
-    case repo::SourceStatus::partial:
-      return RunOutcome::partial;
-    case repo::SourceStatus::failed:
-      break;
-  }
-  return RunOutcome::failed;
-}
-
 // The boundary of one thing that follows: whatever keeps it from being done is
 // a warning, and the rest is done.
 template <typename Step>
@@ -229,7 +217,7 @@ void RunNotes::saved(
   run.bytes_new = report.bytes_stored;
   for (const auto& source : report.sources) {
     run.sources.push_back({.name = source.name,
-                           .outcome = outcome_of(source.status),
+                           .outcome = service::outcome_of(source.status),
                            .bytes = source.bytes,
                            .seconds = seconds_of(source.name),
                            .message = source.message});

@@ -89,18 +89,6 @@ struct Attempt {
   std::vector<Reported> reported;
 };
 
-RunOutcome outcome_of(repo::SourceStatus status) {
-  switch (status) {
-    case repo::SourceStatus::complete:
-      return RunOutcome::complete;
-    case repo::SourceStatus::partial:
-      return RunOutcome::partial;
-    case repo::SourceStatus::failed:
-      break;
-  }
-  return RunOutcome::failed;
-}
-
 // Of the job's series and of those of parts of it, newest first, and none later
 // than it arrived: anybody may claim any time. Nothing: this key may not read
 // what snapshots say of themselves.
@@ -124,7 +112,8 @@ std::optional<std::vector<Attempt>> attempts_in(
     Attempt attempt{
         std::min(claimed, moment_of(snapshot.header.arrival)), claimed, {}};
     for (const auto& source : snapshot.record->sources) {
-      attempt.reported.push_back({source.name, outcome_of(source.status),
+      attempt.reported.push_back({source.name,
+                                  service::outcome_of(source.status),
                                   source.bytes, source.message, std::nullopt});
     }
     attempts.push_back(std::move(attempt));

@@ -230,6 +230,18 @@ Parsed parse(std::string_view text) {
 
 }  // namespace
 
+RunOutcome outcome_of(repo::SourceStatus status) noexcept {
+  switch (status) {
+    case repo::SourceStatus::complete:
+      return RunOutcome::complete;
+    case repo::SourceStatus::partial:
+      return RunOutcome::partial;
+    case repo::SourceStatus::failed:
+      break;
+  }
+  return RunOutcome::failed;
+}
+
 std::string_view name_of(RunOutcome outcome) noexcept {
   for (const auto& [known, name] : kOutcomes) {
     if (known == outcome) return name;

@@ -24,6 +24,7 @@
 #include <string_view>
 #include <vector>
 
+#include "repo/snapshot.h"
 #include "service/timetable.h"
 
 namespace cairn::service {
@@ -31,6 +32,9 @@ namespace cairn::service {
 enum class RunOutcome { complete, partial, failed, interrupted };
 
 [[nodiscard]] std::string_view name_of(RunOutcome outcome) noexcept;
+
+// What a snapshot says of a source.
+[[nodiscard]] RunOutcome outcome_of(repo::SourceStatus status) noexcept;
 
 // What is called here a source is what the snapshot calls so: a run of the
 // source `postgres` has postgres/globals.sql and postgres/shop.dump.
