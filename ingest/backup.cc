@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <future>
 #include <iterator>
 #include <numeric>
 #include <set>
@@ -356,6 +357,7 @@ BackupReport back_up(repo::Repository& repository, std::vector<Source> sources,
   repo::Session session(repository.storage(), repository.keyring(),
                         repository.signer(), options.now);
   std::optional<Run> run;
+  std::future<void> remembering;
   try {
     run.emplace(repository, options, shared, progress, session);
     const repo::Link root = [&] {
@@ -370,6 +372,9 @@ BackupReport back_up(repo::Repository& repository, std::vector<Source> sources,
         report.sources, [](const repo::SourceReport& source) {
           return source.status == repo::SourceStatus::complete;
         });
+    // Beside the commit, which waits for the disk: what a host remembers rests
+    // on the packs alone, whose index is there.
+    remembering = std::async(std::launch::async, &Run::remember, &*run);
     if (failed < std::ssize(report.sources)) run->commit(root, sources);
   } catch (const repo::Cancelled&) {
     if (run) as_far_as_possible([&] { run->keep_what_is_stored(); });
@@ -380,7 +385,7 @@ BackupReport back_up(repo::Repository& repository, std::vector<Source> sources,
     throw;
   }
   as_far_as_possible([&] { session.end(); });
-  run->remember();
+  remembering.get();
   return std::move(run->report());
 }
 
