@@ -125,6 +125,22 @@ bool has_sha() {
          __builtin_cpu_supports("avx") != 0;
 }
 
+// Zen 3 and 4. Of these the latter does an instruction of 512 bits in two
+// halves, and four lanes of SHA instructions are a sixth faster.
+bool halves_wide_vectors() {
+  constexpr unsigned kFamily = 0x19;
+  constexpr unsigned kFamilyMask = 0xf;
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  if (__get_cpuid(0, &a, &b, &c, &d) == 0 || b != signature_AMD_ebx) {
+    return false;
+  }
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0) return false;
+  return (a >> 8 & kFamilyMask) + (a >> 20 & 0xff) == kFamily;
+}
+
 std::vector<Sha256Kernel> kernels_of_this_machine() {
   if (!has_sha()) return {};
   std::vector<Sha256Kernel> kernels = {{"sha", kShaLanes, add_blocks_with_sha}};
@@ -139,6 +155,8 @@ std::vector<Sha256Kernel> kernels_of_this_machine() {
 #else
 namespace {
 
+bool halves_wide_vectors() { return false; }
+
 std::vector<Sha256Kernel> kernels_of_this_machine() { return {}; }
 
 }  // namespace
@@ -149,20 +167,30 @@ std::span<const Sha256Kernel> sha256_kernels() noexcept {
   return kernels;
 }
 
-std::size_t sha256_lanes() noexcept {
-  static const std::size_t answer =
-      sha256_kernels().empty() ? 0 : sha256_kernels().back().lanes;
+namespace {
+
+std::span<const Sha256Kernel> kernels_to_use() noexcept {
+  static const std::span<const Sha256Kernel> answer = [] {
+    const auto all = sha256_kernels();
+    return all.size() > 1 && halves_wide_vectors() ? all.first(1) : all;
+  }();
   return answer;
+}
+
+}  // namespace
+
+std::size_t sha256_lanes() noexcept {
+  return kernels_to_use().empty() ? 0 : kernels_to_use().back().lanes;
 }
 
 void add_blocks(std::span<Sha256Lane> lanes, std::size_t count) noexcept {
   assert(!lanes.empty() && lanes.size() <= sha256_lanes());
   // Sixteen lanes take the same time however many are in use: half of them is
   // no faster than two times four.
-  const auto& few = sha256_kernels().front();
+  const auto& few = kernels_to_use().front();
   if (lanes.size() <= few.lanes) return few.add_blocks(lanes, count);
   if (lanes.size() > 2 * few.lanes) {
-    return sha256_kernels().back().add_blocks(lanes, count);
+    return kernels_to_use().back().add_blocks(lanes, count);
   }
   const std::size_t half = lanes.size() / 2;
   few.add_blocks(lanes.first(half), count);

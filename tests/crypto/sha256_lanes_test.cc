@@ -140,13 +140,16 @@ TEST_P(Sha256Lanes, HashAsOpenSslDoes) {
   });
 }
 
-TEST(Sha256LanesOfThisMachine, AreThoseOfTheWidestKernel) {
+// Not always of the widest: where that is no faster it is left alone.
+TEST(Sha256LanesOfThisMachine, AreThoseOfOneOfItsKernels) {
   std::size_t widest = 0;
+  bool is_one = sha256_kernels().empty() && sha256_lanes() == 0;
   for (const auto& kernel : sha256_kernels()) {
     EXPECT_GT(kernel.lanes, widest) << kernel.name;
     widest = kernel.lanes;
+    is_one = is_one || sha256_lanes() == kernel.lanes;
   }
-  EXPECT_EQ(sha256_lanes(), widest);
+  EXPECT_TRUE(is_one) << sha256_lanes();
   EXPECT_LE(widest, kMaxSha256Lanes);
 }
 
