@@ -95,7 +95,7 @@ class Zstd {
   }
 
  private:
-  repo::Compressor compressor_{1};
+  repo::Compressor compressor_{1, repo::Compressor::Use::difference};
   repo::Decompressor decompressor_;
 };
 

@@ -45,8 +45,8 @@ BlobEncoder::BlobEncoder(const Keyring& keyring, SessionKeys& keys,
                          const CompressionLevels& levels)
     : keyring_(keyring),
       keys_(keys),
-      plain_(levels.plain),
-      to_base_(levels.difference),
+      plain_(levels.plain, Compressor::Use::whole),
+      to_base_(levels.difference, Compressor::Use::difference),
       after_patch_(levels.after_patch) {}
 
 const Base* BlobEncoder::smallest_difference(std::span<const std::byte> plain,

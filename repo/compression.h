@@ -26,8 +26,11 @@ inline constexpr std::array<std::byte, 4> kFrameMagic = {
 // Threads        one thread at a time; each worker has its own.
 class Compressor {
  public:
+  // What it is made for. It does the other, too, at some cost.
+  enum class Use { whole, difference };
+
   // `level` as zstd has it.
-  explicit Compressor(int level);
+  Compressor(int level, Use use);
   ~Compressor();
   Compressor(Compressor&&) noexcept;
   Compressor& operator=(Compressor&&) noexcept;

@@ -151,7 +151,7 @@ std::size_t max_size(std::size_t plain_size, bool recurring) {
 
 }  // namespace
 
-PatchEncoder::PatchEncoder() : compressor_(kLevel) {}
+PatchEncoder::PatchEncoder() : compressor_(kLevel, Compressor::Use::whole) {}
 
 void PatchEncoder::write_steps(std::span<const std::byte> plain,
                                std::span<const Copy> copies) {

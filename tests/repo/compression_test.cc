@@ -25,7 +25,7 @@ Bytes compressible(std::size_t size) {
 }
 
 TEST(Compression, PlainBytesComeBack) {
-  Compressor compressor(3);
+  Compressor compressor(3, Compressor::Use::whole);
   Decompressor decompressor;
   for (const std::size_t size : {1U, 100U, 70'000U, 8U << 20}) {
     const Bytes plain = compressible(size);
@@ -39,7 +39,7 @@ TEST(Compression, PlainBytesComeBack) {
 
 TEST(Compression, DifferencesComeBackWithTheirBaseAndNotWithAnother) {
   for_each_seed(20, [](auto& random) {
-    Compressor compressor(1);
+    Compressor compressor(1, Compressor::Use::difference);
     Decompressor decompressor;
     const Bytes base = random_bytes(random, 60'000);
     const Bytes plain = testing_support::slightly_changed(base, random);
@@ -58,7 +58,7 @@ TEST(Compression, DifferencesComeBackWithTheirBaseAndNotWithAnother) {
 // Its bytes are taken as they are, and nobody looks for tables in them.
 TEST(Compression, ABaseMayBeginLikeADictionary) {
   std::mt19937_64 random(1);
-  Compressor compressor(1);
+  Compressor compressor(1, Compressor::Use::difference);
   Decompressor decompressor;
   Bytes base = random_bytes(random, 60'000);
   std::ranges::copy(bytes_of("\x37\xa4\x30\xec"), base.begin());
@@ -75,7 +75,7 @@ TEST(Compression, ABaseMayBeginLikeADictionary) {
 
 TEST(Compression, ADifferenceThatDidNotFitLeavesNothingBehind) {
   std::mt19937_64 random(1);
-  Compressor compressor(1);
+  Compressor compressor(1, Compressor::Use::difference);
   Decompressor decompressor;
   const Bytes base = random_bytes(random, 60'000);
   const Bytes stranger = random_bytes(random, 60'000);
@@ -92,7 +92,7 @@ TEST(Compression, ADifferenceThatDidNotFitLeavesNothingBehind) {
 }
 
 TEST(Compression, AFrameOfAnotherSizeIsRefused) {
-  Compressor compressor(3);
+  Compressor compressor(3, Compressor::Use::whole);
   Decompressor decompressor;
   const Bytes plain = compressible(1000);
   Bytes frame(1000);
@@ -104,7 +104,7 @@ TEST(Compression, AFrameOfAnotherSizeIsRefused) {
 }
 
 TEST(Compression, BytesBehindTheFrameAndASecondFrameAreRefused) {
-  Compressor compressor(3);
+  Compressor compressor(3, Compressor::Use::whole);
   Decompressor decompressor;
   const Bytes plain = compressible(1000);
   Bytes frame(1000);
@@ -151,7 +151,7 @@ TEST(Compression, ASkippableFrameIsRefused) {
 
 TEST(Compression, RandomFramesNeverGiveMoreThanTheirRoom) {
   for_each_seed(300, [](auto& random) {
-    Compressor compressor(3);
+    Compressor compressor(3, Compressor::Use::whole);
     Decompressor decompressor;
     const Bytes plain = compressible(3000);
     Bytes frame(3000);
