@@ -127,9 +127,6 @@ void report_on(const MetRepository& met, const config::Configuration& all,
                                             const config::Configuration& all,
                                             Context& context);
 
-[[nodiscard]] Moment moment_of(const repo::Timestamp& time);
-[[nodiscard]] repo::Timestamp timestamp_of(Moment moment);
-
 // "every hour", "every 90 minutes", "every day"
 [[nodiscard]] std::string interval_text(std::chrono::seconds interval);
 
