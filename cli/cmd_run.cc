@@ -20,6 +20,7 @@
 #include "cli/job_sources.h"
 #include "cli/json.h"
 #include "cli/nearest.h"
+#include "cli/past_content.h"
 #include "cli/printable.h"
 #include "cli/prune_run.h"
 #include "cli/quantity.h"
@@ -293,8 +294,13 @@ ExitCode save(const Options& options, const Selected& selected,
         job.before, [](const config::Hook&) { return true; }, interrupt.token(),
         context);
     JobSources sources(selected.sources, context);
+    const PastContent past(job, all, repository, context);
     auto outcome = run_backup(
-        repository, sources.open(repository.keyring(), interrupt.token()),
+        repository,
+        sources.open(
+            repository.keyring(),
+            [&](const config::Source& source) { return past.if_empty(source); },
+            interrupt.token()),
         {.series = selected.series,
          .tags = tags_of(options, selected),
          .levels = job.compression,
@@ -422,7 +428,9 @@ Command run_command() {
           "sources into one snapshot, then its policy of what to forget. "
           "Without words, the only job there is. A source that fails does not "
           "keep the others from being saved (3, or 15 when nothing was); after "
-          "a run that was not complete nothing is forgotten. With names of "
+          "a run that was not complete nothing is forgotten. One that is empty "
+          "and was not before is as one that fails, unless it says "
+          "`allow_empty: true`. With names of "
           "sources, or --only, a part of the job is saved, to a series of its "
           "own: SERIES/NAME. Then what was written is read again and verified, "
           "with a share of what was there before (4 when there is damage). A "

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
+#include <set>
 #include <utility>
 #include <variant>
 
+#include "cli/context.h"
 #include "cli/series.h"
 #include "cli/time_text.h"
 #include "ingest/pg_dump.h"
@@ -52,8 +55,10 @@ std::optional<std::vector<Attempt>> attempts_in(
       continue;
     }
     const auto claimed = moment_of(snapshot.header.time);
-    Attempt attempt{
-        std::min(claimed, moment_of(snapshot.header.arrival)), claimed, {}};
+    Attempt attempt{std::min(claimed, moment_of(snapshot.header.arrival)),
+                    claimed,
+                    snapshot.id.hex(),
+                    {}};
     for (const auto& source : snapshot.record->sources) {
       attempt.reported.push_back({source.name,
                                   service::outcome_of(source.status),
@@ -69,7 +74,7 @@ std::vector<Attempt> attempts_in(const std::vector<JobRun>& runs) {
   std::vector<Attempt> attempts;
   for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
     if (!run->snapshot) continue;
-    Attempt attempt{run->began, run->began, {}};
+    Attempt attempt{run->began, run->began, *run->snapshot, {}};
     for (const auto& source : run->sources) {
       attempt.reported.push_back(
           {source.name, source.outcome, source.bytes, source.message});
@@ -77,6 +82,30 @@ std::vector<Attempt> attempts_in(const std::vector<JobRun>& runs) {
     attempts.push_back(std::move(attempt));
   }
   return attempts;
+}
+
+std::vector<Attempt> together(std::vector<Attempt> snapshots,
+                              std::vector<Attempt> log) {
+  std::set<std::string> there;
+  for (const auto& attempt : snapshots) there.insert(attempt.snapshot);
+  std::erase_if(log, [&](const Attempt& attempt) {
+    return there.contains(attempt.snapshot);
+  });
+  std::ranges::move(log, std::back_inserter(snapshots));
+  std::ranges::stable_sort(snapshots, std::greater(), &Attempt::when);
+  return snapshots;
+}
+
+std::vector<std::string> series_of_parts(const config::Job& job,
+                                         const std::string& place,
+                                         const config::Configuration& all) {
+  auto parts =
+      service::RunLog::parts_of(host_folders().state, place, job.series);
+  std::erase_if(parts, [&](const std::string& series) {
+    return std::ranges::find(all.jobs, series, &config::Job::series) !=
+           all.jobs.end();
+  });
+  return parts;
 }
 
 Judged judge(const Attempt& attempt, const config::Source& source) {
@@ -93,6 +122,20 @@ Judged judge(const Attempt& attempt, const config::Source& source) {
     judged.is_good = false;
   }
   return judged;
+}
+
+std::vector<service::GoodState> good_states(
+    const std::vector<Attempt>& attempts, const config::Source& source,
+    service::Moment now) {
+  std::vector<service::GoodState> good;
+  for (const auto& attempt : attempts) {
+    if (attempt.when > now) continue;
+    const auto judged = judge(attempt, source);
+    if (judged.is_there && judged.is_good) {
+      good.push_back({attempt.when, judged.bytes});
+    }
+  }
+  return good;
 }
 
 }  // namespace cairn::cli

@@ -14,6 +14,7 @@
 #include "cli/config/configuration.h"
 #include "repo/keyring.h"
 #include "repo/repository.h"
+#include "service/health.h"
 #include "service/run_log.h"
 
 namespace cairn::cli {
@@ -38,6 +39,7 @@ struct Reported {
 struct Attempt {
   service::Moment when;
   service::Moment claimed;  // what it is said to be of
+  std::string snapshot;     // hex id
   std::vector<Reported> reported;
 };
 
@@ -52,6 +54,16 @@ struct Attempt {
 [[nodiscard]] std::vector<Attempt> attempts_in(
     const std::vector<service::JobRun>& runs);
 
+// All that is known, newest first: of what was forgotten the log alone knows,
+// and of what another machine saved the snapshots alone.
+[[nodiscard]] std::vector<Attempt> together(std::vector<Attempt> snapshots,
+                                            std::vector<Attempt> log);
+
+// Of parts of it, SERIES/NAME, that have a log, unless another job has it.
+[[nodiscard]] std::vector<std::string> series_of_parts(
+    const config::Job& job, const std::string& place,
+    const config::Configuration& all);
+
 // What became of one source.
 struct Judged {
   bool is_there = false;
@@ -62,5 +74,11 @@ struct Judged {
 
 [[nodiscard]] Judged judge(const Attempt& attempt,
                            const config::Source& source);
+
+// In which it was saved whole, in the order of the attempts; none of what lies
+// in the future.
+[[nodiscard]] std::vector<service::GoodState> good_states(
+    const std::vector<Attempt>& attempts, const config::Source& source,
+    service::Moment now);
 
 }  // namespace cairn::cli

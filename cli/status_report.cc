@@ -128,8 +128,11 @@ void set_rhythm(const config::Job& job, const service::Limits& limits,
   status.is_overdue = service::is_overdue(last, rhythm, limits, now);
 }
 
+// `known` are also those that were forgotten since: what is usual is not lost
+// with them.
 SourceStatus status_of(const config::Source& source, const config::Job& job,
                        std::vector<Attempt> attempts,
+                       const std::vector<Attempt>& known,
                        const std::vector<JobRun>& runs,
                        const service::Limits& limits, Moment now) {
   SourceStatus status;
@@ -156,8 +159,12 @@ SourceStatus status_of(const config::Source& source, const config::Job& job,
   add_databases(attempts, source, status);
   add_seconds(runs, source, status);
   set_rhythm(job, limits, now, status);
-  status.usual_bytes = service::usual_bytes(status.good);
   if (const auto last = status.last()) {
+    auto states = good_states(known, source, now);
+    std::erase_if(states, [&](const GoodState& state) {
+      return state.when > last->when;
+    });
+    status.usual_bytes = service::usual_bytes(states);
     status.lost_since = last->when;
     for (const auto& run : runs) {
       const bool is_its_run =
@@ -232,12 +239,7 @@ void tell_of_job(const config::Job& job, const std::vector<JobRun>& runs,
 void tell_of_parts(const config::Job& job, const std::string& place,
                    const config::Configuration& all, StatusReport& report) {
   const auto last_success = report.jobs.back().last_success;
-  for (const auto& series :
-       service::RunLog::parts_of(host_folders().state, place, job.series)) {
-    if (std::ranges::find(all.jobs, series, &config::Job::series) !=
-        all.jobs.end()) {
-      continue;
-    }
+  for (const auto& series : series_of_parts(job, place, all)) {
     const std::string name = job.name + series.substr(job.series.size());
     const service::RunLog log(host_folders().state, place, series);
     const auto runs = read_log(log, name, report);
@@ -380,10 +382,12 @@ void report_on(const MetRepository& met, const config::Configuration& all,
     if (met.opened != nullptr) {
       attempts = attempts_in(list.snapshots, *job, met.opened->keyring());
     }
-    if (!attempts) attempts = attempts_in(runs);
+    const auto in_log = attempts_in(runs);
+    if (!attempts) attempts = in_log;
+    const auto known = together(*attempts, in_log);
     for (const auto& name : job->sources) {
-      auto source = status_of(*all.source(name), *job, *attempts, runs, limits,
-                              report.now);
+      auto source = status_of(*all.source(name), *job, *attempts, known, runs,
+                              limits, report.now);
       tell_of_clock(source, report);
       tell_of_size(source, limits, report);
       report.sources.push_back(std::move(source));
