@@ -637,6 +637,31 @@ class Calls(Case):
                          ("run_failed", LOCKED))
         self.assertIn("is at work", failed["message"])
 
+    def test_once_though_two_runs_end_while_one_is_told_of(self):
+        go, begun = self.folder / "go", self.folder / "begun"
+        release = self.folder / "release"
+        page = self.folder / "page-me"
+        page.write_text(f"#!/bin/sh\ncat >> {self.told}\n"
+                        f"while ! test -e {release}; do sleep 0.05; done\n")
+        page.chmod(0o755)
+        self.configure(sources="  slow: {type: command, command: [sh, -c, "
+                               f"'touch {begun}; while ! test -e {go}; do "
+                               "sleep 0.05; done; echo']}",
+                       rest=f"monitoring: {{command: [{page}]}}")
+        first = self.start("run")
+        wait_until(begun.exists, "the source to be read")
+        refused = self.start("run")
+        wait_until(self.told.exists, "the program to be told")
+        go.touch()
+        self.end(first)  # it leaves its word to the one that is telling
+        release.touch()
+        self.end(refused, LOCKED)
+        self.cairn("run")
+        told = [json.loads(line) for line in
+                self.told.read_text().splitlines()]
+        self.assertEqual([b["type"] for b in told],
+                         ["run_failed", "run_recovered"])
+
     def test_after_a_crash_between_the_run_and_the_call(self):
         self.configure_call()
         self.run_well()
