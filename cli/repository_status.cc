@@ -41,7 +41,8 @@ WalStatus status_of(const ingest::RecoveryCluster& cluster,
                     const std::string& wal_series, const fs::path& spools,
                     const service::Limits& limits, Moment now) {
   const auto loss = wal_loss_of(cluster, spools);
-  WalStatus status{.series = wal_series,
+  WalStatus status{.repository = {},
+                   .series = wal_series,
                    .system = cluster.system,
                    .stored_at = std::nullopt,
                    .waiting_bytes = loss.spooled_bytes,
@@ -131,9 +132,9 @@ void look_at_packs(repo::Repository& repository,
   }
 }
 
-void add_wal(const repo::SnapshotList& list, const repo::Keyring& keyring,
-             const config::Configuration& all, const service::Limits& limits,
-             StatusReport& report) {
+void add_wal(const std::string& repository, const repo::SnapshotList& list,
+             const repo::Keyring& keyring, const config::Configuration& all,
+             const service::Limits& limits, StatusReport& report) {
   for (const auto& series : base_series_in(list.snapshots, all.host)) {
     const std::string wal = wal_series(series);
     const auto clusters =
@@ -145,6 +146,7 @@ void add_wal(const repo::SnapshotList& list, const repo::Keyring& keyring,
       report.wal.push_back(status_of(cluster, wal,
                                      wal_spools(wal, keyring.repository()),
                                      limits, report.now));
+      report.wal.back().repository = repository;
       stored = std::max(stored, report.wal.back().stored_at);
     }
     // A base with its WAL loses what came since WAL was stored.

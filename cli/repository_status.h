@@ -21,10 +21,11 @@ void look_at_packs(repo::Repository& repository,
                    const config::DataChecks& checks, RepositoryStatus& status,
                    StatusReport& report);
 
-// The WAL in it of this host's clusters. Requires: the report has the sources
-// of the jobs already, which lose less by it.
-void add_wal(const repo::SnapshotList& list, const repo::Keyring& keyring,
-             const config::Configuration& all, const service::Limits& limits,
-             StatusReport& report);
+// The WAL of this host's clusters among the snapshots of `repository`.
+// Requires: the report has the sources of the jobs already, which lose less by
+// it.
+void add_wal(const std::string& repository, const repo::SnapshotList& list,
+             const repo::Keyring& keyring, const config::Configuration& all,
+             const service::Limits& limits, StatusReport& report);
 
 }  // namespace cairn::cli

@@ -396,7 +396,7 @@ void report_on(const MetRepository& met, const config::Configuration& all,
     tell_of_parts(*job, met.place, all, report);
   }
   if (met.opened != nullptr) {
-    add_wal(list, met.opened->keyring(), all, limits, report);
+    add_wal(status.name, list, met.opened->keyring(), all, limits, report);
   }
   report.repositories.push_back(std::move(status));
 }

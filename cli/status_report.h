@@ -60,6 +60,7 @@ struct SourceStatus {
 };
 
 struct WalStatus {
+  std::string repository;  // name
   std::string series;
   std::uint64_t system = 0;  // of the cluster
   std::optional<Moment> stored_at;

@@ -359,6 +359,54 @@ thresholds: {{wal_lag: 0s}}
         ran = self.cairn("status", "--check", code=OVERDUE)
         self.assertIn("no receiver is at work on this host", ran.text)
 
+    def test_stays_in_metrics_that_a_run_writes_which_does_not_look(self):
+        other, other_key = self.folder / "other", self.folder / "other.key"
+        self.cairn("init", "--recovery-key-out", other_key,
+                   env={"CAIRN_REPO": other, "CAIRN_KEY_FILE": other_key})
+        file = self.folder / "cairn.prom"
+        hold, begun = self.folder / "hold", self.folder / "begun"
+        self.config.write_text(f"""version: 1
+host: stack
+repositories:
+  one: {{path: {self.repo}, key: {{file: {self.key}}}}}
+  two: {{path: {other}, key: {{file: {other_key}}}}}
+sources:
+  cluster: {{type: postgres_base, dsn: '{self.server.dsn()}'}}
+  files: {{type: files, paths: [{self.data}]}}
+jobs:
+  pg:
+    sources: [cluster]
+    to: one
+    before: [{{run: [sh, -c, 'touch {begun}; while test -e {hold}; do sleep 0.05; done']}}]
+  files_only: {{sources: [files], to: two}}
+monitoring: {{prometheus: {{textfile: {file}}}}}
+""")
+        self.cairn("run", "pg")
+        receiver = self.receive(
+            "--series", "stack/pg",
+            env={"CAIRN_REPO": self.repo, "CAIRN_KEY_FILE": self.key})
+        self.server.sql("postgres", "create table t as select 1")
+        self.flush(receiver)
+        self.finish(receiver)
+        self.cairn("run", "pg")
+
+        def lines():
+            return [line for line in file.read_text().splitlines()
+                    if "cairn_wal_" in line]
+        told = lines()
+        self.assertEqual(len(told), 9, told)
+        self.cairn("run", "files_only")
+        self.assertEqual(lines(), told)
+
+        hold.touch()
+        begun.unlink()
+        process = self.start("run", "pg")
+        wait_until(begun.exists, "the hook")
+        self.cairn("run", "pg", code=LOCKED)
+        self.assertEqual(lines(), told)
+        hold.unlink()
+        self.end(process)
+
 
 class Log(Case):
     def runs(self):
