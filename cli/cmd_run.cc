@@ -215,10 +215,9 @@ ExitCode dry_run(const Selected& selected,
   return has_problem ? ExitCode::partial : ExitCode::ok;
 }
 
-// Names are for people to find one snapshot by.
+// Names are for people to find one snapshot by. Throws NoRun.
 void require_new_name(const Options& options, const Selected& selected,
                       repo::Repository& repository, Context& context) {
-  if (!options.name) return;
   const std::string tag = std::string(kNameTag) + *options.name;
   SnapshotSelector selector(context, repository);
   for (const auto* const valid : selector.all()) {
@@ -227,9 +226,9 @@ void require_new_name(const Options& options, const Selected& selected,
         std::ranges::find(record->tags, tag) == record->tags.end()) {
       continue;
     }
-    throw repo::RefusedForSafety("snapshot " + valid->snapshot.id.brief() +
-                                 " of " + selected.series + " has the name '" +
-                                 *options.name + "' already");
+    throw NoRun("snapshot " + valid->snapshot.id.brief() + " of " +
+                selected.series + " has the name '" + *options.name +
+                "' already");
   }
 }
 
@@ -374,10 +373,9 @@ ExitCode run_locked(const Options& options, const Selected& selected,
                     const config::Configuration& all, RunNotes& notes,
                     std::optional<repo::Repository>& repository,
                     Context& context) {
-  repository.emplace(context.open_to_write());
+  if (!repository) repository.emplace(context.open_to_write());
   notes.repository = &*repository;
   (void)repository->index_store();  // its folder is there to be left out
-  require_new_name(options, selected, *repository, context);
   const auto there_before = packs_there(*repository);
   const auto saved = save(options, selected, all, *repository, notes, context);
   const auto code =
@@ -408,11 +406,17 @@ ExitCode run(const Options& options, Context& context) {
     lock.emplace(host_folders().state, context.repo_name(),
                  selected.job->series, options.wait, interrupt.token());
   };
+  const auto look = [&](RunNotes& notes) {
+    if (!options.name) return;
+    repository.emplace(context.open_to_write());
+    notes.repository = &*repository;
+    require_new_name(options, selected, *repository, context);
+  };
   const auto work = [&](RunNotes& notes) {
     return run_locked(options, selected, all, notes, repository, context);
   };
   return with_aftermath({all, *selected.job, selected.series}, context,
-                        {take_lock, work});
+                        {take_lock, look, work});
 }
 
 }  // namespace

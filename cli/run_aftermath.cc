@@ -288,16 +288,19 @@ ExitCode with_aftermath(const RunOfJob& which, Context& context,
     aftermath.follow(notes);
   };
   ExitCode code = ExitCode::ok;
-  bool has_begun = false;
+  bool has_lock = false;
   try {
     steps.take_lock();
-    has_begun = true;
+    has_lock = true;
+    steps.look(notes);
     notes.run.began = moment_of(context.now());  // it may have waited
     aftermath.begin(notes.run.began);
     code = steps.work(notes);
+  } catch (const NoRun&) {
+    throw;
   } catch (const std::exception& e) {
     const auto failure = failure_of(e, context.repo_in_use());
-    notes.run.was_refused = !has_begun && failure.code == ExitCode::locked;
+    notes.run.was_refused = !has_lock && failure.code == ExitCode::locked;
     if (notes.run.was_refused && can_ask()) throw;
     notes.run.message = failure.message;
     ended(failure.code);

@@ -13,8 +13,9 @@ import subprocess
 import threading
 
 import harness
-from harness import (DAMAGE, INTERRUPTED, LOCKED, OK, PARTIAL, SOURCE_FAILED,
-                     USAGE, flip, needs, noise, wait_until)
+from harness import (DAMAGE, INTERRUPTED, LOCKED, NO_REPOSITORY, OK, PARTIAL,
+                     REFUSED, SOURCE_FAILED, USAGE, flip, needs,
+                     noise, wait_until)
 from servers import Postgres, needs_postgres
 from wal_case import WalCase
 
@@ -709,6 +710,25 @@ class Calls(Case):
                 self.told.read_text().splitlines()]
         self.assertEqual([b["type"] for b in told],
                          ["run_failed", "run_recovered"])
+
+    def test_none_for_a_name_that_is_taken(self):
+        self.configure_call()
+        self.run_well()
+        self.cairn("run", "--name", "up")
+        ran = self.cairn("run", "--name", "up", code=REFUSED)
+        self.assertIn("has the name 'up' already", ran.err)
+        self.assertEqual(self.receiver.bodies(), [])
+        self.cairn("status", "--check")
+        self.run_well()
+        self.assertEqual(self.receiver.bodies(), [])
+
+    def test_of_one_with_a_name_that_finds_no_repository(self):
+        self.configure_call()
+        self.run_well()
+        shutil.move(self.repo, self.folder / "elsewhere")
+        self.cairn("run", "--name", "up", code=(NO_REPOSITORY, UNREACHABLE))
+        self.assertEqual([b["type"] for b in self.receiver.bodies()],
+                         ["run_failed"])
 
     def test_after_a_crash_between_the_run_and_the_call(self):
         self.configure_call()
