@@ -84,12 +84,18 @@ void add_seconds(const std::vector<JobRun>& runs, const config::Source& source,
   }
 }
 
-// Whoever interrupts a run knows why; the one before it is what is to be told.
+// Whoever interrupts a run knows why, and one that was refused is no news once
+// the one in its way has ended: what was before them is what is to be told.
 const JobRun* last_judged(const std::vector<JobRun>& runs) {
-  const auto last = std::ranges::find_if(
-      runs.rbegin(), runs.rend(),
-      [](const JobRun& run) { return run.outcome != RunOutcome::interrupted; });
-  return last == runs.rend() ? nullptr : &*last;
+  bool has_ended_since = false;
+  for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
+    if (run->outcome == RunOutcome::interrupted) {
+      has_ended_since = true;
+    } else if (!run->was_refused || !has_ended_since) {
+      return &*run;
+    }
+  }
+  return nullptr;
 }
 
 // Why the newest run that had to do with the source, after it was last saved

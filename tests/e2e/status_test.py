@@ -14,7 +14,7 @@ import threading
 
 import harness
 from harness import (DAMAGE, INTERRUPTED, LOCKED, NO_REPOSITORY, OK, PARTIAL,
-                     REFUSED, SOURCE_FAILED, USAGE, flip, needs,
+                     REFUSED, SOURCE_FAILED, TERMINATED, USAGE, flip, needs,
                      noise, wait_until)
 from servers import Postgres, needs_postgres
 from wal_case import WalCase
@@ -243,6 +243,21 @@ class Status(Case):
         self.end(process, INTERRUPTED)
         status = self.status("--check", code=OVERDUE)
         self.assertIn("hook test: exited with 1", status["summary"])
+
+    def test_tells_of_a_refused_run_until_the_one_in_its_way_ends(self):
+        slow = self.folder / "slow"
+        self.configure(sources="  slow: {type: command, command: [sh, -c, "
+                               f"'test ! -e {slow} || exec sleep 60; echo']}}")
+        self.cairn("run")
+        slow.touch()
+        process = self.start("run")
+        wait_until(lambda: self.objects("sessions"), "a session")
+        self.cairn("run", code=LOCKED)
+        status = self.status("--check", code=OVERDUE)
+        self.assertIn(f"is at work, process {process.pid}", status["summary"])
+        process.send_signal(signal.SIGTERM)
+        self.end(process, TERMINATED)
+        self.cairn("status", "--check")
 
     def test_tells_of_a_part_that_fails(self):
         self.configure(sources="  settings: {type: command, part: config, "
