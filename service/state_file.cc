@@ -66,7 +66,7 @@ std::optional<std::string> read_state_file(const fs::path& file,
                                            std::uint64_t most) {
   const ingest::UniqueFd fd(
       ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd && (errno == ENOENT || errno == ENOTDIR)) return std::nullopt;
+  if (!fd && errno == ENOENT) return std::nullopt;
   if (!fd) fail(file, "cannot read");
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) fail(file, "cannot read");

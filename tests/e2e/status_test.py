@@ -283,6 +283,15 @@ class Status(Case):
         self.assertRegex(ran.text, "files +nightly +ok")
         self.assertIn("the run is not in the log", self.cairn("run").err)
 
+    def test_tells_that_there_can_be_no_log(self):
+        self.configure()
+        self.cairn("run")
+        log, = self.state_files("runs")
+        shutil.rmtree(log.parent)
+        log.parent.write_text("in the way")
+        ran = self.cairn("status", "--check", code=OVERDUE)
+        self.assertIn("the log of the runs of nightly cannot be read", ran.text)
+
     def test_tells_of_other_repositories_where_a_key_is_wrong(self):
         other = self.folder / "other"
         other_key = self.folder / "other.key"
@@ -975,7 +984,9 @@ class Verification(Case):
         memory.parent.write_text("in the way")
         ran = self.cairn("run")
         self.assertIn("what was verified is not remembered", ran.err)
-        self.cairn("status", "--check")
+        ran = self.cairn("status", "--check", code=OVERDUE)
+        self.assertIn("what was verified of repository local cannot be read",
+                      ran.text)
 
     def test_reads_no_more_than_its_budget(self):
         self.configure("checks: {data: {cycle: 1h, budget: 0B}}")
