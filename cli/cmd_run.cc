@@ -20,6 +20,7 @@
 #include "cli/job_sources.h"
 #include "cli/json.h"
 #include "cli/nearest.h"
+#include "cli/past_content.h"
 #include "cli/printable.h"
 #include "cli/prune_run.h"
 #include "cli/quantity.h"
@@ -214,10 +215,9 @@ ExitCode dry_run(const Selected& selected,
   return has_problem ? ExitCode::partial : ExitCode::ok;
 }
 
-// Names are for people to find one snapshot by.
+// Names are for people to find one snapshot by. Throws NoRun.
 void require_new_name(const Options& options, const Selected& selected,
                       repo::Repository& repository, Context& context) {
-  if (!options.name) return;
   const std::string tag = std::string(kNameTag) + *options.name;
   SnapshotSelector selector(context, repository);
   for (const auto* const valid : selector.all()) {
@@ -226,9 +226,9 @@ void require_new_name(const Options& options, const Selected& selected,
         std::ranges::find(record->tags, tag) == record->tags.end()) {
       continue;
     }
-    throw repo::RefusedForSafety("snapshot " + valid->snapshot.id.brief() +
-                                 " of " + selected.series + " has the name '" +
-                                 *options.name + "' already");
+    throw NoRun("snapshot " + valid->snapshot.id.brief() + " of " +
+                selected.series + " has the name '" + *options.name +
+                "' already");
   }
 }
 
@@ -293,8 +293,13 @@ ExitCode save(const Options& options, const Selected& selected,
         job.before, [](const config::Hook&) { return true; }, interrupt.token(),
         context);
     JobSources sources(selected.sources, context);
+    const PastContent past(job, all, repository, context);
     auto outcome = run_backup(
-        repository, sources.open(repository.keyring(), interrupt.token()),
+        repository,
+        sources.open(
+            repository.keyring(),
+            [&](const config::Source& source) { return past.if_empty(source); },
+            interrupt.token()),
         {.series = selected.series,
          .tags = tags_of(options, selected),
          .levels = job.compression,
@@ -368,10 +373,9 @@ ExitCode run_locked(const Options& options, const Selected& selected,
                     const config::Configuration& all, RunNotes& notes,
                     std::optional<repo::Repository>& repository,
                     Context& context) {
-  repository.emplace(context.open_to_write());
+  if (!repository) repository.emplace(context.open_to_write());
   notes.repository = &*repository;
   (void)repository->index_store();  // its folder is there to be left out
-  require_new_name(options, selected, *repository, context);
   const auto there_before = packs_there(*repository);
   const auto saved = save(options, selected, all, *repository, notes, context);
   const auto code =
@@ -402,11 +406,17 @@ ExitCode run(const Options& options, Context& context) {
     lock.emplace(host_folders().state, context.repo_name(),
                  selected.job->series, options.wait, interrupt.token());
   };
+  const auto look = [&](RunNotes& notes) {
+    if (!options.name) return;
+    repository.emplace(context.open_to_write());
+    notes.repository = &*repository;
+    require_new_name(options, selected, *repository, context);
+  };
   const auto work = [&](RunNotes& notes) {
     return run_locked(options, selected, all, notes, repository, context);
   };
   return with_aftermath({all, *selected.job, selected.series}, context,
-                        {take_lock, work});
+                        {take_lock, look, work});
 }
 
 }  // namespace
@@ -422,7 +432,9 @@ Command run_command() {
           "sources into one snapshot, then its policy of what to forget. "
           "Without words, the only job there is. A source that fails does not "
           "keep the others from being saved (3, or 15 when nothing was); after "
-          "a run that was not complete nothing is forgotten. With names of "
+          "a run that was not complete nothing is forgotten. One that is empty "
+          "and was not before is as one that fails, unless it says "
+          "`allow_empty: true`. With names of "
           "sources, or --only, a part of the job is saved, to a series of its "
           "own: SERIES/NAME. Then what was written is read again and verified, "
           "with a share of what was there before (4 when there is damage). A "

@@ -28,13 +28,6 @@ struct Options {
   bool prints = false;
 };
 
-service::Moment moment_of(const repo::Timestamp& time) {
-  return service::Moment(std::chrono::seconds(time.seconds));
-}
-repo::Timestamp timestamp_of(service::Moment moment) {
-  return {moment.time_since_epoch().count(), 0};
-}
-
 std::unique_ptr<ScheduleHost> host_of(const Options& options,
                                       const config::Configuration& all) {
   if (options.folder && options.folder->empty()) {

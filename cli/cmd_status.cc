@@ -276,7 +276,8 @@ Json json_of(const SourceStatus& source, Moment now) {
 
 Json json_of(const WalStatus& wal) {
   Json json = Json::object();
-  json.set("series", wal.series)
+  json.set("repository", wal.repository)
+      .set("series", wal.series)
       .set("system_identifier", std::to_string(wal.system))
       .set("late", wal.is_late)
       .set("waiting_bytes", wal.waiting_bytes)

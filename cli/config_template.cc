@@ -108,6 +108,8 @@ std::string sources_text(const FoundHere& found) {
          "  #   type: files\n"
          "  #   paths: [/srv/shop/uploads]\n"
          "  #   exclude: ['*.tmp', /cache/]\n"
+         "  #   allow_empty: true      # else a problem where it was not empty "
+         "before\n"
          "  # workflows:\n"
          "  #   type: command          # what a program writes; no shell\n"
          "  #   command: [docker, exec, n8n, n8n, export:workflow, --all]\n"

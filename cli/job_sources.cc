@@ -265,18 +265,23 @@ struct JobSources::State {
   }
 
   void open(const config::Source& source, const repo::Keyring& keyring,
-            const std::stop_token& stop, std::vector<ingest::Source>& opened) {
+            const IfEmpty& if_empty, const std::stop_token& stop,
+            std::vector<ingest::Source>& opened) {
     if (const auto* const files = std::get_if<config::Files>(&source.what)) {
       auto some =
           file_sources(source.name, files->paths, rules_of(*files), context);
-      std::ranges::move(some, std::back_inserter(opened));
+      for (auto& one : some) {
+        std::get<ingest::FilesToBackUp>(one).if_empty = if_empty(source);
+        opened.push_back(std::move(one));
+      }
     } else if (const auto* const command =
                    std::get_if<config::CommandOutput>(&source.what)) {
       opened.emplace_back(ingest::StreamToBackUp{
           .name = command->as,
           .kind = repo::SourceKind::command,
           .stream = std::make_unique<LateCommand>(command->arguments),
-          .lane = kCommandLane});
+          .lane = kCommandLane,
+          .if_empty = if_empty(source)});
     } else if (const auto* const base =
                    std::get_if<config::PostgresBase>(&source.what)) {
       opened.emplace_back(ingest::TreeToBackUp{
@@ -354,10 +359,11 @@ JobSources::JobSources(std::span<const config::Source* const> sources,
 JobSources::~JobSources() = default;
 
 std::vector<ingest::Source> JobSources::open(const repo::Keyring& keyring,
+                                             const IfEmpty& if_empty,
                                              const std::stop_token& stop) {
   std::vector<ingest::Source> opened;
   for (const auto* const source : state_->sources) {
-    state_->open(*source, keyring, stop, opened);
+    state_->open(*source, keyring, if_empty, stop, opened);
   }
   for (auto& source : opened) {
     auto* const stream = std::get_if<ingest::StreamToBackUp>(&source);

@@ -15,6 +15,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -48,10 +49,14 @@ class JobSources {
   JobSources(const JobSources&) = delete;
   JobSources& operator=(const JobSources&) = delete;
 
+  // What is wrong with a source that has no content; empty: nothing is.
+  using IfEmpty = std::function<std::string(const config::Source& source)>;
+
   // Once, for a backup that this outlives. Asks servers; throws
   // repo::Cancelled, and ingest::ProducerFailed for a base backup, which has
   // nobody beside it to be saved.
   [[nodiscard]] std::vector<ingest::Source> open(const repo::Keyring& keyring,
+                                                 const IfEmpty& if_empty,
                                                  const std::stop_token& stop);
 
   // How long a stream took from its first byte to its end, once it was backed

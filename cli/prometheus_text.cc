@@ -59,19 +59,21 @@ class Gauge {
   }
   // As it stands in `before`, a text of ours; if it does.
   void add_again(Labels labels, std::string_view before) {
-    const std::string sample = sample_of(labels) + " ";
-    auto at = before.find(sample);
-    while (at != before.npos && at > 0 && before[at - 1] != '\n') {
-      at = before.find(sample, at + 1);
-    }
-    if (at == before.npos) return;
-    auto value = before.substr(at + sample.size());
-    value = value.substr(0, value.find('\n'));
-    double number = 0;
-    const auto [end, error] =
-        std::from_chars(value.data(), value.data() + value.size(), number);
-    if (error != std::errc() || end != value.data() + value.size()) return;
-    add(labels, std::string(value));
+    const std::string sample = sample_of(labels);
+    for_each_line(before,
+                  [&](std::string_view its_sample, std::string_view value) {
+                    if (its_sample == sample) add_line(sample, value);
+                  });
+  }
+  // All that stand there and have these labels first, and more behind them.
+  void add_all_again(Labels first, std::string_view before) {
+    std::string beginning = sample_of(first);
+    beginning.back() = ',';
+    for_each_line(before,
+                  [&](std::string_view its_sample, std::string_view value) {
+                    if (its_sample.starts_with(beginning))
+                      add_line(its_sample, value);
+                  });
   }
   void add_truth(Labels labels, bool value) {
     add(labels, std::uint64_t{value ? 1U : 0U});
@@ -79,11 +81,33 @@ class Gauge {
 
  private:
   void add(Labels labels, const std::string& value) {
+    add_line(sample_of(labels), value);
+  }
+
+  void add_line(std::string_view sample, std::string_view value) {
     if (!has_head_) {
       text_ += fmt::format("# HELP {0} {1}\n# TYPE {0} gauge\n", name_, help_);
       has_head_ = true;
     }
-    text_ += sample_of(labels) + " " + value + "\n";
+    text_ += fmt::format("{} {}\n", sample, value);
+  }
+
+  // Of those that end with a number.
+  template <typename Use>
+  static void for_each_line(std::string_view text, const Use& use) {
+    while (!text.empty()) {
+      const auto end = std::min(text.find('\n'), text.size());
+      const auto line = text.substr(0, end);
+      text.remove_prefix(std::min(end + 1, text.size()));
+      const auto space = line.rfind(' ');
+      if (space == line.npos) continue;
+      const auto value = line.substr(space + 1);
+      double number = 0;
+      const auto [rest, error] =
+          std::from_chars(value.data(), value.data() + value.size(), number);
+      if (error != std::errc() || rest != value.data() + value.size()) continue;
+      use(line.substr(0, space), value);
+    }
   }
 
   [[nodiscard]] std::string sample_of(Labels labels) const {
@@ -234,13 +258,21 @@ void add_jobs(const StatusReport& report, std::string& text) {
   }
 }
 
-void add_wal(const StatusReport& report, std::string& text) {
+void add_wal(const StatusReport& report, std::string_view before,
+             std::string& text) {
   const auto for_each = [&](std::string_view name, std::string_view help,
                             const auto& value_of) {
     Gauge gauge(text, name, help);
     for (const auto& one : report.wal) {
       const std::string system = std::to_string(one.system);
-      gauge.add({{"series", one.series}, {"system", system}}, value_of(one));
+      gauge.add({{"repository", one.repository},
+                 {"series", one.series},
+                 {"system", system}},
+                value_of(one));
+    }
+    for (const auto& one : report.repositories) {
+      if (!one.coverage)
+        gauge.add_all_again({{"repository", one.name}}, before);
     }
   };
   for_each("cairn_wal_last_stored_timestamp_seconds",
@@ -312,7 +344,7 @@ std::string prometheus_text(const StatusReport& report,
   add_saved(report, text);
   add_sources(report, text);
   add_jobs(report, text);
-  add_wal(report, text);
+  add_wal(report, before, text);
   add_repositories(report, before, text);
   Gauge(text, "cairn_status_timestamp_seconds", "When this was written.")
       .add({}, report.now);

@@ -94,6 +94,11 @@ std::string counted(std::uint64_t count, std::string_view noun) {
   return count_text(count) + " " + std::string(noun) + (count == 1 ? "" : "s");
 }
 
+std::string percent_text(double share) {
+  constexpr double kWhole = 100;
+  return std::to_string(static_cast<int>(share * kWhole + 0.5)) + " %";
+}
+
 std::string ratio_text(std::uint64_t logical, std::uint64_t stored) {
   if (logical == 0 || stored == 0) return "-";
   const double ratio =

@@ -18,6 +18,9 @@ namespace cairn::cli {
 // "1 file", "12,345 files"
 [[nodiscard]] std::string counted(std::uint64_t count, std::string_view noun);
 
+// "12 %", of 0.12.
+[[nodiscard]] std::string percent_text(double share);
+
 // How much less was stored than there was: "12.3x"; "-" when that says nothing.
 [[nodiscard]] std::string ratio_text(std::uint64_t logical,
                                      std::uint64_t stored);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <exception>
+#include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -95,6 +97,40 @@ std::string body_of(AlertEvent::Kind kind, const std::string& id,
   return json.text();
 }
 
+// What this process has not tried to tell: each event once, and a channel up to
+// the first that fails, since the run waits once for who does not answer.
+class Untried {
+ public:
+  explicit Untried(const std::vector<std::string>& channels)
+      : channels_(channels) {}
+
+  // Of those pending, and whom to tell. Nothing: it has tried all.
+  [[nodiscard]] std::optional<std::pair<AlertEvent, std::string>> next(
+      const std::vector<AlertEvent>& pending) const {
+    for (const auto& channel : channels_) {
+      if (given_up_.contains(channel)) continue;
+      for (const auto& event : pending) {
+        const bool knows =
+            std::ranges::find(event.channels, channel) == event.channels.end();
+        if (!knows && !tried_.contains({event.id, channel})) {
+          return std::pair(event, channel);
+        }
+      }
+    }
+    return std::nullopt;
+  }
+
+  void try_now(const AlertEvent& event, const std::string& channel) {
+    tried_.emplace(event.id, channel);
+  }
+  void give_up(const std::string& channel) { given_up_.insert(channel); }
+
+ private:
+  const std::vector<std::string>& channels_;
+  std::set<std::string> given_up_;
+  std::set<std::pair<std::string, std::string>> tried_;  // ids, channels
+};
+
 class Aftermath {
  public:
   Aftermath(const RunOfJob& which, Context& context)
@@ -158,33 +194,42 @@ class Aftermath {
 
   void alert(const JobRun& run, const std::vector<std::string>& channels) {
     service::AlertState state(host_folders().state, place_, which_.series);
-    attempt("who was told of what is not known", context_,
-            [&] { state.read(); });
-    // Where the log cannot be written, or read, this run is all there is.
-    std::vector<JobRun> runs;
-    attempt("the log of runs", context_, [&] { runs = log().read(); });
-    if (runs.empty() || runs.back() != run) runs.push_back(run);
+    const auto read_log = [&] {
+      std::vector<JobRun> runs;
+      attempt("the log of runs", context_, [&] { runs = log().read(); });
+      return runs;
+    };
     const auto make_body = [&](AlertEvent::Kind kind, const std::string& id,
                                const JobRun& of) {
       return body_of(kind, id, of, which_, place_, context_.now());
     };
     attempt(kNotRemembered, context_,
-            [&] { state.note_runs(runs, channels, make_body); });
+            [&] { state.note_run(run, read_log, channels, make_body); });
     // Whoever stopped it does not want to wait.
     if (run.outcome == RunOutcome::interrupted) return;
-    const auto pending = state.pending();
-    for (const auto& channel : channels) tell_all(pending, channel, state);
+    Untried untried(channels);
+    while (untried.next(state.pending())) {
+      if (!tell_in_turn(untried, state)) return;
+      // What others left to this process while it had the turn.
+      attempt(kNotRemembered, context_, [&] { state.look_again(); });
+    }
   }
 
-  // Up to one that fails: the run waits for a channel that does not answer
-  // once.
-  void tell_all(const std::vector<AlertEvent>& pending,
-                const std::string& channel, service::AlertState& state) {
-    for (const auto& event : pending) {
-      const bool knows =
-          std::ranges::find(event.channels, channel) == event.channels.end();
-      if (!knows && !reach(event, channel, state)) return;
+  // False: it is the turn of another process, which tells it all.
+  bool tell_in_turn(Untried& untried, service::AlertState& state) {
+    std::optional<ingest::UniqueFd> turn;
+    bool is_of_another = false;
+    attempt(kNotRemembered, context_, [&] {
+      turn = state.take_turn();
+      is_of_another = !turn;
+    });
+    if (is_of_another) return false;
+    while (const auto next = untried.next(state.pending())) {
+      const auto& [event, channel] = *next;
+      untried.try_now(event, channel);
+      if (!reach(event, channel, state)) untried.give_up(channel);
     }
+    return true;
   }
 
   bool reach(const AlertEvent& event, const std::string& channel,
@@ -243,16 +288,19 @@ ExitCode with_aftermath(const RunOfJob& which, Context& context,
     aftermath.follow(notes);
   };
   ExitCode code = ExitCode::ok;
-  bool has_begun = false;
+  bool has_lock = false;
   try {
     steps.take_lock();
-    has_begun = true;
+    has_lock = true;
+    steps.look(notes);
     notes.run.began = moment_of(context.now());  // it may have waited
     aftermath.begin(notes.run.began);
     code = steps.work(notes);
+  } catch (const NoRun&) {
+    throw;
   } catch (const std::exception& e) {
     const auto failure = failure_of(e, context.repo_in_use());
-    notes.run.was_refused = !has_begun && failure.code == ExitCode::locked;
+    notes.run.was_refused = !has_lock && failure.code == ExitCode::locked;
     if (notes.run.was_refused && can_ask()) throw;
     notes.run.message = failure.message;
     ended(failure.code);

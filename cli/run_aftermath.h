@@ -13,6 +13,7 @@
 #include "cli/context.h"
 #include "cli/exit_code.h"
 #include "ingest/backup.h"
+#include "repo/error.h"
 #include "repo/repository.h"
 #include "service/run_log.h"
 
@@ -36,13 +37,20 @@ struct RunOfJob {
   std::string series;  // that of the job, or of a part of it
 };
 
+// What was asked for cannot be done, and nothing failed: whoever asked is told,
+// and nobody else.
+struct NoRun : repo::RefusedForSafety {
+  using RefusedForSafety::RefusedForSafety;
+};
+
 struct RunSteps {
   std::function<void()> take_lock;  // of the job
-  // Notes the repository that it opened.
+  // Before it begins; may throw NoRun. Both note the repository that they open.
+  std::function<void(RunNotes& notes)> look;
   std::function<ExitCode(RunNotes& notes)> work;
 };
 
-// Does both steps, and then what follows; lets through whatever they throw. A
+// Does the steps, and then what follows; lets through whatever they throw. A
 // run that another one is in the way of is a failed one, unless somebody sits
 // at the terminal and sees it.
 ExitCode with_aftermath(const RunOfJob& which, Context& context,

@@ -2,29 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <functional>
 #include <map>
-#include <set>
 #include <utility>
+#include <variant>
 
-#include "cli/pg_wal.h"
+#include "cli/job_history.h"
 #include "cli/printable.h"
 #include "cli/quantity.h"
-#include "cli/series.h"
+#include "cli/repository_status.h"
 #include "cli/time_text.h"
-#include "cli/wal_loss.h"
-#include "ingest/pg_dump.h"
-#include "ingest/recovery_range.h"
 #include "repo/error.h"
-#include "repo/pack_reader.h"
-#include "service/verification.h"
-#include "service/verified_packs.h"
 
 namespace cairn::cli {
 namespace {
 
-namespace fs = std::filesystem;
 using service::GoodState;
 using service::JobRun;
 using service::RunOutcome;
@@ -41,122 +32,8 @@ service::Limits limits_of(const config::Thresholds& thresholds) {
           .wal_lag = thresholds.wal_lag};
 }
 
-std::string percent_text(double share) {
-  return std::to_string(static_cast<int>(share * 100 + 0.5)) + " %";
-}
-
 std::string ago(Moment moment, Moment now) {
   return relative_time_text(timestamp_of(moment), timestamp_of(now));
-}
-
-// ---- one source, in snapshots and in the log
-
-// True for what the snapshot calls the streams, or the tree, of a source.
-bool is_of(const config::Source& source, std::string_view reported) {
-  if (const auto* const command =
-          std::get_if<config::CommandOutput>(&source.what)) {
-    return reported == command->as;
-  }
-  if (std::holds_alternative<config::PostgresDumps>(source.what) ||
-      std::holds_alternative<config::Redis>(source.what)) {
-    return reported == source.name || reported.starts_with(source.name + "/");
-  }
-  return reported == source.name;
-}
-
-std::optional<std::string> database_of(const config::Source& source,
-                                       std::string_view reported) {
-  if (!std::holds_alternative<config::PostgresDumps>(source.what) ||
-      !reported.starts_with(source.name + "/")) {
-    return std::nullopt;
-  }
-  return ingest::pg_database_of(reported.substr(source.name.size() + 1));
-}
-
-// A stream of a source, as a snapshot or a line of the log has it.
-struct Reported {
-  std::string name;
-  RunOutcome outcome = RunOutcome::complete;
-  std::uint64_t bytes = 0;
-  std::string message;
-  std::optional<double> seconds;
-};
-
-// One attempt at saving the sources of a job.
-struct Attempt {
-  Moment when;
-  Moment claimed;  // what it is said to be of
-  std::vector<Reported> reported;
-};
-
-// Of the job's series and of those of parts of it, newest first, and none later
-// than it arrived: anybody may claim any time. Nothing: this key may not read
-// what snapshots say of themselves.
-std::optional<std::vector<Attempt>> attempts_in(
-    const std::vector<repo::ValidSnapshot>& snapshots, const config::Job& job,
-    const repo::Keyring& keyring) {
-  const auto tag = repo::series_tag(keyring, job.series);
-  std::vector<Attempt> attempts;
-  for (auto valid = snapshots.rbegin(); valid != snapshots.rend(); ++valid) {
-    const auto& snapshot = valid->snapshot;
-    if (!snapshot.record) {
-      if (snapshot.header.series_tag == tag) return std::nullopt;
-      continue;
-    }
-    const auto& series = snapshot.record->series;
-    if (is_of_wal(snapshot) ||
-        (series != job.series && !series.starts_with(job.series + "/"))) {
-      continue;
-    }
-    const auto claimed = moment_of(snapshot.header.time);
-    Attempt attempt{
-        std::min(claimed, moment_of(snapshot.header.arrival)), claimed, {}};
-    for (const auto& source : snapshot.record->sources) {
-      attempt.reported.push_back({source.name,
-                                  service::outcome_of(source.status),
-                                  source.bytes, source.message, std::nullopt});
-    }
-    attempts.push_back(std::move(attempt));
-  }
-  std::ranges::stable_sort(attempts, std::greater(), &Attempt::when);
-  return attempts;
-}
-
-std::vector<Attempt> attempts_in(const std::vector<JobRun>& runs) {
-  std::vector<Attempt> attempts;
-  for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
-    if (!run->snapshot) continue;
-    Attempt attempt{run->began, run->began, {}};
-    for (const auto& source : run->sources) {
-      attempt.reported.push_back({source.name, source.outcome, source.bytes,
-                                  source.message, source.seconds});
-    }
-    attempts.push_back(std::move(attempt));
-  }
-  return attempts;
-}
-
-struct Judged {
-  bool is_there = false;
-  bool is_good = true;
-  std::uint64_t bytes = 0;
-  std::string message;
-};
-
-Judged judge(const Attempt& attempt, const config::Source& source) {
-  Judged judged;
-  for (const auto& one : attempt.reported) {
-    if (!is_of(source, one.name)) continue;
-    judged.is_there = true;
-    judged.bytes += one.bytes;
-    if (one.outcome == RunOutcome::complete) continue;
-    if (judged.is_good) {
-      judged.message =
-          one.name == source.name ? one.message : one.name + ": " + one.message;
-    }
-    judged.is_good = false;
-  }
-  return judged;
 }
 
 // Those that the newest good attempt has, and later ones: what was dropped
@@ -207,12 +84,18 @@ void add_seconds(const std::vector<JobRun>& runs, const config::Source& source,
   }
 }
 
-// Whoever interrupts a run knows why; the one before it is what is to be told.
+// Whoever interrupts a run knows why, and one that was refused is no news once
+// the one in its way has ended: what was before them is what is to be told.
 const JobRun* last_judged(const std::vector<JobRun>& runs) {
-  const auto last = std::ranges::find_if(
-      runs.rbegin(), runs.rend(),
-      [](const JobRun& run) { return run.outcome != RunOutcome::interrupted; });
-  return last == runs.rend() ? nullptr : &*last;
+  bool has_ended_since = false;
+  for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
+    if (run->outcome == RunOutcome::interrupted) {
+      has_ended_since = true;
+    } else if (!run->was_refused || !has_ended_since) {
+      return &*run;
+    }
+  }
+  return nullptr;
 }
 
 // Why the newest run that had to do with the source, after it was last saved
@@ -251,8 +134,11 @@ void set_rhythm(const config::Job& job, const service::Limits& limits,
   status.is_overdue = service::is_overdue(last, rhythm, limits, now);
 }
 
+// `known` are also those that were forgotten since: what is usual is not lost
+// with them.
 SourceStatus status_of(const config::Source& source, const config::Job& job,
                        std::vector<Attempt> attempts,
+                       const std::vector<Attempt>& known,
                        const std::vector<JobRun>& runs,
                        const service::Limits& limits, Moment now) {
   SourceStatus status;
@@ -279,8 +165,12 @@ SourceStatus status_of(const config::Source& source, const config::Job& job,
   add_databases(attempts, source, status);
   add_seconds(runs, source, status);
   set_rhythm(job, limits, now, status);
-  status.usual_bytes = service::usual_bytes(status.good);
   if (const auto last = status.last()) {
+    auto states = good_states(known, source, now);
+    std::erase_if(states, [&](const GoodState& state) {
+      return state.when > last->when;
+    });
+    status.usual_bytes = service::usual_bytes(states);
     status.lost_since = last->when;
     for (const auto& run : runs) {
       const bool is_its_run =
@@ -355,12 +245,7 @@ void tell_of_job(const config::Job& job, const std::vector<JobRun>& runs,
 void tell_of_parts(const config::Job& job, const std::string& place,
                    const config::Configuration& all, StatusReport& report) {
   const auto last_success = report.jobs.back().last_success;
-  for (const auto& series :
-       service::RunLog::parts_of(host_folders().state, place, job.series)) {
-    if (std::ranges::find(all.jobs, series, &config::Job::series) !=
-        all.jobs.end()) {
-      continue;
-    }
+  for (const auto& series : series_of_parts(job, place, all)) {
     const std::string name = job.name + series.substr(job.series.size());
     const service::RunLog log(host_folders().state, place, series);
     const auto runs = read_log(log, name, report);
@@ -368,143 +253,6 @@ void tell_of_parts(const config::Job& job, const std::string& place,
     if (last == nullptr || last->outcome != RunOutcome::failed) continue;
     if (last_success && *last_success > last->ended) continue;
     tell_of_failed_run(name, *last, report);
-  }
-}
-
-// ---- WAL
-
-// The series of this host that hold WAL, with the ones of their bases.
-std::set<std::string> base_series_in(
-    const std::vector<repo::ValidSnapshot>& snapshots,
-    const std::string& host) {
-  constexpr std::string_view kWal = "/wal";
-  std::set<std::string> series;
-  for (const auto& valid : snapshots) {
-    if (!is_of_wal(valid.snapshot)) continue;
-    const auto& name = valid.snapshot.record->series;
-    if (name.starts_with(host + "/")) {
-      series.insert(name.substr(0, name.size() - kWal.size()));
-    }
-  }
-  return series;
-}
-
-WalStatus status_of(const ingest::RecoveryCluster& cluster,
-                    const std::string& wal_series, const fs::path& spools,
-                    const service::Limits& limits, Moment now) {
-  const auto loss = wal_loss_of(cluster, spools);
-  WalStatus status{.series = wal_series,
-                   .system = cluster.system,
-                   .stored_at = std::nullopt,
-                   .waiting_bytes = loss.spooled_bytes,
-                   .has_receiver = loss.has_receiver,
-                   .lag = std::nullopt};
-  if (loss.stored_at) {
-    status.stored_at = std::min(moment_of(*loss.stored_at), now);
-    // A server that is quiet makes no WAL, and a receiver that has stored all
-    // is not behind.
-    const bool is_caught_up = loss.has_receiver && loss.spooled_bytes == 0;
-    status.lag = is_caught_up ? std::chrono::seconds(0)
-                              : service::age_of(*status.stored_at, now).length;
-    status.is_late = *status.lag > limits.wal_lag;
-  }
-  return status;
-}
-
-void add_wal(const repo::SnapshotList& list, const repo::Keyring& keyring,
-             const config::Configuration& all, StatusReport& report) {
-  const auto limits = limits_of(all.thresholds);
-  for (const auto& series : base_series_in(list.snapshots, all.host)) {
-    const std::string wal = wal_series(series);
-    const auto clusters =
-        ingest::find_clusters(list.snapshots, repo::series_tag(keyring, series),
-                              repo::series_tag(keyring, wal));
-    std::optional<Moment> stored;
-    for (const auto& cluster : clusters) {
-      if (cluster.wal.empty()) continue;
-      report.wal.push_back(status_of(cluster, wal,
-                                     wal_spools(wal, keyring.repository()),
-                                     limits, report.now));
-      stored = std::max(stored, report.wal.back().stored_at);
-    }
-    // A base with its WAL loses what came since WAL was stored.
-    for (auto& source : report.sources) {
-      const auto* const job = all.job(source.job);
-      if (job == nullptr || job->series != series) continue;
-      if (stored && source.lost_since) {
-        source.lost_since = std::max(*source.lost_since, *stored);
-      }
-    }
-  }
-}
-
-// ---- the repository
-
-void look_at_disk(const std::string& place, const service::Limits& limits,
-                  RepositoryStatus& status, StatusReport& report) {
-  std::error_code error;
-  const auto space = fs::space(place, error);
-  if (error || space.capacity == 0) return;
-  const auto taken = space.capacity - space.free;
-  const auto all = taken + space.available;
-  status.free_bytes = space.available;
-  status.used =
-      all == 0 ? 1 : static_cast<double>(taken) / static_cast<double>(all);
-  if (*status.used > limits.repository_used) {
-    report.problems.push_back("the disk of repository " + status.name + " is " +
-                              percent_text(*status.used) + " full, " +
-                              size_text(status.free_bytes) + " are free");
-  }
-}
-
-// Damage that a prune has removed since the last run is none.
-void drop_pruned(const std::vector<repo::StoredPack>& stored,
-                 repo::Repository& repository, service::VerifiedPacks& known) {
-  std::set<repo::PackId> there;
-  for (const auto& pack : stored) there.insert(pack.id);
-  const auto is_there = [&](const auto& one) {
-    return there.contains(one.first);
-  };
-  if (std::ranges::all_of(known.damaged, is_there)) return;
-  const auto missing = service::missing_packs(repository);
-  std::erase_if(known.damaged, [&](const auto& one) {
-    return !is_there(one) && !missing.contains(one.first);
-  });
-}
-
-void look_at_packs(repo::Repository& repository,
-                   const config::DataChecks& checks, RepositoryStatus& status,
-                   StatusReport& report) {
-  const service::VerifiedPacksFile file(host_folders().state,
-                                        repository.keyring().repository().hex(),
-                                        repository.storage().place());
-  service::VerifiedPacks known;
-  try {
-    known = file.read();
-  } catch (const repo::Error& e) {
-    report.problems.push_back("what was verified of repository " + status.name +
-                              " cannot be read: " + e.what());
-  }
-  const auto stored = repo::list_packs(repository.storage());
-  drop_pruned(stored, repository, known);
-  status.coverage =
-      service::coverage_of(stored, known, checks.cycle, report.now);
-  for (const auto& [id, found] : known.damaged) {
-    status.damage_found = std::min(found, status.damage_found.value_or(found));
-  }
-  if (status.damage_found) {
-    report.problems.push_back(
-        "damage in repository " + status.name + ": " +
-        counted(status.coverage->damaged, "pack") + " cannot be read whole, " +
-        "found " + ago(*status.damage_found, report.now) +
-        "; 'cairn check --level data' says what it hurts");
-  }
-  if (status.coverage->late > 0) {
-    report.notices.push_back(
-        "repository " + status.name + ": " +
-        counted(status.coverage->late, "pack") +
-        " were not read within the cycle; a larger `checks: {data: {budget: "
-        "..}}`, or more runs, would");
   }
 }
 
@@ -556,14 +304,6 @@ std::string reason_of(const WalStatus& wal, Moment now) {
 }
 
 }  // namespace
-
-Moment moment_of(const repo::Timestamp& time) {
-  return Moment(std::chrono::seconds(time.seconds));
-}
-
-repo::Timestamp timestamp_of(Moment moment) {
-  return {moment.time_since_epoch().count(), 0};
-}
 
 std::string interval_text(std::chrono::seconds interval) {
   const auto every = [](std::int64_t count, std::string_view name) {
@@ -648,10 +388,12 @@ void report_on(const MetRepository& met, const config::Configuration& all,
     if (met.opened != nullptr) {
       attempts = attempts_in(list.snapshots, *job, met.opened->keyring());
     }
-    if (!attempts) attempts = attempts_in(runs);
+    const auto in_log = attempts_in(runs);
+    if (!attempts) attempts = in_log;
+    const auto known = together(*attempts, in_log);
     for (const auto& name : job->sources) {
-      auto source = status_of(*all.source(name), *job, *attempts, runs, limits,
-                              report.now);
+      auto source = status_of(*all.source(name), *job, *attempts, known, runs,
+                              limits, report.now);
       tell_of_clock(source, report);
       tell_of_size(source, limits, report);
       report.sources.push_back(std::move(source));
@@ -660,7 +402,7 @@ void report_on(const MetRepository& met, const config::Configuration& all,
     tell_of_parts(*job, met.place, all, report);
   }
   if (met.opened != nullptr) {
-    add_wal(list, met.opened->keyring(), all, report);
+    add_wal(status.name, list, met.opened->keyring(), all, limits, report);
   }
   report.repositories.push_back(std::move(status));
 }

@@ -60,6 +60,7 @@ struct SourceStatus {
 };
 
 struct WalStatus {
+  std::string repository;  // name
   std::string series;
   std::uint64_t system = 0;  // of the cluster
   std::optional<Moment> stored_at;
@@ -126,9 +127,6 @@ void report_on(const MetRepository& met, const config::Configuration& all,
 [[nodiscard]] StatusReport report_after_run(const MetRepository& met,
                                             const config::Configuration& all,
                                             Context& context);
-
-[[nodiscard]] Moment moment_of(const repo::Timestamp& time);
-[[nodiscard]] repo::Timestamp timestamp_of(Moment moment);
 
 // "every hour", "every 90 minutes", "every day"
 [[nodiscard]] std::string interval_text(std::chrono::seconds interval);

@@ -129,6 +129,14 @@ repo::Timestamp clock_now() {
   return {now.tv_sec, static_cast<std::uint32_t>(now.tv_nsec)};
 }
 
+service::Moment moment_of(const repo::Timestamp& time) {
+  return service::Moment(std::chrono::seconds(time.seconds));
+}
+
+repo::Timestamp timestamp_of(service::Moment moment) {
+  return {moment.time_since_epoch().count(), 0};
+}
+
 std::string rfc3339(const repo::Timestamp& time) {
   const time_t seconds = shown_second(time);
   tm fields{};

@@ -7,11 +7,16 @@
 #include <string_view>
 
 #include "repo/entry.h"
+#include "service/timetable.h"
 
 namespace cairn::cli {
 
 // The system's clock.
 [[nodiscard]] repo::Timestamp clock_now();
+
+// To the second.
+[[nodiscard]] service::Moment moment_of(const repo::Timestamp& time);
+[[nodiscard]] repo::Timestamp timestamp_of(service::Moment moment);
 
 // "2026-11-20T14:30:00Z", with nine digits of a second if it has a fraction.
 [[nodiscard]] std::string rfc3339(const repo::Timestamp& time);

@@ -56,6 +56,9 @@ struct FilesToBackUp {
   FileSourceOptions options;
   std::string name = "files";
   Changes changes = Changes::are_problems;
+  // What is wrong when there is no content: it is saved in part then. Empty:
+  // nothing is.
+  std::string if_empty = {};
 };
 
 // One stream, found again under `name`, whose slashes make folders. One that
@@ -68,6 +71,8 @@ struct StreamToBackUp {
   // lane; those of one in their order. Files are of the first, 0. Less than
   // kMaxLanes.
   unsigned lane = 0;
+  // What it fails with when there is no content. Empty: it does not.
+  std::string if_empty = {};
 };
 
 inline constexpr unsigned kMaxLanes = 4;

@@ -307,6 +307,10 @@ void Feeder::feed(const FilesToBackUp& files) {
                                         : repo::SourceStatus::failed;
     report.message =
         std::to_string(problems) + " entries not as they should be";
+  } else if (report.bytes == 0 && !files.if_empty.empty()) {
+    state.problem(files.name, files.if_empty);
+    report.status = repo::SourceStatus::partial;
+    report.message = files.if_empty;
   }
   state.report.sources.push_back(std::move(report));
 }
@@ -342,6 +346,9 @@ void Feeder::feed(StreamToBackUp& stream, const BackupOptions& options) {
     entry.size = fed.bytes;
     entry.weave = std::move(fed.weave);
     stream.stream->finish(state.stop);
+    if (entry.size == 0 && !stream.if_empty.empty()) {
+      throw ProducerFailed(stream.if_empty);
+    }
     if (entry.size == 0) {
       const bool is_input = stream.kind == repo::SourceKind::standard_input;
       state.report.notes.push_back(

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "repo/error.h"
 #include "service/state_file.h"
 
 namespace cairn::service {
@@ -64,6 +65,16 @@ std::optional<AlertEvent> event_of(const Json& json) {
   return event;
 }
 
+// What tells runs of one second apart; the log has cut what was too long.
+std::string mark_of(const JobRun& run) {
+  return std::to_string(seconds_of(run.ended)) + "-" +
+         std::to_string(run.exit_code) + (run.was_refused ? "-refused" : "");
+}
+
+bool is_same(const JobRun& a, const JobRun& b) {
+  return a.began == b.began && mark_of(a) == mark_of(b);
+}
+
 }  // namespace
 
 std::string_view name_of(AlertEvent::Kind kind) noexcept {
@@ -74,87 +85,119 @@ AlertState::AlertState(const std::filesystem::path& state,
                        const std::string& repository, const std::string& series)
     : file_(state_file(state, "alerts", repository, series, ".json")) {}
 
-void AlertState::read() {
+void AlertState::read() { memory_ = stored(); }
+
+AlertState::Memory AlertState::stored() const {
   const auto text = read_state_file(file_, kMostBytes);
-  if (text && !parse(*text)) {
-    failing_since_.reset();
-    seen_.reset();
-    pending_.clear();
-  }
+  return text ? parse(*text).value_or(Memory()) : Memory();
 }
 
-bool AlertState::parse(const std::string& text) {
+std::optional<AlertState::Memory> AlertState::parse(const std::string& text) {
+  Memory memory;
   const Json json = Json::parse(text, nullptr, false);
   if (!json.is_object() ||
-      !read_moment(json, "failing_since", failing_since_) ||
-      !read_moment(json, "seen", seen_)) {
-    return false;
+      !read_moment(json, "failing_since", memory.failing_since) ||
+      !read_moment(json, "seen", memory.seen)) {
+    return std::nullopt;
   }
   const auto with_it = json.find("seen_with_it");
   if (with_it != json.end()) {
-    if (!with_it->is_number_integer()) return false;
-    seen_with_it_ = with_it->get<std::ptrdiff_t>();
+    if (!with_it->is_number_integer()) return std::nullopt;
+    memory.seen_with_it = with_it->get<std::ptrdiff_t>();
+  }
+  if (json.contains("seen_mark") &&
+      !read_text(json, "seen_mark", memory.seen_mark)) {
+    return std::nullopt;
   }
   const auto pending = json.find("pending");
-  if (pending == json.end() || !pending->is_array()) return false;
+  if (pending == json.end() || !pending->is_array()) return std::nullopt;
   for (const auto& one : *pending) {
     auto event = event_of(one);
-    if (!event) return false;
-    pending_.push_back(std::move(*event));
+    if (!event) return std::nullopt;
+    memory.pending.push_back(std::move(*event));
   }
-  return true;
+  return memory;
 }
 
-void AlertState::store() const {
+void AlertState::store() {
+  is_stored_ = false;
   Json json = {{"v", 1}};
-  if (failing_since_) json["failing_since"] = seconds_of(*failing_since_);
-  if (seen_) {
-    json["seen"] = seconds_of(*seen_);
-    json["seen_with_it"] = seen_with_it_;
+  if (memory_.failing_since) {
+    json["failing_since"] = seconds_of(*memory_.failing_since);
+  }
+  if (memory_.seen) {
+    json["seen"] = seconds_of(*memory_.seen);
+    json["seen_with_it"] = memory_.seen_with_it;
+    json["seen_mark"] = memory_.seen_mark;
   }
   Json pending = Json::array();
-  for (const auto& event : pending_) pending.push_back(to_json(event));
+  for (const auto& event : memory_.pending) pending.push_back(to_json(event));
   json["pending"] = std::move(pending);
   replace_state_file(
       file_, json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+  is_stored_ = true;
 }
 
-void AlertState::note_runs(std::span<const JobRun> runs,
-                           const std::vector<std::string>& channels,
-                           const MakeBody& make_body) {
-  if (runs.empty()) return;
-  for (auto& event : pending_) {
+void AlertState::note_run(const JobRun& ended, const ReadLog& read_log,
+                          const std::vector<std::string>& channels,
+                          const MakeBody& make_body) {
+  ingest::UniqueFd lock;
+  try {
+    lock = lock_state_file(file_);
+    read();
+  } catch (const repo::IoError&) {
+    is_stored_ = false;
+    note_all(ended, read_log(), channels, make_body);
+    throw;
+  }
+  note_all(ended, read_log(), channels, make_body);
+  store();
+}
+
+void AlertState::note_all(const JobRun& ended, std::span<const JobRun> log,
+                          const std::vector<std::string>& channels,
+                          const MakeBody& make_body) {
+  auto& pending = memory_.pending;
+  for (auto& event : pending) {
     std::erase_if(event.channels, [&](const std::string& channel) {
       return std::ranges::find(channels, channel) == channels.end();
     });
   }
-  std::erase_if(pending_,
+  std::erase_if(pending,
                 [](const AlertEvent& event) { return event.channels.empty(); });
-  // Of those before the last one we were killed before anybody was told.
-  for (const auto& run : unseen(runs.first(runs.size() - 1))) {
-    note(run, channels, make_body);
+  const auto mine = std::ranges::find_if(
+      log, [&](const JobRun& run) { return is_same(run, ended); });
+  for (const auto& run : unseen(log, mine)) note(run, channels, make_body);
+  const bool is_logged = mine != log.end();
+  if (!is_logged) note(ended, channels, make_body);
+  const auto& newest = is_logged ? log.back() : ended;
+  memory_.seen = newest.began;
+  memory_.seen_mark = mark_of(newest);
+  memory_.seen_with_it =
+      std::ranges::count(log, *memory_.seen, &JobRun::began) +
+      (is_logged ? 0 : 1);
+  if (pending.size() > kMostPending) {
+    pending.erase(pending.begin(),
+                  pending.end() - static_cast<std::ptrdiff_t>(kMostPending));
   }
-  note(runs.back(), channels, make_body);
-  seen_ = runs.back().began;
-  seen_with_it_ = std::ranges::count(runs, *seen_, &JobRun::began);
-  if (pending_.size() > kMostPending) {
-    pending_.erase(pending_.begin(),
-                   pending_.end() - static_cast<std::ptrdiff_t>(kMostPending));
-  }
-  store();
 }
 
-// Those behind the last one that was noted; where that is in the log no more,
-// those that began later.
-std::vector<JobRun> AlertState::unseen(std::span<const JobRun> runs) const {
+// Those behind the last one that was noted, since a process may have been
+// killed before it told of its run; where that one is in the log no more, those
+// that began later, and `ended`, whatever the clock says. At the very first
+// time, none of before.
+std::vector<JobRun> AlertState::unseen(
+    std::span<const JobRun> log,
+    std::span<const JobRun>::iterator ended) const {
+  if (!memory_.seen) return {ended, log.end()};
   std::vector<JobRun> later;
-  if (!seen_) return later;
   std::ptrdiff_t with_it = 0;
-  for (auto run = runs.begin(); run != runs.end(); ++run) {
-    if (run->began == *seen_ && ++with_it == seen_with_it_) {
-      return {run + 1, runs.end()};
+  for (auto run = log.begin(); run != log.end(); ++run) {
+    if (run->began == *memory_.seen && ++with_it == memory_.seen_with_it &&
+        mark_of(*run) == memory_.seen_mark) {
+      return {run + 1, log.end()};
     }
-    if (run->began > *seen_) later.push_back(*run);
+    if (run->began > *memory_.seen || run == ended) later.push_back(*run);
   }
   return later;
 }
@@ -164,22 +207,36 @@ void AlertState::note(const JobRun& run,
                       const MakeBody& make_body) {
   if (run.outcome == RunOutcome::interrupted) return;
   const bool is_good = run.outcome == RunOutcome::complete;
-  if (is_good == !failing_since_) return;
+  if (is_good == !memory_.failing_since) return;
   const auto kind =
       is_good ? AlertEvent::Kind::recovery : AlertEvent::Kind::failure;
   const std::string id = file_.stem().string() + "-" +
                          std::to_string(seconds_of(run.began)) + "-" +
                          std::string(name_of(kind));
-  pending_.push_back({id, kind, make_body(kind, id, run), channels});
-  failing_since_ = is_good ? std::nullopt : std::optional(run.began);
+  memory_.pending.push_back({id, kind, make_body(kind, id, run), channels});
+  memory_.failing_since = is_good ? std::nullopt : std::optional(run.began);
+}
+
+std::optional<ingest::UniqueFd> AlertState::take_turn() {
+  auto turn = try_to_lock_state_file(file_.string() + ".turn");
+  if (turn) look_again();
+  return turn;
+}
+
+void AlertState::look_again() {
+  if (is_stored_) read();
 }
 
 void AlertState::delivered(const std::string& id, const std::string& channel) {
-  for (auto& event : pending_) {
+  const bool was_stored = std::exchange(is_stored_, false);
+  const auto lock = lock_state_file(file_);
+  auto now = was_stored ? stored() : memory_;
+  for (auto& event : now.pending) {
     if (event.id == id) std::erase(event.channels, channel);
   }
-  std::erase_if(pending_,
+  std::erase_if(now.pending,
                 [](const AlertEvent& event) { return event.channels.empty(); });
+  memory_ = std::move(now);
   store();
 }
 

@@ -1,8 +1,8 @@
 // Who is to be told what: of the first failing run, not of each, and of the
 // first good one after it. What could not be told stays until it is.
 //
-//   the log of runs --note_runs()--> events --pending()--> whoever delivers
-//                                       <--delivered()--
+//   the log of runs --note_run()--> events --pending()--> whoever has the turn
+//                                      <--delivered()--
 //
 // Events are durable before anybody is told, and the log is what they are made
 // of: a crash in between tells late, or twice (an event has an id), and never
@@ -10,6 +10,9 @@
 // is damaged it is begun anew. Where it cannot be read or written, which is
 // thrown, all is known here nevertheless, and is to be told: twice is better
 // than never.
+//
+// One process tells at a time. Who does not get the turn leaves what is pending
+// to the one that has it, which looks again once it has given the turn back.
 #pragma once
 
 #include <cstddef>
@@ -20,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include "ingest/unique_fd.h"
 #include "service/run_log.h"
 
 namespace cairn::service {
@@ -37,9 +41,8 @@ struct AlertEvent {
 
 [[nodiscard]] std::string_view name_of(AlertEvent::Kind kind) noexcept;
 
-// Threads and processes: whoever changes it holds the job's lock, but for a run
-// that was refused: should the one in its way end just then, something is told
-// twice.
+// Threads and processes: one thread; any number of processes, which see what
+// the others noted and told whenever they change something themselves.
 class AlertState {
  public:
   // Older ones are given up.
@@ -55,39 +58,64 @@ class AlertState {
   using MakeBody = std::function<std::string(
       AlertEvent::Kind kind, const std::string& id, const JobRun& run)>;
 
-  // `runs` is the log, whose last run has just ended; `channels` are those that
-  // are configured now: others are told no more. A run that was interrupted
-  // changes nothing. Durable when it returns. Throws repo::IoError; what is
-  // pending() is so nevertheless.
-  void note_runs(std::span<const JobRun> runs,
-                 const std::vector<std::string>& channels,
-                 const MakeBody& make_body);
+  // All runs that ended; called while no other process notes any.
+  using ReadLog = std::function<std::vector<JobRun>()>;
+
+  // `ended` has just done so, and is in the log, unless that could not be
+  // written or read. `channels` are those that are configured now: others are
+  // told no more. A run that was interrupted changes nothing. Durable when it
+  // returns. Throws repo::IoError; what is pending() is so nevertheless.
+  void note_run(const JobRun& ended, const ReadLog& read_log,
+                const std::vector<std::string>& channels,
+                const MakeBody& make_body);
 
   // The oldest first.
   [[nodiscard]] const std::vector<AlertEvent>& pending() const noexcept {
-    return pending_;
+    return memory_.pending;
   }
 
-  // Likewise.
+  // The right to tell what is pending, which is read again; given back when the
+  // answer is destroyed, and by a process that ends. Nothing: another process
+  // has it. Throws repo::IoError.
+  [[nodiscard]] std::optional<ingest::UniqueFd> take_turn();
+
+  // Reads again what is pending, for whoever has given the turn back. Throws
+  // repo::IoError.
+  void look_again();
+
+  // Durable when it returns. Throws repo::IoError.
   void delivered(const std::string& id, const std::string& channel);
 
   // Since when runs have failed.
   [[nodiscard]] std::optional<Moment> failing_since() const noexcept {
-    return failing_since_;
+    return memory_.failing_since;
   }
 
  private:
-  [[nodiscard]] std::vector<JobRun> unseen(std::span<const JobRun> runs) const;
+  struct Memory {
+    std::optional<Moment> failing_since;
+    std::optional<Moment> seen;       // when the last run began that was noted
+    std::ptrdiff_t seen_with_it = 0;  // runs that had begun at that second
+    std::string seen_mark = {};       // of it, where the log was begun anew
+    std::vector<AlertEvent> pending;
+  };
+
+  [[nodiscard]] static std::optional<Memory> parse(const std::string& text);
+  [[nodiscard]] Memory stored() const;
+  [[nodiscard]] std::vector<JobRun> unseen(
+      std::span<const JobRun> log,
+      std::span<const JobRun>::iterator ended) const;
+  void note_all(const JobRun& ended, std::span<const JobRun> log,
+                const std::vector<std::string>& channels,
+                const MakeBody& make_body);
   void note(const JobRun& run, const std::vector<std::string>& channels,
             const MakeBody& make_body);
-  [[nodiscard]] bool parse(const std::string& text);
-  void store() const;
+  void store();
 
   std::filesystem::path file_;
-  std::optional<Moment> failing_since_;
-  std::optional<Moment> seen_;       // when the last run began that was noted
-  std::ptrdiff_t seen_with_it_ = 0;  // runs that had begun at that second
-  std::vector<AlertEvent> pending_;
+  Memory memory_;
+  // False: it is more than what is stored, and is not to be read over.
+  bool is_stored_ = true;
 };
 
 }  // namespace cairn::service

@@ -33,6 +33,15 @@ void make_folder_of(const fs::path& file) {
   }
 }
 
+fs::path lock_of(const fs::path& file) { return file.string() + ".lock"; }
+
+ingest::UniqueFd open_lock(const fs::path& lock) {
+  make_folder_of(lock);
+  ingest::UniqueFd fd(::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd) fail(lock, "cannot open");
+  return fd;
+}
+
 void sync_folder_of(const fs::path& file) {
   const ingest::UniqueFd folder(
       ::open(file.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -57,7 +66,7 @@ std::optional<std::string> read_state_file(const fs::path& file,
                                            std::uint64_t most) {
   const ingest::UniqueFd fd(
       ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd && (errno == ENOENT || errno == ENOTDIR)) return std::nullopt;
+  if (!fd && errno == ENOENT) return std::nullopt;
   if (!fd) fail(file, "cannot read");
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) fail(file, "cannot read");
@@ -83,11 +92,19 @@ std::optional<std::string> read_state_file(const fs::path& file,
 }
 
 ingest::UniqueFd lock_state_file(const fs::path& file) {
-  make_folder_of(file);
-  const fs::path lock = file.string() + ".lock";
-  ingest::UniqueFd fd(::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!fd) fail(lock, "cannot open");
+  const auto lock = lock_of(file);
+  auto fd = open_lock(lock);
   while (::flock(fd.get(), LOCK_EX) != 0) {
+    if (errno != EINTR) fail(lock, "cannot lock");
+  }
+  return fd;
+}
+
+std::optional<ingest::UniqueFd> try_to_lock_state_file(const fs::path& file) {
+  const auto lock = lock_of(file);
+  auto fd = open_lock(lock);
+  while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) return std::nullopt;
     if (errno != EINTR) fail(lock, "cannot lock");
   }
   return fd;

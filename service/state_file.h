@@ -29,6 +29,10 @@ namespace cairn::service {
 [[nodiscard]] ingest::UniqueFd lock_state_file(
     const std::filesystem::path& file);
 
+// Likewise, without waiting. Nothing: another process has it.
+[[nodiscard]] std::optional<ingest::UniqueFd> try_to_lock_state_file(
+    const std::filesystem::path& file);
+
 // Makes the folder, too. Durable when it returns. Throws repo::IoError.
 void replace_state_file(const std::filesystem::path& file,
                         std::string_view text);

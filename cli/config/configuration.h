@@ -88,6 +88,7 @@ struct Redis {
 struct Source {
   std::string name;
   Part part = Part::data;
+  bool may_be_empty = false;  // though it was not before
   std::variant<Files, CommandOutput, PostgresDumps, PostgresBase, Redis> what;
 };
 

@@ -60,6 +60,15 @@ consteval Key part_key(std::string_view fallback) {
           .fallback = fallback,
           .words = kParts};
 }
+consteval Key allow_empty_key() {
+  return {.name = "allow_empty",
+          .type = Type::flag,
+          .help =
+              "It may be empty though it was not before. Else that is a "
+              "problem, as a volume that is not mounted is, and no old state "
+              "is forgotten for it.",
+          .fallback = "false"};
+}
 consteval Key dsn_key() {
   return {.name = "dsn",
           .type = Type::any_text,
@@ -100,6 +109,7 @@ constexpr std::array kFilesKeys = {
                 "vanishes while it is read is told of and does not make the "
                 "run partial.",
         .fallback = "false"},
+    allow_empty_key(),
 };
 constexpr std::array kCommandKeys = {
     type_key(),
@@ -113,6 +123,7 @@ constexpr std::array kCommandKeys = {
         .type = Type::text,
         .help = "The name under which the output is found again. Default: the "
                 "name of the source."},
+    allow_empty_key(),
 };
 constexpr std::array<Words, 2> kFormats = {"custom", "plain"};
 constexpr std::array kPostgresKeys = {

@@ -202,6 +202,7 @@ Source SourceMaking::make(Setting& setting) {
                 .part = part == "config"      ? Part::config
                         : part == "databases" ? Part::databases
                                               : Part::data,
+                .may_be_empty = setting.is_true("allow_empty"),
                 .what = {}};
   const auto type = setting.shape->name;
   if (type == "files") {

@@ -85,11 +85,13 @@ sources:
     exclude_if_present: [.nobackup]
     one_file_system: true
     live: true
+    allow_empty: true
   EXPORT:
     type: command
     part: data
     command: [printf, '%s', no]
     as: export.json
+    allow_empty: false
   DB:
     type: postgres
     part: databases
@@ -224,6 +226,8 @@ TEST(Configuration, ReadsEveryKeyThereIs) {
   EXPECT_TRUE(etc.one_file_system);
   EXPECT_TRUE(etc.is_live);
   EXPECT_EQ(made.source("ETC")->part, Part::config);
+  EXPECT_TRUE(made.source("ETC")->may_be_empty);
+  EXPECT_FALSE(made.source("EXPORT")->may_be_empty);
   const auto& command = std::get<CommandOutput>(made.source("EXPORT")->what);
   EXPECT_EQ(command.arguments,
             (std::vector<std::string>{"printf", "%s", "no"}));

@@ -39,6 +39,7 @@ WRONG = {
     "    one_file_system: true": ["    one_file_system: 'yes'"],
     "    command: [printf, '%s', no]": ["    command: printf",
                                         "    command: []"],
+    "    allow_empty: true": ["    allow_empty: sometimes"],
     "    format: plain": ["    format: tar"],
     "    max_rate: 50MiB": ["    max_rate: 50", "    max_rate: fast"],
     "    sources: [ETC, EXPORT, DB]": ["    sources: ETC", "    sources: {}"],

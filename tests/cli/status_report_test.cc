@@ -105,6 +105,37 @@ TEST(PrometheusText, RepeatsWhatIsKnownOfPacksThatNobodyLookedAt) {
             std::string::npos);
 }
 
+TEST(PrometheusText, RepeatsWhatIsKnownOfWalThatNobodyLookedAt) {
+  StatusReport report = report_of({});
+  report.repositories.emplace_back().name = "far";
+  report.repositories.emplace_back().name = "near";
+  report.repositories.back().coverage.emplace();
+  report.wal.push_back({.repository = "near",
+                        .series = "db/new/wal",
+                        .system = 8,
+                        .stored_at = kNow,
+                        .lag = seconds(7)});
+  const std::string before =
+      "cairn_wal_lag_seconds{repository=\"far\",series=\"db/a b/wal\","
+      "system=\"7\"} 901\n"
+      "cairn_wal_lag_seconds{repository=\"far\",series=\"odd\"} 1 or two\n"
+      "cairn_wal_lag_seconds{repository=\"near\",series=\"db/old/wal\","
+      "system=\"7\"} 5\n"
+      "cairn_wal_lag_seconds{repository=\"farther\",series=\"x\"} 5\n"
+      "not_cairn_wal_lag_seconds{repository=\"far\",series=\"x\"} 5\n";
+  const auto text = prometheus_text(report, before);
+  EXPECT_NE(text.find("# TYPE cairn_wal_lag_seconds gauge\n"
+                      "cairn_wal_lag_seconds{repository=\"near\",series="
+                      "\"db/new/wal\",system=\"8\"} 7\n"
+                      "cairn_wal_lag_seconds{repository=\"far\",series="
+                      "\"db/a b/wal\",system=\"7\"} 901\n"),
+            std::string::npos)
+      << text;
+  for (const auto* const gone : {"odd", "db/old", "farther", "not_cairn"}) {
+    EXPECT_EQ(text.find(gone), std::string::npos) << gone;
+  }
+}
+
 TEST(PrometheusText, EscapesWhatALabelMayNotHold) {
   auto odd = source("a", hours(0));
   odd.databases = {

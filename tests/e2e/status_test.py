@@ -13,8 +13,9 @@ import subprocess
 import threading
 
 import harness
-from harness import (DAMAGE, INTERRUPTED, LOCKED, OK, PARTIAL, SOURCE_FAILED,
-                     USAGE, flip, needs, noise, wait_until)
+from harness import (DAMAGE, INTERRUPTED, LOCKED, NO_REPOSITORY, OK, PARTIAL,
+                     REFUSED, SOURCE_FAILED, TERMINATED, USAGE, flip, needs,
+                     noise, wait_until)
 from servers import Postgres, needs_postgres
 from wal_case import WalCase
 
@@ -243,6 +244,21 @@ class Status(Case):
         status = self.status("--check", code=OVERDUE)
         self.assertIn("hook test: exited with 1", status["summary"])
 
+    def test_tells_of_a_refused_run_until_the_one_in_its_way_ends(self):
+        slow = self.folder / "slow"
+        self.configure(sources="  slow: {type: command, command: [sh, -c, "
+                               f"'test ! -e {slow} || exec sleep 60; echo']}}")
+        self.cairn("run")
+        slow.touch()
+        process = self.start("run")
+        wait_until(lambda: self.objects("sessions"), "a session")
+        self.cairn("run", code=LOCKED)
+        status = self.status("--check", code=OVERDUE)
+        self.assertIn(f"is at work, process {process.pid}", status["summary"])
+        process.send_signal(signal.SIGTERM)
+        self.end(process, TERMINATED)
+        self.cairn("status", "--check")
+
     def test_tells_of_a_part_that_fails(self):
         self.configure(sources="  settings: {type: command, part: config, "
                                f"command: [test, '!', -e, {self.fails}]}}")
@@ -266,6 +282,15 @@ class Status(Case):
         self.assertIn("the log of the runs of nightly cannot be read", ran.text)
         self.assertRegex(ran.text, "files +nightly +ok")
         self.assertIn("the run is not in the log", self.cairn("run").err)
+
+    def test_tells_that_there_can_be_no_log(self):
+        self.configure()
+        self.cairn("run")
+        log, = self.state_files("runs")
+        shutil.rmtree(log.parent)
+        log.parent.write_text("in the way")
+        ran = self.cairn("status", "--check", code=OVERDUE)
+        self.assertIn("the log of the runs of nightly cannot be read", ran.text)
 
     def test_tells_of_other_repositories_where_a_key_is_wrong(self):
         other = self.folder / "other"
@@ -358,6 +383,54 @@ thresholds: {{wal_lag: 0s}}
         self.assertFalse(wal["receiver"])
         ran = self.cairn("status", "--check", code=OVERDUE)
         self.assertIn("no receiver is at work on this host", ran.text)
+
+    def test_stays_in_metrics_that_a_run_writes_which_does_not_look(self):
+        other, other_key = self.folder / "other", self.folder / "other.key"
+        self.cairn("init", "--recovery-key-out", other_key,
+                   env={"CAIRN_REPO": other, "CAIRN_KEY_FILE": other_key})
+        file = self.folder / "cairn.prom"
+        hold, begun = self.folder / "hold", self.folder / "begun"
+        self.config.write_text(f"""version: 1
+host: stack
+repositories:
+  one: {{path: {self.repo}, key: {{file: {self.key}}}}}
+  two: {{path: {other}, key: {{file: {other_key}}}}}
+sources:
+  cluster: {{type: postgres_base, dsn: '{self.server.dsn()}'}}
+  files: {{type: files, paths: [{self.data}]}}
+jobs:
+  pg:
+    sources: [cluster]
+    to: one
+    before: [{{run: [sh, -c, 'touch {begun}; while test -e {hold}; do sleep 0.05; done']}}]
+  files_only: {{sources: [files], to: two}}
+monitoring: {{prometheus: {{textfile: {file}}}}}
+""")
+        self.cairn("run", "pg")
+        receiver = self.receive(
+            "--series", "stack/pg",
+            env={"CAIRN_REPO": self.repo, "CAIRN_KEY_FILE": self.key})
+        self.server.sql("postgres", "create table t as select 1")
+        self.flush(receiver)
+        self.finish(receiver)
+        self.cairn("run", "pg")
+
+        def lines():
+            return [line for line in file.read_text().splitlines()
+                    if "cairn_wal_" in line]
+        told = lines()
+        self.assertEqual(len(told), 9, told)
+        self.cairn("run", "files_only")
+        self.assertEqual(lines(), told)
+
+        hold.touch()
+        begun.unlink()
+        process = self.start("run", "pg")
+        wait_until(begun.exists, "the hook")
+        self.cairn("run", "pg", code=LOCKED)
+        self.assertEqual(lines(), told)
+        hold.unlink()
+        self.end(process)
 
 
 class Log(Case):
@@ -637,6 +710,50 @@ class Calls(Case):
                          ("run_failed", LOCKED))
         self.assertIn("is at work", failed["message"])
 
+    def test_once_though_two_runs_end_while_one_is_told_of(self):
+        go, begun = self.folder / "go", self.folder / "begun"
+        release = self.folder / "release"
+        page = self.folder / "page-me"
+        page.write_text(f"#!/bin/sh\ncat >> {self.told}\n"
+                        f"while ! test -e {release}; do sleep 0.05; done\n")
+        page.chmod(0o755)
+        self.configure(sources="  slow: {type: command, command: [sh, -c, "
+                               f"'touch {begun}; while ! test -e {go}; do "
+                               "sleep 0.05; done; echo']}",
+                       rest=f"monitoring: {{command: [{page}]}}")
+        first = self.start("run")
+        wait_until(begun.exists, "the source to be read")
+        refused = self.start("run")
+        wait_until(self.told.exists, "the program to be told")
+        go.touch()
+        self.end(first)  # it leaves its word to the one that is telling
+        release.touch()
+        self.end(refused, LOCKED)
+        self.cairn("run")
+        told = [json.loads(line) for line in
+                self.told.read_text().splitlines()]
+        self.assertEqual([b["type"] for b in told],
+                         ["run_failed", "run_recovered"])
+
+    def test_none_for_a_name_that_is_taken(self):
+        self.configure_call()
+        self.run_well()
+        self.cairn("run", "--name", "up")
+        ran = self.cairn("run", "--name", "up", code=REFUSED)
+        self.assertIn("has the name 'up' already", ran.err)
+        self.assertEqual(self.receiver.bodies(), [])
+        self.cairn("status", "--check")
+        self.run_well()
+        self.assertEqual(self.receiver.bodies(), [])
+
+    def test_of_one_with_a_name_that_finds_no_repository(self):
+        self.configure_call()
+        self.run_well()
+        shutil.move(self.repo, self.folder / "elsewhere")
+        self.cairn("run", "--name", "up", code=(NO_REPOSITORY, UNREACHABLE))
+        self.assertEqual([b["type"] for b in self.receiver.bodies()],
+                         ["run_failed"])
+
     def test_after_a_crash_between_the_run_and_the_call(self):
         self.configure_call()
         self.run_well()
@@ -867,7 +984,9 @@ class Verification(Case):
         memory.parent.write_text("in the way")
         ran = self.cairn("run")
         self.assertIn("what was verified is not remembered", ran.err)
-        self.cairn("status", "--check")
+        ran = self.cairn("status", "--check", code=OVERDUE)
+        self.assertIn("what was verified of repository local cannot be read",
+                      ran.text)
 
     def test_reads_no_more_than_its_budget(self):
         self.configure("checks: {data: {cycle: 1h, budget: 0B}}")

@@ -38,8 +38,14 @@ class AlertStateTest : public ::testing::Test {
     note();
   }
   void note() const {
-    state().note_runs(
-        runs_, kWebhook, [](Kind, const std::string&, const JobRun& run) {
+    auto now = state();
+    note_last(now);
+  }
+  void note_last(AlertState& now,
+                 const std::vector<std::string>& channels = kWebhook) const {
+    now.note_run(
+        runs_.back(), [&] { return runs_; }, channels,
+        [](Kind, const std::string&, const JobRun& run) {
           return std::to_string(run.began.time_since_epoch().count());
         });
   }
@@ -122,10 +128,8 @@ TEST_F(AlertStateTest, NoticesTheNewestRunThoughTheClockWentBack) {
 
 TEST_F(AlertStateTest, WaitsForEachChannel) {
   runs_ = {run_at(1, RunOutcome::failed)};
-  state().note_runs(
-      runs_, {"webhook", "command"},
-      [](Kind, const std::string&, const JobRun&) { return "x"; });
   auto now = state();
+  note_last(now, {"webhook", "command"});
   const auto id = now.pending().front().id;
   now.delivered(id, "webhook");
 
@@ -137,9 +141,8 @@ TEST_F(AlertStateTest, WaitsForEachChannel) {
 TEST_F(AlertStateTest, GivesUpAChannelThatIsConfiguredNoMore) {
   ends(RunOutcome::failed);
   runs_.push_back(run_at(++clock_, RunOutcome::failed));
-  state().note_runs(
-      runs_, {"command"},
-      [](Kind, const std::string&, const JobRun&) { return "x"; });
+  auto now = state();
+  note_last(now, {"command"});
   EXPECT_TRUE(state().pending().empty());
 }
 
@@ -162,6 +165,79 @@ TEST_F(AlertStateTest, BeginsAnewWhereItIsDamaged) {
   EXPECT_EQ(tell(), (std::vector{Kind::failure}));
 }
 
+// As of a run that was refused: it tells of that while the one in its way ends.
+TEST_F(AlertStateTest, LosesNothingThatAnotherProcessNotedMeanwhile) {
+  runs_ = {run_at(2, RunOutcome::failed)};
+  auto refused = state();
+  note_last(refused);
+  runs_.push_back(run_at(1, RunOutcome::complete));
+  auto other = state();
+  note_last(other);
+  refused.delivered(refused.pending().front().id, "webhook");
+
+  EXPECT_FALSE(state().failing_since());
+  EXPECT_EQ(tell(), (std::vector{Kind::recovery}));
+  clock_ = 2;
+  ends(RunOutcome::complete);
+  EXPECT_TRUE(tell().empty());
+}
+
+TEST_F(AlertStateTest, NotesARunOnceThoughTwoProcessesSeeIt) {
+  runs_ = {run_at(2, RunOutcome::failed), run_at(1, RunOutcome::complete)};
+  const auto log = [&] { return runs_; };
+  const auto body = [](Kind, const std::string&, const JobRun&) {
+    return std::string("x");
+  };
+  auto refused = state();
+  refused.note_run(runs_.front(), log, kWebhook, body);
+  note();
+  EXPECT_EQ(tell(), (std::vector{Kind::failure, Kind::recovery}));
+}
+
+TEST_F(AlertStateTest, GivesOneProcessATimeTheTurnToTell) {
+  ends(RunOutcome::failed);
+  auto first = state();
+  auto second = state();
+  auto turn = first.take_turn();
+  ASSERT_TRUE(turn);
+  EXPECT_FALSE(second.take_turn());
+  first.delivered(first.pending().front().id, "webhook");
+  turn.reset();
+  EXPECT_TRUE(second.take_turn());
+  EXPECT_TRUE(second.pending().empty());
+}
+
+TEST_F(AlertStateTest, SeesWhatWasLeftToItWhileItHadTheTurn) {
+  ends(RunOutcome::failed);
+  auto first = state();
+  {
+    const auto turn = first.take_turn();
+    first.delivered(first.pending().front().id, "webhook");
+    ends(RunOutcome::complete);
+  }
+  first.look_again();
+  ASSERT_EQ(first.pending().size(), 1U);
+  EXPECT_EQ(first.pending().front().kind, Kind::recovery);
+}
+
+TEST_F(AlertStateTest, NotesOneThatIsNotInALogThatCannotBeRead) {
+  ends(RunOutcome::complete);
+  auto now = state();
+  now.note_run(
+      run_at(clock_, RunOutcome::failed), [] { return std::vector<JobRun>(); },
+      kWebhook, [](Kind, const std::string&, const JobRun&) { return "x"; });
+  EXPECT_EQ(tell(), (std::vector{Kind::failure}));
+}
+
+TEST_F(AlertStateTest, NotesARunOfTheSameSecondInALogThatWasBegunAnew) {
+  ends(RunOutcome::complete);
+  auto failed = run_at(clock_, RunOutcome::failed);
+  failed.exit_code = 1;
+  runs_ = {failed};
+  note();
+  EXPECT_EQ(tell(), (std::vector{Kind::failure}));
+}
+
 TEST_F(AlertStateTest, GivesUpTheOldest) {
   constexpr std::size_t kRuns = 3 * AlertState::kMostPending;
   for (std::size_t i = 0; i < kRuns; ++i) {
@@ -177,8 +253,9 @@ TEST_F(AlertStateTest, KnowsWhatToTellThoughItCannotBeStored) {
   const auto body = [](Kind, const std::string&, const JobRun&) {
     return std::string("failed");
   };
-  EXPECT_THROW(unwritable.note_runs(std::vector{run_at(1, RunOutcome::failed)},
-                                    kWebhook, body),
+  const auto no_log = [] { return std::vector<JobRun>(); };
+  EXPECT_THROW(unwritable.note_run(run_at(1, RunOutcome::failed), no_log,
+                                   kWebhook, body),
                repo::IoError);
   ASSERT_EQ(unwritable.pending().size(), 1U);
   EXPECT_EQ(unwritable.pending().front().body, "failed");
