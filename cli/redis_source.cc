@@ -1,6 +1,7 @@
 #include "cli/redis_source.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <functional>
 #include <span>
 #include <utility>
@@ -14,6 +15,8 @@
 
 namespace cairn::cli {
 namespace {
+
+namespace fs = std::filesystem;
 
 // Text of this size moves without leaving a copy behind.
 constexpr std::size_t kOnTheHeap = 64;
@@ -127,22 +130,26 @@ void RedisSource::open_dump(unsigned lane,
   }
   opened.push_back(
       stream_of(dump_name, std::make_unique<Borrowed>(*dump_), lane));
-  opened.push_back(stream_of(name_ + "/" + std::string(kRedisKeysName),
-                             std::make_unique<LateText>([this, dump_name] {
-                               if (!dump_->ended()) {
-                                 throw ingest::ProducerFailed(
-                                     "not written, since there is no " +
-                                     dump_name);
-                               }
-                               return redis_keys_document(dump_name, *dump_);
-                             }),
-                             lane));
+  opened.push_back(stream_of(
+      name_ + "/" + std::string(kRedisKeysName),
+      std::make_unique<LateText>([this, dump_name] {
+        if (!dump_->ended()) {
+          throw ingest::ProducerFailed("not written, since there is no " +
+                                       dump_name);
+        }
+        return redis_keys_document(dump_name, *dump_, names());
+      }),
+      lane));
 }
 
 void RedisSource::open_aof(unsigned lane, std::vector<ingest::Source>& opened) {
   const std::string folder_name = name_ + "/" + std::string(kRedisAofName);
   try {
     auto folder = ingest::open_aof_folder(*wanted_.aof_dir);
+    const auto path = (fs::path(*wanted_.aof_dir) / "").parent_path();
+    found_.aof_folder = ingest::checked_redis_name(path.filename().string());
+    found_.aof_prefix = ingest::checked_redis_name(
+        ingest::aof_prefix_of(folder.manifest_name).value_or(""));
     for (auto& file : folder.files) {
       aof_written_ =
           std::max(aof_written_.value_or(file.modified), file.modified);
@@ -158,6 +165,14 @@ void RedisSource::open_aof(unsigned lane, std::vector<ingest::Source>& opened) {
   } catch (const ingest::ProducerFailed& e) {
     opened.push_back(stream_of(folder_name, failed(e.what()), lane));
   }
+}
+
+// What the server says of itself, before what its files say.
+ingest::KnownRedisNames RedisSource::names() const {
+  auto names = dump_->names();
+  if (!names.aof_folder) names.aof_folder = found_.aof_folder;
+  if (!names.aof_prefix) names.aof_prefix = found_.aof_prefix;
+  return names;
 }
 
 std::vector<std::string> RedisSource::notes() const {

@@ -53,12 +53,14 @@ class RedisSource {
   void open_dump(unsigned lane, std::vector<ingest::Source>& opened);
   void open_aof(unsigned lane, std::vector<ingest::Source>& opened);
   [[nodiscard]] std::optional<std::string> note_of_stale_aof() const;
+  [[nodiscard]] ingest::KnownRedisNames names() const;
 
   std::string name_;
   const config::Redis& wanted_;
   Context& context_;
   std::unique_ptr<ingest::RedisDump> dump_;
   std::optional<repo::Timestamp> aof_written_;  // last, if they were opened
+  ingest::KnownRedisNames found_;               // with them
 };
 
 }  // namespace cairn::cli
