@@ -16,6 +16,7 @@
 #include "cli/commands.h"
 #include "cli/config_file.h"
 #include "cli/context.h"
+#include "cli/exit_code.h"
 #include "cli/hang_up.h"
 #include "cli/interrupt.h"
 #include "cli/job_lock.h"
@@ -351,8 +352,16 @@ void Daemon::take_ended() {
       still.push_back(std::move(one));
       continue;
     }
-    scheduler_.ended(one.job);
     const auto failure = one.process->failure();
+    // With --once, whoever begins the next daemon has it tried again.
+    const bool is_to_be_tried_again =
+        !options_.is_once &&
+        one.process->exit_status() == static_cast<int>(ExitCode::locked);
+    if (is_to_be_tried_again) {
+      scheduler_.refused(one.job, now());
+    } else {
+      scheduler_.ended(one.job);
+    }
     tell_end(one.job, failure);
     if (!failure.empty()) tell_if_killed(one.job);
   }

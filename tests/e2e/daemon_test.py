@@ -273,6 +273,27 @@ class Memory(Case):
         self.assertIn("job yearly is done", self.cairn("daemon", "--once").err)
 
 
+    def test_of_a_run_that_was_refused_while_the_daemon_goes_on(self):
+        hold = self.folder / "hold"
+        due = time.time() + 20
+        self.configure(
+            time.strftime("daily: {sources: all, schedule: '%M %H * * *'}",
+                          time.gmtime(due + 60)),
+            sources="  slow: {type: command, as: slow, command: "
+            f"[sh, -c, 'echo x; while [ -e {hold} ]; do sleep 0.1; done']}}")
+        self.config.write_text(self.config.read_text() + "time_zone: UTC\n")
+        daemon = self.begin()
+        self.wait_for(daemon, "job daily is done")
+        hold.touch()
+        process = self.start("run", "daily")
+        self.wait_for(daemon, "job daily failed: exited with 11", 120)
+        hold.unlink()
+        harness.Case.end(self, process)
+        self.wait_for(daemon, "(?s)exited with 11.*job daily is done", 90)
+        self.end(daemon)
+        self.assertEqual(self.series(), ["stack/daily"] * 3)
+
+
 class Killed(Case):
     """Runs, by the kernel for want of memory, say."""
 
