@@ -471,6 +471,7 @@ Command daemon_command() {
                        "run what is due now, and end");
           },
       .run = [options](Context& context) { return run(*options, context); },
+      .starts_runs = true,
   };
 }
 

@@ -111,6 +111,19 @@ class Runs(Case):
         self.assertIn("job good is done", ran.err)
         self.assertEqual(self.series(), ["stack/good"])
 
+    def test_hand_on_the_variables_that_secrets_come_from(self):
+        password = self.folder / "password"
+        password.write_text("sesame")
+        password.chmod(0o600)
+        self.cairn("-r", self.repo, "key", "add",
+                   env={"CAIRN_NEW_PASSWORD_FILE": password,
+                        "CAIRN_KEY_FILE": self.key, "CAIRN_CONFIG": None})
+        self.configure("yearly: {sources: all, schedule: '0 3 1 1 *'}")
+        self.config.write_text(self.config.read_text().replace(
+            f"key: {{file: {self.key}}}", "password: {env: MY_SECRET}"))
+        ran = self.cairn("daemon", "--once", env={"MY_SECRET": "sesame"})
+        self.assertIn("job yearly is done", ran.err)
+
     def test_tell_programs_what_happens(self):
         self.configure("yearly: {sources: all, schedule: '0 3 1 1 *'}")
         ran = self.cairn("--json", "daemon", "--once")
