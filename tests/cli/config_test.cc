@@ -554,6 +554,22 @@ TEST(Configuration, RefusesTwoJobsInOneSeries) {
             "needs its own\n");
 }
 
+TEST(Configuration, RefusesTheSeriesOfAPartOfAnotherJob) {
+  const auto result = read(std::string(kLeast) +
+                           "  other: {sources: all, series: vm/nightly/etc}\n"
+                           "  third: {sources: all, series: vm/nightly-etc}\n");
+  EXPECT_EQ(result.all(),
+            "8: jobs.other: has the series of a part of 'nightly', "
+            "vm/nightly/etc; each needs its own\n");
+  // In whichever order they stand.
+  EXPECT_EQ(
+      read(std::string(kLeast) + "  first: {sources: all, series: a/b/c}\n"
+                                 "  other: {sources: all, series: a/b}\n")
+          .all(),
+      "8: jobs.first: has the series of a part of 'other', a/b/c; each "
+      "needs its own\n");
+}
+
 TEST(Configuration, RefusesABaseBackupBesideOtherSources) {
   const auto result = read(R"(version: 1
 repositories: {local: {path: /b}}
