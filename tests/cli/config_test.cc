@@ -439,6 +439,12 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{1, "version:", "has no value"},
         Wrong{1, "version: '1.0'", "is no version"},
         Wrong{1, "version: [1]", "one word is due here, not a list"},
+        Wrong{1, "version: '1'", "'1' is text, since it is quoted; write 1"},
+        Wrong{5, "  etc: {type: files, paths: [/e], live: \"true\"}",
+              "'true' is text"},
+        Wrong{1, "retention: {x: {keep: {daily: '7'}}}\nversion: 1",
+              "retention.x.keep.daily: '7' is text, since it is quoted; write "
+              "7"},
         Wrong{3, "  local: {path: ~/backups}", "~ is the shell's word"},
         Wrong{3, "  local: {path: /b, key: secret}", "write {file: PATH}"},
         Wrong{3, "  local: {path: /b, key: {env: KEY}}", "unknown key 'env'"},
