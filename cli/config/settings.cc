@@ -455,6 +455,15 @@ std::string scalar_text(std::string_view text) {
   return out + "'";
 }
 
+// What follows the host is what many services know their users by.
+std::string without_path(std::string_view url) {
+  const auto scheme = url.find("://");
+  const auto host = scheme == url.npos ? 0 : scheme + 3;
+  const auto end = url.find_first_of("/?#\\", host);
+  return end == url.npos ? std::string(url)
+                         : std::string(url.substr(0, end)) + "/...";
+}
+
 }  // namespace
 
 const Setting* Setting::find(std::string_view part) const {
@@ -516,7 +525,9 @@ std::string value_text(const Setting& setting) {
     }
     return "{" + text + "}";
   }
-  return scalar_text(setting.text);
+  const bool may_be_secret =
+      setting.key != nullptr && setting.key->type == Type::text_or_secret;
+  return scalar_text(may_be_secret ? without_path(setting.text) : setting.text);
 }
 
 }  // namespace cairn::cli::config

@@ -12,6 +12,7 @@
 #include "cli/config/configuration.h"
 #include "cli/config/grammar.h"
 #include "cli/config/schema.h"
+#include "cli/config/settings.h"
 
 namespace cairn::cli::config {
 namespace {
@@ -542,6 +543,9 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{1, "monitoring: {webhook: {url: ftp://x}}\nversion: 1",
               "begins with http:// or https://"},
         Wrong{1,
+              "monitoring: {webhook: {url: 'https://me:pw@x/y'}}\nversion: 1",
+              "monitoring.webhook.url: it holds a login: a secret does not"},
+        Wrong{1,
               "monitoring: {webhook: {url: https://x, timeout: 0s}}\n"
               "version: 1",
               "no time at all"},
@@ -642,6 +646,23 @@ TEST(Configuration, RefusesAPolicyThatKeepsNothing) {
 }
 
 // ---- what users read
+
+TEST(Settings, ShowOfAUrlThatMayBeASecretItsHostAlone) {
+  const auto shown = [](const std::string& url) {
+    const auto result =
+        read("monitoring: {webhook: {url: " + url + "}}\n" + kLeast);
+    if (!result.made) return result.all();
+    return value_text(*result.made->settings.find("monitoring")
+                           ->find("webhook")
+                           ->find("url"));
+  };
+  EXPECT_EQ(shown("https://hooks.example.org/T0/B0/SECRET"),
+            "https://hooks.example.org/...");
+  EXPECT_EQ(shown("'https://example.org:8443?token=SECRET'"),
+            "https://example.org:8443/...");
+  EXPECT_EQ(shown("http://localhost"), "http://localhost");
+  EXPECT_EQ(shown("{file: /run/secrets/hook}"), "{file: /run/secrets/hook}");
+}
 
 TEST(Examples, HaveNoMistakes) {
   unsigned count = 0;
