@@ -208,15 +208,16 @@ std::optional<std::string> RedisSource::note_of_stale_aof() const {
 
 RedisSource::Outlook RedisSource::outlook(const std::stop_token& stop) const {
   const auto seen = ingest::look_at_redis(server(), stop);
-  Outlook outlook{
-      .what = "redis " + seen.version + ", " + counted(seen.keys, "key"),
-      .bytes = seen.used_bytes,
-      .problem = {}};
+  Outlook outlook{.what = "redis " + seen.version + ", " +
+                          counted(seen.keys, "key") + ", " +
+                          size_text(seen.used_bytes) + " of memory",
+                  .problem = {}};
   if (!wanted_.aof_dir) return outlook;
   try {
     const auto folder = ingest::open_aof_folder(*wanted_.aof_dir);
-    for (const auto& file : folder.files) outlook.bytes += file.bytes;
-    outlook.what += ", and its append-only files";
+    std::uint64_t bytes = 0;
+    for (const auto& file : folder.files) bytes += file.bytes;
+    outlook.what += ", and append-only files of " + size_text(bytes);
   } catch (const ingest::ProducerFailed& e) {
     outlook.problem = e.what();
   }

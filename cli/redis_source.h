@@ -37,8 +37,9 @@ class RedisSource {
   // Asks the server, and looks into the folder. Throws ingest::ProducerFailed
   // when there would be no dump.
   struct Outlook {
-    std::string what;  // "redis 7.0.15, 1,234 keys"
-    std::uint64_t bytes = 0;
+    // "redis 7.0.15, 1,234 keys, 5.2 MiB of memory": how large the dump will
+    // be, none of its numbers says.
+    std::string what;
     std::optional<std::string> problem;  // with its append-only files
   };
   [[nodiscard]] Outlook outlook(const std::stop_token& stop) const;
