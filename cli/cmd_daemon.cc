@@ -16,11 +16,13 @@
 #include "cli/commands.h"
 #include "cli/config_file.h"
 #include "cli/context.h"
+#include "cli/exit_code.h"
 #include "cli/hang_up.h"
 #include "cli/interrupt.h"
 #include "cli/job_lock.h"
 #include "cli/job_process.h"
 #include "cli/json.h"
+#include "cli/last_right_file.h"
 #include "cli/past_runs.h"
 #include "cli/planned_job.h"
 #include "cli/printable.h"
@@ -151,9 +153,7 @@ class Daemon {
   void schedule(const config::Configuration& all);
   void read_again_if_changed(bool is_told_to);
   void read_again();
-  [[nodiscard]] std::string file_for_runs() const;
-  [[nodiscard]] static fs::path copy_of_right_file();
-  static void drop_copy();
+  [[nodiscard]] std::string file_for_runs();
   [[nodiscard]] std::vector<std::string> command_of(const PlannedJob& planned);
   void begin_what_is_due();
   void begin(const service::Start& start);
@@ -169,8 +169,9 @@ class Daemon {
   std::string file_;
   Claims claims_;
   FileState read_;
-  std::string text_;               // of the file as it was when it was right
-  bool is_broken_ = false;         // the file, as it is now
+  std::string text_;        // of the file as it was when it was right
+  bool is_broken_ = false;  // the file, as it is now
+  LastRightFile last_right_{host_folders().state};
   std::vector<config::Job> jobs_;  // of the file; planned_ points to them
   std::vector<PlannedJob> planned_;
   service::Scheduler scheduler_;
@@ -241,7 +242,7 @@ void Daemon::read_again() {
     schedule(all);
     text_ = std::move(text);
     is_broken_ = false;
-    drop_copy();
+    last_right_.drop();
     say("read " + file_ + " again: " + counted(planned_.size(), "job"));
   } catch (const std::exception& e) {
     is_broken_ = true;
@@ -250,27 +251,10 @@ void Daemon::read_again() {
   }
 }
 
-fs::path Daemon::copy_of_right_file() {
-  return host_folders().state / "daemon" /
-         ("last-right-" + std::to_string(::getpid()) + ".yaml");
-}
-
-void Daemon::drop_copy() {
-  std::error_code error;
-  fs::remove(copy_of_right_file(), error);
-}
-
 // A run reads the file by itself; while that is wrong, a copy of what was
 // right.
-std::string Daemon::file_for_runs() const {
-  if (!is_broken_) return file_;
-  const auto copy = copy_of_right_file();
-  std::error_code error;
-  fs::create_directories(copy.parent_path(), error);
-  std::ofstream out(copy, std::ios::binary | std::ios::trunc);
-  out << text_;
-  if (!out.flush()) repo::throw_system_error(copy.string(), errno);
-  return copy.string();
+std::string Daemon::file_for_runs() {
+  return is_broken_ ? last_right_.of(text_).string() : file_;
 }
 
 std::vector<std::string> Daemon::command_of(const PlannedJob& planned) {
@@ -351,8 +335,16 @@ void Daemon::take_ended() {
       still.push_back(std::move(one));
       continue;
     }
-    scheduler_.ended(one.job);
     const auto failure = one.process->failure();
+    // With --once, whoever begins the next daemon has it tried again.
+    const bool is_to_be_tried_again =
+        !options_.is_once &&
+        one.process->exit_status() == static_cast<int>(ExitCode::locked);
+    if (is_to_be_tried_again) {
+      scheduler_.refused(one.job, now());
+    } else {
+      scheduler_.ended(one.job);
+    }
     tell_end(one.job, failure);
     if (!failure.empty()) tell_if_killed(one.job);
   }
@@ -415,7 +407,6 @@ ExitCode Daemon::run(const Interrupt& interrupt) {
     take_ended();
   }
   end_all();
-  drop_copy();
   say("ends");
   return ExitCode::ok;
 }
@@ -462,6 +453,7 @@ Command daemon_command() {
                        "run what is due now, and end");
           },
       .run = [options](Context& context) { return run(*options, context); },
+      .starts_runs = true,
   };
 }
 

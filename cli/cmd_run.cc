@@ -26,7 +26,6 @@
 #include "cli/quantity.h"
 #include "cli/run_aftermath.h"
 #include "cli/run_verification.h"
-#include "cli/secret_variables.h"
 #include "cli/snapshot_selector.h"
 #include "cli/snapshot_text.h"
 #include "cli/usage_error.h"
@@ -389,7 +388,6 @@ ExitCode run_locked(const Options& options, const Selected& selected,
 ExitCode run(const Options& options, Context& context) {
   require_sense(options);
   const auto& all = context.need_configuration();
-  take_secret_variables(all);  // hooks and commands are others' programs
   const auto selected = select(options, all);
   context.use_repository(*all.repository(selected.job->repository));
   if (context.options.is_dry_run) {

@@ -88,6 +88,9 @@ struct Command {
   // What it ends with whenever it fails, words that cannot be read included, in
   // the place of what says why: for a caller to whom other numbers are answers.
   std::optional<ExitCode> any_failure = std::nullopt;
+  // It starts others of us that read the same configuration, and have to find
+  // there what its secrets come from.
+  bool starts_runs = false;
 };
 
 // Borrows the commands and the variables behind `globals`.

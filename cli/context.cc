@@ -14,6 +14,7 @@
 #include "cli/printable.h"
 #include "cli/question.h"
 #include "cli/rollback_text.h"
+#include "cli/secret_variables.h"
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
 #include "repo/calendar.h"
@@ -87,6 +88,7 @@ const config::Configuration* Context::configuration() {
     if (const auto file = configuration_file(options.config)) {
       configuration_ = std::make_unique<const config::Configuration>(
           load_configuration(*file));
+      if (!keeps_secret_variables_) take_secret_variables(*configuration_);
     }
     has_looked_for_configuration_ = true;
   }

@@ -53,8 +53,11 @@ class Context {
 
   // What the configuration file says, which is read once. Null: none was named,
   // and there is none at the usual places (cli/config_file.h). Throws as
-  // load_configuration() does.
+  // load_configuration() does. What its secrets come from is taken out of the
+  // environment then, unless it is to be kept there, for programs that we start
+  // and that read the file, too.
   [[nodiscard]] const config::Configuration* configuration();
+  void keep_secret_variables() noexcept { keeps_secret_variables_ = true; }
 
   // The same, for a command that is nothing without one: throws UsageError.
   [[nodiscard]] const config::Configuration& need_configuration();
@@ -166,6 +169,7 @@ class Context {
   PasswordVariable password_;
   std::unique_ptr<const config::Configuration> configuration_;
   bool has_looked_for_configuration_ = false;
+  bool keeps_secret_variables_ = false;
   // Of the configuration, once it is the one in use.
   const config::Repository* configured_ = nullptr;
   std::optional<TemporaryFolder> temporary_cache_;

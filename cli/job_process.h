@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,11 @@ class JobProcess {
 
   // How it ended: "exited with 3"; empty: well. Requires: has_ended().
   [[nodiscard]] std::string failure();
+  // What it exited with; nothing: a signal ended it. Requires: failure() has
+  // said how.
+  [[nodiscard]] std::optional<int> exit_status() const noexcept {
+    return child_.exit_status();
+  }
 
  private:
   static constexpr std::size_t kMaxLine = 4096;  // bytes; more is broken up

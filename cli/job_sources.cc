@@ -318,7 +318,6 @@ struct JobSources::State {
       const auto seen =
           RedisSource(source.name, *server, context).outlook(stop);
       outlook.what = seen.what;
-      outlook.bytes = seen.bytes;
       outlook.problem = seen.problem;
     } else {
       outlook.bytes = 0;

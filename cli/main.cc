@@ -137,6 +137,7 @@ ExitCode run(std::span<const std::string> words, Context& context) {
   if (!request.command) {
     throw UsageError("no command given; 'cairn help' lists them");
   }
+  if (request.command->starts_runs) context.keep_secret_variables();
   // One that was named is not passed over in silence, whatever the command.
   if (context.options.config && !names_configuration(*request.command)) {
     (void)context.configuration();

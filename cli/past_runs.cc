@@ -42,6 +42,7 @@ class Question {
  public:
   Question(const std::string& job, const GlobalOptions& options) {
     context_.options = options;
+    context_.keep_secret_variables();  // for the runs of whoever asks
     all_ = &context_.need_configuration();
     job_ = all_->job(job);
     if (job_ == nullptr) throw repo::NotFound(all_->file + ": no job " + job);

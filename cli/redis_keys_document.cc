@@ -36,12 +36,36 @@ std::string version_of(const ingest::RdbContent& content) {
   return valkey.empty() ? field_or_empty(content, "redis-ver") : valkey;
 }
 
+// As the server's configuration calls them; only those that are known.
+Json json_of(const ingest::KnownRedisNames& names) {
+  Json json = Json::object();
+  if (names.dump) json.set("dbfilename", *names.dump);
+  if (names.aof_folder) json.set("appenddirname", *names.aof_folder);
+  if (names.aof_prefix) json.set("appendfilename", *names.aof_prefix);
+  return json;
+}
+
+// Documents of before do not tell.
+ingest::KnownRedisNames names_in(const nlohmann::json& document) {
+  const auto settings = document.find("settings");
+  if (settings == document.end()) return {};
+  const auto name = [&](const char* key) -> std::optional<std::string> {
+    const auto found = settings->find(key);
+    if (found == settings->end() || !found->is_string()) return std::nullopt;
+    return ingest::checked_redis_name(found->get<std::string>());
+  };
+  return {.dump = name("dbfilename"),
+          .aof_folder = name("appenddirname"),
+          .aof_prefix = name("appendfilename")};
+}
+
 // Throws nlohmann's exceptions for what is unlike it.
 RedisKeysDocument document_in(const nlohmann::json& json) {
   RedisKeysDocument document{
       .server_version = json.at("server_version").get<std::string>(),
       .is_walked = json.at("not_walked").is_null(),
-      .databases = {}};
+      .databases = {},
+      .names = names_in(json)};
   for (const auto& one : json.at("databases")) {
     document.databases[one.at("database").get<std::uint64_t>()] = {
         one.at("keys").get<std::uint64_t>(),
@@ -53,7 +77,8 @@ RedisKeysDocument document_in(const nlohmann::json& json) {
 }  // namespace
 
 std::string redis_keys_document(const std::string& source,
-                                const ingest::RedisDump& dump) {
+                                const ingest::RedisDump& dump,
+                                const ingest::KnownRedisNames& names) {
   const auto& content = dump.content();
   Json databases = Json::array();
   for (const auto& [number, database] : content.databases) {
@@ -81,7 +106,8 @@ std::string redis_keys_document(const std::string& source,
       .set("databases", std::move(databases))
       .set("functions", content.functions)
       .set("modules", std::move(modules))
-      .set("fields", std::move(fields));
+      .set("fields", std::move(fields))
+      .set("settings", json_of(names));
   return json.text() + "\n";
 }
 

@@ -1,6 +1,6 @@
 // NAME/keys.json, which lies beside the dump of a Redis server: how many keys
-// of which type are in which of its databases, and what it was that wrote it.
-// What is found there is compared with a restore.
+// of which type are in which of its databases, what it was that wrote it, and
+// what that calls its data. What is found there is compared with a restore.
 #pragma once
 
 #include <cstddef>
@@ -20,8 +20,9 @@ inline constexpr std::string_view kRedisKeysName = "keys.json";
 inline constexpr std::string_view kRedisAofName = "appendonlydir";
 
 // Requires: dump.ended().
-[[nodiscard]] std::string redis_keys_document(const std::string& source,
-                                              const ingest::RedisDump& dump);
+[[nodiscard]] std::string redis_keys_document(
+    const std::string& source, const ingest::RedisDump& dump,
+    const ingest::KnownRedisNames& names);
 
 struct RedisKeysDocument {
   struct Database {
@@ -34,6 +35,7 @@ struct RedisKeysDocument {
   std::string server_version;  // empty: the dump does not say
   bool is_walked = false;      // else nothing was counted
   std::map<std::uint64_t, Database> databases;
+  ingest::KnownRedisNames names;
 };
 
 // A document that is longer is not read.

@@ -1,60 +1,24 @@
 #include "cli/redis_source.h"
 
 #include <algorithm>
-#include <functional>
-#include <span>
+#include <filesystem>
 #include <utility>
 
 #include "cli/config_file.h"
 #include "cli/quantity.h"
 #include "cli/redis_keys_document.h"
 #include "cli/time_text.h"
+#include "ingest/late_text.h"
 #include "ingest/redis_aof.h"
 #include "repo/error.h"
 
 namespace cairn::cli {
 namespace {
 
+namespace fs = std::filesystem;
+
 // Text of this size moves without leaving a copy behind.
 constexpr std::size_t kOnTheHeap = 64;
-
-// A stream that stays its owner's.
-class Borrowed : public ingest::ByteStream {
- public:
-  explicit Borrowed(ingest::ByteStream& stream) : stream_(stream) {}
-
-  std::size_t read(std::span<std::byte> out, std::stop_token stop) override {
-    return stream_.read(out, std::move(stop));
-  }
-  void finish(std::stop_token stop) override {
-    stream_.finish(std::move(stop));
-  }
-
- private:
-  ingest::ByteStream& stream_;
-};
-
-// Text that is made when it is read, or says then why it cannot be.
-class LateText : public ingest::ByteStream {
- public:
-  explicit LateText(std::function<std::string()> make)
-      : make_(std::move(make)) {}
-
-  std::size_t read(std::span<std::byte> out, std::stop_token) override {
-    if (make_) text_ = std::exchange(make_, nullptr)();
-    const std::size_t size = std::min(out.size(), text_.size() - at_);
-    std::ranges::copy(std::as_bytes(std::span(text_)).subspan(at_, size),
-                      out.begin());
-    at_ += size;
-    return size;
-  }
-  void finish(std::stop_token) override {}
-
- private:
-  std::function<std::string()> make_;
-  std::string text_;
-  std::size_t at_ = 0;
-};
 
 ingest::Source stream_of(std::string name,
                          std::unique_ptr<ingest::ByteStream> stream,
@@ -66,9 +30,10 @@ ingest::Source stream_of(std::string name,
 }
 
 std::unique_ptr<ingest::ByteStream> failed(std::string why) {
-  return std::make_unique<LateText>([why = std::move(why)]() -> std::string {
-    throw ingest::ProducerFailed(why);
-  });
+  return ingest::late_text(
+      [why = std::move(why)](const std::stop_token&) -> std::string {
+        throw ingest::ProducerFailed(why);
+      });
 }
 
 }  // namespace
@@ -125,24 +90,27 @@ void RedisSource::open_dump(unsigned lane,
     opened.push_back(stream_of(dump_name, failed(e.what()), lane));
     return;
   }
-  opened.push_back(
-      stream_of(dump_name, std::make_unique<Borrowed>(*dump_), lane));
-  opened.push_back(stream_of(name_ + "/" + std::string(kRedisKeysName),
-                             std::make_unique<LateText>([this, dump_name] {
-                               if (!dump_->ended()) {
-                                 throw ingest::ProducerFailed(
-                                     "not written, since there is no " +
-                                     dump_name);
-                               }
-                               return redis_keys_document(dump_name, *dump_);
-                             }),
-                             lane));
+  opened.push_back(stream_of(dump_name, ingest::borrowed(*dump_), lane));
+  opened.push_back(stream_of(
+      name_ + "/" + std::string(kRedisKeysName),
+      ingest::late_text([this, dump_name](const std::stop_token&) {
+        if (!dump_->ended()) {
+          throw ingest::ProducerFailed("not written, since there is no " +
+                                       dump_name);
+        }
+        return redis_keys_document(dump_name, *dump_, names());
+      }),
+      lane));
 }
 
 void RedisSource::open_aof(unsigned lane, std::vector<ingest::Source>& opened) {
   const std::string folder_name = name_ + "/" + std::string(kRedisAofName);
   try {
     auto folder = ingest::open_aof_folder(*wanted_.aof_dir);
+    const auto path = (fs::path(*wanted_.aof_dir) / "").parent_path();
+    found_.aof_folder = ingest::checked_redis_name(path.filename().string());
+    found_.aof_prefix = ingest::checked_redis_name(
+        ingest::aof_prefix_of(folder.manifest_name).value_or(""));
     for (auto& file : folder.files) {
       aof_written_ =
           std::max(aof_written_.value_or(file.modified), file.modified);
@@ -150,14 +118,22 @@ void RedisSource::open_aof(unsigned lane, std::vector<ingest::Source>& opened) {
       opened.push_back(
           stream_of(name, ingest::read_aof_file(std::move(file)), lane));
     }
-    opened.push_back(
-        stream_of(folder_name + "/" + folder.manifest_name,
-                  std::make_unique<LateText>(
-                      [text = std::move(folder.manifest)] { return text; }),
-                  lane));
+    opened.push_back(stream_of(
+        folder_name + "/" + folder.manifest_name,
+        ingest::late_text([text = std::move(folder.manifest)](
+                              const std::stop_token&) { return text; }),
+        lane));
   } catch (const ingest::ProducerFailed& e) {
     opened.push_back(stream_of(folder_name, failed(e.what()), lane));
   }
+}
+
+// What the server says of itself, before what its files say.
+ingest::KnownRedisNames RedisSource::names() const {
+  auto names = dump_->names();
+  if (!names.aof_folder) names.aof_folder = found_.aof_folder;
+  if (!names.aof_prefix) names.aof_prefix = found_.aof_prefix;
+  return names;
 }
 
 std::vector<std::string> RedisSource::notes() const {
@@ -193,15 +169,16 @@ std::optional<std::string> RedisSource::note_of_stale_aof() const {
 
 RedisSource::Outlook RedisSource::outlook(const std::stop_token& stop) const {
   const auto seen = ingest::look_at_redis(server(), stop);
-  Outlook outlook{
-      .what = "redis " + seen.version + ", " + counted(seen.keys, "key"),
-      .bytes = seen.used_bytes,
-      .problem = {}};
+  Outlook outlook{.what = "redis " + seen.version + ", " +
+                          counted(seen.keys, "key") + ", " +
+                          size_text(seen.used_bytes) + " of memory",
+                  .problem = {}};
   if (!wanted_.aof_dir) return outlook;
   try {
     const auto folder = ingest::open_aof_folder(*wanted_.aof_dir);
-    for (const auto& file : folder.files) outlook.bytes += file.bytes;
-    outlook.what += ", and its append-only files";
+    std::uint64_t bytes = 0;
+    for (const auto& file : folder.files) bytes += file.bytes;
+    outlook.what += ", and append-only files of " + size_text(bytes);
   } catch (const ingest::ProducerFailed& e) {
     outlook.problem = e.what();
   }

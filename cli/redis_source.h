@@ -37,8 +37,9 @@ class RedisSource {
   // Asks the server, and looks into the folder. Throws ingest::ProducerFailed
   // when there would be no dump.
   struct Outlook {
-    std::string what;  // "redis 7.0.15, 1,234 keys"
-    std::uint64_t bytes = 0;
+    // "redis 7.0.15, 1,234 keys, 5.2 MiB of memory": how large the dump will
+    // be, none of its numbers says.
+    std::string what;
     std::optional<std::string> problem;  // with its append-only files
   };
   [[nodiscard]] Outlook outlook(const std::stop_token& stop) const;
@@ -53,12 +54,14 @@ class RedisSource {
   void open_dump(unsigned lane, std::vector<ingest::Source>& opened);
   void open_aof(unsigned lane, std::vector<ingest::Source>& opened);
   [[nodiscard]] std::optional<std::string> note_of_stale_aof() const;
+  [[nodiscard]] ingest::KnownRedisNames names() const;
 
   std::string name_;
   const config::Redis& wanted_;
   Context& context_;
   std::unique_ptr<ingest::RedisDump> dump_;
   std::optional<repo::Timestamp> aof_written_;  // last, if they were opened
+  ingest::KnownRedisNames found_;               // with them
 };
 
 }  // namespace cairn::cli

@@ -20,6 +20,7 @@
 #include "cli/time_text.h"
 #include "cli/usage_error.h"
 #include "ingest/rdb_scanner.h"
+#include "ingest/redis_aof.h"
 #include "ingest/redis_data_folder.h"
 #include "ingest/redis_trial.h"
 #include "repo/error.h"
@@ -118,6 +119,26 @@ std::optional<RedisKeysDocument> document_beside(DumpSnapshot& snapshot,
       snapshot.beginning(entry, kMaxKeysDocument, stop));
 }
 
+// What is known of the names that the server gave which was saved: it said so,
+// or they are those of its files.
+ingest::KnownRedisNames saved_names(
+    const DumpSnapshot& snapshot, const std::string& dump,
+    const std::optional<RedisKeysDocument>& document) {
+  ingest::KnownRedisNames names;
+  if (document) names = document->names;
+  const auto& record = snapshot.snapshot().record;
+  const auto slash = dump.rfind('/');
+  if (names.aof_prefix || !record || slash == std::string::npos) return names;
+  const std::string files =
+      in_folder(dump.substr(0, slash), kRedisAofName) + "/";
+  for (const auto& source : record->sources) {
+    if (!source.name.starts_with(files)) continue;
+    const auto prefix = ingest::aof_prefix_of(source.name.substr(files.size()));
+    if (prefix) names.aof_prefix = ingest::checked_redis_name(*prefix);
+  }
+  return names;
+}
+
 // "20261127T122100Z": a name for what was there before.
 std::string suffix_of(const repo::Timestamp& time) {
   std::string text = rfc3339(time);
@@ -155,6 +176,8 @@ class Restoring {
         path_(dump_path(snapshot)),
         entry_(snapshot.entry(path_)),
         document_(document_beside(snapshot, path_, stop_)),
+        saved_names_(saved_names(snapshot, path_, document_)),
+        names_(ingest::redis_names_in(options.folder, saved_names_)),
         began_(context.now()) {}
 
   ExitCode run() {
@@ -167,7 +190,8 @@ class Restoring {
     if (context_.options.is_dry_run) return dry_run();
     confirm_no_server_unseen();
     confirm_other_server();
-    ingest::RedisDataFolder folder(options_.folder);
+    ingest::RedisDataFolder folder(options_.folder, saved_names_);
+    names_ = folder.names();
     write(folder);
     folder.complete();
     if (programs) verify(folder, *programs);
@@ -213,20 +237,35 @@ class Restoring {
 
   ExitCode dry_run() {
     if (context_.output.is_json()) {
-      context_.output.json(
-          Json::line("dry_run", context_.now())
-              .set("action", "restore")
-              .set("snapshot_id", snapshot_.snapshot().id.hex())
-              .set_bytes("path", path_)
-              .set_bytes("target", options_.folder)
-              .set("bytes", entry_.entry.size));
+      Json json = Json::line("dry_run", context_.now());
+      json.set("action", "restore")
+          .set("snapshot_id", snapshot_.snapshot().id.hex())
+          .set_bytes("path", path_)
+          .set_bytes("target", options_.folder)
+          .set("bytes", entry_.entry.size);
+      set_names(json);
+      context_.output.json(json);
     } else {
       context_.output.note("would restore " + printable(path_) + ", " +
                            size_text(entry_.entry.size) + ", to " +
-                           options_.folder +
-                           ", for a server that is started there");
+                           options_.folder);
+      context_.output.note(text_of_names());
     }
     return ExitCode::ok;
+  }
+
+  void set_names(Json& json) const {
+    json.set_bytes("dbfilename", names_.dump)
+        .set_bytes("appenddirname", names_.aof_folder)
+        .set_bytes("appendfilename", names_.aof_prefix);
+  }
+
+  // No file here says which a server has.
+  [[nodiscard]] std::string text_of_names() const {
+    return "for a server with `dbfilename " + printable(names_.dump) +
+           "`, `appenddirname " + printable(names_.aof_folder) +
+           "`, `appendfilename " + printable(names_.aof_prefix) +
+           "`: one whose settings differ starts without it, and says nothing";
   }
 
   // By its beginning: before anything is asked, or promised.
@@ -357,6 +396,7 @@ class Restoring {
       }
       json.set("databases_needed", databases());
       if (tried_) json.set("load_seconds", tried_->seconds);
+      set_names(json);
       context_.output.json(json);
       return;
     }
@@ -367,9 +407,10 @@ class Restoring {
         (content_.not_walked ? size_text(content_.bytes) : text_of(expected_)));
     if (tried_) {
       output.line("verified: a server has loaded it, with append-only files (" +
-                  folder.aof().folder +
+                  printable(names_.aof_folder) +
                   ") and without: " + text_of(tried_->databases));
     }
+    output.line(text_of_names());
     for (const auto& name : moved) {
       output.note("what was there is now " + options_.folder + "/" + name);
     }
@@ -401,6 +442,8 @@ class Restoring {
   const std::string path_;
   const repo::TreeEntry entry_;
   const std::optional<RedisKeysDocument> document_;
+  const ingest::KnownRedisNames saved_names_;
+  ingest::RedisNames names_;  // that what is restored gets
   const repo::Timestamp began_;
   ingest::RdbContent content_;
   Databases expected_;
@@ -415,7 +458,6 @@ ExitCode restore_redis(const RedisRestore& options, Context& context) {
   }
   // Before anything is read that takes long.
   ingest::require_no_redis_in(options.folder);
-  (void)ingest::aof_names_in(options.folder);
   DumpSnapshot snapshot(context, options.snapshot, options.series);
   const Interrupt interrupt;
   return Restoring(options, snapshot, context, interrupt.token()).run();

@@ -21,6 +21,21 @@ class DescriptorStream : public ByteStream {
   int fd_;
 };
 
+class Borrowed : public ByteStream {
+ public:
+  explicit Borrowed(ByteStream& stream) : stream_(stream) {}
+
+  std::size_t read(std::span<std::byte> out, std::stop_token stop) override {
+    return stream_.read(out, std::move(stop));
+  }
+  void finish(std::stop_token stop) override {
+    stream_.finish(std::move(stop));
+  }
+
+ private:
+  ByteStream& stream_;
+};
+
 class CommandStream : public ByteStream {
  public:
   explicit CommandStream(const std::vector<std::string>& arguments)
@@ -40,6 +55,10 @@ class CommandStream : public ByteStream {
 
 std::unique_ptr<ByteStream> read_descriptor(int fd) {
   return std::make_unique<DescriptorStream>(fd);
+}
+
+std::unique_ptr<ByteStream> borrowed(ByteStream& stream) {
+  return std::make_unique<Borrowed>(stream);
 }
 
 std::unique_ptr<ByteStream> run_command(

@@ -35,6 +35,9 @@ class ByteStream {
 // Reads a descriptor that stays the caller's.
 [[nodiscard]] std::unique_ptr<ByteStream> read_descriptor(int fd);
 
+// Reads a stream that stays its owner's.
+[[nodiscard]] std::unique_ptr<ByteStream> borrowed(ByteStream& stream);
+
 // Runs a program (found through PATH, no shell) and reads its standard output.
 // Its standard error is ours, its standard input is empty. finish() waits for
 // it, which may live on after its output has ended, and fails when it exited

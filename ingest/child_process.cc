@@ -129,7 +129,8 @@ void ChildProcess::wait(const std::stop_token& stop) {
     pause = std::min(2 * pause, kLongestPause);
   }
   child_ = -1;
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+  if (WIFEXITED(status)) exit_status_ = WEXITSTATUS(status);
+  if (exit_status_ != 0) {
     throw ProducerFailed(describe(program_, status));
   }
 }

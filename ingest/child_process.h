@@ -54,6 +54,11 @@ class ChildProcess {
   // repo::Cancelled when `stop` is requested while waiting. Once.
   void wait(const std::stop_token& stop);
 
+  // That of a program that was waited for; nothing: a signal ended it.
+  [[nodiscard]] std::optional<int> exit_status() const noexcept {
+    return exit_status_;
+  }
+
   // To it alone. Requires: wait() has not returned.
   void send(int signal) const;
   // wait() then still tells how it ended.
@@ -72,6 +77,7 @@ class ChildProcess {
   std::string program_;
   std::optional<Identity> identity_;
   pid_t child_ = -1;
+  std::optional<int> exit_status_;
   UniqueFd input_;
   UniqueFd output_;
   UniqueFd errors_;  // a file in memory that cannot grow

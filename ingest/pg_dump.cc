@@ -4,13 +4,13 @@
 #include <array>
 #include <charconv>
 #include <cstdint>
-#include <functional>
 #include <iterator>
 #include <numeric>
 #include <span>
 #include <utility>
 
 #include "crypto/secret.h"
+#include "ingest/late_text.h"
 #include "repo/error.h"
 
 namespace cairn::ingest {
@@ -112,44 +112,6 @@ std::vector<unsigned> lanes_of(const std::vector<PgDatabase>& databases) {
   }
   return lanes;
 }
-
-// A stream that stays its owner's.
-class Borrowed : public ByteStream {
- public:
-  explicit Borrowed(ByteStream& stream) : stream_(stream) {}
-
-  std::size_t read(std::span<std::byte> out, std::stop_token stop) override {
-    return stream_.read(out, std::move(stop));
-  }
-  void finish(std::stop_token stop) override {
-    stream_.finish(std::move(stop));
-  }
-
- private:
-  ByteStream& stream_;
-};
-
-// Text that is made when it is read.
-class LateText : public ByteStream {
- public:
-  using Make = std::function<std::string(std::stop_token)>;
-  explicit LateText(Make make) : make_(std::move(make)) {}
-
-  std::size_t read(std::span<std::byte> out, std::stop_token stop) override {
-    if (make_) text_ = std::exchange(make_, nullptr)(std::move(stop));
-    const std::size_t size = std::min(out.size(), text_.size() - at_);
-    std::ranges::copy(std::as_bytes(std::span(text_)).subspan(at_, size),
-                      out.begin());
-    at_ += size;
-    return size;
-  }
-  void finish(std::stop_token) override {}
-
- private:
-  Make make_;
-  std::string text_;
-  std::size_t at_ = 0;
-};
 
 }  // namespace
 
@@ -289,13 +251,12 @@ std::vector<Source> PgDump::sources(const Describe& describe) {
   for (std::size_t i = 0; i < dumps_.size(); ++i) {
     PgDatabaseDump& dump = dumps_[i];
     const unsigned lane = dump.database.empty() ? 0 : lanes[i - 1];
-    add(dump.source, std::make_unique<Borrowed>(*dump.stream), lane);
+    add(dump.source, borrowed(*dump.stream), lane);
     if (dump.database.empty()) continue;
     add(pg_tables_name(dump.database),
-        std::make_unique<LateText>(
-            [this, &dump, describe](std::stop_token stop) {
-              return tables_of(dump, describe, std::move(stop));
-            }),
+        late_text([this, &dump, describe](const std::stop_token& stop) {
+          return tables_of(dump, describe, stop);
+        }),
         lane);
   }
   return sources;

@@ -1,6 +1,5 @@
 #include "ingest/postgres_connection.h"
 
-#include <dlfcn.h>
 #include <libpq-fe.h>
 #include <poll.h>
 
@@ -12,6 +11,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "ingest/late_library.h"
 #include "ingest/postgres_refusal.h"
 #include "repo/error.h"
 
@@ -26,40 +26,13 @@ constexpr std::chrono::milliseconds kPatience{100};
 // For a server that nobody said otherwise of (connect_timeout).
 constexpr std::chrono::seconds kConnectTimeout{30};
 
-// libpq, loaded when it is first needed: it brings ten libraries with it, for
-// which every run of any command would pay (docs/decisions/0029).
-class Libpq {
- private:
-  struct Symbol {
-    void* address;
-    template <typename Function>
-    operator Function*() const {
-      return reinterpret_cast<Function*>(address);
-    }
-  };
-
-  static void* open() {
-    void* const library = ::dlopen("libpq.so.5", RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) {
-      throw ProducerFailed(
-          "PostgreSQL's client library cannot be loaded; install Debian's "
-          "libpq5, or what holds libpq.so.5: " +
-          std::string(::dlerror()));
-    }
-    return library;
-  }
-
-  [[nodiscard]] Symbol find(const char* name) const {
-    void* const address = ::dlsym(library_, name);
-    if (address == nullptr) {
-      throw ProducerFailed("libpq.so.5 lacks " + std::string(name));
-    }
-    return {address};
-  }
-
-  void* library_ = open();  // before all that is found in it
-
+class Libpq : LateLibrary {
  public:
+  Libpq()
+      : LateLibrary("libpq.so.5",
+                    "PostgreSQL's client library cannot be loaded; install "
+                    "Debian's libpq5") {}
+
   // As libpq calls them. NOLINTBEGIN(readability-identifier-naming)
   decltype(&::PQclear) PQclear = find("PQclear");
   decltype(&::PQconndefaults) PQconndefaults = find("PQconndefaults");

@@ -25,7 +25,7 @@ constexpr std::size_t kMaxManifest = std::size_t{1} << 20;
 constexpr std::size_t kMaxFiles = 1000;
 constexpr std::string_view kManifestEnd = ".manifest";
 // What Redis writes before it gives it its name.
-constexpr std::string_view kTemporary = "temp";
+constexpr std::string_view kTemporary = "temp-";
 
 [[noreturn]] void fail(const std::string& what, int error) {
   throw ProducerFailed(what + ": " + std::strerror(error));
@@ -62,9 +62,7 @@ std::string find_manifest(const fs::path& folder) {
   for (fs::directory_iterator at(folder, error), end; !error && at != end;
        at.increment(error)) {
     std::string name = at->path().filename().string();
-    if (name.ends_with(kManifestEnd) && !name.starts_with(kTemporary)) {
-      found.push_back(std::move(name));
-    }
+    if (aof_prefix_of(name)) found.push_back(std::move(name));
   }
   if (error) fail(folder.string(), error.value());
   if (found.size() == 1) return found.front();
@@ -176,6 +174,15 @@ class AofBytes : public ByteStream {
 };
 
 }  // namespace
+
+std::optional<std::string> aof_prefix_of(std::string_view name) {
+  if (!name.ends_with(kManifestEnd) || name.starts_with(kTemporary)) {
+    return std::nullopt;
+  }
+  name.remove_suffix(kManifestEnd.size());
+  if (name.empty()) return std::nullopt;
+  return std::string(name);
+}
 
 std::vector<AofEntry> read_aof_manifest(std::string_view text) {
   std::vector<AofEntry> entries;

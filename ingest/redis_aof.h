@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,6 +37,11 @@ struct AofEntry {
 [[nodiscard]] std::vector<AofEntry> read_aof_manifest(std::string_view text);
 [[nodiscard]] std::string aof_manifest_text(
     const std::vector<AofEntry>& entries);
+
+// What a manifest's name says of the files: it ends with ".manifest". Nothing:
+// it is no manifest.
+[[nodiscard]] std::optional<std::string> aof_prefix_of(
+    std::string_view manifest_name);
 
 struct AofFile {
   std::string name;

@@ -26,7 +26,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kRdbName = "dump.rdb";
 constexpr std::size_t kCopyBytes = std::size_t{1} << 20;
 // The only append-only file there was before Redis 7; since 4.0 it may begin
 // with an RDB.
@@ -232,18 +231,14 @@ bool move_between(const UniqueFd& from, const std::string& name,
                      flags) == 0;
 }
 
-// The names of its manifests without what all of them end with; none: it is no
-// folder of append-only files.
+// What its manifests are called by; none: it is no folder of append-only files.
 std::vector<std::string> prefixes_in(const fs::path& folder) {
-  constexpr std::string_view kManifest = ".manifest";
   std::vector<std::string> prefixes;
   std::error_code error;
   for (fs::directory_iterator at(folder, error), end; !error && at != end;
        at.increment(error)) {
-    std::string name = at->path().filename().string();
-    if (!name.ends_with(kManifest) || name.starts_with("temp-")) continue;
-    name.resize(name.size() - kManifest.size());
-    if (!name.empty()) prefixes.push_back(std::move(name));
+    auto prefix = aof_prefix_of(at->path().filename().string());
+    if (prefix) prefixes.push_back(std::move(*prefix));
   }
   return prefixes;
 }
@@ -269,6 +264,107 @@ std::map<Place, std::string> data_files_in(const fs::path& folder) {
 // Neither ours nor one that an earlier restore moved aside.
 bool may_be_read_by_a_server(std::string_view name) {
   return !name.starts_with('.') && name.find(".before-") == name.npos;
+}
+
+// As those of Redis and Valkey do. Whatever else lies there is not waited for.
+bool begins_as_rdb(const fs::path& path) {
+  const UniqueFd fd(
+      ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  struct stat status {};
+  if (!fd || ::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
+    return false;
+  }
+  constexpr std::size_t kMagic = 9;  // "REDIS0011", "VALKEY080"
+  std::array<char, kMagic> bytes{};
+  if (::pread(fd.get(), bytes.data(), kMagic, 0) != ssize_t{kMagic}) {
+    return false;
+  }
+  const std::string_view magic(bytes.data(), kMagic);
+  const auto number = magic.find_first_of("0123456789");
+  return (magic.substr(0, number) == "REDIS" ||
+          magic.substr(0, number) == "VALKEY") &&
+         magic.find_first_not_of("0123456789", number) == magic.npos;
+}
+
+// In no folder of its own.
+struct DataFiles {
+  std::vector<std::string> dumps;  // by their names, or what they begin with
+  std::vector<std::string> aofs;   // of servers before Redis 7
+};
+
+DataFiles single_files_in(const fs::path& folder, const std::string& aof_name) {
+  DataFiles found;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    std::string name = at->path().filename().string();
+    std::error_code unseen;
+    // What a server that was killed had begun to write.
+    const bool is_partial = name.starts_with("temp-");
+    if (is_partial || !may_be_read_by_a_server(name) ||
+        !at->is_regular_file(unseen)) {
+      continue;
+    }
+    if (name.ends_with(".aof") || name == aof_name) {
+      found.aofs.push_back(std::move(name));
+    } else if (name.ends_with(".rdb") || begins_as_rdb(at->path())) {
+      found.dumps.push_back(std::move(name));
+    }
+  }
+  return found;
+}
+
+std::string listed(std::vector<std::string> names) {
+  std::ranges::sort(names);
+  std::string text;
+  for (const auto& name : names) {
+    text += (text.empty() ? "" : ", ") + repo::as_utf8(name);
+  }
+  return text;
+}
+
+struct AofNames {
+  std::string folder;
+  std::string prefix;
+};
+
+// Nothing: no server has kept any there.
+std::optional<AofNames> aof_names_in(const fs::path& folder) {
+  std::vector<AofNames> found;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (!at->is_directory(error) || !may_be_read_by_a_server(name)) continue;
+    for (auto& prefix : prefixes_in(at->path())) {
+      found.push_back({name, std::move(prefix)});
+    }
+  }
+  if (found.empty()) return std::nullopt;
+  if (found.size() == 1) return found.front();
+  std::vector<std::string> manifests;
+  for (const auto& one : found) {
+    manifests.push_back(one.folder + "/" + one.prefix + ".manifest");
+  }
+  throw repo::RefusedForSafety(
+      folder.string() + ": holds append-only files more than once: " +
+      listed(std::move(manifests)) +
+      "; which of them the server reads cannot be seen, so move the others "
+      "out of this folder");
+}
+
+// `setting`: which one says that a server reads these.
+void require_no_others(const fs::path& folder, std::vector<std::string> files,
+                       const std::string& name, const std::string& setting) {
+  std::erase(files, name);
+  if (files.empty()) return;
+  throw repo::RefusedForSafety(
+      folder.string() + ": holds " + listed(std::move(files)) +
+      ", and a server that is told so by `" + setting +
+      "` would start with that, not with " + repo::as_utf8(name) +
+      ", as which the dump is restored; move it out of this folder, and if it "
+      "was the server's, give " +
+      repo::as_utf8(name) + " its name after the restore");
 }
 
 }  // namespace
@@ -300,46 +396,40 @@ bool sees_all_programs() {
          ::access("/proc/1", F_OK) == 0;
 }
 
-AofNames aof_names_in(const fs::path& folder) {
-  std::vector<AofNames> found;
-  std::error_code error;
-  for (fs::directory_iterator at(folder, error), end; !error && at != end;
-       at.increment(error)) {
-    const std::string name = at->path().filename().string();
-    if (!at->is_directory(error) || !may_be_read_by_a_server(name)) continue;
-    for (auto& prefix : prefixes_in(at->path())) {
-      found.push_back({name, std::move(prefix)});
-    }
+RedisNames redis_names_in(const fs::path& folder,
+                          const KnownRedisNames& saved) {
+  const RedisNames usual;
+  RedisNames names{.dump = saved.dump.value_or(usual.dump),
+                   .aof_folder = saved.aof_folder.value_or(usual.aof_folder),
+                   .aof_prefix = saved.aof_prefix.value_or(usual.aof_prefix)};
+  if (auto there = aof_names_in(folder)) {
+    names.aof_folder = std::move(there->folder);
+    names.aof_prefix = std::move(there->prefix);
   }
-  if (found.size() < 2) return found.empty() ? AofNames{} : found.front();
-  std::vector<std::string> manifests;
-  for (const auto& one : found) {
-    manifests.push_back(
-        repo::as_utf8(one.folder + "/" + one.prefix + ".manifest"));
-  }
-  std::ranges::sort(manifests);
-  std::string names;
-  for (const auto& one : manifests) names += (names.empty() ? "" : ", ") + one;
-  throw repo::RefusedForSafety(
-      folder.string() + ": holds append-only files more than once: " + names +
-      "; which of them the server reads cannot be seen, so move the others "
-      "out of this folder");
+  auto files = single_files_in(folder, names.aof_prefix);
+  // Of a server that is not the one that was saved, and has the usual name.
+  if (files.dumps == std::vector{usual.dump}) names.dump = usual.dump;
+  require_no_others(folder, std::move(files.dumps), names.dump, "dbfilename");
+  // One by the usual name is taken care of, too.
+  std::erase(files.aofs, kOldAofName);
+  require_no_others(folder, std::move(files.aofs), names.aof_prefix,
+                    "appendfilename");
+  return names;
 }
 
 bool has_redis_data(const fs::path& folder) {
+  const auto files = single_files_in(folder, std::string(kOldAofName));
+  if (!files.dumps.empty() || !files.aofs.empty()) return true;
   std::error_code error;
   for (fs::directory_iterator at(folder, error), end; !error && at != end;
        at.increment(error)) {
-    const std::string name = at->path().filename().string();
-    if (name == kRdbName || name == kOldAofName ||
-        !prefixes_in(at->path()).empty()) {
-      return true;
-    }
+    if (!prefixes_in(at->path()).empty()) return true;
   }
   return false;
 }
 
-RedisDataFolder::RedisDataFolder(fs::path folder) : folder_(std::move(folder)) {
+RedisDataFolder::RedisDataFolder(fs::path folder, const KnownRedisNames& saved)
+    : folder_(std::move(folder)) {
   require_no_redis_in(folder_);
   is_new_ = make_folders(fs::absolute(folder_).lexically_normal());
   fd_ = UniqueFd(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -349,9 +439,9 @@ RedisDataFolder::RedisDataFolder(fs::path folder) : folder_(std::move(folder)) {
   struct stat here {};
   if (!fd_ || ::fstat(fd_.get(), &here) != 0) fail(folder_);
   owner_ = {here.st_uid, here.st_gid};
-  aof_ = aof_names_in(folder_);
+  names_ = redis_names_in(folder_, saved);
   staging_ = make_inside(".cairn-restore-XXXXXX");
-  rdb_ = create_in(staging_.fd, std::string(kRdbName));
+  rdb_ = create_in(staging_.fd, names_.dump);
 }
 
 RedisDataFolder::~RedisDataFolder() {
@@ -384,7 +474,7 @@ void RedisDataFolder::remove_inside(Inside& inside) const noexcept {
 }
 
 void RedisDataFolder::write(std::span<const std::byte> bytes) {
-  write_all(rdb_, bytes, folder_ / kRdbName);
+  write_all(rdb_, bytes, folder_ / names_.dump);
 }
 
 void RedisDataFolder::give_to_owner(const UniqueFd& fd) const {
@@ -392,21 +482,21 @@ void RedisDataFolder::give_to_owner(const UniqueFd& fd) const {
   if (::fchown(fd.get(), owner_.user, owner_.group) != 0) fail(folder_);
 }
 
-// The base is the same file as dump.rdb, which servers replace, and never
+// The base is the same file as the dump, which servers replace, and never
 // change.
 void RedisDataFolder::make_aof_in(const UniqueFd& folder) const {
   const AofEntry base{
-      .name = aof_.prefix + ".1.base.rdb", .number = 1, .kind = 'b'};
-  const fs::path where = folder_ / aof_.folder;
-  if (::mkdirat(folder.get(), aof_.folder.c_str(), kFolderMode) != 0) {
+      .name = names_.aof_prefix + ".1.base.rdb", .number = 1, .kind = 'b'};
+  const fs::path where = folder_ / names_.aof_folder;
+  if (::mkdirat(folder.get(), names_.aof_folder.c_str(), kFolderMode) != 0) {
     fail(where);
   }
-  const UniqueFd aof = open_folder_in(folder, aof_.folder);
-  if (::linkat(staging_.fd.get(), std::string(kRdbName).c_str(), aof.get(),
+  const UniqueFd aof = open_folder_in(folder, names_.aof_folder);
+  if (::linkat(staging_.fd.get(), names_.dump.c_str(), aof.get(),
                base.name.c_str(), 0) != 0) {
     fail(where / base.name);
   }
-  const UniqueFd manifest = create_in(aof, aof_.prefix + ".manifest");
+  const UniqueFd manifest = create_in(aof, names_.aof_prefix + ".manifest");
   const std::string text = aof_manifest_text({base});
   write_all(manifest, std::as_bytes(std::span(text)), where);
   give_to_owner(manifest);
@@ -422,7 +512,7 @@ void RedisDataFolder::complete() {
   if (::geteuid() == 0 && ::fchown(rdb_.get(), 0, owner_.group) != 0) {
     fail(folder_);
   }
-  sync(rdb_, folder_ / kRdbName);
+  sync(rdb_, folder_ / names_.dump);
   make_aof_in(staging_.fd);
   sync(staging_.fd, folder_);
 }
@@ -430,7 +520,7 @@ void RedisDataFolder::complete() {
 fs::path RedisDataFolder::copy_to_try(AofLayout layout) {
   remove_inside(trial_);
   trial_ = make_inside(".cairn-trial-XXXXXX");
-  const std::string rdb(kRdbName);
+  const auto& rdb = names_.dump;
   if (::linkat(staging_.fd.get(), rdb.c_str(), trial_.fd.get(), rdb.c_str(),
                0) != 0) {
     fail(folder_ / trial_.name / rdb);
@@ -438,7 +528,7 @@ fs::path RedisDataFolder::copy_to_try(AofLayout layout) {
   if (layout == AofLayout::folder) {
     make_aof_in(trial_.fd);
   } else {
-    make_old_aof_in(trial_.fd);
+    make_old_aof_in(trial_.fd, names_.aof_prefix);
   }
   if (::fchmod(trial_.fd.get(), kFolderMode) != 0) fail(folder_ / trial_.name);
   give_to_owner(trial_.fd);
@@ -446,14 +536,14 @@ fs::path RedisDataFolder::copy_to_try(AofLayout layout) {
 }
 
 // A copy: a server of then appends to the very file.
-void RedisDataFolder::make_old_aof_in(const UniqueFd& folder) const {
-  const std::string name(kOldAofName);
+void RedisDataFolder::make_old_aof_in(const UniqueFd& folder,
+                                      const std::string& name) const {
   const UniqueFd copy = create_in(folder, name);
   std::vector<std::byte> room(kCopyBytes);
   for (off_t at = 0;;) {
     const ssize_t size = ::pread(rdb_.get(), room.data(), room.size(), at);
     if (size < 0 && errno == EINTR) continue;
-    if (size < 0) fail(folder_ / kRdbName);
+    if (size < 0) fail(folder_ / names_.dump);
     if (size == 0) break;
     write_all(copy, std::span(room).first(static_cast<std::size_t>(size)),
               folder_ / name);
@@ -524,11 +614,13 @@ void RedisDataFolder::take_back(const std::vector<Move>& moves,
 std::vector<std::string> RedisDataFolder::put_in_place(
     const std::string& suffix) {
   remove_inside(trial_);
-  std::vector<std::string> names{aof_.folder, std::string(kRdbName)};
-  const auto old_aof = status_in(fd_, std::string(kOldAofName));
-  if (old_aof && S_ISREG(old_aof->st_mode)) {
-    make_old_aof_in(staging_.fd);
-    names.emplace_back(kOldAofName);
+  std::vector<std::string> names{names_.aof_folder, names_.dump};
+  for (const auto& old :
+       std::set{names_.aof_prefix, std::string(kOldAofName)}) {
+    const auto there = status_in(fd_, old);
+    if (!there || !S_ISREG(there->st_mode) || old == names_.dump) continue;
+    make_old_aof_in(staging_.fd, old);
+    names.push_back(old);
   }
   for (const auto& name : names) {
     if (!status_in(fd_, name + suffix)) continue;

@@ -9,7 +9,9 @@
 // An RDB that lies there as dump.rdb alone is ignored by a server with
 // append-only files, and one that runs writes over it when it ends. So the RDB
 // is put in both places (the last where there is one), while no server runs
-// there, and what was there is moved aside.
+// there, and what was there is moved aside. All of these names may be other
+// ones, and which they are no file here says: what is there, or the saved
+// server, does, or else it is refused.
 #pragma once
 
 #include <sys/types.h>
@@ -21,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include "ingest/redis_names.h"
 #include "ingest/unique_fd.h"
 
 namespace cairn::ingest {
@@ -35,16 +38,14 @@ void require_no_redis_in(const std::filesystem::path& folder);
 // nor where /proc hides those of others.
 [[nodiscard]] bool sees_all_programs();
 
-// How a server that keeps append-only files calls them.
-struct AofNames {
-  std::string folder = "appendonlydir";
-  std::string prefix = "appendonly.aof";  // what their own names begin with
-};
-
-// As the server of the folder has them, or would by default. Throws
-// repo::RefusedForSafety where there are several: which of them that server
-// reads is in a file of which we know nothing.
-[[nodiscard]] AofNames aof_names_in(const std::filesystem::path& folder);
+// What the server of the folder calls its data: as they are called that lie
+// there; else as `saved` says, which is what the server did that they are of;
+// else as by default. Throws repo::RefusedForSafety where files lie there that
+// a server might read instead, since its settings are in a file of which we
+// know nothing: append-only files that are there several times, or a dump by
+// neither the saved name nor the usual one, or beside another.
+[[nodiscard]] RedisNames redis_names_in(const std::filesystem::path& folder,
+                                        const KnownRedisNames& saved);
 
 // Whether any server has kept data there.
 [[nodiscard]] bool has_redis_data(const std::filesystem::path& folder);
@@ -63,7 +64,9 @@ enum class AofLayout { folder, one_file };
 class RedisDataFolder {
  public:
   // Makes the folder if it is not there, as that of the owner of what it is in.
-  explicit RedisDataFolder(std::filesystem::path folder);
+  // Its names are redis_names_in() it.
+  explicit RedisDataFolder(std::filesystem::path folder,
+                           const KnownRedisNames& saved = {});
   RedisDataFolder(const RedisDataFolder&) = delete;
   RedisDataFolder& operator=(const RedisDataFolder&) = delete;
   ~RedisDataFolder();
@@ -78,8 +81,7 @@ class RedisDataFolder {
   // end. What it changes there changes nothing else.
   [[nodiscard]] std::filesystem::path copy_to_try(AofLayout layout);
 
-  // As the server that was here had them.
-  [[nodiscard]] const AofNames& aof() const noexcept { return aof_; }
+  [[nodiscard]] const RedisNames& names() const noexcept { return names_; }
 
   struct Owner {
     uid_t user = 0;
@@ -110,7 +112,7 @@ class RedisDataFolder {
   [[nodiscard]] Inside make_inside(const char* pattern) const;
   void remove_inside(Inside& inside) const noexcept;
   void make_aof_in(const UniqueFd& folder) const;
-  void make_old_aof_in(const UniqueFd& folder) const;
+  void make_old_aof_in(const UniqueFd& folder, const std::string& name) const;
   void give_to_owner(const UniqueFd& fd) const;
   [[nodiscard]] Move put(const std::string& name, const std::string& suffix);
   [[nodiscard]] Move put_in_two_steps(const std::string& name,
@@ -122,7 +124,7 @@ class RedisDataFolder {
   Inside staging_;
   Inside trial_;
   UniqueFd rdb_;
-  AofNames aof_;
+  RedisNames names_;
   Owner owner_;
   bool is_new_ = false;
 };

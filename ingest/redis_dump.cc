@@ -82,6 +82,7 @@ struct RedisDump::State {
   const Clock now;
   const Asks asks;
   std::optional<bool> is_aof_on;
+  KnownRedisNames names;
   RdbScanner scanner;
   std::optional<RedisConnection> connection;
   std::string place;
@@ -102,6 +103,7 @@ struct RedisDump::State {
     connection.emplace(server.connect(stop));
     place = connection->place();
     if (asks == Asks::whether_aof_is_on) ask_whether_aof_is_on(stop);
+    ask_names(stop);
     // Servers before 7.0 do not know the first, and a user may lack the right
     // to say it: then the server thinks of us as a replica that goes away.
     (void)connection->ask({"REPLCONF", "rdb-only", "1"}, stop);
@@ -122,6 +124,21 @@ struct RedisDump::State {
     const auto reply = connection->ask({"INFO", "persistence"}, stop);
     const auto told = word_in(reply.text, "\naof_enabled:");
     if (told == "0" || told == "1") is_aof_on = told == "1";
+  }
+
+  // Likewise: one that may not ask this is refused it once.
+  void ask_names(const std::stop_token& stop) {
+    const auto ask = [&](std::string_view setting,
+                         std::optional<std::string>& name) {
+      const auto reply = connection->ask({"CONFIG", "GET", setting}, stop);
+      const bool is_told =
+          reply.items.size() == 2 && reply.items.front().text == setting;
+      if (is_told) name = checked_redis_name(reply.items.back().text);
+      return !reply.is_error();
+    };
+    (void)(ask("dbfilename", names.dump) &&
+           ask("appenddirname", names.aof_folder) &&
+           ask("appendfilename", names.aof_prefix));
   }
 
   void read_head(std::string_view head) {
@@ -225,6 +242,9 @@ const std::optional<repo::Timestamp>& RedisDump::began() const noexcept {
 }
 const std::optional<bool>& RedisDump::is_aof_on() const noexcept {
   return state_->is_aof_on;
+}
+const KnownRedisNames& RedisDump::names() const noexcept {
+  return state_->names;
 }
 const std::optional<repo::Timestamp>& RedisDump::ended() const noexcept {
   return state_->ended;

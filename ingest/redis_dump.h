@@ -22,6 +22,7 @@
 #include "ingest/byte_stream.h"
 #include "ingest/rdb_scanner.h"
 #include "ingest/redis_connection.h"
+#include "ingest/redis_names.h"
 #include "repo/entry.h"
 
 namespace cairn::ingest {
@@ -70,6 +71,8 @@ class RedisDump : public ByteStream {
   [[nodiscard]] const std::optional<repo::Timestamp>& began() const noexcept;
   // Whether it writes append-only files; nothing: it has not told.
   [[nodiscard]] const std::optional<bool>& is_aof_on() const noexcept;
+  // What it calls its data, as far as it has told.
+  [[nodiscard]] const KnownRedisNames& names() const noexcept;
   // When it was found to be whole; nothing: it was not. What follows is of
   // such.
   [[nodiscard]] const std::optional<repo::Timestamp>& ended() const noexcept;

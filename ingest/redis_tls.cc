@@ -1,7 +1,6 @@
 #include "ingest/redis_tls.h"
 
 #include <arpa/inet.h>
-#include <dlfcn.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -14,44 +13,18 @@
 #include <utility>
 
 #include "ingest/byte_stream.h"
+#include "ingest/late_library.h"
 
 namespace cairn::ingest {
 namespace {
 
-// libssl, loaded when it is first needed: every run of any command would pay
-// for what one kind of source may use (docs/decisions/0041).
-class Libssl {
- private:
-  struct Symbol {
-    void* address;
-    template <typename Function>
-    operator Function*() const {
-      return reinterpret_cast<Function*>(address);
-    }
-  };
-
-  static void* open() {
-    void* const library = ::dlopen("libssl.so.3", RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) {
-      throw ProducerFailed(
-          "the library for TLS cannot be loaded; install Debian's libssl3, or "
-          "what holds libssl.so.3: " +
-          std::string(::dlerror()));
-    }
-    return library;
-  }
-
-  [[nodiscard]] Symbol find(const char* name) const {
-    void* const address = ::dlsym(library_, name);
-    if (address == nullptr) {
-      throw ProducerFailed("libssl.so.3 lacks " + std::string(name));
-    }
-    return {address};
-  }
-
-  void* library_ = open();  // before all that is found in it
-
+class Libssl : LateLibrary {
  public:
+  Libssl()
+      : LateLibrary(
+            "libssl.so.3",
+            "the library for TLS cannot be loaded; install Debian's libssl3") {}
+
   // As OpenSSL calls them. NOLINTBEGIN(readability-identifier-naming)
   decltype(&::SSL_CTX_check_private_key) SSL_CTX_check_private_key =
       find("SSL_CTX_check_private_key");

@@ -161,17 +161,17 @@ class Server {
         options.programs.server.string(),  //
         "--port", "0", "--unixsocket", socket().string(), "--unixsocketperm",
         "700", "--daemonize", "no",  //
-        "--dir", fs::absolute(data).string(), "--dbfilename", "dump.rdb",
-        "--save", "", "--appendonly",
+        "--dir", fs::absolute(data).string(), "--dbfilename",
+        folder.names().dump, "--save", "", "--appendonly",
         what == RedisReads::append_only_files ? "yes" : "no",
         "--auto-aof-rewrite-percentage", "0", "--databases",
-        std::to_string(options.databases),
+        std::to_string(options.databases), "--appendfilename",
+        folder.names().aof_prefix,
         // Nobody listens at port 0.
         "--replicaof", "127.0.0.1 0", "--maxmemory", "0"};
     if (layout == AofLayout::folder) {
-      all.insert(all.end(),
-                 {"--appenddirname", folder.aof().folder, "--appendfilename",
-                  folder.aof().prefix, "--enable-debug-command", "local"});
+      all.insert(all.end(), {"--appenddirname", folder.names().aof_folder,
+                             "--enable-debug-command", "local"});
     }
     return all;
   }
@@ -237,7 +237,7 @@ RedisTrial try_redis(RedisDataFolder& folder, RedisReads what,
 void check_rdb(RedisDataFolder& folder, const RedisPrograms& programs,
                const std::stop_token& stop) {
   const fs::path rdb =
-      fs::absolute(folder.copy_to_try(AofLayout::folder)) / "dump.rdb";
+      fs::absolute(folder.copy_to_try(AofLayout::folder)) / folder.names().dump;
   ChildProcess child({programs.check_rdb.string(), rdb.string()},
                      ChildProcess::Input::empty, ChildProcess::Errors::kept,
                      identity_of(folder));

@@ -29,12 +29,24 @@ void Scheduler::Entry::answer(Moment due) {
   settled = std::max(settled, due);
 }
 
+void Scheduler::Entry::open_again(Moment due) {
+  answered.erase(due);
+  settled = std::min(settled, due - seconds(1));
+}
+
 Moment Scheduler::begin_of(const ScheduledJob& job, Moment due) const {
   if (job.jitter == seconds(0)) return due;
   const auto chance = number_of(seed_ + '\0' + job.name + '\0' +
                                 std::to_string(due.time_since_epoch().count()));
   return due + seconds(static_cast<std::int64_t>(
                    chance % std::uint64_t(job.jitter.count() + 1)));
+}
+
+Moment Scheduler::begin_of(const Entry& entry, Moment due) const {
+  const Moment begin = begin_of(entry.job, due);
+  const auto& refusal = entry.refusal;
+  return refusal && refusal->due == due ? std::max(begin, refusal->again)
+                                        : begin;
 }
 
 Moment Scheduler::due_of(Entry& entry, Moment now) const {
@@ -56,7 +68,12 @@ Moment Scheduler::due_of(Entry& entry, Moment now) const {
 // was settled; only those that were answered stay so.
 void Scheduler::look_at_clock(Moment now) {
   if (now < seen_) {
-    for (auto& entry : entries_) entry.settled = std::min(entry.settled, now);
+    for (auto& entry : entries_) {
+      entry.settled = std::min(entry.settled, now);
+      if (auto& refusal = entry.refusal) {
+        refusal->again = std::min(refusal->again, now + refusal->pause);
+      }
+    }
   }
   seen_ = now;
 }
@@ -68,10 +85,15 @@ void Scheduler::take_over(Entry& entry, Moment now, const Past& past) const {
   if (known != entries_.end()) {
     entry.answered = known->answered;
     entry.is_running = known->is_running;
-    // A new timetable begins now: what it would have asked for was not missed.
-    entry.settled = known->job.timetable == entry.job.timetable
-                        ? known->settled
-                        : std::max(known->settled, now);
+    if (known->job.timetable == entry.job.timetable) {
+      entry.settled = known->settled;
+      entry.running_for = known->running_for;
+      entry.refusal = known->refusal;
+    } else {
+      // A new timetable begins now: what it would have asked for was not
+      // missed.
+      entry.settled = std::max(known->settled, now);
+    }
     return;
   }
   std::map<Moment, int> cut_short;
@@ -101,7 +123,7 @@ std::vector<Start> Scheduler::begin(Moment now, std::size_t most) {
   for (auto& entry : entries_) {
     if (entry.is_running) continue;
     const Moment due = due_of(entry, now);
-    if (due <= now && begin_of(entry.job, due) <= now) {
+    if (due <= now && begin_of(entry, due) <= now) {
       ready.emplace_back(due, &entry);
     }
   }
@@ -111,6 +133,7 @@ std::vector<Start> Scheduler::begin(Moment now, std::size_t most) {
   for (const auto& [due, entry] : ready) {
     entry->answer(due);
     entry->is_running = true;
+    entry->running_for = due;
     starts.push_back(
         {.job = entry->job.name,
          .due = due,
@@ -125,12 +148,28 @@ void Scheduler::ended(const std::string& job) {
   }
 }
 
+void Scheduler::refused(const std::string& job, Moment now) {
+  look_at_clock(now);
+  for (auto& entry : entries_) {
+    if (entry.job.name != job) continue;
+    entry.is_running = false;
+    if (!entry.running_for) continue;
+    const Moment due = *entry.running_for;
+    const bool is_first = !entry.refusal || entry.refusal->due != due;
+    const seconds pause =
+        is_first ? kFirstPause
+                 : std::min(kLongestPause, 2 * entry.refusal->pause);
+    entry.refusal = {due, pause, now + pause};
+    entry.open_again(due);
+  }
+}
+
 std::optional<Moment> Scheduler::next(Moment now) {
   look_at_clock(now);
   std::optional<Moment> next;
   for (auto& entry : entries_) {
     if (entry.is_running) continue;
-    const Moment at = std::max(now, begin_of(entry.job, due_of(entry, now)));
+    const Moment at = std::max(now, begin_of(entry, due_of(entry, now)));
     next = next ? std::min(*next, at) : at;
   }
   return next;

@@ -9,7 +9,8 @@
 // A due moment is answered by one run at most, whatever the clock does. Set
 // back, it comes to moments again that were answered: they stay so. Set
 // forward, it has passed moments: they were missed, and one run makes up for
-// all of them, or none where a job does not catch up.
+// all of them, or none where a job does not catch up. A run that was refused,
+// since another of the job was at work, is no answer.
 #pragma once
 
 #include <chrono>
@@ -58,6 +59,11 @@ class Scheduler {
   // ever.
   static constexpr int kMostCutShort = 3;
 
+  // After a run that was refused it is tried again: after so long first, then
+  // after twice as long each time, for what was in the way may hang.
+  static constexpr std::chrono::seconds kFirstPause{60};
+  static constexpr std::chrono::seconds kLongestPause{6 * 3600};
+
   // Runs of the job, in any order; empty: none is known of. What has never run
   // was missed.
   using Past = std::function<std::vector<PastRun>(const ScheduledJob& job)>;
@@ -74,6 +80,9 @@ class Scheduler {
   // as begun. A job that runs is left out until it has ended().
   [[nodiscard]] std::vector<Start> begin(Moment now, std::size_t most);
   void ended(const std::string& job);
+  // Instead: it did nothing. What it was for is due still, after a pause, until
+  // the next due moment takes its place.
+  void refused(const std::string& job, Moment now);
 
   // When the next run begins, as things are: `now` where one is due. Nothing:
   // all jobs that there are run, or there are none.
@@ -84,18 +93,29 @@ class Scheduler {
   [[nodiscard]] bool is_idle(Moment now);
 
  private:
+  struct Refusal {
+    Moment due;
+    std::chrono::seconds pause;
+    Moment again;  // not before
+  };
   struct Entry {
     ScheduledJob job;
     Moment settled;                  // up to then, nothing is left to be done
     std::set<Moment> answered = {};  // due moments; the newest kKept
     bool is_running = false;
+    // That the run answers; nothing: its timetable has changed since.
+    std::optional<Moment> running_for = {};
+    std::optional<Refusal> refusal = {};  // the last one
 
     void answer(Moment due);
+    void open_again(Moment due);
   };
   static constexpr std::size_t kKept = 10'000;
 
   void look_at_clock(Moment now);
   [[nodiscard]] Moment begin_of(const ScheduledJob& job, Moment due) const;
+  // Likewise, and not before it may be tried again.
+  [[nodiscard]] Moment begin_of(const Entry& entry, Moment due) const;
   // The due moment that the next run answers, now or later.
   [[nodiscard]] Moment due_of(Entry& entry, Moment now) const;
   void take_over(Entry& entry, Moment now, const Past& past) const;

@@ -329,19 +329,28 @@ void Making::check_together(const Setting& setting, const Job& job,
   }
 }
 
-// Two jobs in one series would count as each other's states.
+// Two jobs in one series, or one in that of a part of the other, would count as
+// each other's states.
 void Making::check_series() {
   for (auto job = made_.jobs.begin(); job != made_.jobs.end(); ++job) {
-    const auto other =
-        std::find_if(made_.jobs.begin(), job, [&](const Job& earlier) {
-          return earlier.series == job->series &&
-                 earlier.repository == job->repository;
-        });
-    if (other == job) continue;
-    const Setting* const setting = section("jobs")->find(job->name);
-    complain(*setting, "jobs." + job->name,
-             "has the series of '" + other->name + "', " + job->series +
-                 "; each needs its own");
+    const auto refuse_where = [&](const auto& is_taken, const std::string& is) {
+      const auto other = std::ranges::find_if(made_.jobs, is_taken);
+      if (other == made_.jobs.end()) return false;
+      const Setting* const setting = section("jobs")->find(job->name);
+      complain(*setting, "jobs." + job->name,
+               "has the series of " + is + "'" + other->name + "', " +
+                   job->series + "; each needs its own");
+      return true;
+    };
+    const auto is_equal = [&](const Job& other) {
+      return &other < &*job && other.series == job->series &&
+             other.repository == job->repository;
+    };
+    const auto holds_it = [&](const Job& other) {
+      return job->series.starts_with(other.series + "/") &&
+             other.repository == job->repository;
+    };
+    if (!refuse_where(is_equal, "")) (void)refuse_where(holds_it, "a part of ");
   }
 }
 

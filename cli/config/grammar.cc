@@ -328,7 +328,8 @@ constexpr std::array kJobKeys = {
         .help = "The repository. Default: the only one there is."},
     Key{.name = "series",
         .type = Type::text,
-        .help = "The succession of its snapshots. Default: HOST/JOB."},
+        .help = "The succession of its snapshots, not below that of another "
+                "job. Default: HOST/JOB."},
     Key{.name = "tags",
         .type = Type::texts,
         .help = "Words to find its snapshots by."},

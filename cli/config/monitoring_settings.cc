@@ -18,6 +18,14 @@ void read_share(const Setting& all, std::string_view part, double& into) {
   if (const auto text = all.text_of(part)) into = parse_percent(*text);
 }
 
+// "user:password" of https://user:password@host/.
+bool holds_login(std::string_view url) {
+  const auto scheme = url.find("://");
+  if (scheme == url.npos) return false;
+  url.remove_prefix(scheme + 3);
+  return url.substr(0, url.find_first_of("/?#\\")).find('@') != url.npos;
+}
+
 Webhook webhook_of(const Setting& setting, const std::string& file,
                    Mistakes& mistakes) {
   Webhook made;
@@ -29,6 +37,13 @@ Webhook webhook_of(const Setting& setting, const std::string& file,
       !made.url.starts_with("https://")) {
     mistakes.push_back({setting.find("url")->place, path + ".url",
                         "a URL begins with http:// or https://"});
+  }
+  if (holds_login(made.url)) {
+    mistakes.push_back(
+        {setting.find("url")->place, path + ".url",
+         "it holds a login: a secret does not stand in this file, only where "
+         "it comes from; write {file: PATH}, {env: NAME} or {command: "
+         "COMMAND}"});
   }
   if (made.timeout.count() == 0) {
     mistakes.push_back(

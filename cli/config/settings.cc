@@ -68,6 +68,13 @@ std::string name_of(YamlNode::Kind kind) {
   return "";
 }
 
+// To YAML it is a number, or true or false, which in quotes is another thing:
+// to editors that hold the file against the schema, too.
+bool is_no_text(std::string_view text, const Key& key) {
+  return key.type == Type::version || key.type == Type::flag ||
+         (key.type == Type::count && text != "unlimited");
+}
+
 Setting Reader::read_mapping(const YamlNode& node, const Shape& shape,
                              const std::string& path) {
   Setting setting;
@@ -179,6 +186,12 @@ bool Reader::read_scalar(const YamlNode& node, const Key& key,
   }
   if (auto wrong = wrong_word(node.text, key); !wrong.empty()) {
     complain(node.place, path, std::move(wrong));
+    return false;
+  }
+  if (node.is_quoted && is_no_text(node.text, key)) {
+    complain(
+        node.place, path,
+        quoted(node.text) + " is text, since it is quoted; write " + node.text);
     return false;
   }
   into.text = node.text;
@@ -442,6 +455,15 @@ std::string scalar_text(std::string_view text) {
   return out + "'";
 }
 
+// What follows the host is what many services know their users by.
+std::string without_path(std::string_view url) {
+  const auto scheme = url.find("://");
+  const auto host = scheme == url.npos ? 0 : scheme + 3;
+  const auto end = url.find_first_of("/?#\\", host);
+  return end == url.npos ? std::string(url)
+                         : std::string(url.substr(0, end)) + "/...";
+}
+
 }  // namespace
 
 const Setting* Setting::find(std::string_view part) const {
@@ -503,7 +525,9 @@ std::string value_text(const Setting& setting) {
     }
     return "{" + text + "}";
   }
-  return scalar_text(setting.text);
+  const bool may_be_secret =
+      setting.key != nullptr && setting.key->type == Type::text_or_secret;
+  return scalar_text(may_be_secret ? without_path(setting.text) : setting.text);
 }
 
 }  // namespace cairn::cli::config

@@ -49,7 +49,8 @@ struct Setting {
 [[nodiscard]] std::chrono::seconds duration_of(const Setting& setting);
 
 // "{file: /etc/cairn/repo.key}"; "[pg_dump, shop]"; text is quoted where YAML
-// would not take it as it is. For secrets, where they come from.
+// would not take it as it is. For secrets, where they come from; of a URL that
+// may be one, the host alone: "https://hooks.example.org/...".
 [[nodiscard]] std::string value_text(const Setting& setting);
 
 }  // namespace cairn::cli::config

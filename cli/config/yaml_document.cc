@@ -66,6 +66,7 @@ class Builder : public YAML::EventHandler {
     }
     auto node = node_at(mark, YamlNode::Kind::scalar);
     node.text = value;
+    node.is_quoted = tag == "!";  // the package's word for it, of blocks, too
     take_value(std::move(node));
   }
 

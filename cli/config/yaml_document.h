@@ -24,6 +24,7 @@ struct YamlNode {
   Kind kind = Kind::nothing;
   Place place;
   std::string text;                // of a scalar
+  bool is_quoted = false;          // that scalar: text, whatever it says
   std::vector<YamlNode> items;     // of a sequence
   std::vector<YamlEntry> entries;  // of a mapping; each key once
 };

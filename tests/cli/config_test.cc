@@ -12,6 +12,7 @@
 #include "cli/config/configuration.h"
 #include "cli/config/grammar.h"
 #include "cli/config/schema.h"
+#include "cli/config/settings.h"
 
 namespace cairn::cli::config {
 namespace {
@@ -443,6 +444,12 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{1, "version:", "has no value"},
         Wrong{1, "version: '1.0'", "is no version"},
         Wrong{1, "version: [1]", "one word is due here, not a list"},
+        Wrong{1, "version: '1'", "'1' is text, since it is quoted; write 1"},
+        Wrong{5, "  etc: {type: files, paths: [/e], live: \"true\"}",
+              "'true' is text"},
+        Wrong{1, "retention: {x: {keep: {daily: '7'}}}\nversion: 1",
+              "retention.x.keep.daily: '7' is text, since it is quoted; write "
+              "7"},
         Wrong{3, "  local: {path: ~/backups}", "~ is the shell's word"},
         Wrong{3, "  local: {path: /b, key: secret}", "write {file: PATH}"},
         Wrong{3, "  local: {path: /b, key: {env: KEY}}", "unknown key 'env'"},
@@ -540,6 +547,9 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{1, "monitoring: {webhook: {url: ftp://x}}\nversion: 1",
               "begins with http:// or https://"},
         Wrong{1,
+              "monitoring: {webhook: {url: 'https://me:pw@x/y'}}\nversion: 1",
+              "monitoring.webhook.url: it holds a login: a secret does not"},
+        Wrong{1,
               "monitoring: {webhook: {url: https://x, timeout: 0s}}\n"
               "version: 1",
               "no time at all"},
@@ -556,6 +566,22 @@ TEST(Configuration, RefusesTwoJobsInOneSeries) {
   EXPECT_EQ(result.all(),
             "8: jobs.other: has the series of 'nightly', vm/nightly; each "
             "needs its own\n");
+}
+
+TEST(Configuration, RefusesTheSeriesOfAPartOfAnotherJob) {
+  const auto result = read(std::string(kLeast) +
+                           "  other: {sources: all, series: vm/nightly/etc}\n"
+                           "  third: {sources: all, series: vm/nightly-etc}\n");
+  EXPECT_EQ(result.all(),
+            "8: jobs.other: has the series of a part of 'nightly', "
+            "vm/nightly/etc; each needs its own\n");
+  // In whichever order they stand.
+  EXPECT_EQ(
+      read(std::string(kLeast) + "  first: {sources: all, series: a/b/c}\n"
+                                 "  other: {sources: all, series: a/b}\n")
+          .all(),
+      "8: jobs.first: has the series of a part of 'other', a/b/c; each "
+      "needs its own\n");
 }
 
 TEST(Configuration, RefusesABaseBackupBesideOtherSources) {
@@ -624,6 +650,23 @@ TEST(Configuration, RefusesAPolicyThatKeepsNothing) {
 }
 
 // ---- what users read
+
+TEST(Settings, ShowOfAUrlThatMayBeASecretItsHostAlone) {
+  const auto shown = [](const std::string& url) {
+    const auto result =
+        read("monitoring: {webhook: {url: " + url + "}}\n" + kLeast);
+    if (!result.made) return result.all();
+    return value_text(*result.made->settings.find("monitoring")
+                           ->find("webhook")
+                           ->find("url"));
+  };
+  EXPECT_EQ(shown("https://hooks.example.org/T0/B0/SECRET"),
+            "https://hooks.example.org/...");
+  EXPECT_EQ(shown("'https://example.org:8443?token=SECRET'"),
+            "https://example.org:8443/...");
+  EXPECT_EQ(shown("http://localhost"), "http://localhost");
+  EXPECT_EQ(shown("{file: /run/secrets/hook}"), "{file: /run/secrets/hook}");
+}
 
 TEST(Examples, HaveNoMistakes) {
   unsigned count = 0;

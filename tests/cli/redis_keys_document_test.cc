@@ -29,6 +29,29 @@ TEST(RedisKeysDocument, SaysWhereNothingWasCounted) {
   EXPECT_FALSE(document->is_walked);
 }
 
+TEST(RedisKeysDocument, TellsWhatTheServerCallsItsData) {
+  const auto names = [](const std::string& settings) {
+    const auto document = read_redis_keys_document(
+        R"({"type":"redis_keys","server_version":"","not_walked":null,)"
+        R"("databases":[],"settings":)" +
+        settings + "}");
+    return document ? document->names : ingest::KnownRedisNames{};
+  };
+  EXPECT_EQ(
+      names(R"({"dbfilename":"cache.rdb","appendfilename":"a b"})"),
+      (ingest::KnownRedisNames{.dump = "cache.rdb", .aof_prefix = "a b"}));
+  // What would lead out of the folder, or is no name.
+  for (const auto* const bad :
+       {R"({"dbfilename":"../x"})", R"({"dbfilename":"/etc/x"})",
+        R"({"dbfilename":".."})", R"({"dbfilename":""})",
+        R"({"dbfilename":"a\nb"})", R"({"dbfilename":"a\u0000b"})",
+        R"({"dbfilename":7})", "[]", "7", R"("dbfilename")"}) {
+    EXPECT_EQ(names(bad), ingest::KnownRedisNames{}) << bad;
+  }
+  EXPECT_EQ(names(R"({"dbfilename":")" + std::string(201, 'x') + R"("})"),
+            ingest::KnownRedisNames{});
+}
+
 TEST(RedisKeysDocument, IsNothingElse) {
   for (const auto* const text :
        {"", "{}", "[]", "7", R"({"type":"pg_tables"})",

@@ -29,7 +29,7 @@ ALL = re.search(r'kAll = R"\((.*?)\)"',
 
 # What stands for a line of it, and is wrong by its form alone.
 WRONG = {
-    "version: 1": ["version: 2", "version: [1]"],
+    "version: 1": ["version: 2", "version: [1]", "version: '1'"],
     "    path: /srv/backups": ["    path: backups", "    path: {a: b}"],
     "      file: /etc/cairn/key": ["      env: KEY", "      file: key"],
     "      env: SECRET": ["      env: A\n      file: /b", "      evn: A"],
@@ -45,11 +45,12 @@ WRONG = {
     "    sources: [ETC, EXPORT, DB]": ["    sources: ETC", "    sources: {}"],
     "      cron: 30 2 * * mon-fri": ["      cron: often", "      cron: 5"],
     "      jitter: 3m": ["      jitter: 3", "      jitter: soon"],
-    "      catch_up: false": ["      catch_up: 3"],
+    "      catch_up: false": ["      catch_up: 3", "      catch_up: 'false'"],
     "      at: '02:05'": ["      at: '24:05'", "      at: [noon]"],
     "        timeout: 30s": ["        timeout: 30"],
     "        when: success": ["        when: often"],
-    "      hourly: 24": ["      hourly: -1", "      hourly: many"],
+    "      hourly: 24": ["      hourly: -1", "      hourly: many",
+                         "      hourly: '24'"],
     "      within: 48h": ["      within: 48", "      within: 2 days"],
     "    week_on: sunday": ["    week_on: someday"],
     "    prune: false": ["    prune: 0s"],

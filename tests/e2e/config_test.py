@@ -247,6 +247,21 @@ class InsteadOfFlags(Case):
             self.assertIn(said, ran.err)
             self.assertNotIn("other", ran.err)
 
+    def test_shows_no_other_program_the_variable_of_a_secret(self):
+        password = self.folder / "password"
+        password.write_text("sesame")
+        password.chmod(0o600)
+        self.cairn("key", "add", env={"CAIRN_NEW_PASSWORD_FILE": password})
+        text = self.write().read_text()
+        self.write(text.replace(f"key: {{file: {self.key}}}",
+                                "password: {env: MY_SECRET}"))
+        self.cairn("-c", self.config, "backup", "--as", "env.txt",
+                   "--from-command", "--", "env",
+                   env={**NO_FLAGS, "MY_SECRET": "sesame"})
+        seen = self.cat("latest:env.txt")
+        self.assertIn(b"PATH=", seen)
+        self.assertNotIn(b"sesame", seen)
+
     def test_asks_which_of_several_repositories(self):
         self.write("version: 1\nrepositories:\n  a: {path: /a}\n"
                    "  b: {path: /b}\nsources:\n  x: {type: files, paths: [/x]}"

@@ -111,6 +111,19 @@ class Runs(Case):
         self.assertIn("job good is done", ran.err)
         self.assertEqual(self.series(), ["stack/good"])
 
+    def test_hand_on_the_variables_that_secrets_come_from(self):
+        password = self.folder / "password"
+        password.write_text("sesame")
+        password.chmod(0o600)
+        self.cairn("-r", self.repo, "key", "add",
+                   env={"CAIRN_NEW_PASSWORD_FILE": password,
+                        "CAIRN_KEY_FILE": self.key, "CAIRN_CONFIG": None})
+        self.configure("yearly: {sources: all, schedule: '0 3 1 1 *'}")
+        self.config.write_text(self.config.read_text().replace(
+            f"key: {{file: {self.key}}}", "password: {env: MY_SECRET}"))
+        ran = self.cairn("daemon", "--once", env={"MY_SECRET": "sesame"})
+        self.assertIn("job yearly is done", ran.err)
+
     def test_tell_programs_what_happens(self):
         self.configure("yearly: {sources: all, schedule: '0 3 1 1 *'}")
         ran = self.cairn("--json", "daemon", "--once")
@@ -271,6 +284,27 @@ class Memory(Case):
             line.update(outcome="failed", exit_code=11, refused=True)
         log.write_text("".join(json.dumps(x) + "\n" for x in lines))
         self.assertIn("job yearly is done", self.cairn("daemon", "--once").err)
+
+
+    def test_of_a_run_that_was_refused_while_the_daemon_goes_on(self):
+        hold = self.folder / "hold"
+        due = time.time() + 20
+        self.configure(
+            time.strftime("daily: {sources: all, schedule: '%M %H * * *'}",
+                          time.gmtime(due + 60)),
+            sources="  slow: {type: command, as: slow, command: "
+            f"[sh, -c, 'echo x; while [ -e {hold} ]; do sleep 0.1; done']}}")
+        self.config.write_text(self.config.read_text() + "time_zone: UTC\n")
+        daemon = self.begin()
+        self.wait_for(daemon, "job daily is done")
+        hold.touch()
+        process = self.start("run", "daily")
+        self.wait_for(daemon, "job daily failed: exited with 11", 120)
+        hold.unlink()
+        harness.Case.end(self, process)
+        self.wait_for(daemon, "(?s)exited with 11.*job daily is done", 90)
+        self.end(daemon)
+        self.assertEqual(self.series(), ["stack/daily"] * 3)
 
 
 class Killed(Case):

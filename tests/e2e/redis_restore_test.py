@@ -94,6 +94,58 @@ class Restores(Case):
         other.begin(*named)
         self.assertEqual(other.digest(), self.digest)
 
+    NAMED = ("--dbfilename", "cache.rdb", "--appenddirname", "aof",
+             "--appendfilename", "shop.aof", "--enable-debug-command", "yes")
+
+    def assert_found(self, digest, *options):
+        """By a server with such options, in an empty folder."""
+        other = self.serve("--appendonly", "no")
+        other.end()
+        summary = self.put(other, "--verify", "-y")
+        other.begin(*options)
+        self.assertEqual(other.digest(), digest, options)
+        return summary
+
+    def test_in_an_empty_folder_under_the_names_of_the_saved_server(self):
+        # One that has these settings ignores all other names: it would start
+        # empty.
+        saved = self.serve("--appendonly", "yes", *self.NAMED)
+        saved.fill_all_types()
+        self.configure(f"socket: {saved.socket}")
+        self.run_job()
+        self.assertEqual(self.keys()["settings"], {
+            "dbfilename": "cache.rdb", "appenddirname": "aof",
+            "appendfilename": "shop.aof"})
+        for is_on in ("yes", "no"):
+            summary = self.assert_found(saved.digest(), "--appendonly", is_on,
+                                        *self.NAMED)
+        self.assertEqual([summary[x] for x in ("dbfilename", "appenddirname",
+                                               "appendfilename")],
+                         ["cache.rdb", "aof", "shop.aof"])
+
+    def test_under_those_of_its_files_where_it_may_not_be_asked(self):
+        saved = self.serve("--appendonly", "yes", *self.NAMED)
+        saved.fill_all_types()
+        saved.ask("ACL", "SETUSER", "backup", "on", ">secret", "+psync",
+                  "+sync", "+replconf", "+ping")
+        secret = self.folder / "secret"
+        secret.write_text("secret")
+        secret.chmod(0o600)
+        self.configure(f"socket: {saved.socket}, user: backup, password: "
+                       f"{{file: {secret}}}, aof_dir: {saved.data}/aof/")
+        self.run_job()
+        self.assertEqual(self.keys()["settings"], {
+            "appenddirname": "aof", "appendfilename": "shop.aof"})
+        self.assert_found(saved.digest(), "--appendonly", "yes", *self.NAMED)
+
+    def test_and_says_which_settings_it_is_for(self):
+        new = self.folder / "new"
+        for words in (["-n"], ["-q"]):
+            ran = self.cairn("restore", "latest", "--to-redis-dir", new, *words)
+            self.assertIn("for a server with `dbfilename dump.rdb`, "
+                          "`appenddirname appendonlydir`, `appendfilename "
+                          "appendonly.aof`: ", ran.err + ran.text)
+
     def test_what_one_before_redis_7_has(self):
         # A server of 7 takes such a file up when it finds no folder.
         other = self.serve("--appendonly", "no")
@@ -339,6 +391,27 @@ class Refuses(Case):
         self.assertIn("appendonlydir/other.aof.manifest", ran.err)
         other.unlink()
         self.put(self.server)
+
+    def test_where_a_dump_lies_by_another_name(self):
+        # It would start a server with `dbfilename cache.rdb`, after a restore
+        # that says it was verified.
+        other = self.serve("--appendonly", "no", "--dbfilename", "cache.rdb")
+        other.fill(["SET old x"])
+        other.ask("SAVE")
+        other.end()
+        for words in (["--verify"], ["-n"]):
+            ran = self.cairn("restore", "latest", "--to-redis-dir", other.data,
+                             *words, code=REFUSED)
+            self.assertIn("holds cache.rdb, and a server that is told so by "
+                          "`dbfilename` would start with that", ran.err)
+        self.assertEqual([x.name for x in other.data.iterdir()], ["cache.rdb"])
+
+        (other.data / "cache.rdb").rename(self.folder / "aside")
+        self.put(other)
+        (other.data / "dump.rdb").rename(other.data / "cache.rdb")
+        other.begin("--appendonly", "no", "--dbfilename", "cache.rdb",
+                    "--enable-debug-command", "yes")
+        self.assertEqual(other.digest(), self.digest)
 
     def test_a_server_that_cannot_be_seen(self):
         if not harness.IS_ROOT:

@@ -92,8 +92,12 @@ class Saves(RedisCase):
         ran = self.cairn("--json", "run", "--dry-run")
 
         source = ran.lines[-1]["sources"][0]
-        self.assertRegex(source["what"], rf"^redis 7\.0\.15, {self.server.key_count()} keys$")
-        self.assertGreater(source["bytes"], 1000)
+        self.assertRegex(source["what"],
+                         rf"^redis 7\.0\.15, {self.server.key_count()} keys, "
+                         r"\d+\.\d+ MiB of memory$")
+        # A dump has neither the size of the memory nor any that can be asked.
+        self.assertIsNone(source["bytes"])
+        self.assertIn("would save 0 B and more", self.cairn("run", "-n").err)
         self.assertEqual(self.cairn("snapshots", "--json").value, [])
 
     def test_beside_other_sources(self):

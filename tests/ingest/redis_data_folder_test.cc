@@ -43,8 +43,8 @@ class RedisDataFolderTest : public testing::Test {
   }
 
   [[nodiscard]] std::vector<std::string> restore(
-      const std::string& suffix) const {
-    RedisDataFolder folder(data());
+      const std::string& suffix, const KnownRedisNames& saved = {}) const {
+    RedisDataFolder folder(data(), saved);
     folder.write(std::as_bytes(std::span(rdb_)));
     folder.complete();
     return folder.put_in_place(suffix);
@@ -104,6 +104,57 @@ TEST_F(RedisDataFolderTest, ChangesNothingWhereANameToMoveToIsTaken) {
   EXPECT_THROW((void)restore(".before"), repo::RefusedForSafety);
 
   EXPECT_EQ(files(), before);
+}
+
+TEST_F(RedisDataFolderTest, TakesTheNamesOfTheServerThatWasSaved) {
+  (void)restore(
+      ".before",
+      {.dump = "cache.rdb", .aof_folder = "aof", .aof_prefix = "shop.aof"});
+
+  EXPECT_EQ(files(), (std::map<std::string, std::string>{
+                         {"cache.rdb", rdb_},
+                         {"aof", "folder"},
+                         {"aof/shop.aof.1.base.rdb", rdb_},
+                         {"aof/shop.aof.manifest",
+                          "file shop.aof.1.base.rdb seq 1 type b\n"}}));
+}
+
+TEST_F(RedisDataFolderTest, TakesThoseOfTheFilesThatAreThereBeforeThem) {
+  write("aof/shop.aof.manifest", "");
+  write("dump.rdb", "old");
+  const auto names = redis_names_in(
+      data(), {.dump = "cache.rdb", .aof_folder = "x", .aof_prefix = "y"});
+  EXPECT_EQ(names.dump, "dump.rdb");
+  EXPECT_EQ(names.aof_folder, "aof");
+  EXPECT_EQ(names.aof_prefix, "shop.aof");
+}
+
+TEST_F(RedisDataFolderTest, RefusesAFolderWithADumpByAnotherName) {
+  // Of a server with `dbfilename`, which would start with its old data.
+  for (const auto* const name : {"cache.rdb", "cache"}) {
+    write(name, rdb_);
+    EXPECT_THROW(RedisDataFolder{data()}, repo::RefusedForSafety) << name;
+    EXPECT_EQ(redis_names_in(data(), {.dump = name}).dump, name);
+    write("dump.rdb", "old");
+    EXPECT_THROW((void)redis_names_in(data(), {.dump = name}),
+                 repo::RefusedForSafety);
+    fs::remove(data() / name);
+    fs::remove(data() / "dump.rdb");
+  }
+  write("shop.aof", "old");
+  EXPECT_THROW(RedisDataFolder{data()}, repo::RefusedForSafety);
+  EXPECT_EQ(redis_names_in(data(), {.aof_prefix = "shop.aof"}).aof_prefix,
+            "shop.aof");
+}
+
+TEST_F(RedisDataFolderTest, MindsNothingElseThatLiesThere) {
+  write("notes", "of somebody, and longer than a dump's beginning");
+  write("dump.rdb.before-20261127T122100Z", rdb_);
+  write("temp-123.rdb", rdb_);
+  ASSERT_EQ(::mkfifo((data() / "fifo").c_str(), 0600), 0);
+  EXPECT_FALSE(has_redis_data(data()));
+  (void)restore(".before");
+  EXPECT_TRUE(has_redis_data(data()));
 }
 
 TEST_F(RedisDataFolderTest, SaysWhatIsNoFolder) {

@@ -124,6 +124,46 @@ TEST_F(HourlyJob, DoesNotBeginWhileItRuns) {
             Moments({kNewYear + hours(3)}));
 }
 
+TEST_F(HourlyJob, TriesAgainWhatWasRefusedAfterPausesThatGrow) {
+  const Moment due = kNewYear + hours(1);
+  Moment now = due;
+  for (const auto pause : {minutes(1), minutes(2), minutes(4), minutes(8)}) {
+    ASSERT_EQ(scheduler_.begin(now, kAll).size(), 1u);
+    scheduler_.refused("hourly", now);
+    EXPECT_TRUE(scheduler_.begin(now + pause - seconds(1), kAll).empty());
+    EXPECT_EQ(scheduler_.next(now), now + pause);
+    EXPECT_FALSE(scheduler_.is_idle(now));
+    now += pause;
+  }
+  EXPECT_EQ(run(now), Moments({due}));
+  EXPECT_EQ(run(now + minutes(40)), Moments());
+  EXPECT_EQ(run(due + hours(1)), Moments({due + hours(1)}));
+}
+
+TEST_F(HourlyJob, BeginsTheNextRunOnTimeThoughTheOneBeforeWasRefused) {
+  for (const auto at : {60, 61, 63, 67, 75, 91}) {
+    ASSERT_EQ(scheduler_.begin(kNewYear + minutes(at), kAll).size(), 1u) << at;
+    scheduler_.refused("hourly", kNewYear + minutes(at));
+  }
+  EXPECT_EQ(run(kNewYear + minutes(119)), Moments());
+  EXPECT_EQ(run(kNewYear + hours(2)), Moments({kNewYear + hours(2)}));
+  EXPECT_EQ(run(kNewYear + hours(2) + minutes(50)), Moments());
+}
+
+TEST_F(HourlyJob, RemembersThatItWasRefusedWhenTheFileIsReadAgain) {
+  ASSERT_EQ(scheduler_.begin(kNewYear + hours(1), kAll).size(), 1u);
+  scheduler_.refused("hourly", kNewYear + hours(1));
+  scheduler_.set_jobs({job("hourly", "0 * * * *")}, kNewYear + minutes(60),
+                      begun({}));
+  EXPECT_EQ(run(kNewYear + minutes(60)), Moments());
+  ASSERT_EQ(scheduler_.begin(kNewYear + minutes(61), kAll).size(), 1u);
+
+  scheduler_.set_jobs({job("hourly", "0 9 * * *")}, kNewYear + minutes(62),
+                      begun({}));
+  scheduler_.refused("hourly", kNewYear + minutes(62));
+  EXPECT_EQ(scheduler_.next(kNewYear + minutes(62)), kNewYear + hours(9));
+}
+
 TEST_F(HourlyJob, KeepsWhatItKnowsWhenTheFileIsReadAgain) {
   EXPECT_EQ(run(kNewYear + hours(1)).size(), 1u);
 
