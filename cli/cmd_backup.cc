@@ -159,9 +159,9 @@ ExitCode dry_run(const Options& options, const std::string& series,
 
 ExitCode run(const Options& options, Context& context) {
   require_sense(options);
-  const std::string series =
-      options.series ? whole_series(*options.series)
-                     : host_name() + "/" + options.as.value_or("files");
+  const std::string series = series_to_save(
+      options.series ? *options.series
+                     : host_name() + "/" + options.as.value_or("files"));
   if (context.options.is_dry_run) return dry_run(options, series, context);
 
   if (options.time && context.now() < *options.time) {
