@@ -304,8 +304,8 @@ Command forget_command() {
                   options->policy.within = *span;
                 },
                 "keep all that are at most this much older than the newest");
-            flags.values("--keep-tag", "T", options->policy.tags,
-                         "keep all with this tag; may be repeated");
+            flags.texts("--keep-tag", "T", options->policy.tags,
+                        "keep all with this tag; may be repeated");
             flags.value(
                 "--week-on", "DAY",
                 [options](std::string_view text) {

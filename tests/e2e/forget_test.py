@@ -96,6 +96,16 @@ class Rules(harness.Case):
                 words = flags.split() if isinstance(flags, str) else flags
                 self.assertEqual(self.kept(*words, env=env), expected)
 
+    def test_an_empty_tag_is_no_rule(self):
+        self.cairn("forget", "-n", "--keep-tag", "", code=USAGE)
+        self.cairn("forget", "-n", "--keep-tag=", "--keep-last", "1",
+                   code=USAGE)
+        for words in (["backup", "--stdin", "--as", "db"], ["run"],
+                      ["pg", "dump"], ["snapshots"]):
+            with self.subTest(words):
+                ran = self.cairn(*words, "--tag", "", code=USAGE)
+                self.assertIn("--tag: an empty word", ran.err)
+
     def test_rules_by_a_clock_without_a_name_are_refused(self):
         ran = self.cairn("forget", "-n", "--keep-daily", "3", code=USAGE,
                          env={"TZ": "CET-1CEST,M3.5.0,M10.5.0/3"})
