@@ -95,12 +95,15 @@ void append_rules(const std::string& path, std::vector<std::string>& rules) {
 }
 
 FileRules rules_of(const Options& options) {
-  FileRules rules{.exclude = options.excludes,
+  FileRules rules{.exclude = {},
                   .exclude_if_present = options.exclude_if_present,
                   .one_file_system = options.one_file_system};
   for (const auto& path : options.exclude_files) {
     append_rules(path, rules.exclude);
   }
+  // The last one that matches decides: what was typed, as git has it.
+  rules.exclude.insert(rules.exclude.end(), options.excludes.begin(),
+                       options.excludes.end());
   return rules;
 }
 
@@ -203,7 +206,8 @@ Command backup_command() {
           "exclude are .gitignore's: one that begins with a slash, or has one "
           "in its middle, is anchored to each PATH that is backed up, not to "
           "the root folder (of /etc, '/ssl' is /etc/ssl); others match at any "
-          "depth. Ends with 3 "
+          "depth. The last rule that matches decides, and those of --exclude "
+          "come after those of files. Ends with 3 "
           "when something could not be read, and with 15 when nothing could.",
       .examples =
           "cairn backup /etc /home --exclude '*.tmp' --tag nightly\n"
