@@ -90,7 +90,15 @@ void append_rules(const std::string& path, std::vector<std::string>& rules) {
     throw UsageError("backup: --exclude-file: cannot read " + path +
                      (in ? ": it is a folder" : ""));
   }
-  for (std::string line; std::getline(in, line);) rules.push_back(line);
+  std::string line;
+  for (bool is_first = true; std::getline(in, line); is_first = false) {
+    // Some editors begin a file so; git passes it over, too.
+    constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+    if (is_first && line.starts_with(kByteOrderMark)) {
+      line.erase(0, kByteOrderMark.size());
+    }
+    rules.push_back(line);
+  }
   if (in.bad()) throw UsageError("backup: --exclude-file: cannot read " + path);
 }
 

@@ -59,6 +59,12 @@ class Excludes(harness.Case):
             self.without("a.tmp", "sub/b.tmp", "log/1", "log/2"))
         self.assertEqual(self.summary["excluded"], 4)
 
+    def test_a_file_of_rules_may_begin_with_a_byte_order_mark(self):
+        rules = self.folder / "rules"
+        rules.write_bytes(b"\xef\xbb\xbf*.tmp\n/a.tmp\n")
+        self.assertEqual(self.stored("--exclude-file", rules),
+                         self.without("a.tmp", "sub/b.tmp"))
+
     def test_rules_of_the_command_line_come_after_those_of_files(self):
         rules = self.folder / "rules"
         rules.write_text("!a.tmp\n")
