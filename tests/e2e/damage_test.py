@@ -349,6 +349,16 @@ class Config(DamageCase):
         (self.repo / "config").unlink()
         self.assert_opens_and_tells("config")
 
+    def test_without_any_copy_the_rest_is_still_a_repository(self):
+        for name in ("config", "config.2"):
+            (self.repo / name).unlink()
+        for words in (["snapshots"], ["check", "--no-key"],
+                      ["backup", "--stdin", "--as", "x"]):
+            with self.subTest(words):
+                ran = self.cairn(*words, code=DAMAGE)
+                self.assertIn("bring one of them back", ran.text + ran.err)
+                self.assertNotIn("cairn init", ran.text + ran.err)
+
     def test_without_a_sound_copy_it_is_damage_and_not_another_key(self):
         for name in ("config", "config.2"):
             flip(self.repo / name, 40)

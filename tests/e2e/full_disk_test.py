@@ -153,7 +153,7 @@ class FullDisk(harness.Case):
         self.assertFalse((self.repo / "reserve").exists())
         self.assert_sound()
 
-        ran = self.backup(folder)
+        ran = self.cairn("backup", folder)
         self.assertIn("no room for the megabyte", ran.err)
         ran = self.cairn("backup", "--stdin", "--as", "db",
                          stdin=noise(2 * MIB), code=NO_SPACE)
