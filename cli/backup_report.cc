@@ -41,6 +41,7 @@ Json summary_of(const ingest::BackupReport& report, const std::string& series,
       .set("files_new", report.files_new)
       .set("files_changed", report.files_changed)
       .set("files_unmodified", report.files_unmodified)
+      .set("files_read_again", report.files_read_again)
       .set("folders", report.folders)
       .set("others", report.others)
       .set("sockets_skipped", report.sockets_skipped)

@@ -96,7 +96,6 @@ void add_report(BackupReport& fed, std::span<const std::size_t> places,
   report.problem_count += fed.problem_count;
   std::ranges::move(fed.notes, std::back_inserter(report.notes));
   report.files_new += fed.files_new;
-  report.files_changed += fed.files_changed;
   report.files_unmodified += fed.files_unmodified;
   report.folders += fed.folders;
   report.others += fed.others;
@@ -274,6 +273,10 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
       if (stage_stop.stop_requested()) return;
       root = std::move(assembler).finish();
       entries_ = assembler.entries();
+      const auto& read = assembler.read_files();
+      report_.files_changed = read.changed;
+      report_.files_read_again = read.unmodified;
+      report_.files_unmodified = read.unmodified;
       publisher_.close();
     });
     stages.start(

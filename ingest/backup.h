@@ -117,8 +117,9 @@ struct BackupReport {
   std::vector<std::string> notes;
 
   std::uint64_t files_new = 0;
-  std::uint64_t files_changed = 0;
-  std::uint64_t files_unmodified = 0;  // not read again
+  std::uint64_t files_changed = 0;  // in content or metadata
+  std::uint64_t files_unmodified = 0;
+  std::uint64_t files_read_again = 0;  // of these, since nothing less told
   std::uint64_t folders = 0;
   std::uint64_t others = 0;  // symlinks, fifos, devices
   std::uint64_t sockets_skipped = 0;

@@ -134,8 +134,10 @@ class Feeder::Visitor : public FileVisitor {
       pass_by(entry, path, std::move(*known));
       return;
     }
-    if (!read(entry, seen, path, opener)) return;
-    ++(known ? state_.report.files_changed : state_.report.files_new);
+    const bool is_new = !known;
+    if (read(entry, seen, path, opener, std::move(known)) && is_new) {
+      ++state_.report.files_new;
+    }
   }
 
   void other(const repo::Entry& entry) override {
@@ -208,7 +210,8 @@ class Feeder::Visitor : public FileVisitor {
 
   // False: nothing of it is in the snapshot.
   bool read(const repo::Entry& seen_entry, const FileState& seen,
-            std::string_view path, Opener& opener) {
+            std::string_view path, Opener& opener,
+            std::optional<PathState> before) {
     const repo::Timestamp read_began = file_clock_now();
     repo::Entry entry = seen_entry;
     std::uint64_t content_bytes = 0;
@@ -244,11 +247,12 @@ class Feeder::Visitor : public FileVisitor {
     fit_to_content(entry, content_bytes);
     saves();
     state_.report.bytes_read += entry.size;
-    const bool may_be_remembered =
-        is_as_seen && is_settled(now, read_began, settling_);
-    state_.push(
-        ContentEnds{std::move(entry), std::string(path),
-                    may_be_remembered ? std::optional(now) : std::nullopt});
+    state_.push(ContentEnds{
+        .entry = std::move(entry),
+        .path = std::string(path),
+        .state = is_as_seen ? std::optional(now) : std::nullopt,
+        .is_settled = is_as_seen && is_settled(now, read_began, settling_),
+        .before = std::move(before)});
     return true;
   }
 
@@ -358,7 +362,7 @@ void Feeder::feed(StreamToBackUp& stream, const BackupOptions& options) {
       path += "/" + name;
       above.push_back(state.begun(folder_like(entry, name), path));
     }
-    ContentEnds content{std::move(entry), stream.name, std::nullopt};
+    ContentEnds content{.entry = std::move(entry), .path = stream.name};
     if (state.lane != 0) {
       state.push(StreamEnds{std::move(content), std::move(above)});
     } else {
