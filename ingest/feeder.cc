@@ -37,6 +37,11 @@ std::uint64_t hole_bytes(const std::vector<repo::Extent>& holes) {
   return bytes;
 }
 
+std::string counted(std::uint64_t count, std::string_view one,
+                    std::string_view many) {
+  return std::to_string(count) + " " + std::string(count == 1 ? one : many);
+}
+
 // Slashes in the name of a stream are folders, which nobody described.
 repo::Entry folder_like(const repo::Entry& stream, const std::string& name) {
   repo::Entry folder = stream;
@@ -93,8 +98,9 @@ class Feeder::Visitor : public FileVisitor {
   // What was expected to change and did, as a note; empty: nothing.
   [[nodiscard]] std::string what_changed() const {
     if (changed_ == 0 && vanished_ == 0) return {};
-    return std::to_string(changed_) + " files changed and " +
-           std::to_string(vanished_) + " entries vanished while they were read";
+    return counted(changed_, "file", "files") + " changed and " +
+           counted(vanished_, "entry", "entries") +
+           " vanished while they were read";
   }
 
   void folder_begins(const repo::Entry& folder) override {
@@ -310,7 +316,8 @@ void Feeder::feed(const FilesToBackUp& files) {
     report.status = visitor.has_saved() ? repo::SourceStatus::partial
                                         : repo::SourceStatus::failed;
     report.message =
-        std::to_string(problems) + " entries not as they should be";
+        counted(problems, "entry", "entries") +
+        (problems == 1 ? " not as it should be" : " not as they should be");
   }
   state.report.sources.push_back(std::move(report));
 }
