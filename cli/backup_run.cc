@@ -31,7 +31,7 @@ BackupOutcome run_backup(repo::Repository& repository,
                          const ProgressWords& words, Context& context,
                          const std::stop_token& stop) {
   constexpr unsigned kMostWorkers = 8;
-  const ingest::BackupOptions how{
+  ingest::BackupOptions how{
       .series = request.series,
       .host = request.host ? *request.host : host_name(),
       .user = user_name(),
@@ -49,6 +49,7 @@ BackupOutcome run_backup(repo::Repository& repository,
   {
     const ProgressDisplay display(context.output, context.options.progress,
                                   words, progress);
+    if (display.is_shown()) how.first_total = ingest::FirstTotal::counted;
     outcome.report =
         ingest::back_up(repository, std::move(sources), how, progress, stop);
   }

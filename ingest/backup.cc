@@ -19,6 +19,7 @@
 #include "ingest/host_cache.h"
 #include "ingest/learn_features.h"
 #include "ingest/pack_publisher.h"
+#include "ingest/size_count.h"
 #include "ingest/source_places.h"
 #include "ingest/stage_group.h"
 #include "repo/cbor.h"
@@ -231,6 +232,11 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
                  std::max(kLeastBatchBytes, kChunksPerBatch * max_chunk));
   std::atomic<std::size_t> feeding = lanes.size();
   repo::Link root;
+  std::optional<SizeCount> size_count;
+  if (history_.previous == nullptr &&
+      options_.first_total == FirstTotal::counted) {
+    size_count.emplace(sources, progress_);
+  }
   {
     StageGroup stages(stop);
     for (unsigned i = 0; i < lanes.size(); ++i) {

@@ -82,6 +82,12 @@ struct TreeToBackUp {
 
 using Source = std::variant<FilesToBackUp, StreamToBackUp, TreeToBackUp>;
 
+// Where no snapshot of the series tells how much there is to read.
+enum class FirstTotal {
+  unknown,
+  counted,  // beside the run, which costs a second walk
+};
+
 struct BackupOptions {
   std::string series;  // as stored: with its host
   std::string host;
@@ -93,6 +99,7 @@ struct BackupOptions {
   repo::CompressionLevels levels;
   unsigned workers = 2;
   std::uint64_t pack_bytes = std::uint64_t{64} << 20;
+  FirstTotal first_total = FirstTotal::unknown;
 };
 
 // Something of a source that is not in the snapshot as it should be.

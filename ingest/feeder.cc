@@ -251,6 +251,7 @@ class Feeder::Visitor : public FileVisitor {
       state_.problem(path, "changed while it was read");
     }
     fit_to_content(entry, content_bytes);
+    state_.progress.bytes_done += hole_bytes(entry.holes);
     saves();
     state_.report.bytes_read += entry.size;
     state_.push(ContentEnds{
