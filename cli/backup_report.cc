@@ -41,6 +41,7 @@ Json summary_of(const ingest::BackupReport& report, const std::string& series,
       .set("files_new", report.files_new)
       .set("files_changed", report.files_changed)
       .set("files_unmodified", report.files_unmodified)
+      .set("files_read_again", report.files_read_again)
       .set("folders", report.folders)
       .set("others", report.others)
       .set("sockets_skipped", report.sockets_skipped)
@@ -78,9 +79,6 @@ void print_summary(const ingest::BackupReport& report,
         "wrong, and forgetting by rules refuses until it is forgotten by name");
   }
   for (const auto& note : report.notes) output.note(note);
-  if (report.sockets_skipped > 0) {
-    output.detail("passed over " + counted(report.sockets_skipped, "socket"));
-  }
   if (output.is_quiet() || !report.snapshot) return;
 
   const std::uint64_t files =
@@ -91,6 +89,9 @@ void print_summary(const ingest::BackupReport& report,
             count_text(report.files_new) + " new, " +
             count_text(report.files_changed) + " changed, " +
             count_text(report.files_unmodified) + " unmodified";
+  }
+  if (report.sockets_skipped > 0) {
+    read += "; " + counted(report.sockets_skipped, "socket") + " passed over";
   }
   output.line("snapshot " + report.snapshot->brief() + " of " +
               printable(series) + (report.is_complete ? "" : ", incomplete"));

@@ -5,7 +5,25 @@
 #include <thread>
 #include <utility>
 
+#include "repo/error.h"
+
 namespace cairn::cli {
+namespace {
+
+// What a full disk was helped with comes back before anything else fills it.
+void take_reserve_back(repo::Storage& storage, Output& output) {
+  if (storage.size(repo::kReserveName)) return;
+  try {
+    repo::take_reserve(storage);
+  } catch (const repo::OutOfSpace&) {
+    output.warning(
+        "the disk has no room for the megabyte that forgetting and pruning "
+        "need when it is full: free some elsewhere on it, or forget and prune "
+        "while they still can");
+  }
+}
+
+}  // namespace
 
 BackupOutcome run_backup(repo::Repository& repository,
                          std::vector<ingest::Source> sources,
@@ -13,7 +31,7 @@ BackupOutcome run_backup(repo::Repository& repository,
                          const ProgressWords& words, Context& context,
                          const std::stop_token& stop) {
   constexpr unsigned kMostWorkers = 8;
-  const ingest::BackupOptions how{
+  ingest::BackupOptions how{
       .series = request.series,
       .host = request.host ? *request.host : host_name(),
       .user = user_name(),
@@ -24,12 +42,14 @@ BackupOutcome run_backup(repo::Repository& repository,
       .levels = request.levels,
       .workers =
           std::clamp(std::thread::hardware_concurrency(), 1U, kMostWorkers)};
+  take_reserve_back(repository.storage(), context.output);
   const auto began = std::chrono::steady_clock::now();
   repo::Progress progress;
   BackupOutcome outcome;
   {
     const ProgressDisplay display(context.output, context.options.progress,
                                   words, progress);
+    if (display.is_shown()) how.first_total = ingest::FirstTotal::counted;
     outcome.report =
         ingest::back_up(repository, std::move(sources), how, progress, stop);
   }

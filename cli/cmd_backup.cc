@@ -90,17 +90,28 @@ void append_rules(const std::string& path, std::vector<std::string>& rules) {
     throw UsageError("backup: --exclude-file: cannot read " + path +
                      (in ? ": it is a folder" : ""));
   }
-  for (std::string line; std::getline(in, line);) rules.push_back(line);
+  std::string line;
+  for (bool is_first = true; std::getline(in, line); is_first = false) {
+    // Some editors begin a file so; git passes it over, too.
+    constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+    if (is_first && line.starts_with(kByteOrderMark)) {
+      line.erase(0, kByteOrderMark.size());
+    }
+    rules.push_back(line);
+  }
   if (in.bad()) throw UsageError("backup: --exclude-file: cannot read " + path);
 }
 
 FileRules rules_of(const Options& options) {
-  FileRules rules{.exclude = options.excludes,
+  FileRules rules{.exclude = {},
                   .exclude_if_present = options.exclude_if_present,
                   .one_file_system = options.one_file_system};
   for (const auto& path : options.exclude_files) {
     append_rules(path, rules.exclude);
   }
+  // The last one that matches decides: what was typed, as git has it.
+  rules.exclude.insert(rules.exclude.end(), options.excludes.begin(),
+                       options.excludes.end());
   return rules;
 }
 
@@ -159,9 +170,9 @@ ExitCode dry_run(const Options& options, const std::string& series,
 
 ExitCode run(const Options& options, Context& context) {
   require_sense(options);
-  const std::string series =
-      options.series ? whole_series(*options.series)
-                     : host_name() + "/" + options.as.value_or("files");
+  const std::string series = series_to_save(
+      options.series ? *options.series
+                     : host_name() + "/" + options.as.value_or("files"));
   if (context.options.is_dry_run) return dry_run(options, series, context);
 
   if (options.time && context.now() < *options.time) {
@@ -203,7 +214,8 @@ Command backup_command() {
           "exclude are .gitignore's: one that begins with a slash, or has one "
           "in its middle, is anchored to each PATH that is backed up, not to "
           "the root folder (of /etc, '/ssl' is /etc/ssl); others match at any "
-          "depth. Ends with 3 "
+          "depth. The last rule that matches decides, and those of --exclude "
+          "come after those of files. Ends with 3 "
           "when something could not be read, and with 15 when nothing could.",
       .examples =
           "cairn backup /etc /home --exclude '*.tmp' --tag nightly\n"

@@ -50,7 +50,14 @@ void require_sense(const Options& options) {
 
 repo::RetentionPolicy policy_of(const Options& options) {
   repo::RetentionPolicy policy = options.policy;
-  policy.time_zone = options.time_zone ? *options.time_zone : local_time_zone();
+  const auto zone = options.time_zone ? options.time_zone : local_time_zone();
+  if (zone) {
+    policy.time_zone = *zone;
+  } else if (policy.needs_time_zone()) {
+    throw UsageError(
+        "forget: the machine's time zone has no name in the time zone "
+        "database; give --time-zone");
+  }
   return policy;
 }
 
@@ -297,8 +304,8 @@ Command forget_command() {
                   options->policy.within = *span;
                 },
                 "keep all that are at most this much older than the newest");
-            flags.values("--keep-tag", "T", options->policy.tags,
-                         "keep all with this tag; may be repeated");
+            flags.texts("--keep-tag", "T", options->policy.tags,
+                        "keep all with this tag; may be repeated");
             flags.value(
                 "--week-on", "DAY",
                 [options](std::string_view text) {

@@ -145,7 +145,7 @@ void print_text(const ingest::BackupReport& report, const std::string& series,
 
 ExitCode run_base(const BaseOptions& options, Context& context) {
   const std::string series =
-      whole_series(options.series.value_or(std::string(kSeries)));
+      series_to_save(options.series.value_or(std::string(kSeries)));
   if (context.options.is_dry_run) return dry_run(options, series, context);
 
   auto repository = context.open_to_write();

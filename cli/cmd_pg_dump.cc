@@ -127,7 +127,7 @@ ExitCode dry_run(const Options& options, const std::string& series,
 ExitCode run(const Options& options, Context& context) {
   require_sense(options);
   hand_on_pg_password_from_command();
-  const std::string series = whole_series(options.series.value_or("pg"));
+  const std::string series = series_to_save(options.series.value_or("pg"));
   if (context.options.is_dry_run) return dry_run(options, series, context);
   auto dumped = dump_options(options, "", context);
 

@@ -94,6 +94,9 @@ repo::RepositoryId repository_at_hand(Context& context) {
   } catch (const repo::StorageUnreachable& e) {
     if (const auto known = or_known(e)) return *known;
     throw;
+  } catch (const repo::CorruptionError& e) {
+    if (const auto known = or_known(e)) return *known;
+    throw;
   }
 }
 

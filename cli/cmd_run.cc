@@ -155,6 +155,7 @@ std::optional<config::Policy> policy_of(const Options& options,
   config::Policy made{.name = "--keep-within", .rules = {}};
   if (policy) made.prunes = policy->prunes;
   made.rules.within = *options.keep_within;
+  require_time_zone(all);
   made.rules.time_zone = all.time_zone;
   return made;
 }

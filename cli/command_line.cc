@@ -153,6 +153,7 @@ void Flags::text(std::string_view names, std::string_view placeholder,
 void Flags::texts(std::string_view names, std::string_view placeholder,
                   std::vector<std::string>& texts, std::string_view help) {
   value(names, placeholder, Take([&texts](auto given) {
+          if (given.empty()) throw UsageError("an empty word");
           require_text(given);
           texts.emplace_back(given);
         }),

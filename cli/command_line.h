@@ -43,7 +43,8 @@ class Flags {
               std::vector<std::string>& texts, std::string_view help);
 
   // The same for what is stored as text: refused unless it is UTF-8 and at most
-  // 4096 bytes.
+  // 4096 bytes. One of several is a word: refused where it is empty, too, as a
+  // variable of a script may be that was never set.
   void text(std::string_view names, std::string_view placeholder,
             std::optional<std::string>& text, std::string_view help);
   void texts(std::string_view names, std::string_view placeholder,

@@ -109,6 +109,13 @@ config::Configuration load_configuration(const fs::path& file) {
   throw ConfigurationError(what, name, std::move(mistakes));
 }
 
+void require_time_zone(const config::Configuration& configuration) {
+  if (!configuration.time_zone.empty()) return;
+  throw UsageError(configuration.file +
+                   ": the machine's time zone has no name in the time zone "
+                   "database; say time_zone: there");
+}
+
 SecretText read_secret(const config::SecretPlace& place, Output& output) {
   const std::string& origin = place.origin;
   switch (place.kind) {

@@ -39,6 +39,10 @@ struct ConfigurationError : UsageError {
 [[nodiscard]] config::Configuration load_configuration(
     const std::filesystem::path& file);
 
+// For what a flag adds and a file without schedule and rules does not need:
+// throws UsageError where neither file nor machine say the zone.
+void require_time_zone(const config::Configuration& configuration);
+
 // Throws repo::WrongKey when there is none, saying where it should have been.
 [[nodiscard]] SecretText read_secret(const config::SecretPlace& place,
                                      Output& output);

@@ -120,7 +120,7 @@ std::string sources_text(const FoundHere& found) {
 
 FoundHere look_around(const std::optional<std::string>& repo) {
   FoundHere found{.host = host_name(),
-                  .time_zone = local_time_zone(),
+                  .time_zone = local_time_zone().value_or("UTC"),
                   .repository = {},
                   .key_file = absolute_of("CAIRN_KEY_FILE")};
   if (repo) found.repository = fs::absolute(*repo).lexically_normal().string();

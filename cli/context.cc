@@ -454,7 +454,7 @@ fs::path config_folder() {
   return folder_of("XDG_CONFIG_HOME", "CONFIGURATION_DIRECTORY", ".config");
 }
 
-std::string local_time_zone() {
+std::optional<std::string> local_time_zone() {
   // Empty, unlike with our own variables, means something: UTC.
   const char* const zone = std::getenv("TZ");
   return repo::local_time_zone(zone ? std::optional<std::string>(zone)

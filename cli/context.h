@@ -189,8 +189,8 @@ void require_local(const std::string& repo);
 // Where the user's own configuration is; it need not be there.
 [[nodiscard]] std::filesystem::path config_folder();
 
-// IANA's name of it.
-[[nodiscard]] std::string local_time_zone();
+// IANA's name of it; nothing: it has none.
+[[nodiscard]] std::optional<std::string> local_time_zone();
 [[nodiscard]] std::string host_name();
 [[nodiscard]] std::string user_name();
 

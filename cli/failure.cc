@@ -14,6 +14,7 @@
 #include "ingest/recovery_server.h"
 #include "repo/config.h"
 #include "repo/error.h"
+#include "repo/repository.h"
 
 namespace cairn::cli {
 namespace {
@@ -39,13 +40,21 @@ std::string with_advice(const repo::OutOfSpace& e,
   const bool is_object = std::ranges::any_of(
       kFolders, [&](const char* folder) { return what.starts_with(folder); });
   std::error_code error;
-  const bool is_made =
-      place && std::filesystem::exists(
-                   std::filesystem::path(*place) / repo::kConfigName, error);
-  if (!is_object || !is_made) return what;
-  return what + "; the disk of " + *place +
-         " is full: what was saved is whole, and 'cairn forget' and 'cairn "
-         "prune' still work, by the megabyte that is kept for them";
+  const auto has = [&](std::string_view name) {
+    return place &&
+           std::filesystem::exists(std::filesystem::path(*place) / name, error);
+  };
+  if (!is_object || !has(repo::kConfigName)) return what;
+  const std::string full =
+      what + "; the disk of " + *place + " is full: what was saved is whole, ";
+  if (has(repo::kReserveName)) {
+    return full +
+           "and 'cairn forget' and 'cairn prune' still work, by the megabyte "
+           "that is kept for them";
+  }
+  return full +
+         "and the megabyte that is kept for 'cairn forget' and 'cairn prune' "
+         "is spent: free some elsewhere on it for them";
 }
 
 ExitCode code_of_signal() {

@@ -11,6 +11,7 @@
 #include "cli/time_text.h"
 #include "ingest/wal_archive.h"
 #include "repo/error.h"
+#include "repo/mark.h"
 
 namespace cairn::cli {
 namespace {
@@ -79,10 +80,17 @@ std::vector<ForgetDecision> decide_by_rules(
 
 void require_undamaged(const std::vector<std::string>& damage) {
   if (damage.empty()) return;
-  throw repo::CorruptionError(
-      "nothing was forgotten, because of " + damage.front() +
-      "; 'cairn forget' with the whole id gives a snapshot up that cannot be "
-      "read");
+  const std::string& first = damage.front();
+  std::string advice;
+  if (first.starts_with("snapshots/")) {
+    advice =
+        "; 'cairn forget' with the whole id gives a snapshot up that cannot "
+        "be read";
+  } else if (first.starts_with("marks/")) {
+    advice = "; " + std::string(repo::kDamagedMarkAdvice);
+  }
+  throw repo::CorruptionError("nothing was forgotten, because of " + first +
+                              advice);
 }
 
 void require_past_arrivals(

@@ -82,30 +82,26 @@ std::string assignment(const char* variable, std::string_view value) {
   return std::string(variable) + "=" + std::string(value);
 }
 
-// warn     password files: container engines mount secrets as they like
-// refuse   key files: we made them, for their owner alone
-enum class WhenPublic { warn, refuse };
+// Who on this machine may read a file.
+enum class Readers { its_owner, some, everybody };
 
-void read_secret_file(const char* variable, const std::string& path,
-                      WhenPublic when_public, Output& output, Gathered& into) {
-  const std::string what = assignment(variable, path);
+Readers read_secret_file(const std::string& what, const std::string& path,
+                         Gathered& into) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) throw repo::WrongKey(what + ": " + std::strerror(errno));
   const auto close = [](const int* open) { ::close(*open); };
   const std::unique_ptr<const int, decltype(close)> closer(&fd, close);
-  struct stat status {};
-  if (::fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
-      (status.st_mode & 077) != 0) {
-    if (when_public == WhenPublic::refuse && (status.st_mode & S_IROTH) != 0) {
-      throw repo::RefusedForSafety(
-          what +
-          ": everybody on this machine may read this key; if nobody can "
-          "have, chmod 600 it; else make another with `cairn key add`, "
-          "remove this one, and `cairn key rotate`");
-    }
-    output.warning(path + ": others on this machine may read it; chmod 600 it");
-  }
   read_all(fd, what, into);
+  struct stat status {};
+  if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) ||
+      (status.st_mode & 077) == 0) {
+    return Readers::its_owner;
+  }
+  return (status.st_mode & S_IROTH) != 0 ? Readers::everybody : Readers::some;
+}
+
+void warn_of_others(const std::string& path, Output& output) {
+  output.warning(path + ": others on this machine may read it; chmod 600 it");
 }
 
 SecretText checked(SecretText text, const std::string& what) {
@@ -164,14 +160,20 @@ std::optional<crypto::Secret> key_file_from_environment(
 
 crypto::Secret read_key_file(const std::string& variable,
                              const std::string& path, Output& output) {
+  const std::string what = assignment(variable.c_str(), path);
   Gathered gathered;
-  read_secret_file(variable.c_str(), path, WhenPublic::refuse, output,
-                   gathered);
+  const Readers readers = read_secret_file(what, path, gathered);
   auto key = repo::parse_key_file(gathered.text());
-  if (!key) {
-    throw repo::WrongKey(assignment(variable.c_str(), path) +
-                         ": not a key file");
+  if (!key) throw repo::WrongKey(what + ": not a key file");
+  // We made it, for its owner alone.
+  if (readers == Readers::everybody) {
+    throw repo::RefusedForSafety(
+        what +
+        ": everybody on this machine may read this key; if nobody can "
+        "have, chmod 600 it; else make another with `cairn key add`, "
+        "remove this one, and `cairn key rotate`");
   }
+  if (readers != Readers::its_owner) warn_of_others(path, output);
   return std::move(*key);
 }
 
@@ -208,9 +210,13 @@ SecretText run_password_command(const char* variable,
 
 SecretText read_password_file(const char* variable, const std::string& path,
                               Output& output) {
+  const std::string what = assignment(variable, path);
   Gathered gathered;
-  read_secret_file(variable, path, WhenPublic::warn, output, gathered);
-  return checked(gathered.line(), assignment(variable, path));
+  // Container engines mount secrets as they like.
+  if (read_secret_file(what, path, gathered) != Readers::its_owner) {
+    warn_of_others(path, output);
+  }
+  return checked(gathered.line(), what);
 }
 
 std::string origin_of_key(const std::optional<SecretText>& password_variable,

@@ -5,6 +5,7 @@
 
 #include "cli/command_line.h"
 #include "cli/config/words.h"
+#include "cli/config_file.h"
 #include "cli/nearest.h"
 #include "cli/quantity.h"
 #include "cli/snapshot_text.h"
@@ -95,6 +96,7 @@ std::optional<PlannedJob> planned_job(
     const std::optional<std::string>& frequency,
     const std::optional<std::string>& retention) {
   if (!frequency && !job.schedule) return std::nullopt;
+  if (frequency) require_time_zone(all);
   auto schedule =
       frequency
           ? config::Schedule{.timetable = service::Timetable(

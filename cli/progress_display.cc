@@ -54,7 +54,8 @@ std::size_t terminal_width() {
   return is_known ? size.ws_col : 80;
 }
 
-// Bytes where they are counted, else items.
+// Bytes where they are counted, else items. There may be more than the total,
+// which was that of an earlier time: then nobody knows how much.
 struct Share {
   std::uint64_t done;
   std::uint64_t total;  // 0: not known
@@ -63,8 +64,13 @@ struct Share {
 Share share_of(const repo::Progress& progress) {
   const std::uint64_t bytes = progress.bytes_done;
   const std::uint64_t bytes_total = progress.bytes_total;
-  if (bytes > 0 || bytes_total > 0) return {bytes, bytes_total};
-  return {progress.items_done, progress.items_total};
+  const std::uint64_t items = progress.items_done;
+  const std::uint64_t items_total = progress.items_total;
+  const auto known = [](std::uint64_t done, std::uint64_t total) {
+    return done > total ? 0 : total;
+  };
+  if (bytes > 0 || bytes_total > 0) return {bytes, known(bytes, bytes_total)};
+  return {items, known(items, items_total)};
 }
 
 }  // namespace
@@ -97,6 +103,7 @@ double Estimate::per_second() const {
 std::optional<seconds> Estimate::remaining(std::uint64_t total) const {
   if (samples_.empty() || total == 0) return std::nullopt;
   const auto& last = samples_.back();
+  if (last.done == total) return seconds(0);
   const double rate = per_second();
   const double share =
       static_cast<double>(last.done) / static_cast<double>(total);
@@ -169,13 +176,13 @@ std::string ProgressDisplay::counts_text() const {
   const std::uint64_t bytes_total = progress_.bytes_total;
   if (bytes > 0 || bytes_total > 0) {
     text = size_text(bytes);
-    if (bytes_total > 0) text += " of " + size_text(bytes_total);
+    if (bytes_total >= bytes) text += " of " + size_text(bytes_total);
   }
   const std::uint64_t items = progress_.items_done;
   const std::uint64_t items_total = progress_.items_total;
   if (items > 0 || items_total > 0) {
     text += text.empty() ? "" : ", ";
-    text += items_total > 0
+    text += items_total >= items
                 ? count_text(items) + " of " + counted(items_total, words_.item)
                 : counted(items, words_.item);
   }
@@ -188,7 +195,7 @@ std::string ProgressDisplay::bar_text() const {
   if (share.total > 0) {
     const double percent = 100 * static_cast<double>(share.done) /
                            static_cast<double>(share.total);
-    text += fmt::format("{:4.1f}%  ", std::min(percent, 100.0));
+    text += fmt::format("{:4.1f}%  ", percent);
   }
   text += counts_text();
   if (progress_.bytes_done > 0) {

@@ -68,6 +68,10 @@ class ProgressDisplay {
   ProgressDisplay& operator=(const ProgressDisplay&) = delete;
   ~ProgressDisplay();
 
+  [[nodiscard]] bool is_shown() const noexcept {
+    return style_ != ProgressStyle::none;
+  }
+
  private:
   void run(std::stop_token stop);
   [[nodiscard]] std::string bar_text() const;

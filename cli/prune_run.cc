@@ -92,7 +92,8 @@ void print_outcome(const repo::PruneOutcome& outcome, PruneReport report,
                             .set("sessions_fenced", outcome.sessions_fenced)
                             .set("trash", json_of(outcome.trash))
                             .set_bytes("waits_for", outcome.waits_for)
-                            .set("ran_out_of_space", outcome.ran_out_of_space));
+                            .set("ran_out_of_space", outcome.ran_out_of_space)
+                            .set("room_missing", outcome.room_missing));
   }
   for (const auto& session : outcome.waits_for) {
     context.output.note(session +
@@ -110,6 +111,20 @@ void print_outcome(const repo::PruneOutcome& outcome, PruneReport report,
         "the disk has no room left for the megabyte that forgetting and "
         "pruning need when it is full");
   }
+}
+
+std::string full_disk_text(const repo::PruneOutcome& outcome) {
+  const std::string_view done = outcome.repacked.packs > 0
+                                    ? "a part was repacked"
+                                    : "what was dead whole is gone";
+  const std::string next =
+      outcome.room_missing == 0
+          ? "prune again to repack the rest"
+          : "to repack the rest takes about " +
+                size_text(outcome.room_missing) +
+                " more: free that elsewhere on the disk, or forget more, and "
+                "prune again";
+  return "the disk ran full: " + std::string(done) + "; " + next;
 }
 
 }  // namespace
@@ -154,9 +169,7 @@ ExitCode run_prune(repo::Repository& repository,
   context.note_newest_epoch(repository);
   print_outcome(outcome, report, context);
   if (outcome.ran_out_of_space) {
-    context.output.warning(
-        "the disk ran full: what was dead whole is gone; prune again to "
-        "repack the rest");
+    context.output.warning(full_disk_text(outcome));
     return ExitCode::out_of_space;
   }
   return ExitCode::ok;

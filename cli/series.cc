@@ -21,6 +21,16 @@ std::string whole_series(std::string_view series) {
   return host_name() + "/" + std::string(series);
 }
 
+std::string series_to_save(std::string_view series) {
+  std::string whole = whole_series(series);
+  if (whole.ends_with(kWal)) {
+    throw UsageError("series " + whole +
+                     ": those that end in /wal are of WAL, which rules and "
+                     "'latest' pass over; name another with --series");
+  }
+  return whole;
+}
+
 void declare_series(Flags& flags, std::optional<std::string>& series) {
   flags.text("--series", "S", series,
              "only this series; without a slash, of this host");

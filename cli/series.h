@@ -17,6 +17,10 @@ namespace cairn::cli {
 // "db" is of this host; what holds a slash is taken as it is.
 [[nodiscard]] std::string whole_series(std::string_view series);
 
+// The same, of what is to be saved there. Throws UsageError for a series of
+// WAL: rules of retention and `latest` would pass it over.
+[[nodiscard]] std::string series_to_save(std::string_view series);
+
 void declare_series(Flags& flags, std::optional<std::string>& series);
 
 // Told by its tag, so that a key which may not read the series' name finds its

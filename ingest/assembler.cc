@@ -12,6 +12,20 @@
 #include "repo/tree_writer.h"
 
 namespace cairn::ingest {
+namespace {
+
+// What stays of a file that was read again. A file's time of change tells of
+// metadata; a cache of before that was kept tells of contents alone.
+bool is_same_file(const PathState& before, const PathState& now) {
+  const auto file = [](const PathState& state) {
+    return state.settled_state ? state.settled_state : state.unsettled_state;
+  };
+  return (!file(before) || file(before) == file(now)) &&
+         before.rows == now.rows && before.holes == now.holes &&
+         before.weave == now.weave && before.profile == now.profile;
+}
+
+}  // namespace
 
 struct Assembler::State {
   State(repo::Repository& repository_, repo::ReusableBlobs& reusable_,
@@ -67,6 +81,7 @@ struct Assembler::State {
   std::optional<repo::PackWriter> content_pack;
   std::optional<repo::PackWriter> node_pack;
   std::uint64_t entries = 0;
+  ReadFiles read_files;
 
   repo::BlobId store_node(repo::BlobKind kind,
                           std::span<const std::byte> plain) {
@@ -176,15 +191,23 @@ struct Assembler::State {
   void add(ContentEnds& event, std::span<const repo::Link> rows) {
     tree.add(event.entry, rows);
     ++entries;
-    cache.paths.remember(event.path, {.snapshot = session,
-                                      .older_snapshot = {},
-                                      .settled_state = event.settled_state,
-                                      .era = reusable.era(),
-                                      .packs = {},
-                                      .profile = event.entry.profile,
-                                      .weave = event.entry.weave,
-                                      .holes = event.entry.holes,
-                                      .rows = {rows.begin(), rows.end()}});
+    const std::optional<FileState> none;
+    const PathState now{
+        .snapshot = session,
+        .older_snapshot = {},
+        .settled_state = event.is_settled ? event.state : none,
+        .unsettled_state = event.is_settled ? none : event.state,
+        .era = reusable.era(),
+        .packs = {},
+        .profile = event.entry.profile,
+        .weave = event.entry.weave,
+        .holes = event.entry.holes,
+        .rows = {rows.begin(), rows.end()}};
+    if (event.before) {
+      ++(is_same_file(*event.before, now) ? read_files.unmodified
+                                          : read_files.changed);
+    }
+    cache.paths.remember(event.path, now);
   }
 
   // Once nobody has a folder open.
@@ -226,5 +249,9 @@ repo::Link Assembler::finish() && {
 }
 
 std::uint64_t Assembler::entries() const noexcept { return state_->entries; }
+
+const Assembler::ReadFiles& Assembler::read_files() const noexcept {
+  return state_->read_files;
+}
 
 }  // namespace cairn::ingest

@@ -37,6 +37,13 @@ class Assembler {
   // Entries added, folders among them.
   [[nodiscard]] std::uint64_t entries() const noexcept;
 
+  // Of files that were read and held before.
+  struct ReadFiles {
+    std::uint64_t changed = 0;  // in content or metadata
+    std::uint64_t unmodified = 0;
+  };
+  [[nodiscard]] const ReadFiles& read_files() const noexcept;
+
  private:
   struct State;
   std::unique_ptr<State> state_;

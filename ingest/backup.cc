@@ -20,6 +20,7 @@
 #include "ingest/host_cache.h"
 #include "ingest/learn_features.h"
 #include "ingest/pack_publisher.h"
+#include "ingest/size_count.h"
 #include "ingest/source_places.h"
 #include "ingest/stage_group.h"
 #include "repo/cbor.h"
@@ -97,7 +98,6 @@ void add_report(BackupReport& fed, std::span<const std::size_t> places,
   report.problem_count += fed.problem_count;
   std::ranges::move(fed.notes, std::back_inserter(report.notes));
   report.files_new += fed.files_new;
-  report.files_changed += fed.files_changed;
   report.files_unmodified += fed.files_unmodified;
   report.folders += fed.folders;
   report.others += fed.others;
@@ -233,6 +233,11 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
                  std::max(kLeastBatchBytes, kChunksPerBatch * max_chunk));
   std::atomic<std::size_t> feeding = lanes.size();
   repo::Link root;
+  std::optional<SizeCount> size_count;
+  if (history_.previous == nullptr &&
+      options_.first_total == FirstTotal::counted) {
+    size_count.emplace(sources, progress_);
+  }
   {
     StageGroup stages(stop);
     for (unsigned i = 0; i < lanes.size(); ++i) {
@@ -275,6 +280,10 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
       if (stage_stop.stop_requested()) return;
       root = std::move(assembler).finish();
       entries_ = assembler.entries();
+      const auto& read = assembler.read_files();
+      report_.files_changed = read.changed;
+      report_.files_read_again = read.unmodified;
+      report_.files_unmodified = read.unmodified;
       publisher_.close();
     });
     stages.start(

@@ -87,6 +87,12 @@ struct TreeToBackUp {
 
 using Source = std::variant<FilesToBackUp, StreamToBackUp, TreeToBackUp>;
 
+// Where no snapshot of the series tells how much there is to read.
+enum class FirstTotal {
+  unknown,
+  counted,  // beside the run, which costs a second walk
+};
+
 struct BackupOptions {
   std::string series;  // as stored: with its host
   std::string host;
@@ -98,6 +104,7 @@ struct BackupOptions {
   repo::CompressionLevels levels;
   unsigned workers = 2;
   std::uint64_t pack_bytes = std::uint64_t{64} << 20;
+  FirstTotal first_total = FirstTotal::unknown;
 };
 
 // Something of a source that is not in the snapshot as it should be.
@@ -122,8 +129,9 @@ struct BackupReport {
   std::vector<std::string> notes;
 
   std::uint64_t files_new = 0;
-  std::uint64_t files_changed = 0;
-  std::uint64_t files_unmodified = 0;  // not read again
+  std::uint64_t files_changed = 0;  // in content or metadata
+  std::uint64_t files_unmodified = 0;
+  std::uint64_t files_read_again = 0;  // of these, since nothing less told
   std::uint64_t folders = 0;
   std::uint64_t others = 0;  // symlinks, fifos, devices
   std::uint64_t sockets_skipped = 0;

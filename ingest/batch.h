@@ -74,8 +74,12 @@ struct Chunk {
 struct ContentEnds {
   repo::Entry entry;
   std::string path;
-  // Nothing: may not be taken for unchanged the next time.
-  std::optional<FileState> settled_state;
+  // Of a file that stayed as it was while it was read; else nothing.
+  std::optional<FileState> state = {};
+  // It may be taken for unchanged the next time.
+  bool is_settled = false;
+  // Of a file that a backup of the series held before: what it was then.
+  std::optional<PathState> before = {};
 };
 struct ContentFails {};
 

@@ -37,6 +37,11 @@ std::uint64_t hole_bytes(const std::vector<repo::Extent>& holes) {
   return bytes;
 }
 
+std::string counted(std::uint64_t count, std::string_view one,
+                    std::string_view many) {
+  return std::to_string(count) + " " + std::string(count == 1 ? one : many);
+}
+
 // Slashes in the name of a stream are folders, which nobody described.
 repo::Entry folder_like(const repo::Entry& stream, const std::string& name) {
   repo::Entry folder = stream;
@@ -93,8 +98,9 @@ class Feeder::Visitor : public FileVisitor {
   // What was expected to change and did, as a note; empty: nothing.
   [[nodiscard]] std::string what_changed() const {
     if (changed_ == 0 && vanished_ == 0) return {};
-    return std::to_string(changed_) + " files changed and " +
-           std::to_string(vanished_) + " entries vanished while they were read";
+    return counted(changed_, "file", "files") + " changed and " +
+           counted(vanished_, "entry", "entries") +
+           " vanished while they were read";
   }
 
   void folder_begins(const repo::Entry& folder) override {
@@ -134,8 +140,10 @@ class Feeder::Visitor : public FileVisitor {
       pass_by(entry, path, std::move(*known));
       return;
     }
-    if (!read(entry, seen, path, opener)) return;
-    ++(known ? state_.report.files_changed : state_.report.files_new);
+    const bool is_new = !known;
+    if (read(entry, seen, path, opener, std::move(known)) && is_new) {
+      ++state_.report.files_new;
+    }
   }
 
   void other(const repo::Entry& entry) override {
@@ -208,7 +216,8 @@ class Feeder::Visitor : public FileVisitor {
 
   // False: nothing of it is in the snapshot.
   bool read(const repo::Entry& seen_entry, const FileState& seen,
-            std::string_view path, Opener& opener) {
+            std::string_view path, Opener& opener,
+            std::optional<PathState> before) {
     const repo::Timestamp read_began = file_clock_now();
     repo::Entry entry = seen_entry;
     std::uint64_t content_bytes = 0;
@@ -242,13 +251,15 @@ class Feeder::Visitor : public FileVisitor {
       state_.problem(path, "changed while it was read");
     }
     fit_to_content(entry, content_bytes);
+    state_.progress.bytes_done += hole_bytes(entry.holes);
     saves();
     state_.report.bytes_read += entry.size;
-    const bool may_be_remembered =
-        is_as_seen && is_settled(now, read_began, settling_);
-    state_.push(
-        ContentEnds{std::move(entry), std::string(path),
-                    may_be_remembered ? std::optional(now) : std::nullopt});
+    state_.push(ContentEnds{
+        .entry = std::move(entry),
+        .path = std::string(path),
+        .state = is_as_seen ? std::optional(now) : std::nullopt,
+        .is_settled = is_as_seen && is_settled(now, read_began, settling_),
+        .before = std::move(before)});
     return true;
   }
 
@@ -306,7 +317,8 @@ void Feeder::feed(const FilesToBackUp& files) {
     report.status = visitor.has_saved() ? repo::SourceStatus::partial
                                         : repo::SourceStatus::failed;
     report.message =
-        std::to_string(problems) + " entries not as they should be";
+        counted(problems, "entry", "entries") +
+        (problems == 1 ? " not as it should be" : " not as they should be");
   } else if (report.bytes == 0 && !files.if_empty.empty()) {
     state.problem(files.name, files.if_empty);
     report.status = repo::SourceStatus::partial;
@@ -365,7 +377,7 @@ void Feeder::feed(StreamToBackUp& stream, const BackupOptions& options) {
       path += "/" + name;
       above.push_back(state.begun(folder_like(entry, name), path));
     }
-    ContentEnds content{std::move(entry), stream.name, std::nullopt};
+    ContentEnds content{.entry = std::move(entry), .path = stream.name};
     if (state.lane != 0) {
       state.push(StreamEnds{std::move(content), std::move(above)});
     } else {

@@ -76,7 +76,8 @@ void Feeder::feed(TreeToBackUp& source) {
       entry.weave = std::move(fed.weave);
       report.bytes += entry.size;
       ++state.report.files_new;
-      state.push(ContentEnds{std::move(entry), std::move(path), {}});
+      state.push(
+          ContentEnds{.entry = std::move(entry), .path = std::move(path)});
     }
     auto outcome = tree.finish(state.stop);
     report.facts = std::move(outcome.facts);

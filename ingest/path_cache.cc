@@ -20,6 +20,25 @@ void append_digest(std::string_view text, std::string& key) {
   key.append(reinterpret_cast<const char*>(digest.data()), kDigestBytes);
 }
 
+constexpr std::size_t kFileFields = 5;  // and null, where it is not settled
+
+void write_file_state(repo::CborWriter& out, const FileState& file) {
+  out.uint(file.size);
+  repo::write_time(out, file.modified);
+  repo::write_time(out, file.changed);
+  out.uint(file.device).uint(file.inode);
+}
+
+FileState read_file_state(repo::CborReader& in) {
+  FileState file;
+  file.size = in.uint();
+  file.modified = repo::read_time(in);
+  file.changed = repo::read_time(in);
+  file.device = in.uint();
+  file.inode = in.uint();
+  return file;
+}
+
 std::string encode(const PathState& state) {
   repo::CborWriter out;
   out.bytes(state.snapshot.bytes);
@@ -28,11 +47,11 @@ std::string encode(const PathState& state) {
   } else {
     out.null();
   }
-  if (const auto& file = state.settled_state) {
-    out.array(5).uint(file->size);
-    repo::write_time(out, file->modified);
-    repo::write_time(out, file->changed);
-    out.uint(file->device).uint(file->inode);
+  if (state.settled_state) {
+    write_file_state(out.array(kFileFields), *state.settled_state);
+  } else if (state.unsettled_state) {
+    write_file_state(out.array(kFileFields + 1), *state.unsettled_state);
+    out.null();
   } else {
     out.null();
   }
@@ -66,14 +85,10 @@ PathState decode(std::string_view value) {
     state.older_snapshot = repo::SessionId{in.fixed<repo::SessionId::kBytes>()};
   }
   if (!in.skip_null()) {
-    FileState file;
-    in.array_of(5);
-    file.size = in.uint();
-    file.modified = repo::read_time(in);
-    file.changed = repo::read_time(in);
-    file.device = in.uint();
-    file.inode = in.uint();
-    state.settled_state = file;
+    const bool is_settled = in.array(kFileFields + 1) == kFileFields;
+    (is_settled ? state.settled_state : state.unsettled_state) =
+        read_file_state(in);
+    if (!is_settled && !in.skip_null()) in.fail("null is due");
   }
   if (!in.skip_null()) state.era = in.uint();
   for (auto n = in.array(repo::PackNotes::kMost); n > 0; --n) {

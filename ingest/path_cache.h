@@ -30,6 +30,9 @@ struct PathState {
   // Nothing: the file could have changed unseen (see is_settled), or is a
   // stream; its rows serve as bases, but it has to be read.
   std::optional<FileState> settled_state;
+  // In place of that, to tell whether it changed: as it was when it was read,
+  // though it could have changed unseen since.
+  std::optional<FileState> unsettled_state;
   // When everything below the rows was last seen to be there. Nothing: it has
   // to be looked at.
   std::optional<repo::BlobIndex::Era> era;

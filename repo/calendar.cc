@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <stdexcept>
 #include <system_error>
 
@@ -61,8 +62,67 @@ std::string zone_of_path(std::string path) {
   return path;
 }
 
-std::string zone_or_utc(const std::string& name) {
-  return find_zone(name) ? name : "UTC";
+constexpr std::string_view kZoneFiles = "/usr/share/zoneinfo/";
+
+// Nothing: there is no such file.
+std::optional<std::string> bytes_of(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return std::nullopt;
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+bool is_file_of(const std::string& zone, const std::string& bytes) {
+  const std::filesystem::path path = std::string(kZoneFiles) + zone;
+  std::error_code error;
+  return std::filesystem::file_size(path, error) == bytes.size() && !error &&
+         bytes_of(path) == bytes;
+}
+
+// A link into the database names its zone; of a copy that is found by what is
+// in it, and by the name that Debian notes down first.
+std::optional<std::string> zone_of_file(const std::string& path) {
+  std::error_code none;
+  const auto link = std::filesystem::read_symlink(path, none);
+  std::string linked = zone_of_path(link.string());
+  if (!linked.empty() && find_zone(linked)) return linked;
+
+  const auto bytes = bytes_of(path);
+  if (!bytes) return "UTC";  // as the C library has it
+  std::ifstream file("/etc/timezone");
+  std::string noted;
+  std::getline(file >> std::ws, noted);
+  if (find_zone(noted) && is_file_of(noted, *bytes)) return noted;
+  for (const auto& zone : date::get_tzdb().zones) {
+    if (is_file_of(zone.name(), *bytes)) return zone.name();
+  }
+  return std::nullopt;
+}
+
+// Of "MSK-3" or "<+03>-3", an offset for ever: "Etc/GMT-3", whose sign says the
+// same. Nothing for what has summers, or minutes.
+std::optional<std::string> zone_of_offset(std::string_view text) {
+  constexpr std::size_t kLeastName = 3;
+  if (text.starts_with('<')) {
+    text.remove_prefix(std::min(text.find('>'), text.size() - 1) + 1);
+  } else {
+    const auto end = std::ranges::find_if_not(text, [](char c) {
+      return ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z');
+    });
+    const auto size = static_cast<std::size_t>(end - text.begin());
+    if (size < kLeastName) return std::nullopt;
+    text.remove_prefix(size);
+  }
+  const bool is_east = text.starts_with('-');
+  if (is_east || text.starts_with('+')) text.remove_prefix(1);
+  unsigned hours = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, hours);
+  if (error != std::errc() || rest != end) return std::nullopt;
+  if (hours == 0) return "UTC";
+  std::string name =
+      std::string("Etc/GMT") + (is_east ? '-' : '+') + std::to_string(hours);
+  if (!find_zone(name)) return std::nullopt;
+  return name;
 }
 
 }  // namespace
@@ -184,21 +244,15 @@ Timestamp TimeZone::before(const Timestamp& instant,
   return Timestamp{result.time_since_epoch().count(), instant.nanoseconds};
 }
 
-std::string local_time_zone(const std::optional<std::string>& variable) {
-  if (variable) {
-    std::string name = *variable;
-    if (name.starts_with(':')) name.erase(0, 1);
-    return zone_or_utc(zone_of_path(name));
-  }
-  std::error_code none;
-  const auto link = std::filesystem::read_symlink("/etc/localtime", none);
-  std::string linked = zone_of_path(link.string());
-  if (find_zone(linked)) return linked;
-
-  std::ifstream file("/etc/timezone");
-  std::string name;
-  std::getline(file >> std::ws, name);
-  return zone_or_utc(name);
+std::optional<std::string> local_time_zone(
+    const std::optional<std::string>& variable) {
+  if (!variable) return zone_of_file("/etc/localtime");
+  std::string name = *variable;
+  if (name.starts_with(':')) name.erase(0, 1);
+  if (name.empty()) return "UTC";
+  std::string zone = zone_of_path(name);
+  if (find_zone(zone)) return zone;
+  return name.starts_with('/') ? zone_of_file(name) : zone_of_offset(name);
 }
 
 }  // namespace cairn::repo

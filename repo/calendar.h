@@ -79,10 +79,12 @@ class TimeZone {
   const date::time_zone* rules_;  // owned by the time zone data, for ever
 };
 
-// The zone of this machine: what `variable`, TZ of the environment, says if it
-// is set; else /etc/localtime or /etc/timezone; "UTC" when it cannot be told.
-// For the command line's default; retention itself never asks.
-[[nodiscard]] std::string local_time_zone(
+// The zone by which the C library shows times: what `variable`, TZ of the
+// environment, says if it is set; else that of the file /etc/localtime, found
+// by its bytes where it is no link; "UTC" without one. Nothing: IANA has no
+// name for it, so that no TimeZone would be like it. For the command line's
+// default; retention itself never asks.
+[[nodiscard]] std::optional<std::string> local_time_zone(
     const std::optional<std::string>& variable);
 
 }  // namespace cairn::repo

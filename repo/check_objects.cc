@@ -57,8 +57,13 @@ std::optional<Config> check_config(const Storage& storage,
   std::optional<Config> config;
   const std::string text(name);
   if (!storage.size(name)) {
+    const std::string_view other =
+        name == kConfigName ? kSecondConfigName : kConfigName;
     findings.add(Severity::damage, "config-differs", text,
-                 "is missing; the other copy serves");
+                 storage.size(other)
+                     ? "is missing; the other copy serves"
+                     : "is missing, and so is the other one; bring one of them "
+                       "back from a copy of the repository");
     return config;
   }
   look_at(findings, "config-differs", text, [&] {

@@ -3,6 +3,7 @@
 #include <bit>
 #include <exception>
 #include <string>
+#include <string_view>
 #include <tuple>
 
 #include "repo/blob.h"
@@ -109,6 +110,42 @@ Config decode_config(std::span<const std::byte> object, std::string_view name) {
   return config;
 }
 
+namespace {
+
+// Something that is called as the objects of that folder are.
+bool holds_object(const Storage& storage, std::string_view folder,
+                  std::size_t digits) {
+  bool is_found = false;
+  storage.list(folder, [&](const ListedObject& object) {
+    const auto name = object.name.substr(object.name.rfind('/') + 1);
+    is_found |= name.size() == digits &&
+                name.find_first_not_of("0123456789abcdef") == name.npos;
+  });
+  return is_found;
+}
+
+// With neither config there.
+[[noreturn]] void throw_without_config(const Storage& storage) {
+  constexpr std::size_t kDigest = 64;
+  constexpr std::size_t kId = 32;
+  const std::string here = storage.description();
+  if (holds_object(storage, "packs", kDigest) ||
+      holds_object(storage, "snapshots", kId)) {
+    throw CorruptionError(here +
+                          ": config and config.2 are gone, and the rest is "
+                          "there; bring one of them back from a copy of the "
+                          "repository");
+  }
+  if (holds_object(storage, "keys", kId)) {
+    throw NoRepository(here +
+                       ": keys, and nothing that they open; where 'cairn init' "
+                       "was cut short, remove the folder and begin anew");
+  }
+  throw NoRepository(here + ": no repository here; 'cairn init' makes one");
+}
+
+}  // namespace
+
 Config read_config(const Storage& storage) {
   std::exception_ptr first_failure;
   bool any_exists = false;
@@ -121,10 +158,7 @@ Config read_config(const Storage& storage) {
       if (!first_failure) first_failure = std::current_exception();
     }
   }
-  if (!any_exists) {
-    throw NoRepository(storage.description() +
-                       ": no repository here; 'cairn init' makes one");
-  }
+  if (!any_exists) throw_without_config(storage);
   std::rethrow_exception(first_failure);
 }
 

@@ -43,8 +43,9 @@ inline constexpr std::string_view kSecondConfigName = "config.2";
 [[nodiscard]] Config decode_config(std::span<const std::byte> object,
                                    std::string_view name);
 
-// The first of the two copies that is sound. Throws NoRepository when neither
-// exists, what was wrong with the first when neither is sound.
+// The first of the two copies that is sound. When neither exists, throws
+// CorruptionError beside packs or snapshots, else NoRepository; what was wrong
+// with the first when neither is sound.
 [[nodiscard]] Config read_config(const Storage& storage);
 
 // Writes a copy anew that is missing or damaged. Requires: `config` was read

@@ -116,10 +116,8 @@ std::vector<StoredMark> read_marks(const Storage& storage,
     } catch (const NotFound&) {
       continue;  // settled by a prune since it was listed
     } catch (const CorruptionError& e) {
-      throw CorruptionError(
-          std::string(e.what()) +
-          "; if it cannot be brought back, remove that object: what it forgot "
-          "comes back, and what it held is held no longer");
+      throw CorruptionError(std::string(e.what()) + "; " +
+                            std::string(kDamagedMarkAdvice));
     }
   }
   return marks;

@@ -35,6 +35,11 @@ struct StoredMark {
   Mark mark;
 };
 
+// What becomes of it where one cannot be read.
+inline constexpr std::string_view kDamagedMarkAdvice =
+    "if it cannot be brought back, remove that object: what it forgot comes "
+    "back, and what it held is held no longer";
+
 [[nodiscard]] std::string mark_name(const MarkId& id);
 
 MarkId publish_mark(Storage& storage, const Keyring& keyring,

@@ -24,11 +24,12 @@ class Decision {
         needed_(folder, survey.row_count()),
         needed_bytes_(survey.packs().size()),
         is_kept_(survey.packs().size()),
-        is_to_merge_(survey.packs().size()) {}
+        is_to_merge_(survey.packs().size()),
+        is_beyond_room_(survey.packs().size()) {}
 
   PackFates decide() {
     need_what_lives();
-    find_small_ones();
+    if (!options_.room) find_small_ones();
     while (keep_more()) {
     }
     return fates();
@@ -162,12 +163,17 @@ class Decision {
              std::tuple(b.is_unsound, b.is_to_merge, b.waste);
     });
     const double allowed = options_.max_unused * used;
-    std::uint64_t budget =
-        options_.budget.value_or(std::numeric_limits<std::uint64_t>::max());
+    constexpr auto kNoLimit = std::numeric_limits<std::uint64_t>::max();
+    std::uint64_t budget = options_.budget.value_or(kNoLimit);
+    std::uint64_t room = options_.room.value_or(kNoLimit);
     for (const auto& [pack, is_unsound, is_to_merge, waste] : candidates) {
+      const std::uint64_t needed = needed_bytes_[pack];
       const bool is_worth_it = is_to_merge || (waste > 0 && unused > allowed);
-      if (is_unsound || (is_worth_it && needed_bytes_[pack] <= budget)) {
-        budget -= std::min(budget, needed_bytes_[pack]);
+      const bool is_due = is_unsound || (is_worth_it && needed <= budget);
+      is_beyond_room_[pack] = is_due && needed > room;
+      if (is_due && needed <= room) {
+        budget -= std::min(budget, needed);
+        room -= needed;
         unused -= static_cast<double>(unused_bytes(pack));
       } else {
         kept.push_back(pack);
@@ -180,6 +186,7 @@ class Decision {
   void judge(std::size_t pack, PackFates& fates) const {
     PackVerdict& verdict = fates.verdicts[pack];
     verdict.needed_bytes = needed_bytes_[pack];
+    verdict.is_beyond_room = is_beyond_room_[pack];
     if (is_kept_[pack]) return;
     if (is_dead(pack)) {
       verdict.fate = PackFate::remove_last;  // until the order says otherwise
@@ -280,6 +287,7 @@ class Decision {
   std::vector<std::uint64_t> needed_bytes_;  // these by pack
   std::vector<bool> is_kept_;
   std::vector<bool> is_to_merge_;
+  std::vector<bool> is_beyond_room_;
 };
 
 }  // namespace

@@ -32,6 +32,9 @@ struct PruneOptions {
   // Bytes of blobs to write anew at most; nothing: no limit. Packs with rows
   // whose bases are missing are written anew beyond it.
   std::optional<std::uint64_t> budget;
+  // Bytes of blobs for which a full disk has room; nothing: no limit. With one,
+  // what wastes most comes first, and nothing is merged to have fewer packs.
+  std::optional<std::uint64_t> room = std::nullopt;
   // Sessions that began so long ago are fenced unless they are certainly alive;
   // nothing: none.
   std::optional<std::chrono::seconds> revoke_after = std::nullopt;
@@ -67,6 +70,7 @@ enum class PackFate {
 struct PackVerdict {
   PackFate fate = PackFate::keep;
   std::uint64_t needed_bytes = 0;  // of blobs
+  bool is_beyond_room = false;     // worth repacking, and kept for that alone
   std::vector<bool> moved;         // by row, of a pack to repack
 };
 

@@ -1,8 +1,10 @@
 #include "repo/prune.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <iterator>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -28,6 +30,10 @@
 
 namespace cairn::repo {
 namespace {
+
+// One in so many bytes of a new pack, at most: it is padded, and has a
+// directory.
+constexpr std::uint64_t kPadding = 8;
 
 class Collector {
  public:
@@ -130,18 +136,26 @@ class Collector {
   // What a pass that this process began is made of.
   struct OwnPass {
     PrunePlan plan;
-    std::vector<IndexId> indexes;  // whose word the plan rests on
-    std::vector<PackId> written;   // new packs, of all that was to move
-    std::vector<PackId> needless;  // of an attempt that found no room
-    bool is_moved = true;          // false: so did the last one
+    std::vector<IndexId> indexes;     // whose word the plan rests on
+    std::vector<PackId> written;      // new packs, of all that was to move
+    std::vector<PackId> needless;     // of an attempt that found no room
+    bool is_moved = true;             // false: so did the last one
+    std::uint64_t moved_bytes = 0;    // of blobs, by the last one
+    std::uint64_t written_bytes = 0;  // of packs, by all
   };
 
   bool plan_after(const Epoch& epoch, OwnPass& own);
   Pass begin_after(const Epoch& epoch, Mends mends);
   Pass finish(const Epoch& condemnation, const OwnPass* own);
 
+  [[nodiscard]] PruneOptions limits() const;
   void repack(OwnPass& own);
   bool try_to_repack(OwnPass& own);
+  bool try_to_repack_by_the_reserve(OwnPass& own);
+  [[nodiscard]] std::unique_ptr<StagedObject> hold_back(std::uint64_t bytes);
+  [[nodiscard]] std::uint64_t bytes_after_packs(const PrunePlan& plan) const;
+  Pass after_pass(const OwnPass& own, std::uint64_t gone);
+  [[nodiscard]] std::uint64_t room_missing_for(std::uint64_t bytes) const;
   [[nodiscard]] static std::vector<PackId> what_goes(const OwnPass& own);
   [[nodiscard]] std::vector<std::string> older_sessions(
       const Epoch& condemnation) const;
@@ -177,8 +191,12 @@ class Collector {
   std::set<IndexId> published_;  // into those
   std::optional<CreateRace> create_race_;  // of the storage; once it is needed
   bool is_agreed_ = false;
-  bool has_told_ = false;         // what it waits for
-  bool has_tried_again_ = false;  // to move, after it had run out of space
+  bool has_told_ = false;          // what it waits for
+  std::uint64_t moved_bytes_ = 0;  // of blobs, in all passes
+  // Once the disk ran full: so many bytes of blobs may have room, beside what
+  // was held back when that was seen.
+  std::optional<std::uint64_t> room_;
+  std::uint64_t held_back_ = 0;
   PruneOutcome outcome_;
 };
 
@@ -189,7 +207,7 @@ class Collector {
 bool Collector::plan_after(const Epoch& epoch, OwnPass& own) {
   const auto plan = [&] {
     own.indexes = list_indexes(storage_);
-    own.plan = plan_prune(repository_, options_, now_, stop_, progress_);
+    own.plan = plan_prune(repository_, limits(), now_, stop_, progress_);
   };
   try {
     with_reserve(plan);
@@ -221,7 +239,7 @@ Collector::Pass Collector::begin_after(const Epoch& epoch, Mends mends) {
     return Pass::next;
   }
   repack(own);
-  outcome_.ran_out_of_space = !own.is_moved;
+  outcome_.ran_out_of_space = !own.is_moved || plan.least_beyond_room;
 
   Epoch condemnation;
   condemnation.number = epoch.number + 1;
@@ -234,7 +252,7 @@ Collector::Pass Collector::begin_after(const Epoch& epoch, Mends mends) {
   if (condemnation.condemned.empty() && plan.slots.empty() &&
       mends == Mends::nothing) {
     (void)(change_index(epoch) && settle_marks(epoch, plan));
-    return Pass::is_over;
+    return after_pass(own, 0);
   }
   step("condemning packs");
   const auto publish = [&] {
@@ -302,19 +320,112 @@ Collector::Pass Collector::finish(const Epoch& condemnation,
   if (created == Created::exists) return others_were_first(doom);
 
   const PrunePlan& plan = is_as_planned ? own->plan : second;
+  const auto gone = [&] {
+    return outcome_.removed.bytes + outcome_.repacked.bytes;
+  };
+  const std::uint64_t before = gone();
   if (!carry_out(doom, &plan)) return Pass::next;
   if (own == nullptr) return Pass::next;  // and now a pass of our own
   settle(doom, own->plan, second);
-  // What was dead whole is gone, so that there may be room to move the rest.
-  const bool is_worth_a_try = !own->is_moved && outcome_.removed.packs > 0 &&
-                              !std::exchange(has_tried_again_, true);
-  return is_worth_a_try ? Pass::next : Pass::is_over;
+  return after_pass(*own, gone() - before);
 }
 
+// On a full disk the next pass moves more, in the room that this one made by
+// removing so many bytes of packs.
+Collector::Pass Collector::after_pass(const OwnPass& own, std::uint64_t gone) {
+  // Every pass reads all links. What frees no more than a fourth of what is
+  // moved for it waits for another prune.
+  constexpr std::uint64_t kWorth = 4;
+  if (!outcome_.ran_out_of_space) return Pass::is_over;
+  const std::uint64_t freed = gone - std::min(gone, own.written_bytes);
+  room_ = *room_ + freed;
+  if (!own.is_moved || freed > own.moved_bytes / kWorth) return Pass::next;
+  if (own.plan.repacked.packs > 0) return Pass::is_over;
+  outcome_.room_missing = room_missing_for(*own.plan.least_beyond_room);
+  return Pass::is_over;
+}
+
+// Rather too much: what an attempt moved tells the room only to within what a
+// storage takes before it asks the disk, and that of the next attempt has to be
+// as much again and the share of padding.
+std::uint64_t Collector::room_missing_for(std::uint64_t bytes) const {
+  constexpr std::uint64_t kTakenUnasked = std::uint64_t{512} << 10;
+  const std::uint64_t beyond = bytes - std::min(bytes, *room_);
+  return beyond + beyond / kPadding + bytes / kPadding + kTakenUnasked +
+         held_back_;
+}
+
+// Of the next pass: what those before it left of the budget, and of the disk.
+PruneOptions Collector::limits() const {
+  PruneOptions limits = options_;
+  if (limits.budget) *limits.budget -= std::min(*limits.budget, moved_bytes_);
+  limits.room = room_;
+  return limits;
+}
+
+// All that the plan says, or nothing of it: what stays of it is closed under
+// bases. What had no room gets another plan, for as much as there is room for.
 void Collector::repack(OwnPass& own) {
-  if (try_to_repack(own)) return;
-  give_reserve(storage_);
-  own.is_moved = try_to_repack(own);
+  if (own.plan.repacked.packs == 0) return;
+  if (room_ || !try_to_repack(own)) {
+    give_reserve(storage_);
+    own.is_moved = try_to_repack_by_the_reserve(own);
+  }
+  if (own.is_moved) moved_bytes_ += own.moved_bytes;
+}
+
+bool Collector::try_to_repack_by_the_reserve(OwnPass& own) {
+  own.moved_bytes = 0;
+  held_back_ = bytes_after_packs(own.plan);
+  const auto held = hold_back(held_back_);
+  if (held && try_to_repack(own)) return true;
+  // Not all of what it moved has room together with padding and directories.
+  // Less each time makes an end also where a disk is only full once it is asked
+  // to keep what it took.
+  room_ = room_ ? std::min(own.moved_bytes, *room_ / 4 * 3)
+                : own.moved_bytes - own.moved_bytes / kPadding;
+  return false;
+}
+
+// So much of the disk, for as long as it lives; null: there is not so much.
+// Else new packs could fill the disk to the last byte, with no room for what
+// makes the old ones go.
+std::unique_ptr<StagedObject> Collector::hold_back(std::uint64_t bytes) {
+  std::array<std::byte, 4096> noise;  // which no file system compresses
+  try {
+    auto held = storage_.stage();
+    while (bytes > 0) {
+      const auto part = std::span(noise).first(static_cast<std::size_t>(
+          std::min<std::uint64_t>(noise.size(), bytes)));
+      crypto::fill_random(part);
+      held->append(part);
+      bytes -= part.size();
+    }
+    return held;
+  } catch (const OutOfSpace&) {
+    return nullptr;
+  }
+}
+
+// What a pass writes once its packs are written, at most: two epochs, and the
+// index without the packs that go.
+std::uint64_t Collector::bytes_after_packs(const PrunePlan& plan) const {
+  constexpr std::uint64_t kEpochBytes = 8192;
+  constexpr std::uint64_t kPackBytes = 48;
+  constexpr std::uint64_t kRootBytes = 17;
+  std::uint64_t bytes = 2 * (kEpochBytes + kPackBytes * plan.packs.size() +
+                             kRootBytes * plan.roots.size());
+  auto indexes = read_index_contents(storage_, repository_.keyring());
+  // The one of the new packs, of rows that others have by now.
+  indexes.emplace_back().assurance = Assurance::for_everyone();
+  std::vector<PackId> remaining;
+  for (const auto& pack : plan.packs) {
+    if (pack.verdict.fate == PackFate::keep) remaining.push_back(pack.id);
+  }
+  for (const auto& id : plan_index_change(indexes, remaining).removed) {
+    bytes += storage_.size(index_name(id)).value_or(0);
+  }
+  return bytes;
 }
 
 // False: the disk is full.
@@ -337,8 +448,10 @@ bool Collector::try_to_repack(OwnPass& own) {
   } catch (const OutOfSpace&) {
     is_whole = false;
   }
+  own.moved_bytes = repacker.bytes_moved();
   for (const auto& pack : repacker.written()) {
     (is_whole ? own.written : own.needless).push_back(pack.id);
+    own.written_bytes += pack.size;
     ++outcome_.written.packs;
     outcome_.written.bytes += pack.size;
   }

@@ -40,9 +40,13 @@ struct PruneOutcome {
   // Sessions that a pass waits for. Not empty: nothing more was removed, and
   // the next prune goes on from here.
   std::vector<std::string> waits_for;
-  // The disk had no room for new packs: what was dead whole is gone, the rest
-  // is as it was. Worth an exit code of its own, and another prune.
+  // The disk had no room for all new packs: what was dead whole is gone, and so
+  // is what could be moved; the rest is as it was. Worth an exit code of its
+  // own.
   bool ran_out_of_space = false;
+  // So many bytes, about, have to come free by other means before another prune
+  // frees more. 0: another prune may free more as it is.
+  std::uint64_t room_missing = 0;
   // False: nor for the reserve, which a later prune takes again.
   bool has_reserve = true;
 };

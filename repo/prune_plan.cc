@@ -453,6 +453,11 @@ void Planner::take(PackFates fates) {
     if (verdict.fate == PackFate::repack) {
       plan_.bytes_rewritten += verdict.needed_bytes;
     }
+    if (verdict.is_beyond_room) {
+      plan_.least_beyond_room =
+          std::min(plan_.least_beyond_room.value_or(verdict.needed_bytes),
+                   verdict.needed_bytes);
+    }
     if (verdict.fate == PackFate::keep) {
       plan_.bytes_unused += packs[i].blob_bytes - verdict.needed_bytes;
     }

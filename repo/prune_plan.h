@@ -18,6 +18,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <vector>
@@ -80,6 +81,8 @@ struct PrunePlan {
   std::uint64_t bytes_rewritten = 0;  // blobs that move
   std::uint64_t bytes_used = 0;       // blobs needed afterwards
   std::uint64_t bytes_unused = 0;     // blobs kept that nothing needs
+  // Of the packs for which there was no room: the least that moves at once.
+  std::optional<std::uint64_t> least_beyond_room;
   // About: the size of new packs is not known before they are written.
   [[nodiscard]] std::uint64_t bytes_freed() const noexcept;
 };

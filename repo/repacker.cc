@@ -65,6 +65,7 @@ void Repacker::move(const PackId& id, const std::vector<bool>& moved) {
         writer.emplace(storage, repository_.keyring().newest());
       }
       writer->add(rows[i], key, stored);
+      bytes_moved_ += stored.size();
       if (progress_ != nullptr) progress_->bytes_done += stored.size();
       if (writer->size_if_finished() >= kTargetPackBytes ||
           writer->blob_count() >= kMaxRows) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <optional>
 #include <vector>
 
@@ -33,6 +34,11 @@ class Repacker {
     return written_;
   }
 
+  // Of blobs, those of packs in the making included.
+  [[nodiscard]] std::uint64_t bytes_moved() const noexcept {
+    return bytes_moved_;
+  }
+
  private:
   void verify(const BlobRow& row, const WrappedKey& key,
               std::span<const std::byte> stored);
@@ -44,6 +50,7 @@ class Repacker {
   std::optional<PackWriter> content_;
   std::optional<PackWriter> nodes_;
   std::vector<StoredPack> written_;
+  std::uint64_t bytes_moved_ = 0;
   std::vector<std::byte> stored_;  // these are reused
   std::vector<std::byte> opened_;
 };

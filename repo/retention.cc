@@ -251,6 +251,13 @@ bool RetentionPolicy::is_empty() const noexcept {
          });
 }
 
+bool RetentionPolicy::needs_time_zone() const noexcept {
+  return !within.is_zero() ||
+         std::ranges::any_of(kCountingRules, [this](const CountingRule& rule) {
+           return rule.period != Period::snapshot && this->*rule.count != 0;
+         });
+}
+
 std::vector<Verdict> apply_retention(std::span<const Candidate> candidates,
                                      const RetentionPolicy& policy) {
   const TimeZone zone(policy.time_zone);

@@ -40,6 +40,9 @@ struct RetentionPolicy {
 
   // No rule at all. Such a policy forgets nothing; the command line refuses it.
   [[nodiscard]] bool is_empty() const noexcept;
+
+  // False: whatever the zone, the verdicts are the same.
+  [[nodiscard]] bool needs_time_zone() const noexcept;
 };
 
 // What retention reads of a snapshot.

@@ -432,27 +432,36 @@ SessionRecord read_session(const Storage& storage, const Keyring& keyring,
                         name);
 }
 
-std::uint64_t read_pin(const Storage& storage, const Keyring& keyring,
-                       const SessionId& id) {
-  const std::string name = pin_name(id);
-  const auto object = get_whole(storage, name, kMaxSealedRecordBytes);
-  const auto plain = open_record(kPinKind, keyring, id.bytes, object, name);
+std::uint64_t decode_pin(std::span<const std::byte> plain,
+                         std::string_view name) {
   CborReader in(plain, name);
   const std::uint64_t epoch = in.uint();
   in.end();
   return epoch;
 }
 
-Timestamp read_beat(const Storage& storage, const Keyring& keyring,
-                    const SessionId& id, std::uint32_t number) {
-  const std::string name = beat_name(id, number);
-  const auto object = get_whole(storage, name, kMaxSealedRecordBytes);
-  const auto plain =
-      open_record(kBeatKind, keyring, signed_name(id, number), object, name);
+Timestamp decode_beat(std::span<const std::byte> plain, std::string_view name) {
   CborReader in(plain, name);
   const Timestamp time = read_time(in);
   in.end();
   return time;
+}
+
+std::uint64_t read_pin(const Storage& storage, const Keyring& keyring,
+                       const SessionId& id) {
+  const std::string name = pin_name(id);
+  const auto object = get_whole(storage, name, kMaxSealedRecordBytes);
+  return decode_pin(open_record(kPinKind, keyring, id.bytes, object, name),
+                    name);
+}
+
+Timestamp read_beat(const Storage& storage, const Keyring& keyring,
+                    const SessionId& id, std::uint32_t number) {
+  const std::string name = beat_name(id, number);
+  const auto object = get_whole(storage, name, kMaxSealedRecordBytes);
+  return decode_beat(
+      open_record(kBeatKind, keyring, signed_name(id, number), object, name),
+      name);
 }
 
 namespace {

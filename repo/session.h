@@ -136,6 +136,12 @@ class Session {
                                          const Keyring& keyring,
                                          const SessionId& id);
 
+// What pins and beats hold, once they are open. Throws CorruptionError.
+[[nodiscard]] std::uint64_t decode_pin(std::span<const std::byte> plain,
+                                       std::string_view name);
+[[nodiscard]] Timestamp decode_beat(std::span<const std::byte> plain,
+                                    std::string_view name);
+
 // The number of the epoch. Throws likewise.
 [[nodiscard]] std::uint64_t read_pin(const Storage& storage,
                                      const Keyring& keyring,

@@ -54,11 +54,13 @@ std::optional<Block> find_block(std::string_view crontab,
 
 // The minutes of an hour at which the timetable may be due, by the clock of
 // another zone; empty: any.
-std::optional<std::uint64_t> minutes_of(const Timetable& timetable,
-                                        const std::string& machine_zone) {
+std::optional<std::uint64_t> minutes_of(
+    const Timetable& timetable,
+    const std::optional<std::string>& machine_zone) {
+  if (!machine_zone) return std::nullopt;
   constexpr Moment kFirst = sys_days(2026y / January / 1);
   constexpr Moment kEnd = sys_days(2038y / January / 1);
-  const Timetable machine("* * * * *", machine_zone);
+  const Timetable machine("* * * * *", *machine_zone);
   if (!timetable.has_whole_hours_between(kFirst, kEnd) ||
       !machine.has_whole_hours_between(kFirst, kEnd)) {
     return std::nullopt;
@@ -72,7 +74,7 @@ std::optional<std::uint64_t> minutes_of(const Timetable& timetable,
 }
 
 std::string minute_field(const Timetable& timetable,
-                         const std::string& machine_zone) {
+                         const std::optional<std::string>& machine_zone) {
   constexpr std::uint64_t kEvery = (std::uint64_t{1} << 60) - 1;
   const auto values = minutes_of(timetable, machine_zone);
   if (!values || *values == kEvery) return "*";
@@ -176,7 +178,7 @@ std::string crontab_word(std::string_view text) {
 }
 
 CrontabJob crontab_job(const std::string& name, const Timetable& timetable,
-                       const std::string& machine_zone,
+                       const std::optional<std::string>& machine_zone,
                        const std::vector<std::string>& command,
                        const std::optional<std::string>& frequency,
                        const std::optional<std::string>& retention) {

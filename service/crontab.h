@@ -27,11 +27,12 @@ struct CrontabJob {
   std::optional<std::string> retention = {};
 };
 
-// `machine_zone` is that by whose clock cron goes; `command` is made of words
-// for sh.
+// `machine_zone` is that by whose clock cron goes, if it has a name; `command`
+// is made of words for sh.
 [[nodiscard]] CrontabJob crontab_job(
     const std::string& name, const Timetable& timetable,
-    const std::string& machine_zone, const std::vector<std::string>& command,
+    const std::optional<std::string>& machine_zone,
+    const std::vector<std::string>& command,
     const std::optional<std::string>& frequency,
     const std::optional<std::string>& retention);
 

@@ -54,6 +54,8 @@ class Making {
     mistakes_.push_back({at.place, path, std::move(text)});
   }
 
+  // Where a rule or a schedule rests on the zone.
+  void require_time_zone(const Setting& at, const std::string& path);
   [[nodiscard]] Setting* section(std::string_view name);
   [[nodiscard]] bool is_known(std::string_view section_name,
                               std::string_view name);
@@ -75,6 +77,13 @@ class Making {
   Mistakes& mistakes_;
   Configuration made_;
 };
+
+void Making::require_time_zone(const Setting& at, const std::string& path) {
+  if (!made_.time_zone.empty()) return;
+  complain(at, path,
+           "needs a time zone, and the machine's has no name in the time zone "
+           "database; say time_zone: for the whole file");
+}
 
 Setting* Making::section(std::string_view name) {
   const auto found =
@@ -125,7 +134,6 @@ void Making::make_policy(const Setting& setting) {
   Policy policy{
       .name = setting.name, .rules = {}, .prunes = setting.is_true("prune")};
   auto& rules = policy.rules;
-  rules.time_zone = made_.settings.text_or_empty("time_zone");
   if (const auto day = setting.text_of("week_on")) {
     rules.week_on = repo::parse_weekday(*day);
   }
@@ -161,6 +169,10 @@ void Making::make_policy(const Setting& setting) {
   if (rules.is_empty() && !is_mistyped) {
     complain(*keep, path + ".keep",
              "keeps nothing; say what stays, such as {daily: 7, weekly: 4}");
+  }
+  if (rules.needs_time_zone()) {
+    require_time_zone(*keep, path + ".keep");
+    rules.time_zone = made_.time_zone;
   }
   made_.policies.push_back(std::move(policy));
 }
@@ -199,6 +211,10 @@ std::optional<Schedule> Making::make_schedule(const Setting& setting,
     complain(setting, path,
              cron ? "'cron' and 'at' exclude each other"
                   : "says no time; write cron: '0 2 * * *' or at: '02:00'");
+    return std::nullopt;
+  }
+  if (made_.time_zone.empty()) {
+    require_time_zone(setting, path);
     return std::nullopt;
   }
   // "02:05" is "05 02 * * *".
@@ -356,7 +372,9 @@ void Making::check_series() {
 
 Configuration Making::make() && {
   made_.settings.fall_back("host", surroundings_.host);
-  made_.settings.fall_back("time_zone", surroundings_.time_zone);
+  if (surroundings_.time_zone) {
+    made_.settings.fall_back("time_zone", *surroundings_.time_zone);
+  }
   made_.host = made_.settings.text_or_empty("host");
   made_.time_zone = made_.settings.text_or_empty("time_zone");
   if (made_.host.find('/') != std::string::npos) {

@@ -154,7 +154,7 @@ struct DataChecks {
 struct Configuration {
   std::string file;
   std::string host;
-  std::string time_zone;
+  std::string time_zone;  // empty: not known, and nothing here rests on it
   std::vector<Repository> repositories;  // each list in the file's order
   std::vector<Source> sources;
   std::vector<Job> jobs;
@@ -174,7 +174,7 @@ struct Configuration {
 // What the machine says where the file does not.
 struct Surroundings {
   std::string host;
-  std::string time_zone;
+  std::optional<std::string> time_zone;  // nothing: it has no name
 };
 
 // `file` is what messages call it. What is wrong is added to `mistakes`, in

@@ -43,9 +43,9 @@ struct Read {
   }
 };
 
-Read read(const std::string& text) {
+Read read(const std::string& text, const Surroundings& here = kHere) {
   Read result;
-  result.made = read_configuration(text, "cairn.yaml", kHere, result.mistakes);
+  result.made = read_configuration(text, "cairn.yaml", here, result.mistakes);
   EXPECT_EQ(result.made.has_value(), result.mistakes.empty());
   return result;
 }
@@ -638,6 +638,25 @@ TEST(Configuration, TakesTheDefaultPolicyUnlessAJobWantsNone) {
 
   EXPECT_EQ(with.made->jobs.at(0).policy, "default");
   EXPECT_EQ(without.made->jobs.at(0).policy, std::nullopt);
+}
+
+TEST(Configuration, NeedsATimeZoneWhereTheMachineHasNoneAndARuleRestsOnIt) {
+  const Surroundings nameless{.host = "vm", .time_zone = std::nullopt};
+  const std::string daily = "retention: {default: {keep: {daily: 7}}}\n";
+  const std::string last = "retention: {default: {keep: {last: 7}}}\n";
+  const std::string at_two = "  other: {sources: all, schedule: '0 2 * * *'}\n";
+  const auto refusal = [&](const std::string& text) {
+    return read(text, nameless).all();
+  };
+  const std::string what = "needs a time zone";
+
+  EXPECT_EQ(refusal(kLeast), "");
+  EXPECT_EQ(refusal(kLeast + last), "");
+  EXPECT_NE(refusal(kLeast + daily).find("default.keep: " + what),
+            std::string::npos);
+  EXPECT_NE(refusal(kLeast + at_two).find("other.schedule: " + what),
+            std::string::npos);
+  EXPECT_EQ(refusal(kLeast + at_two + daily + "time_zone: Asia/Tokyo\n"), "");
 }
 
 TEST(Configuration, RefusesAPolicyThatKeepsNothing) {

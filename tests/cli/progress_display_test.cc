@@ -28,6 +28,10 @@ TEST(Estimate, MakesNoWildGuesses) {
   EXPECT_EQ(after({{0, 0}, {10, 150}}).remaining(100), std::nullopt);
 }
 
+TEST(Estimate, IsNothingLeftOnceAllIsDone) {
+  EXPECT_EQ(after({{0, 0}, {1, 100}}).remaining(100), seconds(0));
+}
+
 TEST(Estimate, FollowsTheRate) {
   EXPECT_EQ(after({{0, 0}, {10, 50}}).remaining(100), seconds(10));
   EXPECT_DOUBLE_EQ(after({{0, 0}, {10, 50}}).per_second(), 5);

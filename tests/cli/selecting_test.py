@@ -140,11 +140,18 @@ class SeriesNamed(harness.Case):
                            env={"CAIRN_KEY_FILE": write}).value
         self.assertEqual([s["id"] for s in found], [self.a])
 
-    def test_wal_is_passed_over_unless_it_is_named(self):
-        self.back_up_bytes(b"wal", "x", "--series", "pg/wal")
-        self.assertEqual(self.cat("latest:x"), b"b")
-        self.assertEqual(self.cairn("cat", "latest:x", "--series",
-                                    "pg/wal").out, b"wal")
+    def test_nothing_else_is_saved_in_a_series_of_wal(self):
+        before = self.snapshots()
+        for words in (["--as", "wal"], ["--as", "a/wal"],
+                      ["--as", "x", "--series", "wal"],
+                      ["--as", "x", "--series", "pg/wal"]):
+            with self.subTest(words):
+                ran = self.cairn("backup", "--stdin", *words, stdin=b"x",
+                                 code=USAGE)
+                self.assertIn("name another with --series", ran.err)
+        self.assertEqual(self.snapshots(), before)
+        self.back_up_bytes(b"x", "wal", "--series", "words")
+        self.assertEqual(self.cat("latest:wal"), b"x")
 
 
 if __name__ == "__main__":

@@ -177,6 +177,15 @@ class Looks(harness.Case):
         # The bar is gone before the summary begins.
         self.assertRegex(shown, r"\r\x1b\[Ksnapshot ")
 
+    def test_a_first_backup_of_files_shows_how_much_there_is(self):
+        folder = self.folder / "files"
+        folder.mkdir()
+        for i in range(8):
+            (folder / f"{i}").write_bytes(noise(24 << 20, i))
+        at = Terminal(self, "backup", folder)
+        at.expect(" of 192 MiB")
+        self.assertRegex(at.end(), r"[0-9]%  [0-9.]+ MiB of 192 MiB")
+
     def test_lines_on_a_terminal_that_can_show_no_bar(self):
         for term in ("dumb", ""):
             at = Terminal(self, "backup", "--as", "x", "--from-command", "--",

@@ -201,6 +201,8 @@ class Unreadable(harness.Case):
             problem, = told["problems"]
             self.assertEqual(problem["path"], str(self.top / path))
             self.assertNotIn(path, problem["message"])
+            self.assertEqual([s["message"] for s in told["sources"]],
+                             ["1 entry not as it should be"])
         self.assertEqual(self.snapshots(), [])
 
     def test_a_path_that_is_not_there_leaves_no_snapshot(self):

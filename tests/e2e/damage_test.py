@@ -306,6 +306,20 @@ class Containment(DamageCase):
         self.assertFalse(path.exists())
         self.assert_sound()
 
+    def test_a_damaged_mark_is_to_be_removed(self):
+        mark = self.repo / "marks" / "00112233445566778899aabbccddeeff"
+        mark.parent.mkdir(exist_ok=True)
+        mark.write_bytes(noise(100))
+        for words in (["forget", "--keep-last", "1"], ["prune"]):
+            with self.subTest(words):
+                ran = self.cairn(*words, code=DAMAGE)
+                self.assertIn(mark.name, ran.err)
+                self.assertIn("remove that object", ran.err)
+                self.assertNotIn("with the whole id", ran.err)
+        mark.unlink()
+        self.cairn("forget", "--keep-last", "1")
+        self.assert_sound()
+
     def test_holds_are_listed_beside_a_damaged_snapshot(self):
         one, *_ = self.snapshots()
         self.cairn("hold", "add", one["id"], "--reason", "why")
@@ -348,6 +362,16 @@ class Config(DamageCase):
     def test_a_missing_copy_is_told(self):
         (self.repo / "config").unlink()
         self.assert_opens_and_tells("config")
+
+    def test_without_any_copy_the_rest_is_still_a_repository(self):
+        for name in ("config", "config.2"):
+            (self.repo / name).unlink()
+        for words in (["snapshots"], ["check", "--no-key"],
+                      ["backup", "--stdin", "--as", "x"]):
+            with self.subTest(words):
+                ran = self.cairn(*words, code=DAMAGE)
+                self.assertIn("bring one of them back", ran.text + ran.err)
+                self.assertNotIn("cairn init", ran.text + ran.err)
 
     def test_without_a_sound_copy_it_is_damage_and_not_another_key(self):
         for name in ("config", "config.2"):

@@ -59,6 +59,25 @@ class Excludes(harness.Case):
             self.without("a.tmp", "sub/b.tmp", "log/1", "log/2"))
         self.assertEqual(self.summary["excluded"], 4)
 
+    def test_a_file_of_rules_may_begin_with_a_byte_order_mark(self):
+        rules = self.folder / "rules"
+        rules.write_bytes(b"\xef\xbb\xbf*.tmp\n/a.tmp\n")
+        self.assertEqual(self.stored("--exclude-file", rules),
+                         self.without("a.tmp", "sub/b.tmp"))
+
+    def test_rules_of_the_command_line_come_after_those_of_files(self):
+        rules = self.folder / "rules"
+        rules.write_text("!a.tmp\n")
+        by_file = ["--exclude-file", rules]
+        typed = ["--exclude", "*.tmp"]
+        for flags in (by_file + typed, typed + by_file):
+            with self.subTest(flags):
+                self.assertEqual(self.stored(*flags),
+                                 self.without("a.tmp", "sub/b.tmp"))
+        rules.write_text("*.tmp\n")
+        self.assertEqual(self.stored("--exclude", "!a.tmp", *by_file),
+                         self.without("sub/b.tmp"))
+
     def test_a_folder_with_a_marker_is_stored_empty(self):
         (self.top / "sub" / ".nobackup").touch()
         self.assertEqual(

@@ -22,6 +22,8 @@ class Oddities(harness.Case):
     def test_every_oddity_comes_back_as_it_was(self):
         summary = self.backup(self.top)
         self.assertEqual(summary["sockets_skipped"], self.tree.sockets)
+        self.assertIn(f"; {self.tree.sockets} socket",
+                      self.cairn("backup", self.top).text)
         self.assertEqual((summary["complete"], summary["problem_count"]),
                          (True, 0), summary)
 

@@ -55,6 +55,7 @@ class Rules(harness.Case):
 
     def test_each_rule_keeps_what_it_says(self):
         new_york = {"TZ": "America/New_York"}
+        nameless = {"TZ": "CET-1CEST,M3.5.0,M10.5.0/3"}
         oldest = ["--prefer", "oldest"]
         sundays = ["--week-on", "sunday"]
         for flags, expected, env in (
@@ -85,12 +86,30 @@ class Rules(harness.Case):
                  None),
                 ("--keep-monthly 2", "1231 1201", new_york),
                 ("--keep-monthly 2 --time-zone UTC", "1231 1130", new_york),
+                ("--keep-monthly 2", "1231 1201", {"TZ": "XXX+5"}),
+                ("--keep-last 3", "1231 1230 1229", nameless),
+                ("--keep-monthly 2 --time-zone UTC", "1231 1130", nameless),
                 ("--keep-daily unlimited", " ".join(sorted((
                     f"{FIRST + datetime.timedelta(i):%m%d}" for i in
                     range(73)), reverse=True)), None)):
             with self.subTest(flags=flags, env=env):
                 words = flags.split() if isinstance(flags, str) else flags
                 self.assertEqual(self.kept(*words, env=env), expected)
+
+    def test_an_empty_tag_is_no_rule(self):
+        self.cairn("forget", "-n", "--keep-tag", "", code=USAGE)
+        self.cairn("forget", "-n", "--keep-tag=", "--keep-last", "1",
+                   code=USAGE)
+        for words in (["backup", "--stdin", "--as", "db"], ["run"],
+                      ["pg", "dump"], ["snapshots"]):
+            with self.subTest(words):
+                ran = self.cairn(*words, "--tag", "", code=USAGE)
+                self.assertIn("--tag: an empty word", ran.err)
+
+    def test_rules_by_a_clock_without_a_name_are_refused(self):
+        ran = self.cairn("forget", "-n", "--keep-daily", "3", code=USAGE,
+                         env={"TZ": "CET-1CEST,M3.5.0,M10.5.0/3"})
+        self.assertIn("give --time-zone", ran.err)
 
     def test_what_no_rule_keeps_goes_and_the_rest_restores(self):
         plan = self.kept("--keep-daily", "3", "--keep-weekly", "2")

@@ -114,6 +114,73 @@ class FullDisk(harness.Case):
         self.assertTrue(self.cat("latest:both") == self.content(1))
         self.assert_sound()
 
+    def folder_of(self, **sizes):
+        folder = self.folder / "fd"
+        folder.mkdir(exist_ok=True)
+        for name, size in sizes.items():
+            (folder / name).write_bytes(noise(size, f"{name} {size}"))
+        return folder
+
+    def test_half_used_packs_alone_are_repacked_in_parts(self):
+        for i in range(6):
+            folder = self.folder_of(**{f"keep{i}": 400_000,
+                                       f"leave{i}": 1_200_000})
+            self.backup(folder)
+            (folder / f"leave{i}").unlink()
+        self.backup(folder)
+        self.stuff()
+
+        self.cairn("forget", "--keep-last", "1")
+        self.cairn("prune")
+
+        self.assertGreater(self.free(), 6_500_000)
+        self.assertTrue((self.repo / "reserve").exists())
+        self.assert_sound()
+        self.restore("latest", self.folder / "out")
+        self.assert_same_trees(
+            folder, self.folder / "out" / folder.relative_to("/"))
+
+    def test_a_pack_that_finds_no_room_is_told_with_what_it_takes(self):
+        folder = self.folder_of(**{f"f{i}": MIB for i in range(8)})
+        self.backup(folder)
+        self.backup(self.folder_of(**{f"f{i}": MIB + 1 for i in range(4)}))
+        self.stuff()
+        self.cairn("forget", "--keep-last", "1")
+
+        ran = self.cairn("prune", code=NO_SPACE)
+        self.assertIn("free that elsewhere on the disk, or forget more",
+                      ran.err)
+        self.assertFalse((self.repo / "reserve").exists())
+        self.assert_sound()
+
+        ran = self.cairn("backup", folder)
+        self.assertIn("no room for the megabyte", ran.err)
+        ran = self.cairn("backup", "--stdin", "--as", "db",
+                         stdin=noise(2 * MIB), code=NO_SPACE)
+        self.assertNotIn("by the megabyte", ran.err)
+        self.assertIn("is spent", ran.err)
+
+        ran = self.cairn("--json", "prune", code=NO_SPACE)
+        missing = ran.lines[-1]["room_missing"]
+        self.assertLess(missing, 5 * MIB)
+        stuffing = self.disk / "stuffing"
+        os.truncate(stuffing, stuffing.stat().st_size - missing)
+        self.cairn("prune")
+        self.assertTrue((self.repo / "reserve").exists())
+        self.assertGreater(self.free(), 3 * MIB)
+        self.assert_sound()
+
+    def test_a_backup_takes_the_reserve_back_where_there_is_room(self):
+        first = self.back_up_bytes(self.content(0), "db")
+        self.back_up_bytes(self.content(1), "db")
+        self.stuff()
+        self.cairn("forget", "-y", first)
+        self.assertFalse((self.repo / "reserve").exists())
+        (self.disk / "stuffing").unlink()
+        ran = self.cairn("backup", "--stdin", "--as", "db", stdin=b"x")
+        self.assertNotIn("megabyte", ran.err)
+        self.assertEqual((self.repo / "reserve").stat().st_size, MIB)
+
     def test_a_full_target_of_a_restore_is_told(self):
         self.back_up_bytes(self.content(0), "db")
         self.stuff()

@@ -92,6 +92,14 @@ class Passphrases(KeyCase):
         self.assertIn("chmod 600",
                       self.opens(code=REFUSED, CAIRN_KEY_FILE=path).err)
 
+    def test_what_is_no_key_is_told_so_whoever_may_read_it(self):
+        path = self.folder / "words"
+        path.write_text("root:x:0:0:root:/root:/bin/bash\n")
+        os.chmod(path, 0o644)
+        ran = self.opens(code=WRONG_KEY, CAIRN_KEY_FILE=path)
+        self.assertIn("not a key file", ran.err)
+        self.assertNotIn("chmod", ran.err)
+
     def test_the_passphrase_can_be_changed(self):
         new = self.secret("new", b"another \xff\xfe one\n")
         old, = self.cairn("key", "list", "--json").value

@@ -75,6 +75,20 @@ def seeds():
     yield "session_record", [cbor({1: time, 2: "host", 3: id32, 4: id32,
                                    5: 4026531836, 6: 123, 7: 456789, 8: 0,
                                    9: 4026531834})]
+    yield "pin", [cbor(7), cbor(1 << 48), cbor([7]), b"\x18\x07"]
+    yield "beat", [cbor(time), cbor([-1, 0]), cbor([1, 1_000_000_000]),
+                   cbor([1795132800])]
+
+    def steps(*pairs):
+        return b"".join(bytes([part]) + size.to_bytes(7, "little")
+                        for part, size in pairs)
+    whole = steps((1, 4), (2, 9), (1, 6))
+    yield "weave", [
+        bytes([10, 9, 0]) + whole, bytes([10, 9, 11]) + whole,
+        bytes([10, 9, 0]) + whole[:-8], bytes([10, 9, 3]) + whole[:-3],
+        bytes([10, 0, 0]) + steps((1, 11)), bytes([1, 1, 0]) + steps((0, 1)),
+        bytes([1, 1, 0]) + steps((3, 1)), bytes([1, 1, 0]) + steps((1, 0)),
+        bytes([0, 0, 0])]
     condemnation, doom = (bytes.fromhex(objects[f"epoch_{n}"]) for n in (1, 2))
     yield "epoch", [
         condemnation, doom,

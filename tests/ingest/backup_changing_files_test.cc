@@ -99,7 +99,7 @@ TEST_F(BackupOfChangingFiles, TellsOfNoProblemWhereChangesAreExpected) {
   EXPECT_TRUE(report.is_complete);
   EXPECT_EQ(report.problem_count, 0u);
   ASSERT_EQ(report.notes.size(), 1u);
-  EXPECT_NE(report.notes[0].find("1 files changed and 1 entries vanished"),
+  EXPECT_NE(report.notes[0].find("1 file changed and 1 entry vanished"),
             std::string::npos)
       << report.notes[0];
   tree_ = read_all_snapshots(site_).back().tree;

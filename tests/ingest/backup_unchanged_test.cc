@@ -5,7 +5,10 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <chrono>
 #include <fstream>
+#include <utility>
+#include <variant>
 
 #include "repo/error.h"
 #include "repo/index_object.h"
@@ -81,6 +84,7 @@ TEST_F(BackupOfUnchangedFiles, DoesNotReadThem) {
 
   EXPECT_EQ(reads, 0);
   EXPECT_EQ(again.files_unmodified, 2u);
+  EXPECT_EQ(again.files_read_again, 0u);
   EXPECT_EQ(again.files_new + again.files_changed, 0u);
   EXPECT_EQ(again.chunks, 0u);
   EXPECT_EQ(again.bytes_read, 500'005u);
@@ -133,9 +137,33 @@ TEST_F(BackupOfUnchangedFiles, RemembersNoneThatMayHaveChangedUnseen) {
 
   const auto again = back_up();
 
-  EXPECT_EQ(again.files_unmodified, 1u);
-  EXPECT_EQ(again.files_changed, 1u);
+  EXPECT_EQ(again.files_unmodified, 2u);
+  EXPECT_EQ(again.files_read_again, 1u);
+  EXPECT_EQ(again.files_changed, 0u);
   EXPECT_EQ(again.chunks_new, 0u);
+}
+
+TEST_F(BackupOfUnchangedFiles, CountsAsChangedWhatIsNotAsItWas) {
+  const auto back_up_young_files = [&] {
+    auto source = source_of(folder_.path());
+    std::get<FilesToBackUp>(source).options.settling = std::chrono::hours(1);
+    auto repository = site_.open();
+    return run_backup(repository, sources(std::move(source)));
+  };
+  write_file(folder_ / "content", "a");
+  write_file(folder_ / "mode", "b");
+  (void)back_up_young_files();
+  EXPECT_EQ(back_up_young_files().files_read_again, 4u);
+  let_settle(folder_.path());  // so that the stamps differ from the first ones
+  write_file(folder_ / "content", "c");
+  ASSERT_EQ(::chmod((folder_ / "mode").c_str(), 0600), 0);
+
+  const auto again = back_up_young_files();
+
+  EXPECT_EQ(again.files_new, 0u);
+  EXPECT_EQ(again.files_changed, 2u);
+  EXPECT_EQ(again.files_unmodified, 2u);
+  EXPECT_EQ(again.files_read_again, 2u);
 }
 
 TEST_F(BackupOfUnchangedFiles, UsesNothingOfAForgottenSnapshot) {
@@ -145,7 +173,7 @@ TEST_F(BackupOfUnchangedFiles, UsesNothingOfAForgottenSnapshot) {
 
   const auto again = back_up();
 
-  EXPECT_EQ(again.files_unmodified, 0u);
+  EXPECT_EQ(again.files_read_again, 2u);
   EXPECT_EQ(again.chunks_new, 0u);  // no prune was here yet
   expect_stored_as_it_is(read_newest(site_));
   forget(again);
@@ -157,7 +185,7 @@ TEST_F(BackupOfUnchangedFiles, UsesNothingOfAForgottenSnapshot) {
 
   const auto anew = back_up();
 
-  EXPECT_EQ(anew.files_unmodified, 0u);
+  EXPECT_EQ(anew.files_read_again, 2u);
   expect_stored_as_it_is(read_all_snapshots(site_).at(0).tree);
 }
 

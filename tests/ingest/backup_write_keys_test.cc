@@ -138,7 +138,7 @@ TEST(BackupWithWriteKeys, DoesNotPassByAFileThatAnotherKeyOfThisHostStored) {
   EXPECT_EQ(again.chunks, 0U);
 
   const auto other = back_up(key_b);
-  EXPECT_EQ(other.files_unmodified, 0U);
+  EXPECT_EQ(other.files_read_again, 1U);
   EXPECT_GT(other.chunks_new, 0U);
   EXPECT_TRUE(other.warnings.empty());
 

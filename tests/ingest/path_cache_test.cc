@@ -44,12 +44,20 @@ PathState random_state(std::mt19937_64& random) {
   if (random() % 2 == 0) {
     state.older_snapshot = random_id<repo::SessionId>(random);
   }
-  if (random() % 2 == 0) {
-    state.settled_state = FileState{.size = random(),
-                                    .modified = random_time(random),
-                                    .changed = random_time(random),
-                                    .device = random(),
-                                    .inode = random()};
+  const FileState file{.size = random(),
+                       .modified = random_time(random),
+                       .changed = random_time(random),
+                       .device = random(),
+                       .inode = random()};
+  switch (random() % 3) {
+    case 0:
+      state.settled_state = file;
+      break;
+    case 1:
+      state.unsettled_state = file;
+      break;
+    default:
+      break;
   }
   if (random() % 2 == 0) state.profile = repo::Profile::page;
   for (auto n = random() % 4; n > 0; --n) {

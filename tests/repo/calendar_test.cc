@@ -4,14 +4,20 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <tuple>
 #include <vector>
 
+#include "tests/support/temp_folder.h"
+
 namespace cairn::repo {
 namespace {
+
+using testing_support::TempFolder;
+using testing_support::write_file;
 
 // UTC.
 Timestamp utc(int year, unsigned month, unsigned day, int hour = 0,
@@ -194,14 +200,43 @@ TEST(LocalTimeZone, IsTheOneThatTheEnvironmentNames) {
            {"/usr/share/zoneinfo/Asia/Kolkata", "Asia/Kolkata"},
            {":/usr/share/zoneinfo/posix/Asia/Kolkata", "Asia/Kolkata"},
            {"", "UTC"},
-           {"CET-1CEST,M3.5.0,M10.5.0/3", "UTC"},
-           {"Europe/Atlantis", "UTC"}}) {
+           {"UTC0", "UTC"},
+           {"MSK-3", "Etc/GMT-3"},
+           {"<+03>-3", "Etc/GMT-3"},
+           {"<-05>5", "Etc/GMT+5"},
+           {":/nowhere/localtime", "UTC"}}) {
     EXPECT_EQ(local_time_zone(variable), zone) << variable;
   }
 }
 
-TEST(LocalTimeZone, IsAlwaysOneThatIsKnown) {
-  EXPECT_NO_THROW(TimeZone{local_time_zone(std::nullopt)});
+TEST(LocalTimeZone, IsNoneWhereTheDatabaseHasNoNameForIt) {
+  for (const char* const variable :
+       {"CET-1CEST,M3.5.0,M10.5.0/3", "IST-5:30", "XXX-15", "<+03", "<>", "A1",
+        "Europe/Atlantis"}) {
+    EXPECT_EQ(local_time_zone(variable), std::nullopt) << variable;
+  }
+}
+
+TEST(LocalTimeZone, OfACopyIsFoundByItsBytes) {
+  const TempFolder folder;
+  const auto copy = folder.path() / "localtime";
+  std::filesystem::copy_file("/usr/share/zoneinfo/Asia/Kolkata", copy);
+
+  const auto zone = local_time_zone(copy.string());
+
+  ASSERT_TRUE(zone);
+  const Timestamp noon = utc(2026, 1, 1);
+  EXPECT_EQ(TimeZone(*zone).local_time(noon).hour,
+            TimeZone("Asia/Kolkata").local_time(noon).hour);
+
+  write_file(copy, "of nowhere");
+  EXPECT_EQ(local_time_zone(copy.string()), std::nullopt);
+}
+
+TEST(LocalTimeZone, OfThisMachineIsOneThatIsKnown) {
+  const auto zone = local_time_zone(std::nullopt);
+  ASSERT_TRUE(zone);
+  EXPECT_NO_THROW(TimeZone{*zone});
 }
 
 }  // namespace

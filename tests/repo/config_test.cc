@@ -84,6 +84,22 @@ TEST(Config, TheSecondCopyServesWhenTheFirstIsDamagedOrGone) {
   EXPECT_EQ(from_second, config);
 }
 
+TEST(Config, LossOfBothIsDamageBesideDataAndNoRepositoryElsewhere) {
+  for (const auto& [name, is_damage] :
+       {std::pair("packs/" + std::string(64, 'a'), true),
+        std::pair("snapshots/" + std::string(32, '0'), true),
+        std::pair("keys/" + std::string(32, '0'), false),
+        std::pair(std::string("packs/of-somebody-else"), false)}) {
+    MemoryStorage storage;
+    (void)storage.create(name, encode(Config{}));
+    if (is_damage) {
+      EXPECT_THROW((void)read_config(storage), CorruptionError) << name;
+    } else {
+      EXPECT_THROW((void)read_config(storage), NoRepository) << name;
+    }
+  }
+}
+
 TEST(Config, DamageOfBothIsDamageAndNotAMissingRepository) {
   const auto object = encode(Config{});
   MemoryStorage storage;

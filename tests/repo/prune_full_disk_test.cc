@@ -2,9 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "repo/error.h"
 #include "repo/forget.h"
@@ -12,6 +16,7 @@
 #include "repo/session.h"
 #include "tests/repo/prune_steps.h"
 #include "tests/support/faulty_storage.h"
+#include "tests/support/power_cut.h"
 #include "tests/support/test_repository.h"
 
 namespace cairn::repo {
@@ -26,10 +31,189 @@ using testing_support::MemoryStorage;
 using testing_support::noise;
 using testing_support::nothing_wasted;
 using testing_support::plan_of;
+using testing_support::PowerCut;
 using testing_support::prune_all;
 using testing_support::read_all_snapshots;
 using testing_support::TestRepository;
 using testing_support::write_snapshot;
+
+// So many bytes are free, and what is staged or stored takes of them.
+class SmallDisk : public Storage {
+ public:
+  SmallDisk(MemoryStorage& inner, std::uint64_t& free)
+      : inner_(inner), free_(free) {}
+
+  Created create(std::string_view name,
+                 std::span<const std::byte> bytes) override {
+    if (inner_.size(name)) return Created::exists;
+    take(bytes.size());
+    return inner_.create(name, bytes);
+  }
+  std::unique_ptr<StagedObject> stage() override {
+    return std::make_unique<Staged>(*this);
+  }
+  void get(std::string_view name, std::uint64_t offset,
+           std::span<std::byte> out) const override {
+    inner_.get(name, offset, out);
+  }
+  std::optional<std::uint64_t> size(std::string_view name) const override {
+    return inner_.size(name);
+  }
+  void list(
+      std::string_view folder,
+      const std::function<void(const ListedObject&)>& visit) const override {
+    inner_.list(folder, visit);
+  }
+  void remove(std::string_view name) override {
+    free_ += inner_.size(name).value_or(0);
+    inner_.remove(name);
+  }
+  void remove_unfinished() override { inner_.remove_unfinished(); }
+  std::string description() const override { return inner_.description(); }
+
+ private:
+  class Staged : public StagedObject {
+   public:
+    explicit Staged(SmallDisk& disk)
+        : disk_(disk), inner_(disk.inner_.stage()) {}
+    ~Staged() override { disk_.free_ += taken_; }
+
+    void append(std::span<const std::byte> bytes) override {
+      disk_.take(bytes.size());
+      taken_ += bytes.size();
+      inner_->append(bytes);
+    }
+    Created publish(std::string_view name) override {
+      const Created created = inner_->publish(name);
+      if (created == Created::created) taken_ = 0;
+      return created;
+    }
+
+   private:
+    SmallDisk& disk_;
+    std::unique_ptr<StagedObject> inner_;
+    std::uint64_t taken_ = 0;
+  };
+
+  void take(std::uint64_t size) {
+    if (size > free_) throw OutOfSpace("no space left");
+    free_ -= size;
+  }
+
+  MemoryStorage& inner_;
+  std::uint64_t& free_;
+};
+
+// Packs of which a part is needed, none of them dead.
+struct HalfUsedPacks {
+  HalfUsedPacks(unsigned count, std::size_t needed, std::size_t needless) {
+    auto repository = test.open();
+    std::vector<SessionId> old;
+    for (unsigned i = 0; i < count; ++i) {
+      Files with = files;
+      with["keep" + std::to_string(i)] = noise(2 * i, needed);
+      files = with;
+      with["leave" + std::to_string(i)] = noise(2 * i + 1, needless);
+      old.push_back(
+          write_snapshot(repository, with, at_hour(i),
+                         {.writer = {.pack_bytes = std::size_t{64} << 20}}));
+    }
+    kept = write_snapshot(repository, files, at_hour(count));
+    for (const auto& id : old) forget(repository, id);
+  }
+
+  PruneOutcome prune() {
+    auto repository =
+        test.open_through(std::make_unique<SmallDisk>(test.disk(), free));
+    return prune_all(repository);
+  }
+
+  void expect_whole() {
+    auto later = test.open();
+    EXPECT_EQ(read_all_snapshots(later).at(kept), files);
+  }
+
+  Files files;
+  TestRepository test;
+  SessionId kept;
+  std::uint64_t free = 0;
+};
+
+TEST(Prune, RepacksOnAFullDiskInPartsForWhichThereIsRoom) {
+  for (const unsigned free : {0U, 10'000U, 131'072U, 400'000U, 700'000U}) {
+    HalfUsedPacks scene(6, 400'000, 1'200'000);
+    scene.free = free;
+
+    const auto outcome = scene.prune();
+
+    EXPECT_FALSE(outcome.ran_out_of_space) << free;
+    EXPECT_GE(outcome.repacked.packs, 6U) << free;
+    EXPECT_TRUE(outcome.has_reserve) << free;
+    EXPECT_GT(scene.free, 6 * 1'200'000U) << free;
+    scene.expect_whole();
+  }
+}
+
+TEST(Prune, LosesNothingOnAFullDiskWhicheverWriteThePowerCutHits) {
+  HalfUsedPacks scene(2, 700'000, 300'000);
+  const MemoryStorage before = scene.test.disk();
+  bool has_finished = false;
+  for (std::size_t writes = 0; !has_finished; ++writes) {
+    SCOPED_TRACE("power cut after " + std::to_string(writes) + " writes");
+    scene.test.disk() = before;
+    scene.free = 0;
+    {
+      SmallDisk disk(scene.test.disk(), scene.free);
+      auto repository =
+          scene.test.open_through(std::make_unique<PowerCut>(disk, writes));
+      try {
+        has_finished = !prune_all(repository).ran_out_of_space;
+      } catch (const IoError&) {
+      }
+    }
+    scene.expect_whole();
+
+    const auto outcome = scene.prune();
+
+    EXPECT_FALSE(outcome.ran_out_of_space);
+    scene.expect_whole();
+    auto later = scene.test.open();
+    EXPECT_EQ(plan_of(later).repacked.packs, 0U);
+  }
+}
+
+TEST(Prune, SaysHowMuchRoomAPackTakesThatIsTooLarge) {
+  HalfUsedPacks scene(1, 3'000'000, 3'000'000);
+
+  const auto outcome = scene.prune();
+
+  EXPECT_TRUE(outcome.ran_out_of_space);
+  EXPECT_GT(outcome.room_missing, 1'500'000U);
+  EXPECT_LT(outcome.room_missing, 3'500'000U);
+  scene.expect_whole();
+
+  scene.free += outcome.room_missing;
+  const auto next = scene.prune();
+
+  EXPECT_FALSE(next.ran_out_of_space);
+  EXPECT_EQ(next.room_missing, 0U);
+  EXPECT_TRUE(next.has_reserve);
+  scene.expect_whole();
+}
+
+TEST(Prune, MovesOnAFullDiskNoMoreThanTheBudget) {
+  HalfUsedPacks scene(6, 400'000, 1'200'000);
+  auto repository = scene.test.open_through(
+      std::make_unique<SmallDisk>(scene.test.disk(), scene.free));
+
+  const auto outcome =
+      prune_all(repository, {.max_unused = 0, .budget = 1'300'000});
+
+  EXPECT_FALSE(outcome.ran_out_of_space);
+  EXPECT_GE(outcome.repacked.packs, 2U);
+  EXPECT_LT(outcome.repacked.bytes, 4 * 1'600'000U);
+  scene.expect_whole();
+}
 
 TEST(Prune, GivesTheReserveBackWhenTheDiskIsFull) {
   TestRepository test;
@@ -113,7 +297,7 @@ TEST(Prune, RepacksWithTheReserveOnAFullDisk) {
 TEST(Prune, FreesWhatItCanWhenThereIsNoRoomToRepack) {
   HalfNeeded scene;
 
-  const auto outcome = scene.prune_with_no_room_at({1, 2, 3, 4});
+  const auto outcome = scene.prune_with_no_room_at({1, 2, 3, 4, 5, 6, 7, 8});
 
   EXPECT_TRUE(outcome.ran_out_of_space);
   EXPECT_GE(outcome.removed.packs, 2U);

@@ -35,6 +35,12 @@ TEST(Crontab, WakesUsEveryMinuteWhereZonesDifferByPartsOfAnHour) {
             std::string::npos);
 }
 
+TEST(Crontab, WakesUsEveryMinuteByAClockOfNoKnownZone) {
+  const auto made = crontab_job("a", Timetable("30 4 * * *", "UTC"),
+                                std::nullopt, {"x"}, {}, {});
+  EXPECT_NE(made.lines.find("\n* * * * * x"), std::string::npos);
+}
+
 TEST(Crontab, LeavesWhatIsOthersAsItIs) {
   const std::string others =
       "MAILTO=root\n# BEGIN cairn /other.yaml\n1 2 3 4 5 x\n"

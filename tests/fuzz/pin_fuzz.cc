@@ -1,0 +1,16 @@
+// The plain bytes of a pin.
+#include "repo/cbor.h"
+#include "repo/session.h"
+#include "tests/fuzz/fuzzing.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data,
+                                      std::size_t size) {
+  using namespace cairn;
+  const auto bytes = fuzzing::bytes_of(data, size);
+  fuzzing::allow_refusal([&] {
+    repo::CborWriter again;
+    again.uint(repo::decode_pin(bytes, "fuzzed"));
+    fuzzing::require_same(again.view(), bytes);
+  });
+  return 0;
+}
