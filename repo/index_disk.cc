@@ -118,6 +118,7 @@ class File : public rocksdb::FSWritableFileOwnerWrapper {
 };
 
 constexpr std::string_view kTableSuffix = ".sst";
+constexpr std::string_view kOptionsPrefix = "/OPTIONS-";
 
 std::optional<std::string> read(const FSRandomAccessFile& file,
                                 std::uint64_t offset, std::size_t size) {
@@ -159,6 +160,11 @@ class Disk : public rocksdb::FileSystemWrapper {
   IOStatus NewWritableFile(const std::string& name, const FileOptions& options,
                            std::unique_ptr<FSWritableFile>* file,
                            IODebugContext* debug) override {
+    // Each opening would write, sync, read and parse its own options, which
+    // nobody reads again. RocksDB goes on without.
+    if (name.find(kOptionsPrefix) != std::string::npos) {
+      return IOStatus::NotSupported(name + ": options are not kept");
+    }
     return wrapped(file, [&] {
       return target()->NewWritableFile(name, options, file, debug);
     });

@@ -480,6 +480,19 @@ TEST(IndexStore, KeepsNoLogOfWhatIsInTables) {
   EXPECT_EQ(contents(IndexStore(folder.path())).size(), 20u);
 }
 
+// Each opening would write, sync and parse a file that nobody reads.
+TEST(IndexStore, KeepsNoOptions) {
+  TempFolder folder;
+  IndexStore store(folder.path());
+  put(store, "key", "value");
+  put(store, "key", "other value");
+  EXPECT_EQ(store.get("key"), "other value");
+  for (const auto& file : fs::directory_iterator(database_in(folder.path()))) {
+    EXPECT_FALSE(file.path().filename().string().starts_with("OPTIONS"))
+        << file.path();
+  }
+}
+
 TEST(IndexStore, ReadersOfOneProcessGoOnDuringAWrite) {
   TempFolder folder;
   IndexStore store(folder.path());
