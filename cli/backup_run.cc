@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -10,16 +11,21 @@
 namespace cairn::cli {
 namespace {
 
-// What a full disk was helped with comes back before anything else fills it.
+// What a full disk was helped with comes back before anything else fills it. A
+// user who may save need not be one who may do that.
 void take_reserve_back(repo::Storage& storage, Output& output) {
-  if (storage.size(repo::kReserveName)) return;
   try {
-    repo::take_reserve(storage);
+    if (!storage.size(repo::kReserveName)) repo::take_reserve(storage);
   } catch (const repo::OutOfSpace&) {
     output.warning(
         "the disk has no room for the megabyte that forgetting and pruning "
         "need when it is full: free some elsewhere on it, or forget and prune "
         "while they still can");
+  } catch (const repo::Error& e) {
+    output.warning(
+        "the megabyte that forgetting and pruning need when the "
+        "disk is full is not there, and cannot be taken back: " +
+        std::string(e.what()));
   }
 }
 
