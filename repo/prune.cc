@@ -531,6 +531,7 @@ bool Collector::may_remove(const Epoch& doom, std::string_view what) {
 // `plan`: the one that the doom was made from, when this process made it.
 bool Collector::carry_out(const Epoch& doom, const PrunePlan* plan) {
   std::vector<PackId> due;
+  outcome_.trash = {};  // all that waits is in the newest doom
   for (const auto& [id, since] : doom.doomed) {
     const auto size = storage_.size(pack_name(id));
     if (!size) continue;
