@@ -163,6 +163,7 @@ class Daemon {
   void end_all();
   void tell_end(const std::string& job, const std::string& failure);
   void tell_if_killed(const std::string& job);
+  [[nodiscard]] bool was_refused(const std::string& job);
 
   const Options& options_;
   Context& context_;
@@ -322,6 +323,18 @@ void Daemon::tell_if_killed(const std::string& job) {
   }
 }
 
+// A run that was fenced off ends with the same code, and has read everything.
+bool Daemon::was_refused(const std::string& job) {
+  auto options = context_.options;
+  try {
+    options.config = file_for_runs();
+    return cli::was_refused(job, options);
+  } catch (const std::exception& e) {
+    complain(e.what());
+    return true;
+  }
+}
+
 void Daemon::begin_what_is_due() {
   const std::size_t room = kMostAtOnce - std::min(kMostAtOnce, running_.size());
   for (const auto& start : scheduler_.begin(now(), room)) begin(start);
@@ -339,7 +352,8 @@ void Daemon::take_ended() {
     // With --once, whoever begins the next daemon has it tried again.
     const bool is_to_be_tried_again =
         !options_.is_once &&
-        one.process->exit_status() == static_cast<int>(ExitCode::locked);
+        one.process->exit_status() == static_cast<int>(ExitCode::locked) &&
+        was_refused(one.job);
     if (is_to_be_tried_again) {
       scheduler_.refused(one.job, now());
     } else {

@@ -51,6 +51,7 @@ class Question {
 
   [[nodiscard]] std::vector<PastRun> log();
   [[nodiscard]] std::vector<PastRun> repository();
+  [[nodiscard]] bool was_last_refused();
 
   // The run that the log has the begin of, and no end, is at work, or was
   // killed; of that, tells whoever is to know. False: it is at work.
@@ -81,8 +82,9 @@ std::vector<PastRun> Question::log() {
   std::vector<PastRun> runs;
   const auto log = run_log();
   for (const auto& run : log.read()) {
+    if (run.was_refused) continue;  // it did nothing
     const bool was_cut_short =
-        run.outcome == service::RunOutcome::interrupted || run.was_refused ||
+        run.outcome == service::RunOutcome::interrupted ||
         run == service::lost_run(run.began);
     runs.push_back({run.began, was_cut_short});
   }
@@ -90,6 +92,11 @@ std::vector<PastRun> Question::log() {
     runs.push_back({*last, was_killed()});
   }
   return runs;
+}
+
+bool Question::was_last_refused() {
+  const auto runs = run_log().read();
+  return !runs.empty() && runs.back().was_refused;
 }
 
 std::vector<PastRun> Question::repository() {
@@ -131,6 +138,10 @@ std::vector<PastRun> past_runs(const std::string& job,
 
 void tell_if_killed(const std::string& job, const GlobalOptions& options) {
   (void)Question(job, options).log();
+}
+
+bool was_refused(const std::string& job, const GlobalOptions& options) {
+  return Question(job, options).was_last_refused();
 }
 
 }  // namespace cairn::cli

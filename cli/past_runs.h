@@ -27,4 +27,9 @@ namespace cairn::cli {
 // The same, where a run has just ended that may have been killed.
 void tell_if_killed(const std::string& job, const GlobalOptions& options);
 
+// Whether the run that ended last did nothing, since another was at work.
+// Throws repo::Error.
+[[nodiscard]] bool was_refused(const std::string& job,
+                               const GlobalOptions& options);
+
 }  // namespace cairn::cli
