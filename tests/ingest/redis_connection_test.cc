@@ -191,12 +191,12 @@ TEST(RedisDump, TakesBothFormsOfATransfer) {
   const std::string rdb = testing_support::real_rdb("redis-7.0");
   std::string refusal;
 
-  EXPECT_EQ(dump_of({kPong, kUnknown, kUnknown,
+  EXPECT_EQ(dump_of({kPong, kUnknown, kUnknown, kUnknown,
                      "\n\n\n$EOF:" + kMark + "\r\n" + rdb + kMark},
                     refusal),
             rdb);
   EXPECT_EQ(refusal, "none");
-  EXPECT_EQ(dump_of({kPong, kUnknown, kUnknown,
+  EXPECT_EQ(dump_of({kPong, kUnknown, kUnknown, kUnknown,
                      "\n$" + std::to_string(rdb.size()) + "\r\n" + rdb +
                          "*1\r\n$4\r\nPING\r\n"},
                     refusal),
@@ -208,7 +208,7 @@ TEST(RedisDump, FailsWhenItIsCutOrChanged) {
   const std::string rdb = testing_support::real_rdb("redis-7.0");
   std::string refusal;
   const auto transfer = [&](const std::string& bytes) {
-    (void)dump_of({kPong, kUnknown, kUnknown, bytes}, refusal);
+    (void)dump_of({kPong, kUnknown, kUnknown, kUnknown, bytes}, refusal);
     return refusal;
   };
 
