@@ -10,6 +10,19 @@ find_package(GTest REQUIRED)
 add_custom_target(unit_tests)
 add_custom_target(thread_tests)
 
+# Two hundred programs are to be linked.
+find_program(quick_linker ld.lld)
+
+function(link_quickly target)
+  if(quick_linker)
+    target_link_options(${target} PRIVATE -fuse-ld=lld)
+  endif()
+endfunction()
+
+# One for all fuzz targets.
+add_library(cairn_replay OBJECT ${PROJECT_SOURCE_DIR}/tests/fuzz/replay_main.cc)
+target_link_libraries(cairn_replay PRIVATE cairn_options)
+
 function(cairn_threads folder)
   foreach(name IN LISTS ARGN)
     set_property(TEST ${folder}.${name} APPEND PROPERTY LABELS threads)
@@ -24,6 +37,7 @@ function(cairn_test folder name)
     cairn_${folder} cairn_test_support GTest::gtest_main ${ARGN})
   target_compile_definitions(${target} PRIVATE
     CAIRN_GOLDEN_DIR="${PROJECT_SOURCE_DIR}/tests/golden")
+  link_quickly(${target})
   add_test(NAME ${folder}.${name} COMMAND ${target})
   set_tests_properties(${folder}.${name} PROPERTIES LABELS "unit;${folder}")
   add_dependencies(unit_tests ${target})
@@ -35,10 +49,10 @@ endfunction()
 function(cairn_fuzz folder name)
   set(source ${PROJECT_SOURCE_DIR}/tests/fuzz/${name}_fuzz.cc)
   set(corpus ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name})
-  add_executable(${name}_fuzz_replay ${source}
-    ${PROJECT_SOURCE_DIR}/tests/fuzz/replay_main.cc)
+  add_executable(${name}_fuzz_replay ${source})
   target_link_libraries(${name}_fuzz_replay PRIVATE
-    cairn_${folder} cairn_test_support ${ARGN})
+    cairn_replay cairn_${folder} cairn_test_support ${ARGN})
+  link_quickly(${name}_fuzz_replay)
   add_test(NAME fuzz.${name} COMMAND ${name}_fuzz_replay ${corpus})
   set_tests_properties(fuzz.${name} PROPERTIES LABELS "unit;fuzz")
   add_dependencies(unit_tests ${name}_fuzz_replay)

@@ -9,6 +9,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 jobs=$(nproc)
+# Many tests wait: for a server, a clock, a disk, each other.
+at_once=$((jobs * 2))
 began=$(date +%s)
 
 step() {
@@ -51,7 +53,7 @@ under_sanitizers() {  # PRESET SANITIZERS TARGET LABEL
   step "$1: building $3 with -fsanitize=$2"
   build "$1" "$3"
   step "$1: running them"
-  $fixed_addresses ctest --preset "$1" -j "$jobs" -L "$4"
+  $fixed_addresses ctest --preset "$1" -j "$at_once" -L "$4"
 }
 
 step "installing what building and testing need"
@@ -64,4 +66,4 @@ under_sanitizers tsan thread thread_tests threads
 step "release: building"
 build release all -DCAIRN_BUILD_BENCHMARKS=ON
 step "release: running all tests"
-exec ctest --preset release -C Seeds -j "$jobs"
+exec ctest --preset release -C Seeds -j "$at_once"
