@@ -341,6 +341,17 @@ class Containment(DamageCase):
         self.assertEqual(self.cat(f"{snap}:new"), b"goes on")
 
 
+class Reserve(DamageCase):
+    def test_that_cannot_be_taken_back_keeps_nothing_from_being_saved(self):
+        reserve = self.repo / "reserve"
+        reserve.unlink()
+        reserve.mkdir()
+        ran = self.cairn("backup", "--stdin", "--as", "stream 9",
+                         stdin=b"saved all the same")
+        self.assertIn("warning: the megabyte that forgetting", ran.err)
+        self.assertEqual(self.cat("latest:stream 9"), b"saved all the same")
+
+
 class Config(DamageCase):
     def assert_opens_and_tells(self, name):
         self.assertEqual(len(self.snapshots()), 3)
