@@ -118,7 +118,11 @@ std::string full_disk_text(const repo::PruneOutcome& outcome) {
                                     ? "a part was repacked"
                                     : "what was dead whole is gone";
   const std::string next =
-      outcome.room_missing == 0
+      outcome.trash.packs > 0
+          ? size_text(outcome.trash.bytes) +
+                " wait in the trash and free nothing before their time: prune "
+                "without --trash, or free room elsewhere on the disk"
+      : outcome.room_missing == 0
           ? "prune again to repack the rest"
           : "to repack the rest takes about " +
                 size_text(outcome.room_missing) +
