@@ -114,6 +114,7 @@ struct RedisConnection::State {
   std::optional<RedisTls> tls;  // on the socket, and gone before it
   std::string in;               // came, and is not read yet
   std::size_t in_at = 0;
+  bool has_answered = false;  // in the words of Redis
   std::chrono::seconds silence = kSilence;
 
   [[noreturn]] void fail(const std::string& why) const {
@@ -121,7 +122,8 @@ struct RedisConnection::State {
   }
 
   [[noreturn]] void fail_ended() const {
-    fail(tls ? "has ended the connection"
+    fail(tls || has_answered
+             ? "has ended the connection"
              : "has ended the connection; does it want TLS (`tls: true`)?");
   }
   [[noreturn]] void fail_no_redis() const {
@@ -415,7 +417,9 @@ RedisReply RedisConnection::ask(const std::vector<std::string_view>& words,
                                 const std::stop_token& stop) {
   send(words, stop);
   std::size_t left = kMaxReplyBytes;
-  return state_->reply(left, 0, stop);
+  auto reply = state_->reply(left, 0, stop);
+  state_->has_answered = true;
+  return reply;
 }
 
 std::string RedisConnection::line(const std::stop_token& stop) {

@@ -104,6 +104,11 @@ class Redis(servers.Server):
         return self.run("redis-cli", "-s", self.socket, *self.login,
                         *words).decode().strip()
 
+    def save(self):
+        # It refuses while it has not noticed the end of the save before.
+        harness.wait_until(lambda: self.ask("SAVE") == "OK",
+                           "the server to save")
+
     def fill(self, commands):
         self.run("redis-cli", "-s", self.socket, *self.login, "--pipe",
                  input=b"".join(map(spelled, commands)))

@@ -67,7 +67,7 @@ class Restores(Case):
 
     def test_and_deletes_nothing(self):
         self.server.fill(["FLUSHALL", "SET later x"])
-        self.server.ask("SAVE")
+        self.server.save()
         self.server.end()
         summary = self.put(self.server)
 
@@ -397,7 +397,7 @@ class Refuses(Case):
         # that says it was verified.
         other = self.serve("--appendonly", "no", "--dbfilename", "cache.rdb")
         other.fill(["SET old x"])
-        other.ask("SAVE")
+        other.save()
         other.end()
         for words in (["--verify"], ["-n"]):
             ran = self.cairn("restore", "latest", "--to-redis-dir", other.data,
