@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <mutex>
 #include <optional>
 #include <semaphore>
@@ -21,6 +22,8 @@
 
 namespace cairn::testing_support {
 namespace {
+
+constexpr auto kNever = std::numeric_limits<std::uint64_t>::max();
 
 struct Actor {
   std::function<void(repo::Storage&)> body;
@@ -57,12 +60,58 @@ struct Interleaving::State {
     late.push_back({steps + 1 + pick(400), std::move(apply)});
   }
 
-  // On the actor's thread: lets others go on.
+  // Who goes on; none once all have ended and every late request has happened.
+  Actor* choose() {
+    while (true) {
+      ++steps;
+      std::erase_if(late, [&](const LateRequest& request) {
+        if (request.due > steps) return false;
+        request.apply();
+        return true;
+      });
+      std::vector<Actor*> awake;
+      std::uint64_t next_event = kNever;
+      for (const auto& request : late) {
+        next_event = std::min(next_event, request.due);
+      }
+      for (const auto& actor : actors) {
+        if (actor->has_ended) continue;
+        next_event = std::min(next_event, actor->sleeps_until);
+        if (actor->sleeps_until <= steps) awake.push_back(actor.get());
+      }
+      if (next_event == kNever) return nullptr;
+      if (awake.empty()) {
+        steps = next_event - 1;
+        continue;
+      }
+      Actor& next = *awake[pick(awake.size())];
+      if (happens(chances.crash)) next.is_crashed = true;
+      if (happens(chances.sleep)) {
+        // One in four until nearly everybody else has ended.
+        const bool is_long = pick(4) == 0;
+        next.sleeps_until = steps + 1 + pick(is_long ? 100'000 : 1'000);
+        continue;
+      }
+      return &next;
+    }
+  }
+
+  // On a thread of the actor's, which is the one that runs. It wakes the next
+  // itself: to switch threads is the larger part of what a step costs.
   void hand_over(Actor& actor) {
     if (actor.is_crashed) throw Crash();
-    back.release();
-    actor.turn.acquire();
+    Actor* const next = choose();
+    if (next != &actor) {
+      next->turn.release();
+      actor.turn.acquire();
+    }
     if (actor.is_crashed) throw Crash();
+  }
+
+  void end(Actor& actor) {
+    actor.has_ended = true;
+    Actor* const next = choose();
+    (next == nullptr ? all_have_ended : next->turn).release();
   }
 
   // What becomes of a write. Its answer is that of `write`.
@@ -123,7 +172,7 @@ struct Interleaving::State {
   std::uint64_t steps = 0;
   std::vector<std::unique_ptr<Actor>> actors;
   std::vector<LateRequest> late;
-  std::binary_semaphore back{0};
+  std::binary_semaphore all_have_ended{0};
 };
 
 namespace {
@@ -217,42 +266,16 @@ void Interleaving::add(std::function<void(repo::Storage&)> body) {
     } catch (const Crash&) {
     } catch (const repo::Error&) {
     }
-    self->has_ended = true;
-    world->back.release();
+    world->end(*self);
   });
   state_->actors.push_back(std::move(actor));
 }
 
 void Interleaving::run() {
-  State& world = *state_;
-  while (true) {
-    ++world.steps;
-    std::erase_if(world.late, [&](const LateRequest& request) {
-      if (request.due > world.steps) return false;
-      request.apply();
-      return true;
-    });
-    std::vector<Actor*> awake;
-    bool is_over = world.late.empty();
-    for (const auto& actor : world.actors) {
-      if (actor->has_ended) continue;
-      is_over = false;
-      if (actor->sleeps_until <= world.steps) awake.push_back(actor.get());
-    }
-    if (is_over) return;
-    if (awake.empty()) continue;
-    Actor& next = *awake[world.pick(awake.size())];
-    if (world.happens(world.chances.crash)) next.is_crashed = true;
-    if (world.happens(world.chances.sleep)) {
-      // One in four until nearly everybody else has ended.
-      const bool is_long = world.pick(4) == 0;
-      next.sleeps_until =
-          world.steps + 1 + world.pick(is_long ? 100'000 : 1'000);
-      continue;
-    }
-    next.turn.release();
-    world.back.acquire();
-  }
+  Actor* const first = state_->choose();
+  if (first == nullptr) return;
+  first->turn.release();
+  state_->all_have_ended.acquire();
 }
 
 std::uint64_t Interleaving::now() const { return state_->steps; }
