@@ -1,7 +1,6 @@
 #include "repo/prune.h"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <iterator>
 #include <memory>
@@ -23,17 +22,13 @@
 #include "repo/mark.h"
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
-#include "repo/repacker.h"
+#include "repo/prune_moves.h"
 #include "repo/session.h"
 #include "repo/snapshot.h"
 #include "repo/storage_probe.h"
 
 namespace cairn::repo {
 namespace {
-
-// One in so many bytes of a new pack, at most: it is padded, and has a
-// directory.
-constexpr std::uint64_t kPadding = 8;
 
 class Collector {
  public:
@@ -47,7 +42,9 @@ class Collector {
         dialogue_(dialogue),
         stop_(std::move(stop)),
         progress_(progress),
-        session_{crypto::random_array<SessionId::kBytes>()} {}
+        session_{crypto::random_array<SessionId::kBytes>()},
+        mover_(
+            repository, session_, [this] { step("moving blobs"); }, progress) {}
 
   PruneOutcome run() {
     with_reserve([&] { fence_dead(); });
@@ -136,26 +133,16 @@ class Collector {
   // What a pass that this process began is made of.
   struct OwnPass {
     PrunePlan plan;
-    std::vector<IndexId> indexes;     // whose word the plan rests on
-    std::vector<PackId> written;      // new packs, of all that was to move
-    std::vector<PackId> needless;     // of an attempt that found no room
-    bool is_moved = true;             // false: so did the last one
-    std::uint64_t moved_bytes = 0;    // of blobs, by the last one
-    std::uint64_t written_bytes = 0;  // of packs, by all
+    std::vector<IndexId> indexes;  // whose word the plan rests on
+    Moves moves;
   };
 
   bool plan_after(const Epoch& epoch, OwnPass& own);
   Pass begin_after(const Epoch& epoch, Mends mends);
   Pass finish(const Epoch& condemnation, const OwnPass* own);
 
-  [[nodiscard]] PruneOptions limits() const;
-  void repack(OwnPass& own);
-  bool try_to_repack(OwnPass& own);
-  bool try_to_repack_by_the_reserve(OwnPass& own);
-  [[nodiscard]] std::unique_ptr<StagedObject> hold_back(std::uint64_t bytes);
-  [[nodiscard]] std::uint64_t bytes_after_packs(const PrunePlan& plan) const;
+  void move(OwnPass& own);
   Pass after_pass(const OwnPass& own, std::uint64_t gone);
-  [[nodiscard]] std::uint64_t room_missing_for(std::uint64_t bytes) const;
   [[nodiscard]] static std::vector<PackId> what_goes(const OwnPass& own);
   [[nodiscard]] std::vector<std::string> older_sessions(
       const Epoch& condemnation) const;
@@ -185,18 +172,13 @@ class Collector {
   const PruneDialogue& dialogue_;
   std::stop_token stop_;
   Progress* progress_;
-  const SessionId session_;      // in the index objects that this run writes
-  std::set<PackId> moved_;       // the old ones, to tell them apart
-  std::set<IndexId> replaced_;   // index objects that this run merged
-  std::set<IndexId> published_;  // into those
+  const SessionId session_;  // in the index objects that this run writes
+  PruneMover mover_;
+  std::set<IndexId> replaced_;             // index objects that this run merged
+  std::set<IndexId> published_;            // into those
   std::optional<CreateRace> create_race_;  // of the storage; once it is needed
   bool is_agreed_ = false;
-  bool has_told_ = false;          // what it waits for
-  std::uint64_t moved_bytes_ = 0;  // of blobs, in all passes
-  // Once the disk ran full: so many bytes of blobs may have room, beside what
-  // was held back when that was seen.
-  std::optional<std::uint64_t> room_;
-  std::uint64_t held_back_ = 0;
+  bool has_told_ = false;  // what it waits for
   PruneOutcome outcome_;
 };
 
@@ -207,7 +189,8 @@ class Collector {
 bool Collector::plan_after(const Epoch& epoch, OwnPass& own) {
   const auto plan = [&] {
     own.indexes = list_indexes(storage_);
-    own.plan = plan_prune(repository_, limits(), now_, stop_, progress_);
+    own.plan = plan_prune(repository_, mover_.limits(options_), now_, stop_,
+                          progress_);
   };
   try {
     with_reserve(plan);
@@ -238,8 +221,8 @@ Collector::Pass Collector::begin_after(const Epoch& epoch, Mends mends) {
   if (!is_newest(storage_, repository_.keyring(), epoch.number)) {
     return Pass::next;
   }
-  repack(own);
-  outcome_.ran_out_of_space = !own.is_moved || plan.least_beyond_room;
+  move(own);
+  outcome_.ran_out_of_space = !own.moves.is_done || plan.least_beyond_room;
 
   Epoch condemnation;
   condemnation.number = epoch.number + 1;
@@ -288,7 +271,7 @@ Collector::Pass Collector::finish(const Epoch& condemnation,
   // Nobody added anything that could need what was condemned, or took back that
   // what was to stay is sound, as `repair packs` does.
   const bool is_as_planned =
-      own != nullptr && own->is_moved && own->needless.empty() &&
+      own != nullptr && own->moves.is_done && own->moves.needless.empty() &&
       has_just_the_packs_of(*own, condemnation) &&
       are_there(storage_, own->indexes) &&
       std::ranges::includes(condemnation.snapshots, second.roots);
@@ -330,139 +313,29 @@ Collector::Pass Collector::finish(const Epoch& condemnation,
   return after_pass(*own, gone() - before);
 }
 
+void Collector::move(OwnPass& own) {
+  own.moves = mover_.move(own.plan);
+  outcome_.written.packs +=
+      own.moves.written.size() + own.moves.needless.size();
+  outcome_.written.bytes += own.moves.written_bytes;
+  outcome_.indexes_written += own.moves.indexes;
+}
+
 // On a full disk the next pass moves more, in the room that this one made by
 // removing so many bytes of packs.
 Collector::Pass Collector::after_pass(const OwnPass& own, std::uint64_t gone) {
-  // Every pass reads all links. What frees no more than a fourth of what is
-  // moved for it waits for another prune.
-  constexpr std::uint64_t kWorth = 4;
   if (!outcome_.ran_out_of_space) return Pass::is_over;
-  const std::uint64_t freed = gone - std::min(gone, own.written_bytes);
-  room_ = *room_ + freed;
-  if (!own.is_moved || freed > own.moved_bytes / kWorth) return Pass::next;
-  if (own.plan.repacked.packs > 0) return Pass::is_over;
-  outcome_.room_missing = room_missing_for(*own.plan.least_beyond_room);
+  if (mover_.count_pass(own.moves, gone)) return Pass::next;
+  if (own.plan.repacked.packs == 0) {
+    outcome_.room_missing = mover_.room_missing(own.plan);
+  }
   return Pass::is_over;
-}
-
-// Rather too much: what an attempt moved tells the room only to within what a
-// storage takes before it asks the disk, and that of the next attempt has to be
-// as much again and the share of padding.
-std::uint64_t Collector::room_missing_for(std::uint64_t bytes) const {
-  constexpr std::uint64_t kTakenUnasked = std::uint64_t{512} << 10;
-  const std::uint64_t beyond = bytes - std::min(bytes, *room_);
-  return beyond + beyond / kPadding + bytes / kPadding + kTakenUnasked +
-         held_back_;
-}
-
-// Of the next pass: what those before it left of the budget, and of the disk.
-PruneOptions Collector::limits() const {
-  PruneOptions limits = options_;
-  if (limits.budget) *limits.budget -= std::min(*limits.budget, moved_bytes_);
-  limits.room = room_;
-  return limits;
-}
-
-// All that the plan says, or nothing of it: what stays of it is closed under
-// bases. What had no room gets another plan, for as much as there is room for.
-void Collector::repack(OwnPass& own) {
-  if (own.plan.repacked.packs == 0) return;
-  if (room_ || !try_to_repack(own)) {
-    give_reserve(storage_);
-    own.is_moved = try_to_repack_by_the_reserve(own);
-  }
-  if (own.is_moved) moved_bytes_ += own.moved_bytes;
-}
-
-bool Collector::try_to_repack_by_the_reserve(OwnPass& own) {
-  own.moved_bytes = 0;
-  held_back_ = bytes_after_packs(own.plan);
-  const auto held = hold_back(held_back_);
-  if (held && try_to_repack(own)) return true;
-  // Not all of what it moved has room together with padding and directories.
-  // Less each time makes an end also where a disk is only full once it is asked
-  // to keep what it took.
-  room_ = room_ ? std::min(own.moved_bytes, *room_ / 4 * 3)
-                : own.moved_bytes - own.moved_bytes / kPadding;
-  return false;
-}
-
-// So much of the disk, for as long as it lives; null: there is not so much.
-// Else new packs could fill the disk to the last byte, with no room for what
-// makes the old ones go.
-std::unique_ptr<StagedObject> Collector::hold_back(std::uint64_t bytes) {
-  std::array<std::byte, 4096> noise;  // which no file system compresses
-  try {
-    auto held = storage_.stage();
-    while (bytes > 0) {
-      const auto part = std::span(noise).first(static_cast<std::size_t>(
-          std::min<std::uint64_t>(noise.size(), bytes)));
-      crypto::fill_random(part);
-      held->append(part);
-      bytes -= part.size();
-    }
-    return held;
-  } catch (const OutOfSpace&) {
-    return nullptr;
-  }
-}
-
-// What a pass writes once its packs are written, at most: two epochs, and the
-// index without the packs that go.
-std::uint64_t Collector::bytes_after_packs(const PrunePlan& plan) const {
-  constexpr std::uint64_t kEpochBytes = 8192;
-  constexpr std::uint64_t kPackBytes = 48;
-  constexpr std::uint64_t kRootBytes = 17;
-  std::uint64_t bytes = 2 * (kEpochBytes + kPackBytes * plan.packs.size() +
-                             kRootBytes * plan.roots.size());
-  auto indexes = read_index_contents(storage_, repository_.keyring());
-  // The one of the new packs, of rows that others have by now.
-  indexes.emplace_back().assurance = Assurance::for_everyone();
-  std::vector<PackId> remaining;
-  for (const auto& pack : plan.packs) {
-    if (pack.verdict.fate == PackFate::keep) remaining.push_back(pack.id);
-  }
-  for (const auto& id : plan_index_change(indexes, remaining).removed) {
-    bytes += storage_.size(index_name(id)).value_or(0);
-  }
-  return bytes;
-}
-
-// False: the disk is full.
-bool Collector::try_to_repack(OwnPass& own) {
-  IndexBatch index(storage_, repository_.keyring(), repository_.signer(),
-                   session_);
-  Repacker repacker(repository_, index, progress_);
-  bool is_whole = true;
-  try {
-    // All that moves was verified.
-    index.begin(Assurance::for_everyone());
-    for (const auto& pack : own.plan.packs) {
-      if (pack.verdict.fate != PackFate::repack) continue;
-      step("moving blobs");
-      repacker.move(pack.id, pack.verdict.moved);
-      moved_.insert(pack.id);
-    }
-    repacker.finish();
-    index.finish();
-  } catch (const OutOfSpace&) {
-    is_whole = false;
-  }
-  own.moved_bytes = repacker.bytes_moved();
-  for (const auto& pack : repacker.written()) {
-    (is_whole ? own.written : own.needless).push_back(pack.id);
-    own.written_bytes += pack.size;
-    ++outcome_.written.packs;
-    outcome_.written.bytes += pack.size;
-  }
-  outcome_.indexes_written += index.published().size();
-  return is_whole;
 }
 
 // Whatever leans on a pack before it.
 std::vector<PackId> Collector::what_goes(const OwnPass& own) {
   // Copies that nothing needs: what they were made from is there.
-  std::vector<PackId> going = own.needless;
+  std::vector<PackId> going = own.moves.needless;
   const auto add = [&](const std::vector<std::size_t>& places) {
     for (const std::size_t place : places) {
       going.push_back(own.plan.packs[place].id);
@@ -473,7 +346,7 @@ std::vector<PackId> Collector::what_goes(const OwnPass& own) {
   add(own.plan.removal_order);
   // All or nothing: old packs may lean on one another. What stays is closed
   // under bases.
-  if (own.is_moved) add(own.plan.last_order);
+  if (own.moves.is_done) add(own.plan.last_order);
   return going;
 }
 
@@ -513,8 +386,8 @@ bool Collector::wait_for_sessions_before(const Epoch& condemnation) {
 
 bool Collector::has_just_the_packs_of(const OwnPass& own,
                                       const Epoch& condemnation) const {
-  std::set<PackId> known(own.written.begin(), own.written.end());
-  known.insert(own.needless.begin(), own.needless.end());
+  std::set<PackId> known(own.moves.written.begin(), own.moves.written.end());
+  known.insert(own.moves.needless.begin(), own.moves.needless.end());
   for (const auto& pack : own.plan.packs) known.insert(pack.id);
   for (const auto& pack : own.plan.unreadable) known.insert(pack.id);
   std::set<PackId> listed;
@@ -564,7 +437,7 @@ bool Collector::carry_out(const Epoch& doom, const PrunePlan* plan) {
   // packs that are there: so none is left behind without what it leans on.
   for (const auto& id : due) {
     if (first.contains(id)) continue;
-    PackSum& sum = moved_.contains(id) ? outcome_.repacked : outcome_.removed;
+    PackSum& sum = mover_.has_moved(id) ? outcome_.repacked : outcome_.removed;
     if (!remove_pack(doom, id, sum)) return false;
   }
   remove_old_epochs(doom);
