@@ -68,9 +68,9 @@ CAIRN_PART_OF_KERNEL void double_window(std::uint16_t power, std::size_t half,
                                         std::size_t count,
                                         const std::uint16_t* from,
                                         std::uint16_t* __restrict to) {
+  const std::uint16_t* const before = from - half;
   for (std::size_t i = 0; i < count; ++i) {
-    to[i] =
-        static_cast<std::uint16_t>(from[i] + product(power, from[i - half]));
+    to[i] = static_cast<std::uint16_t>(from[i] + product(power, before[i]));
   }
 }
 
