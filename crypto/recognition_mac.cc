@@ -25,8 +25,8 @@ const unsigned char* raw(const std::byte* bytes) {
 
 struct Recogniser::State {
   struct Free {
-    void operator()(EVP_CIPHER_CTX* context) const noexcept {
-      EVP_CIPHER_CTX_free(context);  // wipes what it held
+    void operator()(EVP_CIPHER_CTX* one) const noexcept {
+      EVP_CIPHER_CTX_free(one);  // wipes what it held
     }
   };
   std::unique_ptr<EVP_CIPHER_CTX, Free> context{EVP_CIPHER_CTX_new()};

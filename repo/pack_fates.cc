@@ -215,8 +215,7 @@ class Decision {
   class RemovalOrder {
    public:
     explicit RemovalOrder(const Decision& decision)
-        : decision_(decision),
-          leans_on_(decision.packs().size()),
+        : leans_on_(decision.packs().size()),
           dependents_(decision.packs().size()),
           is_taken_(decision.is_kept_) {
       for (std::size_t i = 0; i < leans_on_.size(); ++i) {
@@ -274,7 +273,6 @@ class Decision {
       for (const std::size_t base : leans_on_[pack]) --dependents_[base];
     }
 
-    const Decision& decision_;
     std::vector<std::vector<std::size_t>> leans_on_;
     std::vector<std::size_t> dependents_;  // that are still there
     std::vector<bool> is_taken_;

@@ -24,7 +24,7 @@ std::array<std::byte, kWeaveStepBytes> encode_step(const WeaveStep& step) {
 
 struct WeaveDigester::State {
   struct Free {
-    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
+    void operator()(XXH3_state_t* one) const { XXH3_freeState(one); }
   };
   std::unique_ptr<XXH3_state_t, Free> state{XXH3_createState()};
 };

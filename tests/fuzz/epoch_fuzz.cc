@@ -6,7 +6,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data,
                                       std::size_t size) {
   using namespace cairn;
   const auto bytes = fuzzing::bytes_of(data, size);
-  for (const std::uint64_t number : {1, 2}) {
+  for (const std::uint64_t number : {1U, 2U}) {
     fuzzing::allow_refusal([&] {
       const auto value = repo::decode_epoch(bytes, number, "fuzzed");
       // Ignorable fields are passed over, and not written again.

@@ -60,7 +60,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data,
   store(recipe.first(cut));
   store(recipe.subspan(cut));
   weave.parts.push_back(recipe.size());
-  for (const std::size_t i : {0, 1}) {
+  for (const std::size_t i : {0U, 1U}) {
     store(std::vector<std::byte>(data[i], std::byte{data[i]}));
     weave.parts.push_back(data[i]);
   }

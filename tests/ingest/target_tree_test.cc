@@ -531,7 +531,7 @@ TEST(TargetTree, AFileThatMayStayStaysAsItWasWhenTheNewOneIsGivenUp) {
   write_file(folder / "target/file", "old");
   fs::permissions(folder / "target/file", fs::perms(0644));
   const struct stat before = status_of(folder / "target/file");
-  for (const std::uint64_t size : {3, 4}) {
+  for (const std::uint64_t size : {3U, 4U}) {
     TargetTree tree(folder / "target", Overwrite::if_changed);
 
     auto file = tree.create_file(file_named("file", size));

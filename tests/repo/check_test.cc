@@ -315,7 +315,7 @@ TEST(Check, NamesADamagedEpoch) {
   auto& disk = small.test.disk();
   const MemoryStorage sound = disk;
 
-  for (const std::uint64_t number : {1, 2}) {
+  for (const std::uint64_t number : {1U, 2U}) {
     disk = sound;
     disk.flip_bit(epoch_name(number), 80, 1);
 
@@ -706,7 +706,7 @@ TEST(Check, NotesFilesThatShareANumberAndDiffer) {
     StateWriter writer(repository);
     const std::vector<Link> rows = {writer.chunk(noise(1, 900)),
                                     writer.chunk(other)};
-    for (const std::size_t i : {0, 1}) {
+    for (const std::size_t i : {0U, 1U}) {
       Entry entry;
       entry.name = i == 0 ? "a" : "b";
       entry.size = rows[i].length;

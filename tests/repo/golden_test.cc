@@ -350,7 +350,7 @@ TEST(Golden, ObjectsHaveTheListedSpelling) {
   expect_kept("mark_forget", decode_mark);
   expect_kept("mark_hold", decode_mark);
   expect_kept("generation_2", decode_generation);
-  for (const std::uint64_t number : {1, 2}) {
+  for (const std::uint64_t number : {1U, 2U}) {
     expect_kept("epoch_" + std::to_string(number),
                 [&](const Bytes& listed, const std::string& name) {
                   return decode_epoch(listed, number, name);

@@ -60,7 +60,7 @@ TEST_F(KeyRotation, GivesEachSlotTheNewKeysAsFarAsItsRoleHasThem) {
 
   const Keyring owner = open(owner_key);
   const Keyring writer = open(writer_key);
-  for (const std::uint32_t number : {1, 2, 3}) {
+  for (const std::uint32_t number : {1U, 2U, 3U}) {
     const Generation* const whole = owner.find(number);
     const Generation* const part = writer.find(number);
     ASSERT_NE(whole, nullptr);

@@ -141,7 +141,7 @@ TEST_F(Tree, AListThatGoesOnIsTheListOfAllThatWasAdded) {
   for_each_seed(30, [&](auto& random) {
     auto chunks = random_chunks(random, 1 + random() % 4000);
     // Sometimes lists end often, so that there are many levels.
-    const auto often = random() % 3 == 0 ? 2 : 50;
+    const std::uint64_t often = random() % 3 == 0 ? 2 : 50;
     for (auto& chunk : chunks) {
       if (random() % often == 0) {
         std::fill_n(chunk.id.bytes.begin(), 4, std::byte{});
@@ -157,7 +157,8 @@ TEST_F(Tree, AListThatGoesOnIsTheListOfAllThatWasAdded) {
       for (; done < end; ++done) writer.add(chunks[done]);
       rows = std::move(writer).finish();
       (void)publish();
-      ASSERT_EQ(rows, write_list({chunks.begin(), chunks.begin() + done}));
+      const auto last = chunks.begin() + static_cast<std::ptrdiff_t>(done);
+      ASSERT_EQ(rows, write_list({chunks.begin(), last}));
     }
     ASSERT_EQ(publish(), 0U);
     ASSERT_EQ(read_list(rows), chunks);
