@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace cairn::repo {
 
@@ -30,17 +31,33 @@ void walk_graph(const Link& root, const GraphVisitor& visitor) {
 
 namespace {
 
-constexpr std::size_t kSlots = std::size_t{1} << 18;
+constexpr std::size_t kFewestSlots = std::size_t{1} << 10;
+constexpr std::size_t kMostSlots = std::size_t{1} << 18;
 
 }  // namespace
 
-RecentlyReached::RecentlyReached() : slots_(kSlots) {}
+RecentlyReached::RecentlyReached() : slots_(kFewestSlots) {}
 
 bool RecentlyReached::contains_or_add(const Link& link) {
-  Slot& slot = slots_[link.id.prefix() % kSlots];
+  Slot& slot = slot_of(link.id);
   if (slot.is_used && slot.id == link.id && slot.kind == link.kind) return true;
+  if (!slot.is_used) ++used_;
   slot = {link.id, link.kind, true};
+  if (used_ > slots_.size() / 2 && slots_.size() < kMostSlots) grow();
   return false;
+}
+
+RecentlyReached::Slot& RecentlyReached::slot_of(const BlobId& id) {
+  return slots_[id.prefix() % slots_.size()];
+}
+
+// To clear ten megabytes would be most of a walk through a small repository.
+void RecentlyReached::grow() {
+  const auto before =
+      std::exchange(slots_, std::vector<Slot>(4 * slots_.size()));
+  for (const Slot& slot : before) {
+    if (slot.is_used) slot_of(slot.id) = slot;
+  }
 }
 
 bool VisitedNodes::add(const BlobId& id) {

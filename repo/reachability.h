@@ -30,8 +30,8 @@ struct GraphVisitor {
 // nesting in memory.
 void walk_graph(const Link& root, const GraphVisitor& visitor);
 
-// Most blobs that were reached lately, in 10 MiB whatever the number: spares
-// walks the look-up of chunks that neighbouring snapshots share.
+// Most blobs that were reached lately, in 10 MiB at most, whatever the number:
+// spares walks the look-up of chunks that neighbouring snapshots share.
 //
 // Threads        one thread at a time.
 class RecentlyReached {
@@ -47,7 +47,11 @@ class RecentlyReached {
     BlobKind kind = BlobKind::content;
     bool is_used = false;
   };
+  [[nodiscard]] Slot& slot_of(const BlobId& id);
+  void grow();
+
   std::vector<Slot> slots_;
+  std::size_t used_ = 0;
 };
 
 // Links nodes seen already, for walks that have no survey of the packs to mark

@@ -105,6 +105,19 @@ TEST(RecentlyReached, NeverClaimsWhatItHasNotSeen) {
   });
 }
 
+TEST(RecentlyReached, KeepsMostOfWhatItHasSeenWhenItGrows) {
+  RecentlyReached recent;
+  std::vector<Link> links(20'000, leaf(0));
+  std::mt19937_64 random(1);
+  for (Link& link : links) {
+    for (auto& byte : link.id.bytes) byte = static_cast<std::byte>(random());
+    EXPECT_FALSE(recent.contains_or_add(link));
+  }
+  const auto known = std::ranges::count_if(
+      links, [&](const Link& link) { return recent.contains_or_add(link); });
+  EXPECT_GT(known, 10'000);
+}
+
 TEST(MarkSet, RemembersWhatWasMarked) {
   TempFolder folder;
   testing_support::for_each_seed(5, [&](auto& random) {
