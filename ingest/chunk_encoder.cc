@@ -191,11 +191,16 @@ std::optional<repo::Base> ChunkEncoder::base_before(const Chunk& chunk) const {
 bool ChunkEncoder::load_base(Descent descent, std::size_t plain_size,
                              LoadedBase& loaded) {
   try {
-    const repo::BlobId& id = descent.bases.front().id;
-    const auto chain = reusable_.chain_of(repo::BlobKind::content, id);
+    std::vector<repo::BlobCopy> chain;
+    while (!descent.bases.empty() && chain.empty()) {
+      chain =
+          reusable_.chain_of(repo::BlobKind::content, descent.bases.front().id);
+      if (chain.empty()) descent.bases.erase(descent.bases.begin());
+    }
     if (chain.empty() || chain.front().row.depth >= repo::kMaxDepth) {
       return false;
     }
+    const repo::BlobId& id = descent.bases.front().id;
     std::uint64_t differences = 0;
     for (const auto& copy : chain) {
       if (copy.row.base) differences += copy.row.stored_size;
@@ -205,11 +210,11 @@ bool ChunkEncoder::load_base(Descent descent, std::size_t plain_size,
     const std::uint64_t room = plain_size / 2;
     if (differences >= room) return false;
     blobs_.read_chain(chain, loaded.plain);
-    loaded.base = {
-        .id = id,
-        .depth = chain.front().row.depth,
-        .plain = loaded.plain,
-        .max_stored = static_cast<std::uint32_t>(room - differences)};
+    loaded.base = {.id = id,
+                   .depth = chain.front().row.depth,
+                   .plain = loaded.plain,
+                   .max_stored = static_cast<std::uint32_t>(room - differences),
+                   .compresses_to = compresses_to(chain.back().row)};
     loaded.descent = std::move(descent);
     return true;
   } catch (const repo::Error&) {

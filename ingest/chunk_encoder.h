@@ -82,7 +82,9 @@ class ChunkEncoder {
   void require_unchanged(const Chunk& chunk);
 
   // What the next state of a lineage should lean on, for a chunk of so many
-  // bytes. False: it can lean on nothing there.
+  // bytes: states that are not stored, since their run was interrupted or their
+  // snapshots are forgotten, are passed by. False: it can lean on nothing
+  // there.
   [[nodiscard]] bool load_base(Descent descent, std::size_t plain_size,
                                LoadedBase& loaded);
 

@@ -317,26 +317,29 @@ void FeatureTable::flush(repo::IndexStore::Writer& writer) {
 void FeatureTable::drop_what_is_gone(repo::IndexStore::Writer& writer,
                                      const IsStored& is_stored) {
   constexpr LineageNumber kWorthIt = 1U << 16;
+  // Numbers of 16 TiB of chunks; what is beyond is damage.
+  constexpr LineageNumber kMostNumbers = 1U << 28;
   const auto value = writer.get(kSeries + prefix_);
   if (!value) return;
   SeriesState state = decode_state(*value);
   if (state.next / 2 < state.at_last_cleaning ||
-      state.next - state.at_last_cleaning < kWorthIt) {
+      state.next - state.at_last_cleaning < kWorthIt ||
+      state.next > kMostNumbers) {
     return;
   }
   std::vector<bool> is_kept(state.next);
-  writer.for_each(kLineage + prefix_,
-                  [&](std::string_view key, std::string_view record) {
-                    const auto number = number_in(key.substr(1 + kSeriesBytes));
-                    const auto found = decode_lineage(record);
-                    if (found && number < is_kept.size() &&
-                        is_stored(found->states.front().id)) {
-                      is_kept[number] = true;
-                    } else {
-                      writer.remove(key);
-                    }
-                    return repo::IndexStore::Next::go_on;
-                  });
+  writer.for_each(
+      kLineage + prefix_, [&](std::string_view key, std::string_view record) {
+        const auto number = number_in(key.substr(1 + kSeriesBytes));
+        const auto found = decode_lineage(record);
+        if (found && number < is_kept.size() &&
+            std::ranges::any_of(found->states, is_stored, &LineageState::id)) {
+          is_kept[number] = true;
+        } else {
+          writer.remove(key);
+        }
+        return repo::IndexStore::Next::go_on;
+      });
   writer.for_each(kFeature + prefix_,
                   [&](std::string_view key, std::string_view number) {
                     const auto lineage = number_in(number);

@@ -112,8 +112,8 @@ class FeatureTable {
   // Writes what remember() was told. Under the store's lock.
   void flush(repo::IndexStore::Writer& writer);
 
-  // Forgets lineages whose newest state is no longer stored, as `is_stored`
-  // says, once there are many more than when that was last done.
+  // Forgets lineages no state of which is stored any more, as `is_stored` says,
+  // once there are many more than when that was last done.
   using IsStored = std::function<bool(const repo::BlobId&)>;
   void drop_what_is_gone(repo::IndexStore::Writer& writer,
                          const IsStored& is_stored);

@@ -6,7 +6,10 @@
 
 #include "ingest/backup.h"
 #include "repo/base_chain.h"
+#include "repo/error.h"
+#include "repo/forget.h"
 #include "repo/pack_format.h"
+#include "repo/prune.h"
 #include "repo/repair.h"
 #include "tests/support/backup_site.h"
 
@@ -274,6 +277,82 @@ TEST(BackupBases, ADifferenceIsNotUsedAgainOnceItsBaseIsGone) {
   auto repository = site.open_elsewhere();
   EXPECT_EQ(read_tree(repository, root_of(site, report)).at(kName).content,
             table.dump());
+}
+
+// A stream that ends in an interrupt.
+class Interrupted : public ByteStream {
+ public:
+  Interrupted(Bytes bytes, std::stop_source& stop)
+      : bytes_(std::move(bytes)), stop_(stop) {}
+
+  std::size_t read(std::span<std::byte> out, std::stop_token) override {
+    const auto rest = std::span(bytes_).subspan(at_);
+    const std::size_t size = std::min(out.size(), rest.size());
+    std::ranges::copy(rest.first(size), out.begin());
+    at_ += size;
+    return size;
+  }
+  void finish(std::stop_token) override {
+    stop_.request_stop();
+    throw repo::Cancelled("interrupted");
+  }
+
+ private:
+  Bytes bytes_;
+  std::size_t at_ = 0;
+  std::stop_source& stop_;
+};
+
+// The table of features knows more than there is.
+TEST(BackupBases, AreTheStatesBeforeOneThatWasInterrupted) {
+  BackupSite site(ChunkSizing::as_by_default);
+  Table table(8);
+  const auto whole = back_up_to(site, "host/db", table.dump());
+  table.pass_a_day();
+  (void)back_up_to(site, "host/db", table.dump());
+  table.pass_a_day();
+  {
+    auto repository = site.open();
+    std::stop_source stop;
+    repo::Progress progress;
+    EXPECT_THROW(
+        (void)back_up(repository,
+                      sources(source_of(kName, std::make_unique<Interrupted>(
+                                                   table.dump(), stop))),
+                      options_of("host/db"), progress, stop.get_token()),
+        repo::Cancelled);
+  }
+  table.pass_a_day();
+
+  const auto report = back_up_to(site, "host/db", table.dump());
+
+  expect_mostly_differences(report, whole);
+  EXPECT_EQ(read_newest(site).at(kName).content, table.dump());
+}
+
+TEST(BackupBases, AreTheStatesBeforeOneThatIsForgottenAndPruned) {
+  BackupSite site(ChunkSizing::as_by_default);
+  Table table(9);
+  const auto whole = back_up_to(site, "host/db", table.dump());
+  for (int day = 0; day < 2; ++day) {
+    table.pass_a_day();
+    (void)back_up_to(site, "host/db", table.dump());
+  }
+  {
+    auto repository = site.open();
+    const auto list = repository.snapshots(backup_options().now).snapshots;
+    (void)repo::forget_snapshot(repository, list.back(), "test",
+                                backup_options().now);
+    repo::PruneOptions all;
+    all.max_unused = 0;
+    (void)repo::prune(repository, all, backup_options().now, {}, {}, nullptr);
+  }
+  table.pass_a_day();
+
+  const auto report = back_up_to(site, "host/db", table.dump());
+
+  expect_mostly_differences(report, whole);
+  EXPECT_EQ(read_newest(site).at(kName).content, table.dump());
 }
 
 TEST(BackupBases, AWriteKeyStoresChunksWholeSinceItCannotReadBases) {
