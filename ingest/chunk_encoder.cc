@@ -11,6 +11,15 @@
 #include "repo/error.h"
 
 namespace cairn::ingest {
+namespace {
+
+// The share of a chunk that is left when it is compressed alone.
+double compresses_to(const repo::BlobRow& whole) {
+  return static_cast<double>(whole.stored_size) / whole.plain_size;
+}
+
+}  // namespace
+
 bool ClaimedBlobs::claim(const repo::BlobId& id) {
   std::lock_guard lock(mutex_);
   return claimed_.insert(id).second;

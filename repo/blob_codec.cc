@@ -97,19 +97,30 @@ bool BlobEncoder::take_attempt(Codec codec, std::size_t size) {
   return true;
 }
 
+// Than the blob by itself would be: then that need not be tried.
+bool BlobEncoder::is_far_smaller(std::size_t plain_size,
+                                 const Base& base) const {
+  constexpr std::size_t kCloseShare = 16;
+  constexpr double kFarShare = 0.5;  // what is alike compresses alike, about
+  const auto size = static_cast<double>(difference_size_);
+  return difference_size_ <= plain_size / kCloseShare &&
+         (base.compresses_to == 0 ||
+          size <=
+              kFarShare * base.compresses_to * static_cast<double>(plain_size));
+}
+
 std::span<const std::byte> BlobEncoder::compress(
     BlobRow& row, std::span<const std::byte> plain, const Base*& base,
     const Base* before) {
   // A difference to something that is not much alike is hardly smaller than
   // the blob by itself, and makes every reader decode two.
-  constexpr std::size_t kCloseShare = 16;
   constexpr double kWorthADepth = 0.8;
   std::optional<std::size_t> alone;  // bytes; 0: it does not save one
   const auto compress_alone = [&] {
     packed_.resize(plain.size() - 1);
     alone = plain_.compress(plain, packed_);
   };
-  if (base != nullptr && difference_size_ > plain.size() / kCloseShare) {
+  if (base != nullptr && !is_far_smaller(plain.size(), *base)) {
     compress_alone();
     const std::size_t rest = *alone != 0 ? *alone : plain.size();
     if (static_cast<double>(difference_size_) >=
@@ -118,9 +129,10 @@ std::span<const std::byte> BlobEncoder::compress(
       difference_size_ = rest;
     }
   }
-  if (base == nullptr && before != nullptr &&
-      has_smaller_difference(plain, *before)) {
-    base = before;
+  if (base == nullptr && before != nullptr) {
+    if (!alone) compress_alone();
+    if (*alone != 0) difference_size_ = *alone;
+    if (has_smaller_difference(plain, *before)) base = before;
   }
   if (base != nullptr) {
     row.codec = difference_codec_;

@@ -33,6 +33,9 @@ struct Base {
   std::span<const std::byte> plain;  // borrowed, until encode() returns
   // Of the difference, tag included.
   std::uint32_t max_stored = kMaxBlobBytes;
+  // The share of a blob like this one that compressing it alone leaves, about:
+  // spares finding out where a difference is far smaller. 0: unknown.
+  double compresses_to = 0;
 };
 
 // Gives one base after another, the most promising first, and null at the end.
@@ -116,6 +119,8 @@ class BlobEncoder {
       std::span<const std::byte> plain, const NextBase& next_base);
   [[nodiscard]] bool has_smaller_difference(std::span<const std::byte> plain,
                                             const Base& base);
+  [[nodiscard]] bool is_far_smaller(std::size_t plain_size,
+                                    const Base& base) const;
   // In at most `room` bytes. False: it does not fit.
   [[nodiscard]] bool try_patch(std::span<const std::byte> plain,
                                const Base& base, std::size_t room);

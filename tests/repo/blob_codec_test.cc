@@ -120,6 +120,35 @@ TEST(BlobCodec, MaxCompressionTakesTheSmallerOfPatchAndZstd) {
   });
 }
 
+// What is nearly nothing alone is not worth a base, however small a share of
+// it the difference is.
+TEST(BlobCodec, ABaseOfWhatCompressesBestAloneIsNotUsed) {
+  std::mt19937_64 random(1);
+  SampleRepository sample;
+  const auto rows = [&] {
+    Bytes bytes;
+    const Bytes row = random_bytes(random, 64);
+    while (bytes.size() < 64'000) {
+      bytes.insert(bytes.end(), row.begin(), row.end());
+    }
+    return bytes;
+  };
+  const Bytes base = rows();
+  const Bytes plain = rows();
+  const auto alone = sample.encode(plain);
+  const auto whole = sample.encode(base);
+
+  const auto blob = sample.encode(
+      plain, BlobKind::content,
+      Base{.id = sample.id_of(base),
+           .plain = base,
+           .compresses_to = static_cast<double>(whole.row.stored_size) /
+                            static_cast<double>(base.size())});
+
+  EXPECT_LE(blob.stored.size(), alone.stored.size());
+  EXPECT_FALSE(blob.row.base);
+}
+
 TEST(BlobCodec, AnUnlikeBaseIsNotUsed) {
   std::mt19937_64 random(1);
   SampleRepository sample;
