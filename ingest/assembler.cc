@@ -160,7 +160,8 @@ struct Assembler::State {
     if (!event.stream) return;
     if (!lane->stream) lane->stream.emplace(*event.stream);
     lane->stream->add({static_cast<std::uint32_t>(event.plain.size()),
-                       head_of(event.plain), *event.mac, event.id});
+                       event.cut_by, head_of(event.plain), *event.mac,
+                       event.id});
   }
 
   // Closes the content of the lane, and answers its rows.

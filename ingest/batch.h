@@ -20,6 +20,7 @@
 
 #include "crypto/recognition_mac.h"
 #include "ingest/feature_table.h"
+#include "ingest/known_stream.h"
 #include "ingest/path_cache.h"
 #include "repo/blob_codec.h"
 #include "repo/entry.h"
@@ -59,6 +60,7 @@ struct Chunk {
   // Of it as it was cut. Nothing where the feeder recognised it: its MAC tells.
   std::optional<repo::MemorySum> sum;
   unsigned part = 0;  // of a weave; else 0
+  CutBy cut_by = CutBy::content;
   // The known_stream_file() of a stream whose chunks are to be recognised the
   // next time; else null.
   std::shared_ptr<const std::filesystem::path> stream;

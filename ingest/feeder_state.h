@@ -174,7 +174,7 @@ struct Feeder::State {
         const std::size_t length = known     ? known->length
                                    : is_page ? page.first_cut(rest)
                                              : cdc.first_cut(rest);
-        push_chunk(rest.first(length), 0, known, before);
+        push_chunk({.bytes = rest.first(length), .known = known}, before);
         bytes += length;
         cut_end += length;
       }
@@ -189,18 +189,17 @@ struct Feeder::State {
   }
 
   // Requires: the bytes lie in the batch's buffer.
-  void push_chunk(std::span<const std::byte> plain, unsigned part,
-                  const std::optional<KnownChunk>& known,
-                  const StreamBefore* before) {
+  void push_chunk(const Weaver::Cut& cut, const StreamBefore* before) {
     Chunk chunk;
-    chunk.plain = plain;
-    chunk.part = part;
+    chunk.plain = cut.bytes;
+    chunk.part = cut.part;
+    chunk.cut_by = cut.cut_by;
     if (before != nullptr) chunk.stream = before->file;
-    if (known) {
-      chunk.id = known->id;
-      chunk.mac = known->mac;
+    if (cut.known) {
+      chunk.id = cut.known->id;
+      chunk.mac = cut.known->mac;
     } else {
-      chunk.sum = repo::memory_sum(plain);
+      chunk.sum = repo::memory_sum(cut.bytes);
     }
     batch->events.push_back(std::move(chunk));
   }
@@ -236,7 +235,9 @@ struct Feeder::State {
     std::memcpy(place.data(), cut.bytes.data(), place.size());
     batch->used += place.size();
     cut_end = batch->used;
-    push_chunk(place, cut.part, cut.known, before);
+    Weaver::Cut copied = cut;
+    copied.bytes = place;
+    push_chunk(copied, before);
   }
 
   // Gives up the content that was being fed.

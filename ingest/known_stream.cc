@@ -22,7 +22,10 @@ namespace fs = std::filesystem;
 // The last byte is the version.
 constexpr std::array<std::byte, 8> kMagic = {
     std::byte{'c'}, std::byte{'a'}, std::byte{'i'}, std::byte{'r'},
-    std::byte{'n'}, std::byte{'k'}, std::byte{'s'}, std::byte{2}};
+    std::byte{'n'}, std::byte{'k'}, std::byte{'s'}, std::byte{3}};
+
+// Of a record's length.
+constexpr std::uint32_t kCutByBorder = 0x80000000;
 
 constexpr std::size_t kRecordBytes =
     4 + 4 + crypto::kRecognitionMacBytes + repo::BlobId::kBytes;
@@ -57,7 +60,8 @@ void put_le32(std::uint32_t value, std::vector<std::byte>& out) {
 }
 
 void put(const KnownChunk& chunk, std::vector<std::byte>& out) {
-  put_le32(chunk.length, out);
+  put_le32(chunk.length | (chunk.cut_by == CutBy::border ? kCutByBorder : 0),
+           out);
   put_le32(chunk.head, out);
   out.insert(out.end(), chunk.mac.begin(), chunk.mac.end());
   out.insert(out.end(), chunk.id.bytes.begin(), chunk.id.bytes.end());
@@ -65,7 +69,9 @@ void put(const KnownChunk& chunk, std::vector<std::byte>& out) {
 
 KnownChunk get(std::span<const std::byte, kRecordBytes> record) {
   KnownChunk chunk;
-  chunk.length = le32(record.first<4>());
+  const std::uint32_t length = le32(record.first<4>());
+  chunk.length = length & ~kCutByBorder;
+  chunk.cut_by = (length & kCutByBorder) != 0 ? CutBy::border : CutBy::content;
   chunk.head = le32(record.subspan<4, 4>());
   std::ranges::copy(record.subspan<8, crypto::kRecognitionMacBytes>(),
                     chunk.mac.begin());
@@ -97,10 +103,12 @@ bool write_fully(int fd, std::span<const std::byte> bytes) {
 
 // Streams whose names never come back would leave their files for ever, and so
 // would processes that were killed: theirs have a suffix, and nobody writes to
-// one for a day who still lives.
+// one for a day who still lives. Names come back within a month, and where there
+// are many, in turns: the oldest may be the next.
 void sweep(const fs::path& folder) {
-  constexpr std::size_t kMaxFiles = 256;
+  constexpr std::size_t kFewFiles = 256;
   constexpr std::chrono::hours kLongEnough{24};
+  constexpr std::chrono::hours kMonth{24 * 32};
   std::error_code error;
   std::vector<std::pair<fs::file_time_type, fs::path>> files;
   for (const auto& file : fs::directory_iterator(folder, error)) {
@@ -111,10 +119,14 @@ void sweep(const fs::path& folder) {
       fs::remove(file.path(), error);
     }
   }
-  if (files.size() <= kMaxFiles) return;
+  if (files.size() <= kFewFiles) return;
   std::ranges::sort(files);
-  files.resize(files.size() - kMaxFiles);
-  for (const auto& [time, path] : files) fs::remove(path, error);
+  files.resize(files.size() - kFewFiles);
+  for (const auto& [time, path] : files) {
+    if (fs::file_time_type::clock::now() - time > kMonth) {
+      fs::remove(path, error);
+    }
+  }
 }
 
 }  // namespace
@@ -179,7 +191,7 @@ bool KnownStream::is_at(const KnownChunk& known,
 }
 
 std::optional<KnownChunk> KnownStream::recognise(
-    std::span<const std::byte> bytes) {
+    std::span<const std::byte> bytes, End end) {
   read_ahead();
   if (records_.empty()) return std::nullopt;
   const bool may_ask = misses_ <= kPatience || misses_ % kAskOneIn == 0;
@@ -189,6 +201,10 @@ std::optional<KnownChunk> KnownStream::recognise(
                         std::size_t to) -> std::optional<std::size_t> {
     for (std::size_t i = from; i < to && tries > 0; ++i) {
       if (records_[i].head != head) continue;
+      if (records_[i].cut_by == CutBy::border &&
+          (end == End::open || records_[i].length != bytes.size())) {
+        continue;
+      }
       --tries;
       if (is_at(records_[i], bytes)) return i;
     }

@@ -1,12 +1,13 @@
 // What a stream was cut into when it last went by: so that what has not changed
 // is neither scanned for cuts nor named again.
 //
-// A cut depends on nothing but the bytes of its chunk (chunker/chunker.h). So
-// if the next bytes are those of a chunk that was cut there before, the cutter
-// would cut there again, and the chunk has the id that it had. Whether they are
-// those bytes a MAC tells, at a tenth of what cutting and naming cost
-// (crypto/recognition_mac.h). Nothing is guessed: what is not recognised is cut
-// and named as ever.
+// A cut depends on nothing but the bytes of its chunk (chunker/chunker.h), or
+// on a border that the stream has there (weaver.h). So if the next bytes are
+// those of a chunk that was cut there before, the cutter would cut there again,
+// if there is such a border again where it took one, and the chunk has the id
+// that it had. Whether they are those bytes a MAC tells, at a tenth of what
+// cutting and naming cost (crypto/recognition_mac.h). Nothing is guessed: what
+// is not recognised is cut and named as ever.
 //
 // Kept in a file of the cache folder, 56 bytes for each chunk. Losing or
 // damaging it costs time only: a changed record is not recognised. It says
@@ -30,9 +31,13 @@
 
 namespace cairn::ingest {
 
+// What ended a chunk.
+enum class CutBy { content, border };
+
 struct KnownChunk {
   std::uint32_t length = 0;  // bytes
-  std::uint32_t head = 0;    // a checksum of the first of them
+  CutBy cut_by = CutBy::content;
+  std::uint32_t head = 0;  // a checksum of the first of them
   crypto::RecognitionMac mac{};
   repo::BlobId id;
 
@@ -60,9 +65,11 @@ class KnownStream {
   // The chunk that begins at bytes[0], if it is one that was near this place of
   // the stream. The chunks are to be asked for in their order.
   //
-  // Requires: as ContentDefinedCutter::first_cut().
+  // Requires: as ContentDefinedCutter::first_cut(); of `end`: whether the bytes
+  // reach to a border.
+  enum class End { open, border };
   [[nodiscard]] std::optional<KnownChunk> recognise(
-      std::span<const std::byte> bytes);
+      std::span<const std::byte> bytes, End end = End::open);
 
  private:
   void read_ahead();

@@ -75,7 +75,9 @@ void Weaver::cut_what_is_whole(unsigned number, Left left) {
       }
     }
     if (!is_whole && section.size() < enough) break;
-    const std::size_t length = cut_one(number, part, section);
+    const std::size_t length =
+        cut_one(number, part, section,
+                is_whole ? KnownStream::End::border : KnownStream::End::open);
     done += length;
     part.cut += length;
   }
@@ -84,7 +86,8 @@ void Weaver::cut_what_is_whole(unsigned number, Left left) {
 }
 
 std::size_t Weaver::cut_one(unsigned number, Part& part,
-                            std::span<const std::byte> section) {
+                            std::span<const std::byte> section,
+                            KnownStream::End end) {
   const Section& here = part.sections.front();
   if (here.begin == part.cut) {
     part.is_page =
@@ -94,10 +97,14 @@ std::size_t Weaver::cut_one(unsigned number, Part& part,
             repo::Profile::page;
   }
   Cut cut{.part = number, .bytes = {}, .known = {}};
-  if (before_ != nullptr) cut.known = before_->recognise(section);
+  if (before_ != nullptr) cut.known = before_->recognise(section, end);
   cut.bytes = section.first(cut.known      ? cut.known->length
                             : part.is_page ? page_.first_cut(section)
                                            : cdc_.first_cut(section));
+  // What a longer section would be cut into nobody knows.
+  if (end == KnownStream::End::border && cut.bytes.size() == section.size()) {
+    cut.cut_by = CutBy::border;
+  }
   take_(cut);
   return cut.bytes.size();
 }

@@ -33,6 +33,7 @@ class Weaver {
   struct Cut {
     unsigned part = 0;
     std::span<const std::byte> bytes;
+    CutBy cut_by = CutBy::content;
     std::optional<KnownChunk> known;
   };
   using Take = std::function<void(const Cut&)>;
@@ -67,7 +68,8 @@ class Weaver {
   void add_step();
   void cut_what_is_whole(unsigned number, Left left);
   [[nodiscard]] std::size_t cut_one(unsigned number, Part& part,
-                                    std::span<const std::byte> section);
+                                    std::span<const std::byte> section,
+                                    KnownStream::End end);
 
   const chunker::ContentDefinedCutter& cdc_;
   const chunker::PageCutter& page_;

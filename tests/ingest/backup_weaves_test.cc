@@ -100,6 +100,36 @@ TEST_F(BackupWeaves, NewTimesInEveryHeaderAreFewNewBytes) {
   EXPECT_LT(report.bytes_stored, first.bytes_stored * 3 / 100);
 }
 
+// A log in a volume: where it ended yesterday is nothing to cut at today.
+TEST_F(BackupWeaves, AMemberThatGrowsIsCutAsOneThatWasThatLarge) {
+  Bytes log;
+  const auto archive_with_log = [&] {
+    std::mt19937_64 random(5);
+    Bytes bytes;
+    append_member(bytes, {.name = "a.log"}, log);
+    append_member(bytes, {.name = "other"}, random_bytes(random, 30'000));
+    append_end(bytes);
+    return bytes;
+  };
+  std::mt19937_64 random(6);
+  log = random_bytes(random, 13'000);
+  BackupReport report;
+  for (int state = 0; state < 12; ++state) {
+    const Bytes line = random_bytes(random, 100);
+    log.insert(log.end(), line.begin(), line.end());
+    report = back_up(archive_with_log());
+  }
+
+  EXPECT_EQ(read_back(), archive_with_log());
+  auto repository = site_.open();
+  auto options = backup_options();
+  options.series = "host/where nothing is known";
+  EXPECT_EQ(report.chunks,
+            run_backup(repository,
+                       sources(source_of(kName, archive_with_log())), options)
+                .chunks);
+}
+
 TEST_F(BackupWeaves, OfACutOffArchiveComeBackToo) {
   Bytes bytes = archive(1'700'000'000);
   bytes.resize(bytes.size() - 100'001);

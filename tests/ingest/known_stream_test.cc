@@ -49,6 +49,8 @@ class Stream {
     std::size_t recognised = 0;
   };
 
+  [[nodiscard]] KnownStream before() const { return {file_, key_}; }
+
   // Lets `bytes` go by; what is recognised is believed.
   Passage pass(const Bytes& bytes) {
     Passage passage;
@@ -259,16 +261,45 @@ TEST_F(KnownStreamTest, WhatAKilledProcessLeftIsSweptAfterADay) {
   EXPECT_TRUE(fs::exists(being_written));
 }
 
-TEST_F(KnownStreamTest, OldFilesAreSweptWhenThereAreMany) {
+TEST_F(KnownStreamTest, ThoseOfMonthsAgoAreSweptWhereThereAreMany) {
   std::mt19937_64 random(1);
   const auto passage = stream_.pass(random_bytes(random, 10'000));
-  for (int i = 0; i < 300; ++i) {
-    Stream(file_.parent_path() / std::to_string(i)).keep(passage);
+  const auto path_of = [&](int i) {
+    return file_.parent_path() / std::to_string(i);
+  };
+  for (int i = 0; i < 300; ++i) Stream(path_of(i)).keep(passage);
+  const auto count = [&] {
+    return std::distance(fs::directory_iterator(file_.parent_path()),
+                         fs::directory_iterator());
+  };
+  EXPECT_EQ(count(), 300);  // they come in turns
+  for (int i = 0; i < 100; ++i) {
+    fs::last_write_time(path_of(i), fs::file_time_type::clock::now() -
+                                        std::chrono::hours(24 * 40));
   }
 
-  EXPECT_EQ(std::distance(fs::directory_iterator(file_.parent_path()),
-                          fs::directory_iterator()),
-            256);
+  Stream(path_of(299)).keep(passage);
+
+  EXPECT_EQ(count(), 256);
+}
+
+TEST_F(KnownStreamTest, WhatABorderCutIsRecognisedAtABorderAlone) {
+  std::mt19937_64 random(1);
+  const Bytes bytes = random_bytes(random, 3'000);
+  auto passage = stream_.pass(Bytes(bytes.begin(), bytes.begin() + 300));
+  ASSERT_EQ(passage.chunks.size(), 1U);
+  passage.chunks.front().cut_by = CutBy::border;
+  passage.chunks.push_back(passage.chunks.front());  // the last is left out
+  stream_.keep(passage);
+
+  const std::span<const std::byte> all = bytes;
+  const auto recognised = [&](std::size_t size, KnownStream::End end) {
+    return stream_.before().recognise(all.first(size), end).has_value();
+  };
+  EXPECT_TRUE(recognised(300, KnownStream::End::border));
+  EXPECT_FALSE(recognised(300, KnownStream::End::open));
+  EXPECT_FALSE(recognised(301, KnownStream::End::border));
+  EXPECT_FALSE(recognised(3'000, KnownStream::End::open));
 }
 
 }  // namespace
