@@ -8,6 +8,7 @@
 #include <set>
 #include <span>
 #include <stdexcept>
+#include <system_error>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -355,6 +356,16 @@ void as_far_as_possible(Step step) {
   }
 }
 
+// On a thread of its own, or where there is none to be had, at wait().
+template <typename Step>
+std::future<void> beside(Step step) {
+  try {
+    return std::async(std::launch::async, step);
+  } catch (const std::system_error&) {
+    return std::async(std::launch::deferred, step);
+  }
+}
+
 }  // namespace
 
 BackupReport back_up(repo::Repository& repository, std::vector<Source> sources,
@@ -383,7 +394,7 @@ BackupReport back_up(repo::Repository& repository, std::vector<Source> sources,
         });
     // Beside the commit, which waits for the disk: what a host remembers rests
     // on the packs alone, whose index is there.
-    remembering = std::async(std::launch::async, &Run::remember, &*run);
+    remembering = beside([&] { run->remember(); });
     if (failed < std::ssize(report.sources)) run->commit(root, sources);
   } catch (const repo::Cancelled&) {
     if (run) as_far_as_possible([&] { run->keep_what_is_stored(); });
@@ -394,7 +405,7 @@ BackupReport back_up(repo::Repository& repository, std::vector<Source> sources,
     throw;
   }
   as_far_as_possible([&] { session.end(); });
-  remembering.get();
+  remembering.wait();  // whatever it throws: the snapshot is there
   return std::move(run->report());
 }
 
