@@ -44,7 +44,8 @@ class Collector {
         progress_(progress),
         session_{crypto::random_array<SessionId::kBytes>()},
         mover_(
-            repository, session_, [this] { step("moving blobs"); }, progress) {}
+            repository, options, session_, [this] { step("moving blobs"); },
+            progress) {}
 
   PruneOutcome run() {
     with_reserve([&] { fence_dead(); });
@@ -189,8 +190,7 @@ class Collector {
 bool Collector::plan_after(const Epoch& epoch, OwnPass& own) {
   const auto plan = [&] {
     own.indexes = list_indexes(storage_);
-    own.plan = plan_prune(repository_, mover_.limits(options_), now_, stop_,
-                          progress_);
+    own.plan = plan_prune(repository_, mover_.limits(), now_, stop_, progress_);
   };
   try {
     with_reserve(plan);
@@ -408,7 +408,7 @@ bool Collector::carry_out(const Epoch& doom, const PrunePlan* plan) {
   for (const auto& [id, since] : doom.doomed) {
     const auto size = storage_.size(pack_name(id));
     if (!size) continue;
-    if (options_.trash.count() == 0 ||
+    if (options_.trash.count() == 0 || mover_.is_needless(id) ||
         since.seconds + options_.trash.count() <= now_.seconds) {
       due.push_back(id);
     } else {

@@ -20,19 +20,21 @@ constexpr std::uint64_t kPadding = 8;
 
 }  // namespace
 
-PruneMover::PruneMover(Repository& repository, const SessionId& session,
-                       std::function<void()> step, Progress* progress)
+PruneMover::PruneMover(Repository& repository, const PruneOptions& options,
+                       const SessionId& session, std::function<void()> step,
+                       Progress* progress)
     : repository_(repository),
       storage_(repository.storage()),
+      options_(options),
       session_(session),
       step_(std::move(step)),
       progress_(progress) {}
 
-PruneOptions PruneMover::limits(PruneOptions options) const {
-  if (options.budget)
-    *options.budget -= std::min(*options.budget, moved_bytes_);
-  options.room = room_;
-  return options;
+PruneOptions PruneMover::limits() const {
+  PruneOptions limits = options_;
+  if (limits.budget) *limits.budget -= std::min(*limits.budget, moved_bytes_);
+  limits.room = room_;
+  return limits;
 }
 
 // What had no room gets another plan, for as much as there is room for.
@@ -41,7 +43,12 @@ Moves PruneMover::move(const PrunePlan& plan) {
   if (plan.repacked.packs == 0) return moves;
   if (room_ || !try_to_move(plan, moves)) {
     give_reserve(storage_);
-    try_by_the_reserve(plan, moves);
+    if (options_.trash.count() > 0) {
+      room_ = 0;
+      moves.is_done = false;
+    } else {
+      try_by_the_reserve(plan, moves);
+    }
   }
   if (moves.is_done) moved_bytes_ += moves.moved_bytes;
   return moves;
@@ -83,6 +90,7 @@ bool PruneMover::try_to_move(const PrunePlan& plan, Moves& moves) {
   moves.moved_bytes = repacker.bytes_moved();
   for (const auto& pack : repacker.written()) {
     (is_whole ? moves.written : moves.needless).push_back(pack.id);
+    if (!is_whole) needless_.insert(pack.id);
     moves.written_bytes += pack.size;
   }
   moves.indexes += index.published().size();

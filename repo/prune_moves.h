@@ -1,7 +1,8 @@
 // What a prune moves into new packs, pass after pass: all that the plan of a
 // pass says, or nothing of it, since old packs may lean on one another. Once
 // the disk was full, each pass moves as much as there is room for, in what the
-// pass before it gave back.
+// pass before it gave back; nothing, where old packs wait in the trash, which
+// gives nothing back.
 //
 //   plan with limits() --> move() --> packs go --> count_pass()
 //     ^                                               | another is worth it
@@ -37,18 +38,24 @@ class PruneMover {
  public:
   // `session` is in the index objects that it writes. Calls `step` before each
   // old pack; what that throws is passed on.
-  PruneMover(Repository& repository, const SessionId& session,
-             std::function<void()> step, Progress* progress);
+  PruneMover(Repository& repository, const PruneOptions& options,
+             const SessionId& session, std::function<void()> step,
+             Progress* progress);
 
   // Of the plan of the next pass: what those before it left of the budget, and
   // what the disk has room for.
-  [[nodiscard]] PruneOptions limits(PruneOptions options) const;
+  [[nodiscard]] PruneOptions limits() const;
 
   [[nodiscard]] Moves move(const PrunePlan& plan);
 
   // Whether it moved blobs of that pack, or tried to.
   [[nodiscard]] bool has_moved(const PackId& old) const {
     return moved_.contains(old);
+  }
+
+  // Whether that is a new pack of an attempt that found no room.
+  [[nodiscard]] bool is_needless(const PackId& pack) const {
+    return needless_.contains(pack);
   }
 
   // A pass with room for less than it wanted is over; it made room by removing
@@ -68,10 +75,12 @@ class PruneMover {
 
   Repository& repository_;
   Storage& storage_;
+  const PruneOptions options_;
   const SessionId session_;
   const std::function<void()> step_;
   Progress* progress_;
   std::set<PackId> moved_;
+  std::set<PackId> needless_;
   std::uint64_t moved_bytes_ = 0;  // of blobs, in all passes
   // Once the disk ran full: so many bytes of blobs may have room, beside what
   // was held back when that was seen.

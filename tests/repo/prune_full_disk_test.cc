@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -34,6 +35,7 @@ using testing_support::plan_of;
 using testing_support::PowerCut;
 using testing_support::prune_all;
 using testing_support::read_all_snapshots;
+using testing_support::stored_packs;
 using testing_support::TestRepository;
 using testing_support::write_snapshot;
 
@@ -122,10 +124,10 @@ struct HalfUsedPacks {
     for (const auto& id : old) forget(repository, id);
   }
 
-  PruneOutcome prune() {
+  PruneOutcome prune(const PruneOptions& options = {}) {
     auto repository =
         test.open_through(std::make_unique<SmallDisk>(test.disk(), free));
-    return prune_all(repository);
+    return prune_all(repository, options);
   }
 
   void expect_whole() {
@@ -152,6 +154,26 @@ TEST(Prune, RepacksOnAFullDiskInPartsForWhichThereIsRoom) {
     EXPECT_GT(scene.free, 6 * 1'200'000U) << free;
     scene.expect_whole();
   }
+}
+
+TEST(Prune, MovesNothingOnAFullDiskWhoseOldPacksWaitInTheTrash) {
+  HalfUsedPacks scene(6, 400'000, 1'200'000);
+  scene.free = 1'000'000;
+  const auto before = stored_packs(scene.test.disk());
+  PruneOptions options;
+  options.trash = std::chrono::hours(24);
+
+  const auto outcome = scene.prune(options);
+
+  EXPECT_TRUE(outcome.ran_out_of_space);
+  EXPECT_EQ(outcome.trash.packs, 0U);
+  EXPECT_EQ(stored_packs(scene.test.disk()), before);
+  EXPECT_TRUE(outcome.has_reserve);
+  scene.expect_whole();
+
+  EXPECT_FALSE(scene.prune().ran_out_of_space);
+  EXPECT_GT(scene.free, 6 * 1'200'000U);
+  scene.expect_whole();
 }
 
 TEST(Prune, LosesNothingOnAFullDiskWhicheverWriteThePowerCutHits) {
@@ -248,16 +270,20 @@ struct HalfNeeded {
   }
 
   // Each of these publications meets a full disk, counted from 1.
-  PruneOutcome prune_with_no_room_at(std::initializer_list<std::size_t> calls) {
+  PruneOutcome prune_with_no_room_at(
+      std::initializer_list<std::size_t> calls, Call call = Call::publish,
+      std::chrono::seconds trash = std::chrono::seconds(0)) {
     auto full = std::make_unique<FaultyStorage>(test.disk());
-    for (const std::size_t call : calls) {
+    for (const std::size_t nth : calls) {
       full->add(
-          {.call = Call::publish,
-           .nth = call,
+          {.call = call,
+           .nth = nth,
            .error = std::make_exception_ptr(OutOfSpace("no space left"))});
     }
     auto repository = test.open_through(std::move(full));
-    return prune_all(repository, nothing_wasted());
+    auto options = nothing_wasted();
+    options.trash = trash;
+    return prune_all(repository, options);
   }
 
   void expect_whole() {
@@ -302,6 +328,22 @@ TEST(Prune, FreesWhatItCanWhenThereIsNoRoomToRepack) {
   EXPECT_TRUE(outcome.ran_out_of_space);
   EXPECT_GE(outcome.removed.packs, 2U);
   EXPECT_EQ(outcome.repacked.packs, 0U);
+  scene.expect_whole();
+}
+
+// A copy that was of no use waits for nothing, as what is old does.
+TEST(Prune, PutsNoCopyOfAFailedAttemptInTheTrash) {
+  HalfNeeded scene;
+  const auto before = stored_packs(scene.test.disk());
+
+  const auto outcome =
+      scene.prune_with_no_room_at({1}, Call::create, std::chrono::hours(24));
+
+  EXPECT_TRUE(outcome.ran_out_of_space);
+  EXPECT_GE(outcome.written.packs, 1U);
+  EXPECT_EQ(outcome.repacked.packs, 0U);
+  EXPECT_GE(outcome.trash.packs, 1U);  // what was dead whole
+  EXPECT_EQ(stored_packs(scene.test.disk()), before);
   scene.expect_whole();
 }
 
