@@ -183,11 +183,17 @@ class Run {
   // Publishes the index of what a run that ends early has stored.
   void keep_what_is_stored() {
     publisher_.finish();
-    cache_.flush_last();
+    remember();
   }
 
   void commit(const repo::Link& root, std::span<const Source> sources);
-  void remember() { cache_.flush_last(); }
+  void remember() {
+    cache_.flush_last([this] {
+      auto valid = history_.valid;
+      valid.insert(session_.id());
+      return valid;
+    });
+  }
 
   [[nodiscard]] BackupReport& report() { return report_; }
 

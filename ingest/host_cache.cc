@@ -45,7 +45,7 @@ void HostCache::flush() {
   }
 }
 
-void HostCache::flush_last() {
+void HostCache::flush_last(const PathCache::Valid& valid) {
   try {
     (void)repository_.index_store().write_last(
         kPatience, [&](repo::IndexStore::Writer& writer) {
@@ -55,6 +55,7 @@ void HostCache::flush_last() {
           features.drop_what_is_gone(writer, [&](const repo::BlobId& id) {
             return repository_.index().contains(id);
           });
+          paths.drop_what_is_gone(writer, valid);
         });
   } catch (const repo::Error&) {
     return;

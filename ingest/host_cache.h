@@ -32,8 +32,9 @@ class HostCache {
   void flush();
 
   // At the end of a run, when nothing is looked up any more. Brings in the
-  // index objects that are not known yet, too.
-  void flush_last();
+  // index objects that are not known yet, too, and forgets what is gone with
+  // its snapshots: those that are not among `valid`.
+  void flush_last(const PathCache::Valid& valid);
 
  private:
   void write(repo::IndexStore::Writer& writer);

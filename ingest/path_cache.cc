@@ -1,6 +1,8 @@
 #include "ingest/path_cache.h"
 
+#include <algorithm>
 #include <span>
+#include <utility>
 
 #include "crypto/digest.h"
 #include "repo/cbor.h"
@@ -11,6 +13,7 @@ namespace cairn::ingest {
 namespace {
 
 constexpr char kPathPrefix = 'f';
+constexpr const char* kCountsKey = "p";
 // Of the folder and of the name in it: what a walk asks for in a row lies
 // together.
 constexpr std::size_t kDigestBytes = 8;
@@ -77,6 +80,30 @@ std::string encode(const PathState& state) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+// Paths that the store holds, as far as is known, and how often one was written
+// since they were counted.
+struct PathCounts {
+  std::uint64_t paths = 0;
+  std::uint64_t written = 0;
+};
+
+std::string encode(const PathCounts& counts) {
+  repo::CborWriter out;
+  out.array(2).uint(counts.paths).uint(counts.written);
+  const auto& bytes = out.view();
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+PathCounts decode_counts(std::string_view value) {
+  repo::CborReader in(std::as_bytes(std::span(value)), "path cache");
+  PathCounts counts;
+  if (in.array(2) != 2) in.fail("two numbers are due");
+  counts.paths = in.uint();
+  counts.written = in.uint();
+  in.end();
+  return counts;
+}
+
 PathState decode(std::string_view value) {
   repo::CborReader in(std::as_bytes(std::span(value)), "path cache");
   PathState state;
@@ -113,6 +140,17 @@ PathState decode(std::string_view value) {
   return state;
 }
 
+// False also of what cannot be read.
+bool is_of(std::string_view value, const std::set<repo::SessionId>& snapshots) {
+  try {
+    const auto state = decode(value);
+    return snapshots.contains(state.snapshot) ||
+           (state.older_snapshot && snapshots.contains(*state.older_snapshot));
+  } catch (const repo::Error&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 PathCache::PathCache(repo::IndexStore& store, std::string_view series)
@@ -142,8 +180,39 @@ void PathCache::remember(std::string_view path, const PathState& state) {
 
 void PathCache::flush(repo::IndexStore::Writer& writer) {
   for (const auto& [key, value] : pending_) writer.put(key, value);
+  flushed_ += pending_.size();
   pending_.clear();
   pending_bytes_ = 0;
+}
+
+void PathCache::drop_what_is_gone(repo::IndexStore::Writer& writer,
+                                  const Valid& valid) {
+  constexpr std::uint64_t kWorthIt = std::uint64_t{1} << 18;
+  constexpr std::uint64_t kTimesAll = 16;
+  if (flushed_ == 0) return;
+  PathCounts counts;
+  try {
+    if (const auto value = writer.get(kCountsKey)) {
+      counts = decode_counts(*value);
+    }
+  } catch (const repo::CorruptionError&) {
+    counts.written = kWorthIt;
+  }
+  counts.written += std::exchange(flushed_, 0);
+  if (counts.written >= std::max(kWorthIt, kTimesAll * counts.paths)) {
+    const auto snapshots = valid();
+    counts = {};
+    writer.for_each(std::string(1, kPathPrefix),
+                    [&](std::string_view key, std::string_view value) {
+                      if (is_of(value, snapshots)) {
+                        ++counts.paths;
+                      } else {
+                        writer.remove(key);
+                      }
+                      return repo::IndexStore::Next::go_on;
+                    });
+  }
+  writer.put(kCountsKey, encode(counts));
 }
 
 }  // namespace cairn::ingest

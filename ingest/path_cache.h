@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -64,6 +66,12 @@ class PathCache {
   // Writes what remember() was told. Under the store's lock.
   void flush(repo::IndexStore::Writer& writer);
 
+  // Forgets paths, of whatever series, whose snapshots are not among `valid`
+  // any more, which is asked for only when so much was written since the last
+  // time that to look at all of them costs little beside it.
+  using Valid = std::function<std::set<repo::SessionId>()>;
+  void drop_what_is_gone(repo::IndexStore::Writer& writer, const Valid& valid);
+
  private:
   [[nodiscard]] std::string key_of(std::string_view path) const;
 
@@ -71,6 +79,7 @@ class PathCache {
   std::string series_;
   std::vector<std::pair<std::string, std::string>> pending_;
   std::size_t pending_bytes_ = 0;
+  std::uint64_t flushed_ = 0;  // paths, not counted in the store yet
 };
 
 }  // namespace cairn::ingest

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <set>
 
 #include "tests/support/backup_site.h"
 
@@ -58,7 +59,7 @@ TEST_F(HostCacheTest, WhatIsFlushedLastIsThereForTheNextRun) {
     HostCache cache = cache_of_series();
     cache.paths.remember("path", state_with_rows(1));
     cache.features.remember({}, {}, std::vector<std::uint64_t>{7});
-    cache.flush_last();
+    cache.flush_last([] { return std::set<repo::SessionId>(); });
   }
 
   repository_ = site_.open();
@@ -78,7 +79,7 @@ TEST_F(HostCacheTest, AStoreThatCannotBeWrittenHarmsNothing) {
   cache.paths.remember("lost", state_with_rows(1));
 
   cache.flush();
-  cache.flush_last();
+  cache.flush_last([] { return std::set<repo::SessionId>(); });
 
   fs::remove_all(folder);
   fs::rename(away, folder);

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <random>
+#include <set>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -178,6 +179,46 @@ TEST_F(PathCaches, CountWhatSmallStatesTakeToo) {
     EXPECT_GE(cache.pending_bytes() - before, sizeof(std::string) * 2);
     before = cache.pending_bytes();
   }
+}
+
+// Else files with ever new names, as mail has, would make it grow for ever.
+TEST_F(PathCaches, ForgetPathsWhoseSnapshotsAreGoneOnceMuchWasWritten) {
+  std::mt19937_64 random(1);
+  const auto old_one = random_id<repo::SessionId>(random);
+  const auto new_one = random_id<repo::SessionId>(random);
+  const auto state_of = [](const repo::SessionId& snapshot) {
+    PathState state;
+    state.snapshot = snapshot;
+    return state;
+  };
+  PathState of_both = state_of(random_id<repo::SessionId>(random));
+  of_both.older_snapshot = new_one;
+  int looks = 0;
+  const auto drop = [&] {
+    EXPECT_EQ(store.write(kPatience,
+                          [&](IndexStore::Writer& writer) {
+                            cache.flush(writer);
+                            cache.drop_what_is_gone(writer, [&] {
+                              ++looks;
+                              return std::set<repo::SessionId>{new_one};
+                            });
+                          }),
+              IndexStore::Written::yes);
+  };
+  cache.remember("gone", state_of(old_one));
+  cache.remember("both", of_both);
+  drop();
+  EXPECT_TRUE(cache.find("gone"));
+
+  for (int i = 0; i < 400'000 && looks == 0; ++i) {
+    cache.remember("there " + std::to_string(i % 1000), state_of(new_one));
+    if (i % 50'000 == 0) drop();
+  }
+
+  EXPECT_EQ(looks, 1);
+  EXPECT_FALSE(cache.find("gone"));
+  EXPECT_EQ(cache.find("both"), of_both);
+  EXPECT_EQ(cache.find("there 7"), state_of(new_one));
 }
 
 TEST_F(PathCaches, ForgetAStateThatIsCutOff) {
