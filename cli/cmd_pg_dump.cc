@@ -6,6 +6,7 @@
 #include "cli/backup_report.h"
 #include "cli/backup_run.h"
 #include "cli/commands.h"
+#include "cli/compression_flag.h"
 #include "cli/context.h"
 #include "cli/interrupt.h"
 #include "cli/json.h"
@@ -30,6 +31,7 @@ struct Options {
   std::optional<std::string> series;
   std::vector<std::string> tags;
   ingest::PgDumpFormat format = ingest::PgDumpFormat::custom;
+  repo::CompressionLevels compression;
   PgPlaces places;
 };
 
@@ -139,8 +141,8 @@ ExitCode run(const Options& options, Context& context) {
       repository, dump.sources([&dump](const ingest::PgDatabaseDump& one) {
         return pg_tables_document(one, dump);
       }),
-      {.series = series, .tags = options.tags}, {"pg dump", "source"}, context,
-      interrupt.token());
+      {.series = series, .tags = options.tags, .levels = options.compression},
+      {"pg dump", "source"}, context, interrupt.token());
   std::ranges::copy(dump.notes(), std::back_inserter(report.notes));
   if (context.output.is_json()) {
     Json dumps = Json::array();
@@ -200,6 +202,7 @@ Command pg_dump_command() {
                   options->format = format_of(text);
                 },
                 "for pg_restore (the default), or SQL for psql");
+            declare_compression(flags, options->compression);
             declare_pg_places(flags, options->places);
           },
       .run = [options](Context& context) { return run(*options, context); },

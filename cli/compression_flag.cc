@@ -22,7 +22,9 @@ void declare_compression(Flags& flags, repo::CompressionLevels& levels) {
   flags.value(
       "--compression", "fast|default|max",
       [&levels](std::string_view word) { levels = levels_of(word); },
-      "how hard to try to make it small; max takes many times as long");
+      "how hard to try to make it small, of what is new: what is stored stays "
+      "as it is. max takes many times as long, and gives little where states "
+      "of a series are alike, since these are stored as differences");
 }
 
 }  // namespace cairn::cli
