@@ -103,8 +103,8 @@ bool write_fully(int fd, std::span<const std::byte> bytes) {
 
 // Streams whose names never come back would leave their files for ever, and so
 // would processes that were killed: theirs have a suffix, and nobody writes to
-// one for a day who still lives. Names come back within a month, and where there
-// are many, in turns: the oldest may be the next.
+// one for a day who still lives. Names come back within a month, and where
+// there are many, in turns: the oldest may be the next.
 void sweep(const fs::path& folder) {
   constexpr std::size_t kFewFiles = 256;
   constexpr std::chrono::hours kLongEnough{24};
