@@ -15,7 +15,7 @@ build_packages="g++ cmake ninja-build pkg-config make git ca-certificates
   libzstd-dev libxxhash-dev libsodium-dev libssl-dev librocksdb-dev libpq-dev libcli11-dev
   libfmt-dev nlohmann-json3-dev libhowardhinnant-date-dev libyaml-cpp-dev tzdata"
 test_packages="libgtest-dev libgmock-dev libbenchmark-dev
-  acl attr cron curl e2fsprogs libcap2-bin mount rsync spin strace zstd clang-14 libclang-rt-14-dev
+  acl attr cron curl e2fsprogs libcap2-bin mount rsync spin strace zstd clang-16 libclang-rt-16-dev
   lld
   restic borgbackup pgbackrest redis-server redis-tools openssl postgresql-15 prometheus
   python3 python3-cryptography python3-nacl python3-zstandard python3-cbor2

@@ -1,0 +1,37 @@
+# cairn_precompiled(cairn_repo std_headers) lets the files of a target begin
+# with headers that were read once for all targets: under clang, which the
+# sanitizer presets use, where that saves two fifths of compiling. g++ gains too
+# little from it, and so sees that each file includes what it needs.
+#
+# <filesystem> and <iomanip> are left out: std::quoted would be found in place of
+# our own functions of that name.
+file(WRITE ${PROJECT_BINARY_DIR}/nothing.cc "")
+
+function(cairn_header_set name)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    add_library(${name} OBJECT ${PROJECT_BINARY_DIR}/nothing.cc)
+    target_link_libraries(${name} PRIVATE cairn_options)
+    target_precompile_headers(${name} PRIVATE ${ARGN})
+  endif()
+endfunction()
+
+function(cairn_precompiled target name)
+  if(TARGET ${name})
+    target_precompile_headers(${target} REUSE_FROM ${name})
+  endif()
+endfunction()
+
+set(std_headers
+  <algorithm> <array> <chrono> <cstddef> <cstdint> <cstring> <functional> <map>
+  <memory> <mutex> <optional> <ranges> <set> <span> <stop_token> <string>
+  <string_view> <thread> <unordered_map> <utility> <variant> <vector>)
+
+cairn_header_set(std_headers ${std_headers})
+if(CAIRN_BUILD_TESTS)
+  cairn_header_set(test_headers ${std_headers}
+    <gmock/gmock.h> <gtest/gtest.h>)
+endif()
+if(TARGET test_headers)
+  find_package(GTest REQUIRED)
+  target_link_libraries(test_headers PRIVATE GTest::gtest)
+endif()
