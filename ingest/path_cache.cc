@@ -13,7 +13,8 @@ namespace cairn::ingest {
 namespace {
 
 constexpr char kPathPrefix = 'f';
-constexpr const char* kCountsKey = "p";
+// The first letter is nobody else's (feature_table.cc, repo/index_cache.h).
+constexpr const char* kCountsKey = "w";
 // Of the folder and of the name in it: what a walk asks for in a row lies
 // together.
 constexpr std::size_t kDigestBytes = 8;

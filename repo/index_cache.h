@@ -52,6 +52,7 @@ namespace index_cache {
 //   g                              how many packs went since rows were swept
 //   n                              the next number
 //   e                              the era
+// Those with c, f, s, t and w are ingest's.
 inline constexpr char kBlob = 'b';
 inline constexpr char kPack = 'p';
 inline constexpr char kPackNumber = 'P';
