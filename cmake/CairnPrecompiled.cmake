@@ -5,7 +5,7 @@
 #
 # <filesystem> and <iomanip> are left out: std::quoted would be found in place of
 # our own functions of that name.
-file(WRITE ${PROJECT_BINARY_DIR}/nothing.cc "")
+file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/nothing.cc CONTENT "")
 
 function(cairn_header_set name)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
