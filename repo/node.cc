@@ -311,6 +311,17 @@ std::uint64_t content_size(std::span<const Link> rows) noexcept {
   return size;
 }
 
+bool adds_up(const Entry& entry, std::span<const Link> rows) noexcept {
+  std::uint64_t left = entry.size;
+  if (entry.weave) left += entry.weave->parts.front();  // both below 2^63
+  for (const auto& hole : entry.holes) left -= hole.size;
+  for (const auto& row : rows) {
+    if (row.length > left) return false;
+    left -= row.length;
+  }
+  return left == 0;
+}
+
 std::vector<Link> decode_links(std::span<const std::byte> plain,
                                std::string_view name) {
   CborReader in(plain, name);

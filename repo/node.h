@@ -44,6 +44,12 @@ inline constexpr unsigned kMaxListLevels = 8;
 // Of the content below these rows of a node, each as often as it occurs.
 [[nodiscard]] std::uint64_t content_size(std::span<const Link> rows) noexcept;
 
+// Whether the rows of a file or stream hold its size less its holes; of a
+// weave, all its parts. A writer stores no others, a reader refuses them.
+// Requires: holes inside the size.
+[[nodiscard]] bool adds_up(const Entry& entry,
+                           std::span<const Link> rows) noexcept;
+
 // Requires: names ascend.
 [[nodiscard]] std::vector<std::byte> encode_names(
     std::span<const NodeEntry> entries);

@@ -23,19 +23,6 @@ std::vector<Link> read_links(BlobReader& blobs, const Link& link) {
   return decode_links(*plain, name_of(link));
 }
 
-// What is not in holes is content.
-bool adds_up(const Entry& entry, std::span<const Link> rows) {
-  std::uint64_t left = entry.size;
-  if (entry.weave)
-    left += entry.weave->parts.front();  // no overflow: below 2^63
-  for (const auto& hole : entry.holes) left -= hole.size;  // inside the size
-  for (const auto& row : rows) {
-    if (row.length > left) return false;
-    left -= row.length;
-  }
-  return left == 0;
-}
-
 }  // namespace
 
 FolderCursor::FolderCursor(BlobReader& blobs, const Link& row)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <optional>
+#include <string>
 
 #include "crypto/digest.h"
 #include "repo/error.h"
@@ -29,17 +30,9 @@ bool ends_entry_node(std::string_view name) {
   return std::to_integer<std::uint8_t>(digest[0]) < kNameThreshold;
 }
 
-std::uint64_t total_length(std::span<const Link> links) {
-  std::uint64_t total = 0;
-  for (const auto& link : links) {
-    if (link.kind != BlobKind::names) total += link.length;
-  }
-  return total;
-}
-
 Link store_links(const StoreNode& store, std::span<const Link> links) {
   return {BlobKind::links, store(BlobKind::links, encode_links(links)),
-          total_length(links)};
+          content_size(links)};
 }
 
 // Lists upon lists until one row is left.
@@ -115,8 +108,9 @@ Levels::Levels(const StoreNode& store, const Link& root,
     last = rows.back();
     way.push_back(std::move(rows));
   }
-  // The root is the only row that there ever was above; of the levels below its
-  // own there were more rows than are left.
+  // The root is the only row that there ever was above. Of each level below
+  // there were two at least, which is all that close_all() asks: also of the
+  // root's own, whose rows are none now if their list had ended.
   levels_.resize(way.size() + 1);
   levels_.back() = {{root}, 1};
   for (std::size_t level = 0; level < way.size(); ++level) {
@@ -129,8 +123,7 @@ Levels::Levels(const StoreNode& store, const Link& root,
   }
   levels_.back().total = levels_.back().rows.size();
   for (std::size_t level = 0; level < way.size(); ++level) {
-    const bool is_roots = level + 1 == way.size();
-    levels_[level].total = levels_[level].rows.size() + (is_roots ? 0 : 2);
+    levels_[level].total = levels_[level].rows.size() + 2;
   }
 }
 
@@ -190,6 +183,13 @@ class FolderWriter {
 
   void add(const Entry& entry, std::span<const Link> rows) {
     assert(last_name_.empty() || last_name_ < entry.name);
+    // The last look before a snapshot promises what it does not have.
+    if (has_content(entry.type) && !adds_up(entry, rows)) {
+      throw Error(entry.name + ": what was stored of it is " +
+                  std::to_string(content_size(rows)) + " bytes and should be " +
+                  std::to_string(entry.size) +
+                  "; this is a defect of cairn, please report it");
+    }
     last_name_ = entry.name;
     const std::size_t names_bytes = size_of(entry, rows.size());
     if (names_bytes > kMaxBlobBytes - 2 * kNamesPerNodeBytes) {

@@ -575,11 +575,19 @@ TEST_F(Restore, APackThatIsGoneIsDamageOfTheFilesInIt) {
   EXPECT_EQ(report.failures[0].cause, FailureCause::damaged);
 }
 
+// As no writer of ours stores it.
 TEST_F(Restore, ContentOfAnotherSizeThanTheEntrysIsDamage) {
   StateWriter writer(repository);
   const Link chunk = writer.chunk(bytes_of("ten bytes!"));
-  writer.add(entry_named("file", EntryType::file, 11), std::span(&chunk, 1));
-  const auto snapshot = commit(writer);
+  const repo::NodeEntry node{entry_named("file", EntryType::file, 11), 1};
+  const Bytes names = repo::encode_names(std::span(&node, 1));
+  const Link rows[] = {
+      {repo::BlobKind::names, writer.store_node(repo::BlobKind::names, names),
+       names.size()},
+      chunk};
+  const auto snapshot =
+      writer.store_node(repo::BlobKind::links, repo::encode_links(rows));
+  writer.publish_index();
 
   const auto report = restore(snapshot, {.target = target});
 

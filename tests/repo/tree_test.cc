@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "crypto/digest.h"
 #include "repo/error.h"
 #include "repo/tree_reader.h"
 #include "repo/tree_writer.h"
@@ -17,6 +18,14 @@ using testing_support::for_each_seed;
 using testing_support::random_id;
 using testing_support::SampleRepository;
 using testing_support::TempFolder;
+
+Entry entry_of(const std::string& name, EntryType type) {
+  Entry entry;
+  entry.name = name;
+  entry.type = type;
+  entry.mode = 0755;
+  return entry;
+}
 
 class Tree : public ::testing::Test {
  protected:
@@ -165,6 +174,51 @@ TEST_F(Tree, AListThatGoesOnIsTheListOfAllThatWasAdded) {
   });
 }
 
+// Ids by the hash, a fourth of which end a list, so that lists of every shape
+// come within a few chunks: where a root's rows end by themselves, all that was
+// before was lost once.
+TEST(Lists, GoOnFromEveryShape) {
+  std::map<BlobId, std::vector<Link>> nodes;
+  const StoreNode store = [&](BlobKind, std::span<const std::byte> plain) {
+    BlobId id{crypto::sha256(plain)};
+    if ((id.bytes[4] & std::byte{3}) == std::byte{}) {
+      std::fill_n(id.bytes.begin(), 4, std::byte{});
+    }
+    nodes.emplace(id, decode_links(plain, "node"));
+    return id;
+  };
+  const auto read = [&](const Link& node) { return nodes.at(node.id); };
+  for_each_seed(100, [&](auto& random) {
+    std::vector<Link> rows;
+    std::vector<Link> chunks;
+    for (int i = 0; i < 200; ++i) {
+      Link chunk{BlobKind::content, random_id<BlobId>(random), 1};
+      if (random() % 4 == 0)
+        std::fill_n(chunk.id.bytes.begin(), 4, std::byte{});
+      chunks.push_back(chunk);
+      ListWriter writer(store, rows, read);
+      writer.add(chunk);
+      rows = std::move(writer).finish();
+      ListWriter alone(store);
+      for (const auto& one : chunks) alone.add(one);
+      ASSERT_EQ(rows, std::move(alone).finish()) << i;
+    }
+  });
+}
+
+TEST_F(Tree, AFileWhoseChunksAreNotAllThereIsNotStored) {
+  std::mt19937_64 random(1);
+  const auto chunks = random_chunks(random, 3);
+  Entry file = entry_of("notes", EntryType::file);
+  file.size = content_size(chunks);
+  TreeWriter tree(store_node());
+  tree.begin_folder(entry_of("folder", EntryType::folder));
+  tree.add(file, chunks);
+  ++file.size;
+  file.name = "other";
+  EXPECT_THROW(tree.add(file, chunks), Error);
+}
+
 TEST_F(Tree, AListThatGoesOnReadsOneNodePerLevel) {
   std::mt19937_64 random(1);
   const auto rows = write_list(random_chunks(random, 100'000));
@@ -230,14 +284,6 @@ TEST_F(Tree, ACursorFindsWhatAFlatListHas) {
       ASSERT_EQ(place->length, chunks[at].length);
     }
   });
-}
-
-Entry entry_of(const std::string& name, EntryType type) {
-  Entry entry;
-  entry.name = name;
-  entry.type = type;
-  entry.mode = 0755;
-  return entry;
 }
 
 // A folder as it should come back: names to entries, folders to folders.
