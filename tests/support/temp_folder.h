@@ -29,8 +29,12 @@ class TempFolder {
   TempFolder(const TempFolder&) = delete;
   TempFolder& operator=(const TempFolder&) = delete;
 
-  // By rm, which manages any depth with few descriptors.
+  // Where that fails, by rm, which manages any depth with few descriptors, and
+  // what may not be written.
   ~TempFolder() {
+    std::error_code fault;
+    std::filesystem::remove_all(path_, fault);
+    if (!fault) return;
     const std::string quoted = "'" + path_.native() + "'";
     if (std::system(
             ("chmod -R u+rwX " + quoted + " 2>/dev/null; rm -rf " + quoted)
