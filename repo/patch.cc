@@ -144,7 +144,7 @@ bool carry_out(std::span<const std::byte> step_bytes,
 // makes smaller, since more of what is new stands elsewhere in the base; but
 // not where the same little changes recur, as they do in pages.
 std::size_t max_size(std::size_t plain_size, bool recurring) {
-  constexpr std::size_t kShare = 144;
+  constexpr std::size_t kShare = 64;
   constexpr std::size_t kShareIfRecurring = 32;
   return plain_size / (recurring ? kShareIfRecurring : kShare);
 }
