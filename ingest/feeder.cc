@@ -134,11 +134,13 @@ class Feeder::Visitor : public FileVisitor {
       state_.progress.set_current(path);
     }
     auto known = state_.paths.find(path);
-    const bool is_unchanged = known && known->settled_state == seen;
-    if (is_unchanged && state_.is_usable(*known)) {
-      saves();
-      pass_by(entry, path, std::move(*known));
-      return;
+    if (known && known->settled_state == seen) {
+      repo::Entry whole = with_content_of(entry, *known);
+      if (repo::adds_up(whole, known->rows) && state_.is_usable(*known)) {
+        saves();
+        pass_by(std::move(whole), path, std::move(*known));
+        return;
+      }
     }
     const bool is_new = !known;
     if (read(entry, seen, path, opener, std::move(known)) && is_new) {
@@ -196,15 +198,19 @@ class Feeder::Visitor : public FileVisitor {
     has_saved_ = true;
   }
 
-  void pass_by(const repo::Entry& entry, std::string_view path,
-               PathState known) {
+  static repo::Entry with_content_of(repo::Entry entry,
+                                     const PathState& known) {
+    entry.holes = known.holes;
+    entry.profile = known.profile;
+    entry.weave = known.weave;
+    return entry;
+  }
+
+  void pass_by(repo::Entry entry, std::string_view path, PathState known) {
     ++state_.report.files_unmodified;
     state_.report.bytes_read += entry.size;
     state_.progress.bytes_done += entry.size;
-    WholeEntry whole{entry, std::string(path), std::nullopt};
-    whole.entry.holes = known.holes;
-    whole.entry.profile = known.profile;
-    whole.entry.weave = known.weave;
+    WholeEntry whole{std::move(entry), std::string(path), std::nullopt};
     if (state_.reusable.is_valid(known.snapshot)) {
       known.older_snapshot = known.snapshot;
     }
@@ -254,12 +260,16 @@ class Feeder::Visitor : public FileVisitor {
     state_.progress.bytes_done += hole_bytes(entry.holes);
     saves();
     state_.report.bytes_read += entry.size;
-    state_.push(ContentEnds{
-        .entry = std::move(entry),
-        .path = std::string(path),
-        .state = is_as_seen ? std::optional(now) : std::nullopt,
-        .is_settled = is_as_seen && is_settled(now, read_began, settling_),
-        .before = std::move(before)});
+    // Those of sysfs and procfs have another length than their status says,
+    // and change without a word.
+    const bool is_of_its_size = entry.size == seen_entry.size;
+    state_.push(
+        ContentEnds{.entry = std::move(entry),
+                    .path = std::string(path),
+                    .state = is_as_seen ? std::optional(now) : std::nullopt,
+                    .is_settled = is_as_seen && is_of_its_size &&
+                                  is_settled(now, read_began, settling_),
+                    .before = std::move(before)});
     return true;
   }
 
