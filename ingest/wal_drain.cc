@@ -14,13 +14,14 @@ constexpr std::chrono::seconds kFirstBackoff{2};
 constexpr std::chrono::seconds kMaxBackoff{60};
 
 void adopt_streams(WalSpool& spool, WalStore& store,
-                   repo::Repository& repository) {
+                   repo::Repository& repository, WalEvents& events) {
   std::set<std::uint32_t> known;
   for (const auto& run : spool.runs()) known.insert(run->timeline());
   for (const auto& file : PushedWal(spool.folder()).waiting()) {
     if (file.name.kind == WalFileName::Kind::history) continue;
     if (!known.insert(file.name.timeline).second) continue;
-    (void)store.adopt(repository, spool, file.name.timeline);
+    const auto adopted = store.adopt(repository, spool, file.name.timeline);
+    if (adopted.warning) events.warning(*adopted.warning);
   }
 }
 
@@ -39,7 +40,7 @@ bool is_continued(const WalRun& run,
 void flush_spool(WalSpool& spool, WalStore& store, repo::Repository& repository,
                  const WalRun* in_use, WalEvents& events,
                  const std::stop_token& stop) {
-  if (in_use == nullptr) adopt_streams(spool, store, repository);
+  if (in_use == nullptr) adopt_streams(spool, store, repository, events);
   for (const auto& text : absorb_pushed(spool, in_use)) events.warning(text);
   const auto runs = spool.runs();
   bool is_before = in_use != nullptr;

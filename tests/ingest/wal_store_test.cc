@@ -6,6 +6,7 @@
 #include "repo/commit.h"
 #include "repo/error.h"
 #include "repo/forget.h"
+#include "repo/pack_format.h"
 #include "repo/session.h"
 #include "tests/support/backup_site.h"
 #include "tests/support/power_cut.h"
@@ -68,6 +69,14 @@ class WalInStore : public ::testing::Test {
     Bytes out(all.size() + 10);
     out.resize(reader.read(1, kStart, out));
     return out;
+  }
+
+  void damage(repo::Repository& repository, const repo::Link& row) {
+    for (const auto& copy : repository.index().find(row.id)) {
+      site.disk().flip_bit(
+          repo::pack_name(repository.index().pack(copy.pack).id), copy.offset,
+          3);
+    }
   }
 
   BackupSite site{ChunkSizing::as_by_default};
@@ -357,6 +366,31 @@ TEST_F(WalAndBases, ASuccessorLeavesOutWhatPrecedesTheOldestBase) {
   EXPECT_EQ(damage_in(site), std::vector<std::string>{});
 }
 
+TEST_F(WalAndBases, NothingIsLeftOutWhileAListThatStaysIsDamaged) {
+  auto repository = site.open();
+  std::vector<repo::Link> lists;
+  // Where lists end depends on the repository's keys.
+  while (lists.size() < 3 || lists.front().kind != repo::BlobKind::links) {
+    receive(10 * kSegment);
+    (void)flush(repository);
+    auto blobs = repository.blobs();
+    lists = repo::decode_links(
+        *blobs.read(repo::BlobKind::links, run->committed()->rows.front().id),
+        "the list");
+  }
+  damage(repository, lists.at(lists.size() - 2));
+  (void)add_base(repository, 77,
+                 Lsn{run->end().value - lists.back().length - 1});
+  const Lsn before = run->end();
+  repository = site.open();
+  receive(1000);
+  const auto done = flush(repository);
+  EXPECT_FALSE(done.began_anew);
+  EXPECT_FALSE(done.trimmed_from);
+  EXPECT_EQ(done.begin, before);
+  EXPECT_EQ(stored(repository).size(), 1U);
+}
+
 TEST_F(WalAndBases, NothingIsLeftOutForOtherBases) {
   auto repository = site.open();
   receive(10 * kSegment);
@@ -400,6 +434,55 @@ TEST_F(WalAndBases, AStreamThatEndedBeforeTheOldestBaseIsNeedless) {
   EXPECT_EQ(found.front().by, std::nullopt);
 }
 
+TEST_F(WalInStore, ADamagedListIsLeftAndAStreamBeginsAnew) {
+  for (const std::size_t before : {std::size_t{0}, 5 * kSegment}) {
+    SCOPED_TRACE(before);
+    auto repository = site.open();
+    receive(before + 900'000);
+    const auto first = flush(repository);
+    ASSERT_EQ(run->committed()->rows.front().kind, repo::BlobKind::links);
+    damage(repository, run->committed()->rows.front());
+    receive(1000);
+    // A process that has not read it yet.
+    repository = site.open();
+    const auto second = flush(repository);
+    ASSERT_TRUE(second.began_anew);
+    EXPECT_NE(second.began_anew->find(first.snapshot.brief()),
+              std::string::npos);
+    EXPECT_EQ(second.stream.start, segment_begin(first.end, kSegment));
+    EXPECT_EQ(second.begin, second.stream.start);
+    EXPECT_EQ(second.end, run->end());
+    const auto wal = stored(repository);
+    EXPECT_TRUE(std::ranges::any_of(wal, [&](const StoredWal& one) {
+      return one.snapshot->snapshot.id == first.snapshot;
+    }));
+    receive(1000);
+    EXPECT_FALSE(flush(repository).began_anew);
+  }
+}
+
+TEST_F(WalInStore, ADamagedStreamIsNotAdopted) {
+  for (const auto kind : {repo::BlobKind::links, repo::BlobKind::content}) {
+    auto repository = site.open();
+    receive(3 * kSegment + 4321);
+    (void)flush(repository);
+    repo::Link row = run->committed()->rows.front();
+    if (kind == repo::BlobKind::content) {
+      auto blobs = repository.blobs();
+      repo::StreamCursor chunks(blobs, {row});
+      const auto last = chunks.at(row.length - 1);
+      row = {kind, last->id, last->length};
+    }
+    damage(repository, row);
+    repository = site.open_elsewhere();
+    WalSpool other(folder.path() / "other", kSegment);
+    const auto adopted = store().adopt(repository, other, 1);
+    EXPECT_EQ(adopted.run, nullptr);
+    EXPECT_TRUE(adopted.warning);
+    EXPECT_TRUE(other.runs().empty());
+  }
+}
+
 TEST_F(WalInStore, IsAdoptedByAHostThatKnowsNothing) {
   {
     auto repository = site.open();
@@ -408,8 +491,10 @@ TEST_F(WalInStore, IsAdoptedByAHostThatKnowsNothing) {
   }
   auto repository = site.open_elsewhere();
   WalSpool other(folder.path() / "other", kSegment);
-  EXPECT_EQ(store().adopt(repository, other, 2), nullptr);
-  run = store().adopt(repository, other, 1);
+  EXPECT_EQ(store().adopt(repository, other, 2).run, nullptr);
+  const auto adopted = store().adopt(repository, other, 1);
+  EXPECT_EQ(adopted.warning, std::nullopt);
+  run = adopted.run;
   ASSERT_TRUE(run);
   EXPECT_EQ(run->end().value, kStart.value + all.size());
   EXPECT_EQ(run->begin().value, kStart.value + 3 * kSegment);
