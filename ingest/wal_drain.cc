@@ -25,6 +25,24 @@ void adopt_streams(WalSpool& spool, WalStore& store,
   }
 }
 
+// Damage to it is no reason to store nothing.
+StoredInPlace look_at_stored(repo::Repository& repository,
+                             const WalStore& store, WalToPush segment) {
+  segment.system = store.cluster().system;
+  try {
+    const auto found = compare_with_stored(repository, store.options().series,
+                                           segment, store.options().clock());
+    return found == InRepository::all ? StoredInPlace::same
+                                      : StoredInPlace::unknown;
+  } catch (const repo::RefusedForSafety&) {
+    return StoredInPlace::other;
+  } catch (const repo::CorruptionError&) {
+    return StoredInPlace::unknown;
+  } catch (const repo::NotFound&) {
+    return StoredInPlace::unknown;
+  }
+}
+
 // Whether another one holds, or held, what comes behind it.
 bool is_continued(const WalRun& run,
                   const std::vector<std::shared_ptr<WalRun>>& all) {
@@ -41,7 +59,12 @@ void flush_spool(WalSpool& spool, WalStore& store, repo::Repository& repository,
                  const WalRun* in_use, WalEvents& events,
                  const std::stop_token& stop) {
   if (in_use == nullptr) adopt_streams(spool, store, repository, events);
-  for (const auto& text : absorb_pushed(spool, in_use)) events.warning(text);
+  const auto look = [&](const WalToPush& segment) {
+    return look_at_stored(repository, store, segment);
+  };
+  for (const auto& text : absorb_pushed(spool, in_use, look)) {
+    events.warning(text);
+  }
   const auto runs = spool.runs();
   bool is_before = in_use != nullptr;
   for (const auto& run : runs) {

@@ -81,6 +81,11 @@ class WalStore {
  public:
   WalStore(WalCluster cluster, WalStoreOptions options);
 
+  [[nodiscard]] const WalCluster& cluster() const noexcept { return cluster_; }
+  [[nodiscard]] const WalStoreOptions& options() const noexcept {
+    return options_;
+  }
+
   // Commits what is durable in the run; then what the run keeps shrinks. Damage
   // to what was committed before is no failure: then the stream begins anew, or
   // is not trimmed. Nothing: all of it is committed already.
