@@ -86,8 +86,10 @@ class Flush {
   repo::BlobId store_tree(const repo::StoreNode& store,
                           repo::BlobWriter& writer,
                           std::span<const repo::Link> rows);
+  void note_own_snapshots();
   void commit(const repo::BlobId& root, std::uint64_t bytes_stored);
   void forget_predecessors();
+  [[nodiscard]] bool may_forget() const;
   [[nodiscard]] bool is_of_ours(const repo::Snapshot& snapshot) const;
   [[nodiscard]] repo::Entry entry_of(std::string name, repo::EntryType type,
                                      std::uint64_t size) const;
@@ -124,6 +126,7 @@ WalFlush Flush::run(const std::stop_token& stop) {
   const auto root = store_tree(store, writer, rows);
   writer.finish();
   flush_.bytes_stored = writer.bytes_stored();
+  note_own_snapshots();
   commit(root, writer.bytes_stored());
   run_.note_committed({flush_.stream.start, flush_.end, session_.id(), rows});
   forget_predecessors();
@@ -343,13 +346,41 @@ void Flush::commit(const repo::BlobId& root, std::uint64_t bytes_stored) {
   }
 }
 
-// The one that this flush went on from, and what this host committed between a
-// commit and a crash.
+bool Flush::may_forget() const {
+  const auto role = repository_.keyring().role();
+  return role == repo::Role::owner || role == repo::Role::maintain;
+}
+
+// Before the commit, so that a crash behind it leaves none that nobody dares to
+// forget.
+void Flush::note_own_snapshots() {
+  if (!may_forget()) return;
+  std::vector<repo::SessionId> own;
+  const auto known = run_.own_snapshots();
+  for (const auto& valid : valid_) {
+    const auto& id = valid.snapshot.id;
+    const bool is_own = (committed_ && id == committed_->snapshot) ||
+                        std::ranges::find(known, id) != known.end();
+    if (is_own) own.push_back(id);
+  }
+  own.push_back(session_.id());
+  try {
+    run_.note_own_snapshots(std::move(own));
+  } catch (const repo::IoError& e) {
+    // On a full disk it is more that the spool is emptied.
+    flush_.warnings.emplace_back(e.what());
+  }
+}
+
+// The one that this flush went on from, and what this run committed between a
+// commit and a crash. Not what has this host's key alone: a copy of the machine
+// has it, too, and may have received other WAL.
 bool Flush::is_of_ours(const repo::Snapshot& snapshot) const {
   if (committed_ && snapshot.id == committed_->snapshot) return true;
+  const auto own = run_.own_snapshots();
+  if (std::ranges::find(own, snapshot.id) == own.end()) return false;
   if (snapshot.header.series_tag != tag_ || !snapshot.record ||
-      snapshot.record->sources.size() != 1 ||
-      snapshot.signer.host_key != repository_.signer().chain().host_key) {
+      snapshot.record->sources.size() != 1) {
     return false;
   }
   const auto& source = snapshot.record->sources.front();
@@ -368,9 +399,7 @@ bool Flush::is_of_ours(const repo::Snapshot& snapshot) const {
 }
 
 void Flush::forget_predecessors() {
-  if (flush_.began_anew) return;
-  const auto role = repository_.keyring().role();
-  if (role != repo::Role::owner && role != repo::Role::maintain) return;
+  if (!may_forget()) return;
   for (const auto& valid : valid_) {
     if (!is_of_ours(valid.snapshot) || !valid.holds.empty()) continue;
     try {
