@@ -105,7 +105,7 @@ class Flush {
   const repo::SnapshotList list_;
   const std::vector<repo::ValidSnapshot>& valid_;
   std::optional<CommittedWal> committed_;
-  std::optional<Lsn> needed_;  // by the oldest base
+  std::optional<Lsn> needed_;  // from there on; nothing: all
   WalFlush flush_;
 };
 
@@ -191,9 +191,13 @@ void Flush::find_start() {
   if (!list_.damage.empty()) return;
   std::vector<const repo::ValidSnapshot*> snapshots;
   for (const auto& one : valid_) snapshots.push_back(&one);
-  needed_ = oldest_needed_wal(snapshots,
-                              repo::series_tag(repository_.keyring(), *bases),
-                              cluster_.system);
+  // Of later timelines a receiver of this one has no history.
+  const auto no_history = [](std::uint32_t) -> std::optional<std::string> {
+    return std::nullopt;
+  };
+  needed_ = end_of_needless_wal(snapshots,
+                                repo::series_tag(repository_.keyring(), *bases),
+                                cluster_.system, run_.timeline(), no_history);
   if (!needed_) return;
   const Lsn start =
       std::min(segment_begin(*needed_, cluster_.segment_bytes), run_.begin());

@@ -318,7 +318,8 @@ class WalAndBases : public WalInStore {
  protected:
   repo::SessionId add_base(repo::Repository& repository, std::uint64_t system,
                            std::optional<Lsn> start,
-                           std::string_view series = "host/pg") {
+                           std::string_view series = "host/pg",
+                           std::uint32_t timeline = 1) {
     repo::Session session(repository.storage(), repository.keyring(),
                           repository.signer(), {1'800'000'000, 0});
     repo::SnapshotRecord record;
@@ -327,6 +328,7 @@ class WalAndBases : public WalInStore {
     source.kind = repo::SourceKind::postgres_base;
     if (start) source.facts.push_back({"start_lsn", to_string(*start)});
     source.facts.push_back({"system_identifier", std::to_string(system)});
+    source.facts.push_back({"timeline", std::to_string(timeline)});
     repo::SnapshotHeader header;
     header.root = stored(repository).front().snapshot->snapshot.header.root;
     auto chain = repository.host_state().lock_chain(record.series);
@@ -525,6 +527,44 @@ TEST_F(WalInStore, IsAdoptedByAHostThatKnowsNothing) {
   EXPECT_FALSE(flush(repository).began_anew);
   EXPECT_EQ(stored(repository).size(), 1U);
   EXPECT_EQ(read_all(repository), all);
+}
+
+TEST_F(WalAndBases, ABaseOfAnotherTimelineMakesNothingNeedless) {
+  auto repository = site.open();
+  run = spool->begin_run(2, kStart);
+  receive(10 * kSegment);
+  (void)flush(repository);
+  // One of timeline 2 may be being made meanwhile, from an earlier place on.
+  (void)add_base(repository, 77, Lsn{kStart.value + 20 * kSegment});
+  EXPECT_TRUE(needless(repository).empty());
+  receive(1000);
+  EXPECT_FALSE(flush(repository).trimmed_from);
+  (void)add_base(repository, 77, Lsn{kStart.value + 8 * kSegment}, "host/pg",
+                 2);
+  receive(1000);
+  const auto done = flush(repository);
+  EXPECT_EQ(done.trimmed_from, kStart);
+  EXPECT_EQ(done.stream.start.value, kStart.value + 8 * kSegment);
+}
+
+TEST_F(WalAndBases, ABaseOfADescendantMakesNeedlessWhatPrecedesTheFork) {
+  auto repository = site.open();
+  receive(2 * kSegment);
+  const auto old = flush(repository);
+  run = spool->begin_run(2, run->end());
+  receive(4 * kSegment);
+  (void)flush(repository);
+  (void)add_base(repository, 77, Lsn{kStart.value + 3 * kSegment}, "host/pg",
+                 2);
+  EXPECT_TRUE(needless(repository).empty());  // whose descendant it is?
+  for (const auto* const fork : {"0/4FFFFF", "0/500000"}) {
+    histories = {{2, std::string("1\t") + fork + "\tx\n"}};
+    receive(1000);
+    (void)flush(repository);
+    const auto found = needless(repository);
+    ASSERT_EQ(found.size(), fork == std::string_view("0/500000") ? 1U : 0U);
+    for (const auto& one : found) EXPECT_EQ(one.covered, old.snapshot);
+  }
 }
 
 TEST_F(WalInStore, CarriesTheHistoryOfItsTimeline) {
