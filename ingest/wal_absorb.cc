@@ -1,5 +1,6 @@
 // absorb_pushed(), of wal_push.h.
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
 #include <fstream>
 #include <memory>
@@ -29,8 +30,8 @@ struct Piece {
 
 class Absorption {
  public:
-  Absorption(WalSpool& spool, const WalRun* in_use)
-      : spool_(spool), in_use_(in_use) {}
+  Absorption(WalSpool& spool, const WalRun* in_use, const LookAtStored& look)
+      : spool_(spool), in_use_(in_use), look_(look) {}
 
   void take_history(const PushedWal::Waiting& file);
   void take_segment(const Piece& piece);
@@ -43,12 +44,15 @@ class Absorption {
   void read(const Piece& piece, Lsn at, std::span<std::byte> out) const;
   [[nodiscard]] bool agrees(const Piece& piece, const WalRun& run,
                             Lsn end) const;
+  [[nodiscard]] StoredInPlace compare_with_let_go(const Piece& piece) const;
+  void take_let_go(const Piece& piece);
   void append(const Piece& piece, WalRun& run) const;
   void set_aside(const PushedWal::Waiting& file);
   static void remove(const PushedWal::Waiting& file);
 
   WalSpool& spool_;
   const WalRun* const in_use_;
+  const LookAtStored& look_;
 };
 
 void Absorption::take_history(const PushedWal::Waiting& file) {
@@ -70,6 +74,10 @@ void Absorption::take_segment(const Piece& piece) {
     const Lsn upto = in_use_->durable_end();
     if (piece.file.name.timeline == in_use_->timeline() &&
         from <= piece.begin && piece.end <= upto) {
+      if (piece.begin < in_use_->begin()) {
+        take_let_go(piece);
+        return;
+      }
       agrees(piece, *in_use_, piece.end) ? remove(piece.file)
                                          : set_aside(piece.file);
       return;
@@ -79,6 +87,10 @@ void Absorption::take_segment(const Piece& piece) {
   auto run = find_run(piece);
   if (!run) {
     run = spool_.begin_run(piece.file.name.timeline, piece.begin);
+  }
+  if (piece.begin < run->begin()) {
+    take_let_go(piece);
+    return;
   }
   if (!agrees(piece, *run, std::min(piece.end, run->end()))) {
     set_aside(piece.file);
@@ -122,9 +134,47 @@ void Absorption::read(const Piece& piece, Lsn at,
   }
 }
 
+StoredInPlace Absorption::compare_with_let_go(const Piece& piece) const {
+  const auto& name = piece.file.name;
+  const auto known = WalDigests(spool_.folder())
+                         .find(segment_name(name.timeline, piece.begin,
+                                            spool_.segment_bytes()));
+  // A digest is one of all its bytes.
+  if (known && piece.file.bytes == spool_.segment_bytes()) {
+    return *known == digest_of_file(piece.file.path) ? StoredInPlace::same
+                                                     : StoredInPlace::other;
+  }
+  WalToPush segment;
+  segment.path = piece.file.path;
+  segment.name = name;
+  segment.begin = piece.begin;
+  segment.bytes = piece.file.bytes;
+  segment.segment_bytes = spool_.segment_bytes();
+  return look_(segment);
+}
+
+// Runs begin where segments do, so that none of it is held any more.
+void Absorption::take_let_go(const Piece& piece) {
+  switch (compare_with_let_go(piece)) {
+    case StoredInPlace::same:
+      remove(piece.file);
+      return;
+    case StoredInPlace::other:
+      set_aside(piece.file);
+      return;
+    case StoredInPlace::unknown:
+      troubles.push_back(
+          piece.file.path.string() +
+          ": WAL of that place was stored before, and whether it is the same "
+          "cannot be told: it is there no more, or this key may not read it; "
+          "the file stays here");
+  }
+}
+
 // As far as the run holds it, up to `end`.
 bool Absorption::agrees(const Piece& piece, const WalRun& run, Lsn end) const {
-  Lsn at = std::max(piece.begin, run.begin());
+  assert(run.begin() <= piece.begin);
+  Lsn at = piece.begin;
   std::vector<std::byte> ours(kPiece);
   std::vector<std::byte> theirs(kPiece);
   while (at < end) {
@@ -164,8 +214,8 @@ void Absorption::set_aside(const PushedWal::Waiting& file) {
     repo::throw_system_error(file.path.string() + ": cannot rename", errno);
   }
   troubles.push_back(aside.string() +
-                     ": is not what was received under that name since; it is "
-                     "kept here and not stored");
+                     ": is not what was received or stored under that name; it "
+                     "is kept here and not stored");
 }
 
 void Absorption::remove(const PushedWal::Waiting& file) {
@@ -175,8 +225,9 @@ void Absorption::remove(const PushedWal::Waiting& file) {
 
 }  // namespace
 
-std::vector<std::string> absorb_pushed(WalSpool& spool, const WalRun* in_use) {
-  Absorption absorption(spool, in_use);
+std::vector<std::string> absorb_pushed(WalSpool& spool, const WalRun* in_use,
+                                       const LookAtStored& look) {
+  Absorption absorption(spool, in_use, look);
   for (const auto& file : PushedWal(spool.folder()).waiting()) {
     if (file.name.kind == WalFileName::Kind::history) {
       absorption.take_history(file);

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cassert>
 #include <limits>
+#include <set>
 #include <tuple>
+#include <utility>
 
+#include "ingest/wal_protocol.h"
 #include "repo/error.h"
 
 namespace cairn::ingest {
@@ -101,6 +104,28 @@ class Rows {
   std::vector<Level> levels_;
 };
 
+std::set<std::uint32_t> timelines_of_bases(
+    std::span<const repo::ValidSnapshot* const> snapshots,
+    const repo::SeriesTag& bases, std::uint64_t system) {
+  std::set<std::uint32_t> timelines;
+  for (const auto* const valid : snapshots) {
+    const auto& record = valid->snapshot.record;
+    if (valid->snapshot.header.series_tag != bases || !record) continue;
+    for (const auto& source : record->sources) {
+      if (source.kind != repo::SourceKind::postgres_base) continue;
+      const auto number = [&](std::string_view fact) {
+        return parse_number(source.fact(fact).value_or(""), 10);
+      };
+      const auto timeline = number(wal_fact::kTimeline);
+      if (number(wal_fact::kSystemIdentifier) == system && timeline &&
+          *timeline <= std::numeric_limits<std::uint32_t>::max()) {
+        timelines.insert(static_cast<std::uint32_t>(*timeline));
+      }
+    }
+  }
+  return timelines;
+}
+
 // What both share is not opened, so that it costs what is different.
 bool begins_with(repo::BlobReader& blobs, std::vector<repo::Link> longer,
                  std::vector<repo::Link> shorter) {
@@ -165,10 +190,43 @@ std::optional<Lsn> oldest_needed_wal(
   return oldest;
 }
 
+std::optional<Lsn> end_of_needless_wal(
+    std::span<const repo::ValidSnapshot* const> snapshots,
+    const repo::SeriesTag& bases, std::uint64_t system, std::uint32_t timeline,
+    const HistoryOf& history_of) {
+  const auto oldest = oldest_needed_wal(snapshots, bases, system);
+  if (!oldest) return std::nullopt;
+  const auto timelines = timelines_of_bases(snapshots, bases, system);
+  if (timelines.contains(timeline)) return oldest;
+  std::optional<Lsn> fork;
+  for (auto later = timelines.upper_bound(timeline); later != timelines.end();
+       ++later) {
+    const auto history = history_of(*later);
+    if (!history) continue;
+    for (const auto& ended : parse_timeline_history(*history)) {
+      if (ended.timeline != timeline) continue;
+      fork = std::min(fork.value_or(ended.end), ended.end);
+    }
+  }
+  if (!fork) return std::nullopt;
+  return std::min(*oldest, *fork);
+}
+
 namespace {
 
-// Of each of `all`, which are of one series, whether it ends before any base
-// begins.
+// Nothing: none is stored, or it cannot be read.
+std::optional<std::string> stored_history(WalReader& reader,
+                                          std::uint32_t timeline) {
+  try {
+    return reader.history(timeline);
+  } catch (const repo::CorruptionError&) {
+    return std::nullopt;
+  } catch (const repo::NotFound&) {
+    return std::nullopt;
+  }
+}
+
+// Of each of `all`, which are of one series, whether no base needs it.
 void find_needless(repo::Repository& repository,
                    std::span<const repo::ValidSnapshot* const> snapshots,
                    std::vector<StoredWal>& all,
@@ -177,14 +235,24 @@ void find_needless(repo::Repository& repository,
   const auto bases = series_of_bases(record->series);
   if (!bases) return;
   const auto tag = repo::series_tag(repository.keyring(), *bases);
-  std::map<std::uint64_t, std::optional<Lsn>> needed;  // by system
+  const auto of_all = all;
+  const auto find_end = [&](const WalStreamId& stream) {
+    auto of_system = of_all;
+    std::erase_if(of_system, [&](const StoredWal& one) {
+      return one.stream.system != stream.system;
+    });
+    WalReader reader(repository, std::move(of_system));
+    return end_of_needless_wal(
+        snapshots, tag, stream.system, stream.timeline,
+        [&](std::uint32_t later) { return stored_history(reader, later); });
+  };
+  // By system and timeline.
+  std::map<std::pair<std::uint64_t, std::uint32_t>, std::optional<Lsn>> ends;
   std::erase_if(all, [&](const StoredWal& one) {
-    const auto system = one.stream.system;
-    if (!needed.contains(system)) {
-      needed[system] = oldest_needed_wal(snapshots, tag, system);
-    }
-    const auto& from = needed[system];
-    if (!from || one.end > *from) return false;
+    const std::pair key(one.stream.system, one.stream.timeline);
+    if (!ends.contains(key)) ends[key] = find_end(one.stream);
+    const auto& end = ends[key];
+    if (!end || one.end > *end) return false;
     covered.push_back({one.snapshot->snapshot.id, std::nullopt});
     return true;
   });

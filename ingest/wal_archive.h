@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -55,6 +56,19 @@ struct StoredWal {
     std::span<const repo::ValidSnapshot* const> snapshots,
     const repo::SeriesTag& bases, std::uint64_t system);
 
+// Up to where WAL of that timeline is needless: as far as the oldest base of
+// the cluster says so, and one of the timeline itself does, or of one that
+// forked from it, up to there. Places of timelines that do not descend from
+// each other say nothing of each other: a base of this one may be being made.
+// `history_of` answers the history file of a timeline, if it is at hand.
+// Nothing: all is needed.
+using HistoryOf =
+    std::function<std::optional<std::string>(std::uint32_t timeline)>;
+[[nodiscard]] std::optional<Lsn> end_of_needless_wal(
+    std::span<const repo::ValidSnapshot* const> snapshots,
+    const repo::SeriesTag& bases, std::uint64_t system, std::uint32_t timeline,
+    const HistoryOf& history_of);
+
 // Of which series, given that of WAL; nothing: the name is none of such.
 [[nodiscard]] std::optional<std::string> series_of_bases(
     std::string_view wal_series);
@@ -62,7 +76,7 @@ struct StoredWal {
 // Snapshots whose WAL another one holds too, chunk for chunk from the same
 // place on, and that nobody needs therefore: what a receiver left behind that
 // may not forget. Whether it is so is read from the lists and not believed. And
-// those that end before the oldest base of their cluster begins.
+// those that end_of_needless_wal() says it of.
 struct CoveredWal {
   repo::SessionId covered;
   // Nothing: no base that is there needs any of it.

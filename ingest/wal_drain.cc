@@ -14,13 +14,32 @@ constexpr std::chrono::seconds kFirstBackoff{2};
 constexpr std::chrono::seconds kMaxBackoff{60};
 
 void adopt_streams(WalSpool& spool, WalStore& store,
-                   repo::Repository& repository) {
+                   repo::Repository& repository, WalEvents& events) {
   std::set<std::uint32_t> known;
   for (const auto& run : spool.runs()) known.insert(run->timeline());
   for (const auto& file : PushedWal(spool.folder()).waiting()) {
     if (file.name.kind == WalFileName::Kind::history) continue;
     if (!known.insert(file.name.timeline).second) continue;
-    (void)store.adopt(repository, spool, file.name.timeline);
+    const auto adopted = store.adopt(repository, spool, file.name.timeline);
+    if (adopted.warning) events.warning(*adopted.warning);
+  }
+}
+
+// Damage to it is no reason to store nothing.
+StoredInPlace look_at_stored(repo::Repository& repository,
+                             const WalStore& store, WalToPush segment) {
+  segment.system = store.cluster().system;
+  try {
+    const auto found = compare_with_stored(repository, store.options().series,
+                                           segment, store.options().clock());
+    return found == InRepository::all ? StoredInPlace::same
+                                      : StoredInPlace::unknown;
+  } catch (const repo::RefusedForSafety&) {
+    return StoredInPlace::other;
+  } catch (const repo::CorruptionError&) {
+    return StoredInPlace::unknown;
+  } catch (const repo::NotFound&) {
+    return StoredInPlace::unknown;
   }
 }
 
@@ -39,8 +58,13 @@ bool is_continued(const WalRun& run,
 void flush_spool(WalSpool& spool, WalStore& store, repo::Repository& repository,
                  const WalRun* in_use, WalEvents& events,
                  const std::stop_token& stop) {
-  if (in_use == nullptr) adopt_streams(spool, store, repository);
-  for (const auto& text : absorb_pushed(spool, in_use)) events.warning(text);
+  if (in_use == nullptr) adopt_streams(spool, store, repository, events);
+  const auto look = [&](const WalToPush& segment) {
+    return look_at_stored(repository, store, segment);
+  };
+  for (const auto& text : absorb_pushed(spool, in_use, look)) {
+    events.warning(text);
+  }
   const auto runs = spool.runs();
   bool is_before = in_use != nullptr;
   for (const auto& run : runs) {

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -109,12 +110,23 @@ struct SpooledSegment {
 [[nodiscard]] std::optional<std::string> find_pushed_text(
     const std::filesystem::path& spool, const WalFileName& name);
 
+// What is stored in the place of a segment that the spool has let go of.
+enum class StoredInPlace {
+  same,
+  other,
+  unknown,  // not all of it is there, or it cannot be read
+};
+using LookAtStored = std::function<StoredInPlace(const WalToPush& segment)>;
+
 // Moves what waits into the spool's runs, and answers what was wrong with some
-// of it, in words. With `in_use`, the run that a receiver writes to, none is
-// changed but those that precede it, and what follows it waits on.
+// of it, in words. What a run held before is compared by its digest, or `look`
+// is asked; it waits on where neither knows. With `in_use`, the run that a
+// receiver writes to, none is changed but those that precede it, and what
+// follows it waits on.
 //
 // Requires: no other thread writes to runs that precede it.
 [[nodiscard]] std::vector<std::string> absorb_pushed(WalSpool& spool,
-                                                     const WalRun* in_use);
+                                                     const WalRun* in_use,
+                                                     const LookAtStored& look);
 
 }  // namespace cairn::ingest

@@ -241,9 +241,14 @@ void WalReceiver::choose_run(PostgresConnection& connection,
   }
   if (!run_) {
     WalStore store(cluster_, options_.store);
-    run_ = store.adopt(*repository_, *spool_, server.timeline);
+    const auto adopt = [&](std::uint32_t timeline) {
+      auto adopted = store.adopt(*repository_, *spool_, timeline);
+      if (adopted.warning) events_.warning(*adopted.warning);
+      run_ = std::move(adopted.run);
+    };
+    adopt(server.timeline);
     for (auto older = ends.rbegin(); older != ends.rend() && !run_; ++older) {
-      run_ = store.adopt(*repository_, *spool_, older->timeline);
+      adopt(older->timeline);
     }
   }
   if (!run_) {

@@ -23,6 +23,7 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kCommitted = "committed";
 constexpr std::string_view kCommittedHead = "cairn wal committed 1";
+constexpr std::string_view kOwnSnapshots = "snapshots";
 constexpr std::string_view kHistorySuffix = ".history";
 constexpr std::string_view kGoneSuffix = ".gone";
 
@@ -148,6 +149,25 @@ std::optional<CommittedWal> decode_committed(const std::string& text) {
   return committed;
 }
 
+// Damage costs snapshots that stay though later ones cover them.
+std::vector<repo::SessionId> decode_own_snapshots(const std::string& text) {
+  std::vector<repo::SessionId> snapshots;
+  std::istringstream in(text);
+  std::string line;
+  while (std::getline(in, line)) {
+    if (const auto id = repo::SessionId::from_hex(line)) {
+      snapshots.push_back(*id);
+    }
+  }
+  return snapshots;
+}
+
+void remove_if_there(const fs::path& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+    fail(path, "cannot remove", errno);
+  }
+}
+
 }  // namespace
 
 void make_spool_folder(const fs::path& folder) {
@@ -175,6 +195,9 @@ WalRun::WalRun(fs::path folder, std::uint32_t timeline, Lsn start,
   make_spool_folder(folder_);
   if (const auto text = read_file(folder_ / kCommitted)) {
     committed_ = decode_committed(*text);
+  }
+  if (const auto text = read_file(folder_ / kOwnSnapshots)) {
+    own_snapshots_ = decode_own_snapshots(*text);
   }
   find_segments(start);
   const fs::path path = folder_ / kDurableFile;
@@ -345,13 +368,25 @@ void WalRun::note_committed(const CommittedWal& committed) {
 }
 
 void WalRun::forget_committed() {
-  const fs::path path = folder_ / kCommitted;
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
-    fail(path, "cannot remove", errno);
-  }
+  remove_if_there(folder_ / kOwnSnapshots);
+  remove_if_there(folder_ / kCommitted);
   sync_folder(folder_);
   const std::lock_guard lock(mutex_);
   committed_.reset();
+  own_snapshots_.clear();
+}
+
+std::vector<repo::SessionId> WalRun::own_snapshots() const {
+  const std::lock_guard lock(mutex_);
+  return own_snapshots_;
+}
+
+void WalRun::note_own_snapshots(std::vector<repo::SessionId> snapshots) {
+  std::string text;
+  for (const auto& id : snapshots) text += id.hex() + '\n';
+  replace_spool_file(folder_ / kOwnSnapshots, text);
+  const std::lock_guard lock(mutex_);
+  own_snapshots_ = std::move(snapshots);
 }
 
 // What comes again under that name has to be the same. On a full disk it is

@@ -10,6 +10,7 @@
 //            ...                             one as long as what was received
 //            durable                         how far they are synced
 //            committed                       what a snapshot holds already
+//            snapshots                       that were made of it
 //
 // Files have PostgreSQL's names, so that a person can take them from here when
 // all else is lost.
@@ -49,7 +50,7 @@ struct CommittedWal {
 // last byte, from that segment's beginning.
 //
 // Threads        write(), sync(), end() and first_difference() by one, what
-//                concerns `committed` by one other at a time, the rest by many.
+//                concerns snapshots by one other at a time, the rest by many.
 // Failure        IoError, OutOfSpace, after which write() can be tried again
 //                and sync() cannot; CorruptionError.
 class WalRun {
@@ -97,8 +98,16 @@ class WalRun {
 
   // Durably; then segments that are committed whole are removed.
   void note_committed(const CommittedWal& committed);
-  // What was committed is there no more: a new stream begins with what is held.
+  // What was committed is there no more: a new stream begins with what is held,
+  // which does not go on from own_snapshots() either.
   void forget_committed();
+
+  // Snapshots that hold what this run held, and nothing else: those noted last.
+  // One that is about to be committed is noted first, durably, so that after a
+  // crash it can be told from those of other hosts, which may have this one's
+  // key and name.
+  [[nodiscard]] std::vector<repo::SessionId> own_snapshots() const;
+  void note_own_snapshots(std::vector<repo::SessionId> snapshots);
 
  private:
   [[nodiscard]] std::filesystem::path segment_path(Lsn lsn) const;
@@ -117,8 +126,9 @@ class WalRun {
   UniqueFd segment_;  // with end_; none until something is written
   UniqueFd durable_file_;
   std::uint64_t durable_number_ = 0;  // of records written
-  mutable std::mutex mutex_;          // guards committed_
+  mutable std::mutex mutex_;          // guards what follows
   std::optional<CommittedWal> committed_;
+  std::vector<repo::SessionId> own_snapshots_;
 };
 
 // Each folder on the way durably, or a power cut could take all that is below.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fstream>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 #include "ingest/wal_archive.h"
@@ -34,6 +35,24 @@ std::uint64_t bytes_of(const std::map<std::uint32_t, std::string>& histories) {
   return bytes;
 }
 
+std::string what_is_lost(const CommittedWal& committed) {
+  return "what snapshot " + committed.snapshot.brief() +
+         " holds is lost, or was stored by another write key and is not "
+         "verified; 'cairn check' tells which";
+}
+
+// Nothing: what `read` takes is damaged or lost.
+template <typename Read>
+std::optional<std::invoke_result_t<Read>> if_undamaged(Read read) {
+  try {
+    return read();
+  } catch (const repo::CorruptionError&) {
+    return std::nullopt;
+  } catch (const repo::NotFound&) {
+    return std::nullopt;
+  }
+}
+
 // One flush, from registered to committed.
 class Flush {
  public:
@@ -55,16 +74,22 @@ class Flush {
   WalFlush run(const std::stop_token& stop);
 
  private:
+  repo::ListWriter open_list(repo::ReusableBlobs& reusable,
+                             const repo::StoreNode& store);
   void find_predecessor(repo::ReusableBlobs& reusable);
+  void begin_anew(std::string why);
   void find_start();
+  [[nodiscard]] bool can_start_at(Lsn start);
   std::vector<repo::Link> store_stream(repo::BlobWriter& writer,
-                                       const repo::StoreNode& store,
+                                       repo::ListWriter list,
                                        const std::stop_token& stop);
   repo::BlobId store_tree(const repo::StoreNode& store,
                           repo::BlobWriter& writer,
                           std::span<const repo::Link> rows);
+  void note_own_snapshots();
   void commit(const repo::BlobId& root, std::uint64_t bytes_stored);
   void forget_predecessors();
+  [[nodiscard]] bool may_forget() const;
   [[nodiscard]] bool is_of_ours(const repo::Snapshot& snapshot) const;
   [[nodiscard]] repo::Entry entry_of(std::string name, repo::EntryType type,
                                      std::uint64_t size) const;
@@ -80,7 +105,7 @@ class Flush {
   const repo::SnapshotList list_;
   const std::vector<repo::ValidSnapshot>& valid_;
   std::optional<CommittedWal> committed_;
-  std::optional<Lsn> needed_;  // by the oldest base
+  std::optional<Lsn> needed_;  // from there on; nothing: all
   WalFlush flush_;
 };
 
@@ -88,21 +113,20 @@ WalFlush Flush::run(const std::stop_token& stop) {
   repository_.index().refresh(repository_.storage(), repository_.keyring());
   repo::ReusableBlobs reusable(repository_.storage(), repository_.keyring(),
                                repository_.index(), session_.epoch());
-  find_predecessor(reusable);
-  find_start();
-  flush_.begin = committed_ ? committed_->end : run_.begin();
-  flush_.end = run_.durable_end();
-  flush_.snapshot = session_.id();
-
   repo::BlobWriter writer(repository_, reusable, session_.id(), nullptr);
   const repo::StoreNode store = [&](repo::BlobKind kind,
                                     std::span<const std::byte> plain) {
     return writer.store(kind, plain);
   };
-  const auto rows = store_stream(writer, store, stop);
+  auto list = open_list(reusable, store);
+  flush_.begin = committed_ ? committed_->end : run_.begin();
+  flush_.end = run_.durable_end();
+  flush_.snapshot = session_.id();
+  const auto rows = store_stream(writer, std::move(list), stop);
   const auto root = store_tree(store, writer, rows);
   writer.finish();
   flush_.bytes_stored = writer.bytes_stored();
+  note_own_snapshots();
   commit(root, writer.bytes_stored());
   run_.note_committed({flush_.stream.start, flush_.end, session_.id(), rows});
   forget_predecessors();
@@ -118,20 +142,41 @@ void Flush::find_predecessor(repo::ReusableBlobs& reusable) {
            one.snapshot.header.series_tag == tag_;
   });
   if (!is_valid) {
-    flush_.began_anew = "snapshot " + committed_->snapshot.brief() +
-                        ", which held the WAL before, was forgotten";
+    begin_anew("snapshot " + committed_->snapshot.brief() +
+               ", which held the WAL before, was forgotten");
   } else if (!std::ranges::all_of(committed_->rows, [&](const auto& row) {
                return reusable.contains(row.kind, row.id);
              })) {
-    // That snapshot stays, and readers take what it still has.
-    flush_.began_anew =
-        "what snapshot " + committed_->snapshot.brief() +
-        " holds is lost, or was stored by another write key and is not "
-        "verified; 'cairn check' tells which";
+    begin_anew(what_is_lost(*committed_));
   }
-  if (!flush_.began_anew) return;
+}
+
+// Its snapshot stays, and readers take what it still has.
+void Flush::begin_anew(std::string why) {
+  flush_.began_anew = std::move(why);
   run_.forget_committed();
   committed_.reset();
+}
+
+// That the packs are there says nothing of the nodes in them, and what cannot
+// be read today cannot tomorrow either: WAL would gather in the spool for ever.
+repo::ListWriter Flush::open_list(repo::ReusableBlobs& reusable,
+                                  const repo::StoreNode& store) {
+  auto blobs = repository_.blobs();
+  const auto read = [&](const repo::Link& node) {
+    const auto plain = blobs.read(repo::BlobKind::links, node.id);
+    return repo::decode_links(*plain, "node " + node.id.brief());
+  };
+  find_predecessor(reusable);
+  find_start();
+  if (committed_ && !flush_.trimmed_from) {
+    auto list = if_undamaged(
+        [&] { return repo::ListWriter(store, committed_->rows, read); });
+    if (list) return std::move(*list);
+    begin_anew(what_is_lost(*committed_));
+    flush_.stream.start = run_.begin();
+  }
+  return repo::ListWriter(store);
 }
 
 // Where the predecessor starts, or later, when no base needs what it starts
@@ -146,9 +191,13 @@ void Flush::find_start() {
   if (!list_.damage.empty()) return;
   std::vector<const repo::ValidSnapshot*> snapshots;
   for (const auto& one : valid_) snapshots.push_back(&one);
-  needed_ = oldest_needed_wal(snapshots,
-                              repo::series_tag(repository_.keyring(), *bases),
-                              cluster_.system);
+  // Of later timelines a receiver of this one has no history.
+  const auto no_history = [](std::uint32_t) -> std::optional<std::string> {
+    return std::nullopt;
+  };
+  needed_ = end_of_needless_wal(snapshots,
+                                repo::series_tag(repository_.keyring(), *bases),
+                                cluster_.system, run_.timeline(), no_history);
   if (!needed_) return;
   const Lsn start =
       std::min(segment_begin(*needed_, cluster_.segment_bytes), run_.begin());
@@ -157,30 +206,31 @@ void Flush::find_start() {
   if (start.value - committed_->start.value < length / kLeastTrimmedPart) {
     return;
   }
-  // Writers with another page size may have cut elsewhere.
-  auto blobs = repository_.blobs();
-  const auto place = repo::StreamCursor(blobs, committed_->rows)
-                         .at(start.value - committed_->start.value);
-  const bool is_cut =
-      place ? committed_->start.value + place->offset == start.value
-            : start == committed_->end;
-  if (!is_cut) return;
+  if (!if_undamaged([&] { return can_start_at(start); }).value_or(false)) {
+    return;
+  }
   flush_.trimmed_from = committed_->start;
   flush_.stream.start = start;
 }
 
-std::vector<repo::Link> Flush::store_stream(repo::BlobWriter& writer,
-                                            const repo::StoreNode& store,
-                                            const std::stop_token& stop) {
+// Every list that stays is read before one of the new ones is stored: damage
+// would leave those behind with each flush.
+bool Flush::can_start_at(Lsn start) {
   auto blobs = repository_.blobs();
-  const auto read = [&](const repo::Link& node) {
-    const auto plain = blobs.read(repo::BlobKind::links, node.id);
-    return repo::decode_links(*plain, "node " + node.id.brief());
-  };
-  std::vector<repo::Link> rows;
-  if (committed_ && !flush_.trimmed_from) rows = committed_->rows;
-  repo::ListWriter list(store, rows, read);
+  repo::StreamCursor kept(blobs, committed_->rows);
+  std::uint64_t offset = start.value - committed_->start.value;
+  const auto first = kept.at(offset);
+  // Writers with another page size may have cut elsewhere.
+  if (first ? first->offset != offset : start != committed_->end) return false;
+  while (const auto place = kept.at(offset)) offset += place->length;
+  return true;
+}
+
+std::vector<repo::Link> Flush::store_stream(repo::BlobWriter& writer,
+                                            repo::ListWriter list,
+                                            const std::stop_token& stop) {
   if (flush_.trimmed_from) {
+    auto blobs = repository_.blobs();
     repo::StreamCursor kept(blobs, committed_->rows);
     std::uint64_t offset =
         flush_.stream.start.value - flush_.trimmed_from->value;
@@ -300,13 +350,41 @@ void Flush::commit(const repo::BlobId& root, std::uint64_t bytes_stored) {
   }
 }
 
-// The one that this flush went on from, and what this host committed between a
-// commit and a crash.
+bool Flush::may_forget() const {
+  const auto role = repository_.keyring().role();
+  return role == repo::Role::owner || role == repo::Role::maintain;
+}
+
+// Before the commit, so that a crash behind it leaves none that nobody dares to
+// forget.
+void Flush::note_own_snapshots() {
+  if (!may_forget()) return;
+  std::vector<repo::SessionId> own;
+  const auto known = run_.own_snapshots();
+  for (const auto& valid : valid_) {
+    const auto& id = valid.snapshot.id;
+    const bool is_own = (committed_ && id == committed_->snapshot) ||
+                        std::ranges::find(known, id) != known.end();
+    if (is_own) own.push_back(id);
+  }
+  own.push_back(session_.id());
+  try {
+    run_.note_own_snapshots(std::move(own));
+  } catch (const repo::IoError& e) {
+    // On a full disk it is more that the spool is emptied.
+    flush_.warnings.emplace_back(e.what());
+  }
+}
+
+// The one that this flush went on from, and what this run committed between a
+// commit and a crash. Not what has this host's key alone: a copy of the machine
+// has it, too, and may have received other WAL.
 bool Flush::is_of_ours(const repo::Snapshot& snapshot) const {
   if (committed_ && snapshot.id == committed_->snapshot) return true;
+  const auto own = run_.own_snapshots();
+  if (std::ranges::find(own, snapshot.id) == own.end()) return false;
   if (snapshot.header.series_tag != tag_ || !snapshot.record ||
-      snapshot.record->sources.size() != 1 ||
-      snapshot.signer.host_key != repository_.signer().chain().host_key) {
+      snapshot.record->sources.size() != 1) {
     return false;
   }
   const auto& source = snapshot.record->sources.front();
@@ -325,8 +403,7 @@ bool Flush::is_of_ours(const repo::Snapshot& snapshot) const {
 }
 
 void Flush::forget_predecessors() {
-  const auto role = repository_.keyring().role();
-  if (role != repo::Role::owner && role != repo::Role::maintain) return;
+  if (!may_forget()) return;
   for (const auto& valid : valid_) {
     if (!is_of_ours(valid.snapshot) || !valid.holds.empty()) continue;
     try {
@@ -396,9 +473,8 @@ std::optional<WalFlush> WalStore::flush(
   return done;
 }
 
-std::shared_ptr<WalRun> WalStore::adopt(repo::Repository& repository,
-                                        WalSpool& spool,
-                                        std::uint32_t timeline) {
+AdoptedWal WalStore::adopt(repo::Repository& repository, WalSpool& spool,
+                           std::uint32_t timeline) {
   const auto list = repository.snapshots(options_.clock());
   auto stored = find_wal(
       list.snapshots, repo::series_tag(repository.keyring(), options_.series));
@@ -408,24 +484,27 @@ std::shared_ptr<WalRun> WalStore::adopt(repo::Repository& repository,
            one.segment_bytes != cluster_.segment_bytes ||
            one.end <= one.stream.start;
   });
-  if (stored.empty()) return nullptr;
+  if (stored.empty()) return {};
   const StoredWal last = *std::ranges::max_element(stored, {}, &StoredWal::end);
-  WalReader reader(repository, {last});
-  const CommittedWal committed{last.stream.start, last.end,
-                               last.snapshot->snapshot.id,
-                               reader.rows_of(last)};
+  CommittedWal committed{
+      last.stream.start, last.end, last.snapshot->snapshot.id, {}};
   const Lsn begin = segment_begin(last.end, cluster_.segment_bytes);
   std::vector<std::byte> bytes(
       static_cast<std::size_t>(last.end.value - begin.value));
-  if (reader.read(timeline, begin, bytes) < bytes.size()) {
-    throw repo::CorruptionError("snapshot " + committed.snapshot.brief() +
-                                ": its WAL ends too early");
+  const auto has_read = if_undamaged([&] {
+    WalReader reader(repository, {last});
+    committed.rows = reader.rows_of(last);
+    return reader.read(timeline, begin, bytes) == bytes.size();
+  });
+  if (!has_read.value_or(false)) {
+    return {.run = nullptr,
+            .warning = "a stream begins anew: " + what_is_lost(committed)};
   }
   auto run = spool.begin_run(timeline, begin);
   run->write(bytes);
   run->sync();
   run->note_committed(committed);
-  return run;
+  return {.run = std::move(run), .warning = std::nullopt};
 }
 
 }  // namespace cairn::ingest

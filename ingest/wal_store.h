@@ -66,6 +66,13 @@ struct WalFlush {
   std::vector<std::string> warnings;
 };
 
+// A run that goes on with what is stored.
+struct AdoptedWal {
+  std::shared_ptr<WalRun> run;  // null: a stream is to begin anew
+  // What is stored is damaged.
+  std::optional<std::string> warning;
+};
+
 // Threads        one thread at a time.
 // Failure        whatever is wrong with the repository: nothing is committed
 //                then, or what is committed is held by the next flush too.
@@ -74,8 +81,14 @@ class WalStore {
  public:
   WalStore(WalCluster cluster, WalStoreOptions options);
 
-  // Commits what is durable in the run; then what the run keeps shrinks.
-  // Nothing: all of it is committed already.
+  [[nodiscard]] const WalCluster& cluster() const noexcept { return cluster_; }
+  [[nodiscard]] const WalStoreOptions& options() const noexcept {
+    return options_;
+  }
+
+  // Commits what is durable in the run; then what the run keeps shrinks. Damage
+  // to what was committed before is no failure: then the stream begins anew, or
+  // is not trimmed. Nothing: all of it is committed already.
   [[nodiscard]] std::optional<WalFlush> flush(
       repo::Repository& repository, WalRun& run,
       const std::map<std::uint32_t, std::string>& histories,
@@ -83,10 +96,10 @@ class WalStore {
 
   // For a host that received nothing yet: the stream that came furthest on
   // `timeline`, with the beginning of its last segment read back, as a run to
-  // go on from. Null: there is none, or this role may not read it.
-  [[nodiscard]] std::shared_ptr<WalRun> adopt(repo::Repository& repository,
-                                              WalSpool& spool,
-                                              std::uint32_t timeline);
+  // go on from. Null: there is none, or it is damaged, or this role may not
+  // read it.
+  [[nodiscard]] AdoptedWal adopt(repo::Repository& repository, WalSpool& spool,
+                                 std::uint32_t timeline);
 
  private:
   WalCluster cluster_;

@@ -27,7 +27,12 @@ using testing_support::wal_segment;
 using Known = PushedWal::Known;
 using Added = PushedWal::Added;
 
-class Push : public PushedWalSite {};
+class Push : public PushedWalSite {
+ protected:
+  static StoredInPlace unknown(const WalToPush&) {
+    return StoredInPlace::unknown;
+  }
+};
 
 TEST_F(Push, WhatIsNotWhatItsNameSaysIsRefused) {
   const auto refused = [this](const fs::path& path) {
@@ -152,7 +157,7 @@ TEST_F(Push, WhatIsMovedIntoARunIsNotCopied) {
   const fs::path kept = folder / "kept";
   fs::create_hard_link(spool_path() / "pushed/000000010000000000000003", kept);
   WalSpool spool(spool_path(), kSegment);
-  EXPECT_TRUE(absorb_pushed(spool, nullptr).empty());
+  EXPECT_TRUE(absorb_pushed(spool, nullptr, unknown).empty());
   EXPECT_EQ(waiting(), 0U);
   EXPECT_EQ(fs::hard_link_count(kept), 2U);
   EXPECT_EQ(spool.runs().front()->durable_end().value, 4 * kSegment);
@@ -231,7 +236,7 @@ TEST_F(Push, BesideAReceiverItsRunIsLeftAlone) {
   for (const std::uint64_t number : {3U, 4U, 5U, 6U, 7U}) {
     (void)add(segment(number));
   }
-  EXPECT_TRUE(absorb_pushed(spool, run.get()).empty());
+  EXPECT_TRUE(absorb_pushed(spool, run.get(), unknown).empty());
   EXPECT_EQ(run->end(), end);
   EXPECT_EQ(spool.runs().back(), run);
   // What it has not got yet waits; what precedes it is a run of its own.
@@ -247,12 +252,80 @@ TEST_F(Push, WhatAReceiverHasDifferentlyIsKeptAsideAndTold) {
   (void)add(segment(5));
   run->write(wal_segment({.begin = 5 * kSegment, .seed = 60}));
   run->sync();
-  const auto troubles = absorb_pushed(spool, run.get());
+  const auto troubles = absorb_pushed(spool, run.get(), unknown);
   ASSERT_EQ(troubles.size(), 1U);
   EXPECT_NE(troubles[0].find(".conflict"), std::string::npos);
   EXPECT_EQ(waiting(), 0U);
   const auto path = segment(5);
   EXPECT_THROW(add(path), repo::RefusedForSafety);
+}
+
+// As one that was pushed while nobody could compare it.
+class PushOfWhatIsLetGo : public Push {
+ protected:
+  PushOfWhatIsLetGo() {
+    for (std::uint64_t number = 3; number < 7; ++number) {
+      (void)add(segment(number));
+    }
+    drain();
+  }
+
+  void lose_digests() const { fs::remove(spool_path() / "digests"); }
+
+  void name(const fs::path& path) const {
+    fs::copy_file(path, spool_path() / "pushed" / path.filename());
+  }
+
+  [[nodiscard]] bool is_aside(const std::string& name) const {
+    return fs::exists(spool_path() / "pushed" / (name + ".conflict"));
+  }
+};
+
+constexpr const char* kLetGo = "000000010000000000000004";
+
+TEST_F(PushOfWhatIsLetGo, ItsDigestTellsWhetherItIsTheSame) {
+  WalSpool spool(spool_path(), kSegment);
+  const auto run = spool.runs().front();
+  ASSERT_GE(run->begin().value, 5 * kSegment);
+  for (const WalRun* const in_use : {static_cast<const WalRun*>(run.get()),
+                                     static_cast<const WalRun*>(nullptr)}) {
+    name(segment(4));
+    EXPECT_TRUE(absorb_pushed(spool, in_use, unknown).empty());
+    EXPECT_EQ(waiting(), 0U);
+    EXPECT_FALSE(is_aside(kLetGo));
+    name(segment(4, 50));
+    const auto troubles = absorb_pushed(spool, in_use, unknown);
+    ASSERT_EQ(troubles.size(), 1U);
+    EXPECT_NE(troubles[0].find(".conflict"), std::string::npos);
+    EXPECT_EQ(waiting(), 0U);
+    EXPECT_TRUE(is_aside(kLetGo));
+    fs::remove(spool_path() / "pushed" / (std::string(kLetGo) + ".conflict"));
+  }
+}
+
+TEST_F(PushOfWhatIsLetGo, TheRepositoryTellsWhereNoDigestIsKnown) {
+  lose_digests();
+  name(segment(4));
+  drain();
+  EXPECT_EQ(waiting(), 0U);
+  EXPECT_TRUE(heard.warnings.empty());
+  name(segment(4, 50));
+  drain();
+  EXPECT_EQ(waiting(), 0U);
+  EXPECT_TRUE(is_aside(kLetGo));
+  ASSERT_EQ(heard.warnings.size(), 1U);
+  EXPECT_NE(heard.warnings[0].find(".conflict"), std::string::npos);
+}
+
+TEST_F(PushOfWhatIsLetGo, ItWaitsWhereNeitherTells) {
+  lose_digests();
+  name(segment(4, 50));
+  auto repository = site.open_as(repo::Role::write);
+  WalSpool spool(spool_path(), kSegment);
+  auto to = store();
+  flush_spool(spool, to, repository, nullptr, heard, {});
+  EXPECT_EQ(waiting(), 1U);
+  EXPECT_EQ(heard.warnings.size(), 1U);
 }
 
 TEST_F(Push, WhatAReceiverLeftUnfinishedIsFinished) {

@@ -6,6 +6,7 @@
 #include "repo/commit.h"
 #include "repo/error.h"
 #include "repo/forget.h"
+#include "repo/pack_format.h"
 #include "repo/session.h"
 #include "tests/support/backup_site.h"
 #include "tests/support/power_cut.h"
@@ -68,6 +69,14 @@ class WalInStore : public ::testing::Test {
     Bytes out(all.size() + 10);
     out.resize(reader.read(1, kStart, out));
     return out;
+  }
+
+  void damage(repo::Repository& repository, const repo::Link& row) {
+    for (const auto& copy : repository.index().find(row.id)) {
+      site.disk().flip_bit(
+          repo::pack_name(repository.index().pack(copy.pack).id), copy.offset,
+          3);
+    }
   }
 
   BackupSite site{ChunkSizing::as_by_default};
@@ -194,6 +203,28 @@ TEST_F(WalInStore, ACommitThatWasNotNotedIsCoveredByTheNext) {
   EXPECT_EQ(read_all(repository), all);
 }
 
+TEST_F(WalInStore, ACopyOfThisMachineForgetsNothingOfIt) {
+  auto repository = site.open();
+  receive(1000);
+  (void)flush(repository);
+  std::filesystem::copy(folder.path() / "spool", folder.path() / "copy",
+                        std::filesystem::copy_options::recursive);
+  receive(2000);
+  const auto ours = flush(repository);
+  WalSpool copy(folder.path() / "copy", kSegment);
+  const auto theirs = copy.runs().front();
+  for (int i = 0; i < 2; ++i) {
+    theirs->write(noise(3000, 99));
+    theirs->sync();
+    (void)store().flush(repository, *theirs, histories, {});
+    const auto wal = stored(repository);
+    EXPECT_TRUE(std::ranges::any_of(wal, [&](const StoredWal& one) {
+      return one.snapshot->snapshot.id == ours.snapshot;
+    }));
+    EXPECT_EQ(wal.size(), 2U);
+  }
+}
+
 TEST_F(WalInStore, HasNoHoleWhicheverWriteThePowerCutHits) {
   namespace fs = std::filesystem;
   {
@@ -287,7 +318,8 @@ class WalAndBases : public WalInStore {
  protected:
   repo::SessionId add_base(repo::Repository& repository, std::uint64_t system,
                            std::optional<Lsn> start,
-                           std::string_view series = "host/pg") {
+                           std::string_view series = "host/pg",
+                           std::uint32_t timeline = 1) {
     repo::Session session(repository.storage(), repository.keyring(),
                           repository.signer(), {1'800'000'000, 0});
     repo::SnapshotRecord record;
@@ -296,6 +328,7 @@ class WalAndBases : public WalInStore {
     source.kind = repo::SourceKind::postgres_base;
     if (start) source.facts.push_back({"start_lsn", to_string(*start)});
     source.facts.push_back({"system_identifier", std::to_string(system)});
+    source.facts.push_back({"timeline", std::to_string(timeline)});
     repo::SnapshotHeader header;
     header.root = stored(repository).front().snapshot->snapshot.header.root;
     auto chain = repository.host_state().lock_chain(record.series);
@@ -357,6 +390,31 @@ TEST_F(WalAndBases, ASuccessorLeavesOutWhatPrecedesTheOldestBase) {
   EXPECT_EQ(damage_in(site), std::vector<std::string>{});
 }
 
+TEST_F(WalAndBases, NothingIsLeftOutWhileAListThatStaysIsDamaged) {
+  auto repository = site.open();
+  std::vector<repo::Link> lists;
+  // Where lists end depends on the repository's keys.
+  while (lists.size() < 3 || lists.front().kind != repo::BlobKind::links) {
+    receive(10 * kSegment);
+    (void)flush(repository);
+    auto blobs = repository.blobs();
+    lists = repo::decode_links(
+        *blobs.read(repo::BlobKind::links, run->committed()->rows.front().id),
+        "the list");
+  }
+  damage(repository, lists.at(lists.size() - 2));
+  (void)add_base(repository, 77,
+                 Lsn{run->end().value - lists.back().length - 1});
+  const Lsn before = run->end();
+  repository = site.open();
+  receive(1000);
+  const auto done = flush(repository);
+  EXPECT_FALSE(done.began_anew);
+  EXPECT_FALSE(done.trimmed_from);
+  EXPECT_EQ(done.begin, before);
+  EXPECT_EQ(stored(repository).size(), 1U);
+}
+
 TEST_F(WalAndBases, NothingIsLeftOutForOtherBases) {
   auto repository = site.open();
   receive(10 * kSegment);
@@ -400,6 +458,55 @@ TEST_F(WalAndBases, AStreamThatEndedBeforeTheOldestBaseIsNeedless) {
   EXPECT_EQ(found.front().by, std::nullopt);
 }
 
+TEST_F(WalInStore, ADamagedListIsLeftAndAStreamBeginsAnew) {
+  for (const std::size_t before : {std::size_t{0}, 5 * kSegment}) {
+    SCOPED_TRACE(before);
+    auto repository = site.open();
+    receive(before + 900'000);
+    const auto first = flush(repository);
+    ASSERT_EQ(run->committed()->rows.front().kind, repo::BlobKind::links);
+    damage(repository, run->committed()->rows.front());
+    receive(1000);
+    // A process that has not read it yet.
+    repository = site.open();
+    const auto second = flush(repository);
+    ASSERT_TRUE(second.began_anew);
+    EXPECT_NE(second.began_anew->find(first.snapshot.brief()),
+              std::string::npos);
+    EXPECT_EQ(second.stream.start, segment_begin(first.end, kSegment));
+    EXPECT_EQ(second.begin, second.stream.start);
+    EXPECT_EQ(second.end, run->end());
+    receive(1000);
+    EXPECT_FALSE(flush(repository).began_anew);
+    const auto wal = stored(repository);
+    EXPECT_TRUE(std::ranges::any_of(wal, [&](const StoredWal& one) {
+      return one.snapshot->snapshot.id == first.snapshot;
+    }));
+  }
+}
+
+TEST_F(WalInStore, ADamagedStreamIsNotAdopted) {
+  for (const auto kind : {repo::BlobKind::links, repo::BlobKind::content}) {
+    auto repository = site.open();
+    receive(3 * kSegment + 4321);
+    (void)flush(repository);
+    repo::Link row = run->committed()->rows.front();
+    if (kind == repo::BlobKind::content) {
+      auto blobs = repository.blobs();
+      repo::StreamCursor chunks(blobs, {row});
+      const auto last = chunks.at(row.length - 1);
+      row = {kind, last->id, last->length};
+    }
+    damage(repository, row);
+    repository = site.open_elsewhere();
+    WalSpool other(folder.path() / "other", kSegment);
+    const auto adopted = store().adopt(repository, other, 1);
+    EXPECT_EQ(adopted.run, nullptr);
+    EXPECT_TRUE(adopted.warning);
+    EXPECT_TRUE(other.runs().empty());
+  }
+}
+
 TEST_F(WalInStore, IsAdoptedByAHostThatKnowsNothing) {
   {
     auto repository = site.open();
@@ -408,8 +515,10 @@ TEST_F(WalInStore, IsAdoptedByAHostThatKnowsNothing) {
   }
   auto repository = site.open_elsewhere();
   WalSpool other(folder.path() / "other", kSegment);
-  EXPECT_EQ(store().adopt(repository, other, 2), nullptr);
-  run = store().adopt(repository, other, 1);
+  EXPECT_EQ(store().adopt(repository, other, 2).run, nullptr);
+  const auto adopted = store().adopt(repository, other, 1);
+  EXPECT_EQ(adopted.warning, std::nullopt);
+  run = adopted.run;
   ASSERT_TRUE(run);
   EXPECT_EQ(run->end().value, kStart.value + all.size());
   EXPECT_EQ(run->begin().value, kStart.value + 3 * kSegment);
@@ -418,6 +527,44 @@ TEST_F(WalInStore, IsAdoptedByAHostThatKnowsNothing) {
   EXPECT_FALSE(flush(repository).began_anew);
   EXPECT_EQ(stored(repository).size(), 1U);
   EXPECT_EQ(read_all(repository), all);
+}
+
+TEST_F(WalAndBases, ABaseOfAnotherTimelineMakesNothingNeedless) {
+  auto repository = site.open();
+  run = spool->begin_run(2, kStart);
+  receive(10 * kSegment);
+  (void)flush(repository);
+  // One of timeline 2 may be being made meanwhile, from an earlier place on.
+  (void)add_base(repository, 77, Lsn{kStart.value + 20 * kSegment});
+  EXPECT_TRUE(needless(repository).empty());
+  receive(1000);
+  EXPECT_FALSE(flush(repository).trimmed_from);
+  (void)add_base(repository, 77, Lsn{kStart.value + 8 * kSegment}, "host/pg",
+                 2);
+  receive(1000);
+  const auto done = flush(repository);
+  EXPECT_EQ(done.trimmed_from, kStart);
+  EXPECT_EQ(done.stream.start.value, kStart.value + 8 * kSegment);
+}
+
+TEST_F(WalAndBases, ABaseOfADescendantMakesNeedlessWhatPrecedesTheFork) {
+  auto repository = site.open();
+  receive(2 * kSegment);
+  const auto old = flush(repository);
+  run = spool->begin_run(2, run->end());
+  receive(4 * kSegment);
+  (void)flush(repository);
+  (void)add_base(repository, 77, Lsn{kStart.value + 3 * kSegment}, "host/pg",
+                 2);
+  EXPECT_TRUE(needless(repository).empty());  // whose descendant it is?
+  for (const auto* const fork : {"0/4FFFFF", "0/500000"}) {
+    histories = {{2, std::string("1\t") + fork + "\tx\n"}};
+    receive(1000);
+    (void)flush(repository);
+    const auto found = needless(repository);
+    ASSERT_EQ(found.size(), fork == std::string_view("0/500000") ? 1U : 0U);
+    for (const auto& one : found) EXPECT_EQ(one.covered, old.snapshot);
+  }
 }
 
 TEST_F(WalInStore, CarriesTheHistoryOfItsTimeline) {
