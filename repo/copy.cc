@@ -320,6 +320,15 @@ class StrangerGraph {
   StoreNode store_;
 };
 
+// What a copy's header has from its original.
+bool are_alike(const SnapshotHeader& one, const SnapshotHeader& other) {
+  return one.time == other.time && one.logical_bytes == other.logical_bytes &&
+         one.entries == other.entries && one.is_complete == other.is_complete;
+}
+
+// Those whose record can be read.
+using ByOrigin = std::multimap<SnapshotOrigin, Snapshot>;
+
 class Copier {
  public:
   Copier(Repository& from, Repository& to, const CopyOptions& options,
@@ -355,6 +364,8 @@ class Copier {
   void look_again();
   [[nodiscard]] SnapshotOrigin origin_of(const Repository& repository,
                                          const Snapshot& snapshot) const;
+  [[nodiscard]] std::optional<SessionId> find_copy(const Snapshot& snapshot,
+                                                   const ByOrigin& among) const;
   [[nodiscard]] std::optional<SessionId> find(const Snapshot& snapshot) const;
   CopiedSnapshot copy(const Snapshot& snapshot);
   void store(const Snapshot& snapshot, Session& session,
@@ -379,8 +390,8 @@ class Copier {
   BlobReader blobs_;
   std::optional<LaterSnapshots> later_;
   std::vector<ValidSnapshot> there_;
-  std::map<SnapshotOrigin, SessionId> origins_;  // of those
-  std::set<SnapshotOrigin> forgotten_;
+  ByOrigin origins_;  // of those
+  ByOrigin forgotten_;
   std::optional<Known> known_;
   std::map<WrappedKey, WrappedKey> keys_;  // of the source, for the target
   CopyReport report_;
@@ -394,7 +405,7 @@ void Copier::look_at_target() {
   report_.damage = std::move(list.damage);
   for (const auto& [snapshot, holds] : there_) {
     if (snapshot.record) {
-      origins_.emplace(origin_of(to_, snapshot), snapshot.id);
+      origins_.emplace(origin_of(to_, snapshot), snapshot);
     }
   }
 }
@@ -409,7 +420,7 @@ void Copier::read_forgotten(std::span<const StoredMark> marks) {
       const auto slot = read_slot(to_.storage(), to_.keyring(), mark.target);
       const auto* const snapshot = std::get_if<Snapshot>(&slot);
       if (snapshot != nullptr && snapshot->record) {
-        forgotten_.insert(origin_of(to_, *snapshot));
+        forgotten_.emplace(origin_of(to_, *snapshot), *snapshot);
       }
     });
   }
@@ -419,7 +430,7 @@ void Copier::read_forgotten(std::span<const StoredMark> marks) {
 void Copier::look_again() {
   for (auto& snapshot : later_->look()) {
     if (snapshot.record) {
-      origins_.emplace(origin_of(to_, snapshot), snapshot.id);
+      origins_.emplace(origin_of(to_, snapshot), snapshot);
     }
     there_.push_back({std::move(snapshot), {}});
   }
@@ -432,9 +443,23 @@ SnapshotOrigin Copier::origin_of(const Repository& repository,
   return {repository.keyring().repository(), snapshot.id};
 }
 
+// An origin is a claim, and earlier programs left it in what they repaired,
+// which lacks what the original has.
+std::optional<SessionId> Copier::find_copy(const Snapshot& snapshot,
+                                           const ByOrigin& among) const {
+  const auto [first, last] = among.equal_range(origin_of(from_, snapshot));
+  const auto found = std::find_if(first, last, [&](const auto& one) {
+    const Snapshot& other = one.second;
+    return are_alike(other.header, snapshot.header) &&
+           other.record->repaired_from == snapshot.record->repaired_from &&
+           (!report_.are_sisters || other.header.root == snapshot.header.root);
+  });
+  if (found == last) return std::nullopt;
+  return found->second.id;
+}
+
 std::optional<SessionId> Copier::find(const Snapshot& snapshot) const {
-  const auto found = origins_.find(origin_of(from_, snapshot));
-  if (found != origins_.end()) return found->second;
+  if (const auto there = find_copy(snapshot, origins_)) return there;
   // A write key reads no records there: it goes by what headers say.
   const SeriesTag tag = series_tag(to_.keyring(), snapshot.record->series);
   for (const auto& [other, holds] : there_) {
@@ -462,7 +487,7 @@ CopiedSnapshot Copier::copy(const Snapshot& snapshot) {
     copied.target = *there;
     return copied;
   }
-  copied.was_forgotten = forgotten_.contains(origin_of(from_, snapshot));
+  copied.was_forgotten = find_copy(snapshot, forgotten_).has_value();
   if (options_.carry == Carry::plan_only) return copied;
   Session session(to_.storage(), to_.keyring(), to_.signer(), options_.clock());
   try {
@@ -514,7 +539,8 @@ void Copier::store(const Snapshot& snapshot, Session& session,
                                      there_, options_.clock)) {
     report_.warnings.push_back(std::move(*warning));
   }
-  origins_.emplace(*record.origin, session.id());
+  origins_.emplace(*record.origin,
+                   Snapshot{session.id(), header, record, {}, {}});
   copied.target = session.id();
   copied.blobs = writer.blobs();
   copied.bytes_stored = writer.bytes_stored();
