@@ -329,6 +329,11 @@ bool are_alike(const SnapshotHeader& one, const SnapshotHeader& other) {
 // Those whose record can be read.
 using ByOrigin = std::multimap<SnapshotOrigin, Snapshot>;
 
+struct Found {
+  SessionId id;
+  ToldBy by;
+};
+
 class Copier {
  public:
   Copier(Repository& from, Repository& to, const CopyOptions& options,
@@ -366,7 +371,12 @@ class Copier {
                                          const Snapshot& snapshot) const;
   [[nodiscard]] std::optional<SessionId> find_copy(const Snapshot& snapshot,
                                                    const ByOrigin& among) const;
-  [[nodiscard]] std::optional<SessionId> find(const Snapshot& snapshot) const;
+  [[nodiscard]] std::optional<Found> find_by_header(
+      const Snapshot& snapshot, const std::optional<BlobId>& root) const;
+  [[nodiscard]] bool is_one_of_several(const Snapshot& snapshot) const;
+  [[nodiscard]] bool find(const Snapshot& snapshot,
+                          const std::optional<BlobId>& root,
+                          CopiedSnapshot& copied);
   CopiedSnapshot copy(const Snapshot& snapshot);
   void store(const Snapshot& snapshot, Session& session,
              CopiedSnapshot& copied);
@@ -391,6 +401,9 @@ class Copier {
   std::optional<LaterSnapshots> later_;
   std::vector<ValidSnapshot> there_;
   ByOrigin origins_;  // of those
+  // That stand for a snapshot of the source, by their header or by this run.
+  std::set<SessionId> taken_;
+  std::vector<ValidSnapshot> sources_;  // all; of a stranger without records
   ByOrigin forgotten_;
   std::optional<Known> known_;
   std::map<WrappedKey, WrappedKey> keys_;  // of the source, for the target
@@ -407,6 +420,12 @@ void Copier::look_at_target() {
     if (snapshot.record) {
       origins_.emplace(origin_of(to_, snapshot), snapshot);
     }
+  }
+  if (!report_.are_sisters &&
+      std::ranges::any_of(there_, [](const ValidSnapshot& valid) {
+        return !valid.snapshot.record;
+      })) {
+    sources_ = from_.snapshots(options_.clock()).snapshots;
   }
 }
 
@@ -458,19 +477,50 @@ std::optional<SessionId> Copier::find_copy(const Snapshot& snapshot,
   return found->second.id;
 }
 
-std::optional<SessionId> Copier::find(const Snapshot& snapshot) const {
-  if (const auto there = find_copy(snapshot, origins_)) return there;
-  // A write key reads no records there: it goes by what headers say.
-  const SeriesTag tag = series_tag(to_.keyring(), snapshot.record->series);
-  for (const auto& [other, holds] : there_) {
-    if (!other.record && other.header.series_tag == tag &&
-        other.header.time == snapshot.header.time &&
-        other.header.logical_bytes == snapshot.header.logical_bytes &&
-        other.header.entries == snapshot.header.entries) {
-      return other.id;
-    }
+// A write key reads no records there: it goes by what headers say.
+std::optional<Found> Copier::find_by_header(
+    const Snapshot& snapshot, const std::optional<BlobId>& root) const {
+  // Which of several that look alike came, contents tell; a plan reads none.
+  if (!root && options_.carry == Carry::out && is_one_of_several(snapshot)) {
+    return std::nullopt;
   }
-  return std::nullopt;
+  const SeriesTag tag = series_tag(to_.keyring(), snapshot.record->series);
+  const auto found =
+      std::ranges::find_if(there_, [&](const ValidSnapshot& valid) {
+        const Snapshot& other = valid.snapshot;
+        return !other.record && !taken_.contains(other.id) &&
+               other.header.series_tag == tag &&
+               are_alike(other.header, snapshot.header) &&
+               (!root || other.header.root == *root);
+      });
+  if (found == there_.end()) return std::nullopt;
+  return Found{found->snapshot.id, root ? ToldBy::contents : ToldBy::header};
+}
+
+// Also among what is not to be copied now: it may have been copied before.
+bool Copier::is_one_of_several(const Snapshot& snapshot) const {
+  return std::ranges::count_if(sources_, [&](const ValidSnapshot& valid) {
+           const SnapshotHeader& other = valid.snapshot.header;
+           return other.series_tag == snapshot.header.series_tag &&
+                  are_alike(other, snapshot.header);
+         }) > 1;
+}
+
+// `root`: as it would be there; nothing: of a stranger, before it is brought.
+bool Copier::find(const Snapshot& snapshot, const std::optional<BlobId>& root,
+                  CopiedSnapshot& copied) {
+  std::optional<Found> found;
+  if (const auto id = find_copy(snapshot, origins_)) {
+    found = {*id, ToldBy::origin};
+  } else {
+    found = find_by_header(snapshot, root);
+  }
+  if (!found) return false;
+  if (found->by != ToldBy::origin) taken_.insert(found->id);
+  copied.outcome = CopyOutcome::was_there;
+  copied.target = found->id;
+  copied.told_by = found->by;
+  return true;
 }
 
 CopiedSnapshot Copier::copy(const Snapshot& snapshot) {
@@ -482,11 +532,9 @@ CopiedSnapshot Copier::copy(const Snapshot& snapshot) {
   CopiedSnapshot copied;
   copied.source = snapshot.id;
   look_again();
-  if (const auto there = find(snapshot)) {
-    copied.outcome = CopyOutcome::was_there;
-    copied.target = *there;
-    return copied;
-  }
+  std::optional<BlobId> root;
+  if (report_.are_sisters) root = snapshot.header.root;
+  if (find(snapshot, root, copied)) return copied;
   copied.was_forgotten = find_copy(snapshot, forgotten_).has_value();
   if (options_.carry == Carry::plan_only) return copied;
   Session session(to_.storage(), to_.keyring(), to_.signer(), options_.clock());
@@ -530,17 +578,14 @@ void Copier::store(const Snapshot& snapshot, Session& session,
   record.origin = origin_of(from_, snapshot);
   auto chain = to_.host_state().lock_chain(record.series);
   look_again();
-  if (const auto there = find(snapshot)) {
-    copied.outcome = CopyOutcome::was_there;
-    copied.target = *there;
-    return;
-  }
+  if (find(snapshot, header.root, copied)) return;
   if (auto warning = commit_snapshot(to_, chain, session, header, record,
                                      there_, options_.clock)) {
     report_.warnings.push_back(std::move(*warning));
   }
   origins_.emplace(*record.origin,
                    Snapshot{session.id(), header, record, {}, {}});
+  taken_.insert(session.id());
   copied.target = session.id();
   copied.blobs = writer.blobs();
   copied.bytes_stored = writer.bytes_stored();

@@ -436,6 +436,85 @@ TEST(CopyToASister, IsDoneWithAWriteKeyOnce) {
   two.expect_sound_there();
 }
 
+// Two states of one size at one time, as of a stream with a given time.
+struct Alike : Two {
+  explicit Alike(Kin kin) : Two(kin), key(to.add_key(Role::write)) {
+    auto repository = from.open();
+    for (const std::uint64_t seed : {21U, 22U}) {
+      states.push_back({{"img", noise(seed, 9'000)}});
+      alike.push_back(write_snapshot(repository, states.back(), at_hour(4)));
+    }
+  }
+
+  CopyReport copy_with_write_key() {
+    auto source = from.open();
+    auto target = to.open_with(key);
+    return Two::copy(source, target);
+  }
+
+  CopyReport copy_one(const SessionId& id, Carry carry = Carry::out) {
+    auto source = from.open();
+    auto target = to.open_with(key);
+    auto list = source.snapshots(at_hour(5)).snapshots;
+    std::erase_if(list, [&](const ValidSnapshot& valid) {
+      return valid.snapshot.id != id;
+    });
+    return copy_snapshots(source, target, list,
+                          {.clock = [] { return at_hour(6); }, .carry = carry},
+                          {}, {}, nullptr);
+  }
+
+  void expect_each_there_once() {
+    const auto all = copies();
+    EXPECT_EQ(all.size(), states.size());
+    for (const auto& state : states) {
+      EXPECT_EQ(std::ranges::count(all, state), 1);
+    }
+  }
+
+  decltype(std::declval<TestRepository>().add_key(Role::write)) key;
+  std::vector<SessionId> alike;
+};
+
+TEST_P(CopyTo, BringsBothOfTwoThatLookAlikeToAWriteKey) {
+  Alike two(GetParam());
+  EXPECT_EQ(count(two.copy_with_write_key(), CopyOutcome::copied), 5U);
+  two.expect_each_there_once();
+
+  const auto again = two.copy_with_write_key();
+
+  EXPECT_EQ(count(again, CopyOutcome::was_there), 5U);
+  std::set<SessionId> targets;
+  for (const auto& one : again.snapshots) targets.insert(one.target.value());
+  EXPECT_EQ(targets.size(), 5U);
+  const auto by_header = static_cast<std::size_t>(std::ranges::count(
+      again.snapshots, ToldBy::header, &CopiedSnapshot::told_by));
+  EXPECT_EQ(by_header, GetParam() == Kin::sister ? 0U : 3U);
+  two.expect_each_there_once();
+  two.expect_sound_there();
+}
+
+TEST_P(CopyTo, TakesNeitherOfTwoThatLookAlikeForTheOtherThatIsThere) {
+  for (const std::size_t first : {0U, 1U}) {
+    Alike two(GetParam());
+    EXPECT_EQ(count(two.copy_one(two.alike.at(first)), CopyOutcome::copied),
+              1U);
+    EXPECT_EQ(count(two.copy_one(two.alike.at(1 - first)), CopyOutcome::copied),
+              1U);
+    EXPECT_EQ(count(two.copy_with_write_key(), CopyOutcome::copied), 3U);
+    two.expect_each_there_once();
+  }
+}
+
+TEST_P(CopyTo, PlansWhatItWouldDoWithTwoThatLookAlike) {
+  Alike two(GetParam());
+  (void)two.copy_with_write_key();
+  for (const auto& id : two.alike) {
+    EXPECT_EQ(count(two.copy_one(id, Carry::plan_only), CopyOutcome::was_there),
+              1U);
+  }
+}
+
 TEST(Copy, NeedsAKeyThatReads) {
   Two two(Kin::sister);
   auto target = two.to.open();
