@@ -50,6 +50,18 @@ std::vector<repo::ValidSnapshot> chosen(const Options& options,
   return all;
 }
 
+std::string_view name_of(repo::ToldBy told_by) {
+  switch (told_by) {
+    case repo::ToldBy::origin:
+      return "origin";
+    case repo::ToldBy::contents:
+      return "contents";
+    case repo::ToldBy::header:
+      break;
+  }
+  return "header";
+}
+
 std::string_view name_of(const repo::CopiedSnapshot& one, bool is_plan) {
   switch (one.outcome) {
     case repo::CopyOutcome::copied:
@@ -79,6 +91,7 @@ void print(const repo::Snapshot& snapshot, const repo::CopiedSnapshot& one,
     }
     json.set("blobs", one.blobs).set("bytes_stored", one.bytes_stored);
     json.set("was_forgotten", one.was_forgotten);
+    if (one.told_by) json.set("told_by", name_of(*one.told_by));
     if (!one.why.empty()) json.set("message", one.why);
     context.output.json(json);
     return;
@@ -106,6 +119,7 @@ struct Sums {
   std::uint64_t copied = 0;
   std::uint64_t forgotten = 0;  // of them
   std::uint64_t there = 0;
+  std::uint64_t by_header = 0;  // of them, alone
   std::uint64_t failed = 0;
   std::uint64_t blobs = 0;
   std::uint64_t bytes = 0;
@@ -118,6 +132,7 @@ Sums sums_of(const repo::CopyReport& report) {
     sums.forgotten +=
         one.was_forgotten && one.outcome == repo::CopyOutcome::copied ? 1 : 0;
     sums.there += one.outcome == repo::CopyOutcome::was_there ? 1 : 0;
+    sums.by_header += one.told_by == repo::ToldBy::header ? 1 : 0;
     sums.failed += one.outcome == repo::CopyOutcome::failed ? 1 : 0;
     sums.blobs += one.blobs;
     sums.bytes += one.bytes_stored;
@@ -137,10 +152,18 @@ void print(const repo::CopyReport& report, const std::string& to,
     context.output.json(json.set("sister", report.are_sisters)
                             .set("copied", sums.copied)
                             .set("were_there", sums.there)
+                            .set("by_header", sums.by_header)
                             .set("failed", sums.failed)
                             .set("blobs", sums.blobs)
                             .set("bytes_stored", sums.bytes));
     return;
+  }
+  if (sums.by_header > 0) {
+    context.output.note(
+        counted(sums.by_header, "snapshot") + " in " + to +
+        (sums.by_header == 1 ? " is" : " are") +
+        " recognised by series, time, size and count alone: its key may not "
+        "read more. An owner's key there knows them by their origin");
   }
   if (sums.copied == 0 && sums.failed == 0) {
     context.output.note(to + " has all of " + counted(sums.there, "snapshot") +
@@ -211,7 +234,10 @@ Command copy_command() {
           "the same. Holds, and what was forgotten, are not copied. What was "
           "forgotten only there comes back, as anything that is not there: "
           "forget it here, too, or say which snapshots or which series to "
-          "copy. Ends with "
+          "copy. A write key there cannot read where a snapshot came from: "
+          "what has the same series, time, size and count counts as copied, "
+          "once for each snapshot here, as far as possible only with the same "
+          "contents; how many went by that alone is told. Ends with "
           "4 when a snapshot cannot be read whole.",
       .examples =
           "cairn copy --to /mnt/second\n"

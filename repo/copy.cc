@@ -320,6 +320,20 @@ class StrangerGraph {
   StoreNode store_;
 };
 
+// What a copy's header has from its original.
+bool are_alike(const SnapshotHeader& one, const SnapshotHeader& other) {
+  return one.time == other.time && one.logical_bytes == other.logical_bytes &&
+         one.entries == other.entries && one.is_complete == other.is_complete;
+}
+
+// Those whose record can be read.
+using ByOrigin = std::multimap<SnapshotOrigin, Snapshot>;
+
+struct Found {
+  SessionId id;
+  ToldBy by;
+};
+
 class Copier {
  public:
   Copier(Repository& from, Repository& to, const CopyOptions& options,
@@ -355,7 +369,14 @@ class Copier {
   void look_again();
   [[nodiscard]] SnapshotOrigin origin_of(const Repository& repository,
                                          const Snapshot& snapshot) const;
-  [[nodiscard]] std::optional<SessionId> find(const Snapshot& snapshot) const;
+  [[nodiscard]] std::optional<SessionId> find_copy(const Snapshot& snapshot,
+                                                   const ByOrigin& among) const;
+  [[nodiscard]] std::optional<Found> find_by_header(
+      const Snapshot& snapshot, const std::optional<BlobId>& root) const;
+  [[nodiscard]] bool is_one_of_several(const Snapshot& snapshot) const;
+  [[nodiscard]] bool find(const Snapshot& snapshot,
+                          const std::optional<BlobId>& root,
+                          CopiedSnapshot& copied);
   CopiedSnapshot copy(const Snapshot& snapshot);
   void store(const Snapshot& snapshot, Session& session,
              CopiedSnapshot& copied);
@@ -379,8 +400,11 @@ class Copier {
   BlobReader blobs_;
   std::optional<LaterSnapshots> later_;
   std::vector<ValidSnapshot> there_;
-  std::map<SnapshotOrigin, SessionId> origins_;  // of those
-  std::set<SnapshotOrigin> forgotten_;
+  ByOrigin origins_;  // of those
+  // That stand for a snapshot of the source, by their header or by this run.
+  std::set<SessionId> taken_;
+  std::vector<ValidSnapshot> sources_;  // all; of a stranger without records
+  ByOrigin forgotten_;
   std::optional<Known> known_;
   std::map<WrappedKey, WrappedKey> keys_;  // of the source, for the target
   CopyReport report_;
@@ -394,8 +418,14 @@ void Copier::look_at_target() {
   report_.damage = std::move(list.damage);
   for (const auto& [snapshot, holds] : there_) {
     if (snapshot.record) {
-      origins_.emplace(origin_of(to_, snapshot), snapshot.id);
+      origins_.emplace(origin_of(to_, snapshot), snapshot);
     }
+  }
+  if (!report_.are_sisters &&
+      std::ranges::any_of(there_, [](const ValidSnapshot& valid) {
+        return !valid.snapshot.record;
+      })) {
+    sources_ = from_.snapshots(options_.clock()).snapshots;
   }
 }
 
@@ -409,7 +439,7 @@ void Copier::read_forgotten(std::span<const StoredMark> marks) {
       const auto slot = read_slot(to_.storage(), to_.keyring(), mark.target);
       const auto* const snapshot = std::get_if<Snapshot>(&slot);
       if (snapshot != nullptr && snapshot->record) {
-        forgotten_.insert(origin_of(to_, *snapshot));
+        forgotten_.emplace(origin_of(to_, *snapshot), *snapshot);
       }
     });
   }
@@ -419,7 +449,7 @@ void Copier::read_forgotten(std::span<const StoredMark> marks) {
 void Copier::look_again() {
   for (auto& snapshot : later_->look()) {
     if (snapshot.record) {
-      origins_.emplace(origin_of(to_, snapshot), snapshot.id);
+      origins_.emplace(origin_of(to_, snapshot), snapshot);
     }
     there_.push_back({std::move(snapshot), {}});
   }
@@ -432,20 +462,65 @@ SnapshotOrigin Copier::origin_of(const Repository& repository,
   return {repository.keyring().repository(), snapshot.id};
 }
 
-std::optional<SessionId> Copier::find(const Snapshot& snapshot) const {
-  const auto found = origins_.find(origin_of(from_, snapshot));
-  if (found != origins_.end()) return found->second;
-  // A write key reads no records there: it goes by what headers say.
-  const SeriesTag tag = series_tag(to_.keyring(), snapshot.record->series);
-  for (const auto& [other, holds] : there_) {
-    if (!other.record && other.header.series_tag == tag &&
-        other.header.time == snapshot.header.time &&
-        other.header.logical_bytes == snapshot.header.logical_bytes &&
-        other.header.entries == snapshot.header.entries) {
-      return other.id;
-    }
+// An origin is a claim, and earlier programs left it in what they repaired,
+// which lacks what the original has.
+std::optional<SessionId> Copier::find_copy(const Snapshot& snapshot,
+                                           const ByOrigin& among) const {
+  const auto [first, last] = among.equal_range(origin_of(from_, snapshot));
+  const auto found = std::find_if(first, last, [&](const auto& one) {
+    const Snapshot& other = one.second;
+    return are_alike(other.header, snapshot.header) &&
+           other.record->repaired_from == snapshot.record->repaired_from &&
+           (!report_.are_sisters || other.header.root == snapshot.header.root);
+  });
+  if (found == last) return std::nullopt;
+  return found->second.id;
+}
+
+// A write key reads no records there: it goes by what headers say.
+std::optional<Found> Copier::find_by_header(
+    const Snapshot& snapshot, const std::optional<BlobId>& root) const {
+  // Which of several that look alike came, contents tell; a plan reads none.
+  if (!root && options_.carry == Carry::out && is_one_of_several(snapshot)) {
+    return std::nullopt;
   }
-  return std::nullopt;
+  const SeriesTag tag = series_tag(to_.keyring(), snapshot.record->series);
+  const auto found =
+      std::ranges::find_if(there_, [&](const ValidSnapshot& valid) {
+        const Snapshot& other = valid.snapshot;
+        return !other.record && !taken_.contains(other.id) &&
+               other.header.series_tag == tag &&
+               are_alike(other.header, snapshot.header) &&
+               (!root || other.header.root == *root);
+      });
+  if (found == there_.end()) return std::nullopt;
+  return Found{found->snapshot.id, root ? ToldBy::contents : ToldBy::header};
+}
+
+// Also among what is not to be copied now: it may have been copied before.
+bool Copier::is_one_of_several(const Snapshot& snapshot) const {
+  return std::ranges::count_if(sources_, [&](const ValidSnapshot& valid) {
+           const SnapshotHeader& other = valid.snapshot.header;
+           return other.series_tag == snapshot.header.series_tag &&
+                  are_alike(other, snapshot.header);
+         }) > 1;
+}
+
+// `root`: as it would be there; nothing: of a stranger, before it is brought.
+bool Copier::find(const Snapshot& snapshot, const std::optional<BlobId>& root,
+                  CopiedSnapshot& copied) {
+  std::optional<Found> found;
+  if (const auto id = find_copy(snapshot, origins_)) {
+    found = {*id, ToldBy::origin};
+  } else {
+    found = find_by_header(snapshot, root);
+  }
+  if (!found) return false;
+  if (found->by != ToldBy::origin) taken_.insert(found->id);
+  copied.outcome = CopyOutcome::was_there;
+  copied.target = found->id;
+  copied.told_by = found->by;
+  return true;
 }
 
 CopiedSnapshot Copier::copy(const Snapshot& snapshot) {
@@ -457,12 +532,10 @@ CopiedSnapshot Copier::copy(const Snapshot& snapshot) {
   CopiedSnapshot copied;
   copied.source = snapshot.id;
   look_again();
-  if (const auto there = find(snapshot)) {
-    copied.outcome = CopyOutcome::was_there;
-    copied.target = *there;
-    return copied;
-  }
-  copied.was_forgotten = forgotten_.contains(origin_of(from_, snapshot));
+  std::optional<BlobId> root;
+  if (report_.are_sisters) root = snapshot.header.root;
+  if (find(snapshot, root, copied)) return copied;
+  copied.was_forgotten = find_copy(snapshot, forgotten_).has_value();
   if (options_.carry == Carry::plan_only) return copied;
   Session session(to_.storage(), to_.keyring(), to_.signer(), options_.clock());
   try {
@@ -505,16 +578,14 @@ void Copier::store(const Snapshot& snapshot, Session& session,
   record.origin = origin_of(from_, snapshot);
   auto chain = to_.host_state().lock_chain(record.series);
   look_again();
-  if (const auto there = find(snapshot)) {
-    copied.outcome = CopyOutcome::was_there;
-    copied.target = *there;
-    return;
-  }
+  if (find(snapshot, header.root, copied)) return;
   if (auto warning = commit_snapshot(to_, chain, session, header, record,
                                      there_, options_.clock)) {
     report_.warnings.push_back(std::move(*warning));
   }
-  origins_.emplace(*record.origin, session.id());
+  origins_.emplace(*record.origin,
+                   Snapshot{session.id(), header, record, {}, {}});
+  taken_.insert(session.id());
   copied.target = session.id();
   copied.blobs = writer.blobs();
   copied.bytes_stored = writer.bytes_stored();

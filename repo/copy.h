@@ -38,9 +38,18 @@ enum class CopyOutcome {
   failed,  // it cannot be read whole; nothing of it counts there
 };
 
+// How one that was there was told; what the last two name stands for one
+// snapshot of the source only.
+enum class ToldBy {
+  origin,
+  contents,  // and series and header, by a key that reads no records there
+  header,    // alone: two with one series, time, size and count are the same
+};
+
 struct CopiedSnapshot {
   SessionId source;
   CopyOutcome outcome = CopyOutcome::copied;
+  std::optional<ToldBy> told_by = std::nullopt;  // of one that was there
   std::optional<SessionId> target;  // nothing: failed, or only planned
   std::uint64_t blobs = 0;          // that were stored for it
   std::uint64_t bytes_stored = 0;   // of packs
@@ -61,11 +70,12 @@ struct CopyReport {
 using Copied = std::function<void(const Snapshot&, const CopiedSnapshot&)>;
 
 // One session, and one commit, for each snapshot, in the order given: ascending
-// by time keeps a series in order. What is there already, by its origin, is
-// left as it is; so whoever was interrupted runs it again, and packs that were
-// complete by then are used. Of two at once on one host the second finds what
-// the first copied; of two hosts, which share no lock, both may copy a snapshot
-// within the moment between that look and the commit.
+// by time keeps a series in order. What is there already, by its origin (or,
+// for a key that reads no records there, by its header and as far as possible
+// by its contents), is left as it is; so whoever was interrupted runs it again,
+// and packs that were complete by then are used. Of two at once on one host the
+// second finds what the first copied; of two hosts, which share no lock, both
+// may copy a snapshot within the moment between that look and the commit.
 //
 // Throws std::invalid_argument when both are one repository; WrongKey when
 // `from` may not be read; whatever else is wrong with `to`; Cancelled.

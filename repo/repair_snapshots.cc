@@ -465,6 +465,7 @@ SnapshotRecord SnapshotRepairer::record_of(const Snapshot& snapshot,
   if (std::ranges::find(record.tags, kRepairedTag) == record.tags.end()) {
     record.tags.emplace_back(kRepairedTag);
   }
+  record.origin.reset();  // not what was copied: what is left of it
   record.repaired_from = snapshot.id;
   for (auto& source : record.sources) {
     const bool is_hurt = std::ranges::any_of(

@@ -98,7 +98,8 @@ struct SnapshotRecord {
   std::vector<SourceReport> sources;
   std::string program;
   std::optional<SnapshotOrigin> origin = std::nullopt;  // of a copy
-  // Of one that was made without what another had lost: that other one.
+  // Of one that was made without what another had lost, and of its copies: that
+  // other one, where this one was made first.
   std::optional<SessionId> repaired_from = std::nullopt;
 
   bool operator==(const SnapshotRecord&) const = default;

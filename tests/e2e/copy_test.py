@@ -112,6 +112,52 @@ class Both:
         self.cairn("forget", "-y", first)
         self.assertEqual(self.copy()[1]["copied"], 0)
 
+    def test_a_write_key_there_brings_both_of_two_that_look_alike(self):
+        writer = self.folder / "writer"
+        self.cairn("-r", self.second, "key", "add", "--role", "write",
+                   "--key-file-out", writer)
+        env = {"CAIRN_TO_KEY_FILE": writer}
+        for data in (b"AAAA", b"BBBB"):
+            self.backup("--stdin", "--as", "img", "--time",
+                        "2026-01-01T00:00:00Z", stdin=data)
+        self.back_up_bytes(b"another")
+        self.assertEqual(self.copy(env=env)[1]["copied"], 3)
+        found = {self.cairn("-r", self.second, "cat", f"{x['id']}:img").out
+                 for x in self.there() if x["time"].startswith("2026-01-01")}
+        self.assertEqual(found, {b"AAAA", b"BBBB"})
+        outcomes, summary = self.copy(env=env)
+        alone = 0 if self.is_sister else 1
+        self.assertEqual((summary["copied"], summary["were_there"],
+                          summary["by_header"]), (0, 3, alone))
+        self.assertEqual(len({o[2] for o in outcomes}), 3)
+        said = self.cairn("copy", "--to", self.second, env=env).err
+        self.assertEqual("alone" in said, not self.is_sister)
+        # With an owner's key all are known by their origin.
+        self.assertEqual(self.copy()[1]["by_header"], 0)
+
+    def test_what_was_repaired_there_is_not_taken_for_the_whole(self):
+        whole = self.back_up_bytes(b"whole")
+        (self.top / "lost").write_bytes(noise(MIB, 8))
+        self.backup(self.top)
+        self.copy()
+        gone = max((p for p in (self.second / "packs").rglob("*")
+                    if p.is_file()), key=lambda p: p.stat().st_size)
+        gone.unlink()
+        there = [x["id"] for x in self.there()]
+        for what in ("index", "packs", "snapshots"):
+            self.cairn("-r", self.second, "repair", what, code=(OK, DAMAGE))
+        made = [x["id"] for x in self.there() if x["id"] not in there]
+        self.assertTrue(made)
+        for one in there:
+            self.cairn("-r", self.second, "forget", "-y", one)
+        self.cairn("-r", self.second, "prune", "-y", code=(OK, DAMAGE))
+        self.assertEqual(self.copy()[1]["copied"], len(there))
+        latest, = [x for x in self.snapshots() if x["id"] != whole]
+        same, = [x for x in self.there() if x["time"] == latest["time"]
+                 and x["id"] not in made]
+        self.assert_same(latest, same, self.top)
+        self.assertEqual(self.copy()[1]["copied"], 0)
+
     def time_of(self, snapshot):
         line, = [x for x in self.cairn("snapshots", "--json").value
                  if x["id"] == snapshot]

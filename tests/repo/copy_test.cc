@@ -15,6 +15,10 @@
 #include "repo/pack_format.h"
 #include "repo/pack_reader.h"
 #include "repo/prune.h"
+#include "repo/repair_packs.h"
+#include "repo/repair_snapshots.h"
+#include "repo/session.h"
+#include "tests/repo/damaged_repository.h"
 #include "tests/support/faulty_storage.h"
 #include "tests/support/observed_storage.h"
 #include "tests/support/power_cut.h"
@@ -26,22 +30,20 @@ namespace {
 using testing_support::at_hour;
 using testing_support::Bytes;
 using testing_support::ChunksByPath;
+using testing_support::content_packs;
 using testing_support::CutFalls;
 using testing_support::FaultyStorage;
 using testing_support::Files;
 using testing_support::FilesOptions;
+using testing_support::hurt_first_blob;
+using testing_support::noise;
 using testing_support::ObservedStorage;
 using testing_support::PowerCut;
-using testing_support::random_bytes;
+using testing_support::prune_whole;
 using testing_support::read_all_snapshots;
 using testing_support::store_false_copy;
 using testing_support::TestRepository;
 using testing_support::write_snapshot;
-
-Bytes noise(std::uint64_t seed, std::size_t size) {
-  std::mt19937_64 random(seed);
-  return random_bytes(random, size);
-}
 
 enum class Kin { sister, stranger };
 
@@ -196,6 +198,114 @@ TEST_P(CopyTo, KnowsACopyOfACopy) {
   }
 }
 
+TEST(CopyToASister, KnowsACopyOfACopyThatAStrangerHad) {
+  Two two(Kin::sister);
+  auto source = two.from.open();
+  TestRepository stranger;
+  auto between = stranger.open();
+  (void)Two::copy(source, between);
+  auto target = two.to.open();
+  (void)Two::copy(between, target);
+  for (const auto& one : Two::copy(source, target).snapshots) {
+    EXPECT_EQ(one.outcome, CopyOutcome::was_there);
+  }
+}
+
+// The copies at the target come to harm, are made anew without what is lost,
+// and are forgotten. Answers those that take their places.
+std::vector<SessionId> repair_copies(Two& two) {
+  hurt_first_blob(two.to, content_packs(two.to).front());
+  {
+    auto target = two.to.open();
+    PackRepairOptions packs;
+    packs.now = at_hour(7);
+    (void)repair_packs(target, packs, {}, nullptr);
+  }
+  auto target = two.to.open();
+  const auto repaired = repair_snapshots(
+      target, {.clock = [] { return at_hour(7); }, .carry = Carry::out}, {},
+      nullptr);
+  std::vector<SessionId> made;
+  for (const auto& one : repaired.snapshots) {
+    made.push_back(one.made.value());
+    (void)forget_snapshot(target, one.source, "test", at_hour(8));
+  }
+  prune_whole(target);
+  return made;
+}
+
+void expect_each_state_there(Two& two) {
+  const auto copies = two.copies();
+  for (const auto& state : two.states) {
+    EXPECT_EQ(std::ranges::count(copies, state), 1);
+  }
+}
+
+std::size_t count(const CopyReport& report, CopyOutcome outcome) {
+  return static_cast<std::size_t>(
+      std::ranges::count(report.snapshots, outcome, &CopiedSnapshot::outcome));
+}
+
+TEST_P(CopyTo, TakesNoRepairedOneForTheWholeOne) {
+  Two two(GetParam());
+  (void)two.copy();
+  const auto repaired = repair_copies(two);
+  ASSERT_FALSE(repaired.empty());
+
+  EXPECT_EQ(count(two.copy(), CopyOutcome::copied), repaired.size());
+
+  expect_each_state_there(two);
+  two.expect_sound_there();
+  EXPECT_EQ(count(two.copy(), CopyOutcome::was_there), two.states.size());
+  // Both go on to a third one, once.
+  auto target = two.to.open();
+  TestRepository third;
+  auto last = third.open();
+  const auto all = two.states.size() + repaired.size();
+  EXPECT_EQ(count(Two::copy(target, last), CopyOutcome::copied), all);
+  EXPECT_EQ(count(Two::copy(target, last), CopyOutcome::was_there), all);
+  auto source = two.from.open();
+  EXPECT_EQ(count(Two::copy(source, last), CopyOutcome::was_there),
+            two.states.size());
+}
+
+// As programs made it before: with the origin of what it was made from.
+TEST_P(CopyTo, TakesNoRepairedOneThatKeptItsOriginForTheWholeOne) {
+  Two two(GetParam());
+  (void)two.copy();
+  auto target = two.to.open();
+  std::map<SessionId, SnapshotOrigin> origins;
+  for (const auto& valid : target.snapshots(at_hour(7)).snapshots) {
+    origins.emplace(valid.snapshot.id, *valid.snapshot.record->origin);
+  }
+  const auto repaired = repair_copies(two);
+  ASSERT_FALSE(repaired.empty());
+  for (const auto& valid : target.snapshots(at_hour(8)).snapshots) {
+    if (!valid.snapshot.record->repaired_from) continue;
+    Session session(target.storage(), target.keyring(), target.signer(),
+                    at_hour(8));
+    auto header = valid.snapshot.header;
+    header.epoch = session.epoch().number;
+    auto record = *valid.snapshot.record;
+    record.origin = origins.at(*record.repaired_from);
+    (void)publish_snapshot(target.storage(), target.keyring(), target.signer(),
+                           session.id(), header, record);
+    session.end();
+    (void)forget_snapshot(target, valid, "test", at_hour(8));
+  }
+
+  EXPECT_EQ(count(two.copy(), CopyOutcome::copied), repaired.size());
+
+  expect_each_state_there(two);
+  EXPECT_EQ(count(two.copy(), CopyOutcome::was_there), two.states.size());
+  // Both go on to a third one, once.
+  TestRepository third;
+  auto last = third.open();
+  const auto all = two.states.size() + repaired.size();
+  EXPECT_EQ(count(Two::copy(target, last), CopyOutcome::copied), all);
+  EXPECT_EQ(count(Two::copy(target, last), CopyOutcome::was_there), all);
+}
+
 TEST_P(CopyTo, LeavesOutWhatCannotBeReadWhole) {
   Two two(GetParam());
   auto source = two.from.open();
@@ -324,6 +434,85 @@ TEST(CopyToASister, IsDoneWithAWriteKeyOnce) {
   }
   EXPECT_EQ(two.copies(), two.states);
   two.expect_sound_there();
+}
+
+// Two states of one size at one time, as of a stream with a given time.
+struct Alike : Two {
+  explicit Alike(Kin kin) : Two(kin), key(to.add_key(Role::write)) {
+    auto repository = from.open();
+    for (const std::uint64_t seed : {21U, 22U}) {
+      states.push_back({{"img", noise(seed, 9'000)}});
+      alike.push_back(write_snapshot(repository, states.back(), at_hour(4)));
+    }
+  }
+
+  CopyReport copy_with_write_key() {
+    auto source = from.open();
+    auto target = to.open_with(key);
+    return Two::copy(source, target);
+  }
+
+  CopyReport copy_one(const SessionId& id, Carry carry = Carry::out) {
+    auto source = from.open();
+    auto target = to.open_with(key);
+    auto list = source.snapshots(at_hour(5)).snapshots;
+    std::erase_if(list, [&](const ValidSnapshot& valid) {
+      return valid.snapshot.id != id;
+    });
+    return copy_snapshots(source, target, list,
+                          {.clock = [] { return at_hour(6); }, .carry = carry},
+                          {}, {}, nullptr);
+  }
+
+  void expect_each_there_once() {
+    const auto all = copies();
+    EXPECT_EQ(all.size(), states.size());
+    for (const auto& state : states) {
+      EXPECT_EQ(std::ranges::count(all, state), 1);
+    }
+  }
+
+  decltype(std::declval<TestRepository>().add_key(Role::write)) key;
+  std::vector<SessionId> alike;
+};
+
+TEST_P(CopyTo, BringsBothOfTwoThatLookAlikeToAWriteKey) {
+  Alike two(GetParam());
+  EXPECT_EQ(count(two.copy_with_write_key(), CopyOutcome::copied), 5U);
+  two.expect_each_there_once();
+
+  const auto again = two.copy_with_write_key();
+
+  EXPECT_EQ(count(again, CopyOutcome::was_there), 5U);
+  std::set<SessionId> targets;
+  for (const auto& one : again.snapshots) targets.insert(one.target.value());
+  EXPECT_EQ(targets.size(), 5U);
+  const auto by_header = static_cast<std::size_t>(std::ranges::count(
+      again.snapshots, ToldBy::header, &CopiedSnapshot::told_by));
+  EXPECT_EQ(by_header, GetParam() == Kin::sister ? 0U : 3U);
+  two.expect_each_there_once();
+  two.expect_sound_there();
+}
+
+TEST_P(CopyTo, TakesNeitherOfTwoThatLookAlikeForTheOtherThatIsThere) {
+  for (const std::size_t first : {0U, 1U}) {
+    Alike two(GetParam());
+    EXPECT_EQ(count(two.copy_one(two.alike.at(first)), CopyOutcome::copied),
+              1U);
+    EXPECT_EQ(count(two.copy_one(two.alike.at(1 - first)), CopyOutcome::copied),
+              1U);
+    EXPECT_EQ(count(two.copy_with_write_key(), CopyOutcome::copied), 3U);
+    two.expect_each_there_once();
+  }
+}
+
+TEST_P(CopyTo, PlansWhatItWouldDoWithTwoThatLookAlike) {
+  Alike two(GetParam());
+  (void)two.copy_with_write_key();
+  for (const auto& id : two.alike) {
+    EXPECT_EQ(count(two.copy_one(id, Carry::plan_only), CopyOutcome::was_there),
+              1U);
+  }
 }
 
 TEST(Copy, NeedsAKeyThatReads) {

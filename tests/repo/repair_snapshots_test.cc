@@ -123,6 +123,34 @@ TEST(RepairSnapshots, LeavesOutAFileThatLacksContent) {
   EXPECT_EQ(read_snapshot(last, made.header.root), whole);
 }
 
+// Else the whole one could not be copied here again.
+TEST(RepairSnapshots, MakesNoCopyOfWhatWasCopied) {
+  TestRepository test;
+  auto repository = test.open();
+  const auto first =
+      snapshot_of(repository, write_snapshot(repository, kFiles, at_hour(1)));
+  Session session(repository.storage(), repository.keyring(),
+                  repository.signer(), at_hour(2));
+  SnapshotHeader header = first.header;
+  header.epoch = session.epoch().number;
+  SnapshotRecord record = *first.record;
+  record.origin = SnapshotOrigin{RepositoryId{}, first.id};
+  (void)publish_snapshot(repository.storage(), repository.keyring(),
+                         repository.signer(), session.id(), header, record);
+  session.end();
+  lose_row(test, true, 6);
+  auto again = test.open();
+
+  const auto repaired = repair(again);
+
+  ASSERT_EQ(repaired.snapshots.size(), 2U);
+  for (const auto& one : repaired.snapshots) {
+    const auto made = snapshot_of(again, one.made.value());
+    EXPECT_FALSE(made.record->origin);
+    EXPECT_EQ(made.record->repaired_from, one.source);
+  }
+}
+
 TEST(RepairSnapshots, MakesNoSecondOne) {
   TestRepository test;
   auto repository = test.open();
