@@ -104,26 +104,44 @@ class Rows {
   std::vector<Level> levels_;
 };
 
-std::set<std::uint32_t> timelines_of_bases(
+struct BaseBegin {
+  Lsn lsn;
+  std::optional<std::uint32_t> timeline;  // nothing: nobody noted it
+};
+
+// Of all base backups of the cluster. Nothing: one of them cannot be read, and
+// may begin anywhere.
+std::optional<std::vector<BaseBegin>> begins_of_bases(
     std::span<const repo::ValidSnapshot* const> snapshots,
     const repo::SeriesTag& bases, std::uint64_t system) {
-  std::set<std::uint32_t> timelines;
+  std::vector<BaseBegin> begins;
   for (const auto* const valid : snapshots) {
     const auto& record = valid->snapshot.record;
-    if (valid->snapshot.header.series_tag != bases || !record) continue;
+    if (valid->snapshot.header.series_tag != bases) continue;
+    if (!record) return std::nullopt;
     for (const auto& source : record->sources) {
       if (source.kind != repo::SourceKind::postgres_base) continue;
       const auto number = [&](std::string_view fact) {
         return parse_number(source.fact(fact).value_or(""), 10);
       };
+      const auto of = number(wal_fact::kSystemIdentifier);
+      if (of && *of != system) continue;
+      const auto lsn = parse_lsn(source.fact(wal_fact::kStartLsn).value_or(""));
+      if (!of || !lsn) return std::nullopt;
+      BaseBegin begin{*lsn, std::nullopt};
       const auto timeline = number(wal_fact::kTimeline);
-      if (number(wal_fact::kSystemIdentifier) == system && timeline &&
-          *timeline <= std::numeric_limits<std::uint32_t>::max()) {
-        timelines.insert(static_cast<std::uint32_t>(*timeline));
+      if (timeline && *timeline <= std::numeric_limits<std::uint32_t>::max()) {
+        begin.timeline = static_cast<std::uint32_t>(*timeline);
       }
+      begins.push_back(begin);
     }
   }
-  return timelines;
+  return begins;
+}
+
+std::optional<Lsn> oldest_of(std::span<const BaseBegin> begins) {
+  if (begins.empty()) return std::nullopt;
+  return std::ranges::min(begins, {}, &BaseBegin::lsn).lsn;
 }
 
 // What both share is not opened, so that it costs what is different.
@@ -171,32 +189,21 @@ std::optional<std::string> series_of_bases(std::string_view wal_series) {
 std::optional<Lsn> oldest_needed_wal(
     std::span<const repo::ValidSnapshot* const> snapshots,
     const repo::SeriesTag& bases, std::uint64_t system) {
-  std::optional<Lsn> oldest;
-  for (const auto* const valid : snapshots) {
-    const auto& record = valid->snapshot.record;
-    if (valid->snapshot.header.series_tag != bases) continue;
-    if (!record) return std::nullopt;
-    for (const auto& source : record->sources) {
-      if (source.kind != repo::SourceKind::postgres_base) continue;
-      const auto of = parse_number(
-          source.fact(wal_fact::kSystemIdentifier).value_or(""), 10);
-      const auto start =
-          parse_lsn(source.fact(wal_fact::kStartLsn).value_or(""));
-      if (of && *of != system) continue;
-      if (!of || !start) return std::nullopt;
-      oldest = std::min(oldest.value_or(*start), *start);
-    }
-  }
-  return oldest;
+  const auto begins = begins_of_bases(snapshots, bases, system);
+  return begins ? oldest_of(*begins) : std::nullopt;
 }
 
 std::optional<Lsn> end_of_needless_wal(
     std::span<const repo::ValidSnapshot* const> snapshots,
     const repo::SeriesTag& bases, std::uint64_t system, std::uint32_t timeline,
     const HistoryOf& history_of) {
-  const auto oldest = oldest_needed_wal(snapshots, bases, system);
+  const auto begins = begins_of_bases(snapshots, bases, system);
+  const auto oldest = begins ? oldest_of(*begins) : std::nullopt;
   if (!oldest) return std::nullopt;
-  const auto timelines = timelines_of_bases(snapshots, bases, system);
+  std::set<std::uint32_t> timelines;
+  for (const auto& begin : *begins) {
+    if (begin.timeline) timelines.insert(*begin.timeline);
+  }
   if (timelines.contains(timeline)) return oldest;
   std::optional<Lsn> fork;
   for (auto later = timelines.upper_bound(timeline); later != timelines.end();
