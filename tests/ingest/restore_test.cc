@@ -575,19 +575,26 @@ TEST_F(Restore, APackThatIsGoneIsDamageOfTheFilesInIt) {
   EXPECT_EQ(report.failures[0].cause, FailureCause::damaged);
 }
 
+// A root of one entry node, made by hand.
+repo::BlobId store_root(StateWriter& writer, const Bytes& names,
+                        const Link& chunk) {
+  const Link rows[] = {
+      {repo::BlobKind::names, writer.store_node(repo::BlobKind::names, names),
+       names.size()},
+      chunk};
+  const auto root =
+      writer.store_node(repo::BlobKind::links, repo::encode_links(rows));
+  writer.publish_index();
+  return root;
+}
+
 // As no writer of ours stores it.
 TEST_F(Restore, ContentOfAnotherSizeThanTheEntrysIsDamage) {
   StateWriter writer(repository);
   const Link chunk = writer.chunk(bytes_of("ten bytes!"));
   const repo::NodeEntry node{entry_named("file", EntryType::file, 11), 1};
   const Bytes names = repo::encode_names(std::span(&node, 1));
-  const Link rows[] = {
-      {repo::BlobKind::names, writer.store_node(repo::BlobKind::names, names),
-       names.size()},
-      chunk};
-  const auto snapshot =
-      writer.store_node(repo::BlobKind::links, repo::encode_links(rows));
-  writer.publish_index();
+  const auto snapshot = store_root(writer, names, chunk);
 
   const auto report = restore(snapshot, {.target = target});
 
@@ -610,13 +617,7 @@ TEST_F(Restore, RefusesANodeWithANameThatLeadsElsewhere) {
     std::string two(name);
     two.resize(2);
     std::ranges::copy(bytes_of(two), at.begin());
-    const Link rows[] = {
-        {repo::BlobKind::names, writer.store_node(repo::BlobKind::names, names),
-         names.size()},
-        chunk};
-    const auto snapshot =
-        writer.store_node(repo::BlobKind::links, repo::encode_links(rows));
-    writer.publish_index();
+    const auto snapshot = store_root(writer, names, chunk);
     fs::remove_all(target);
 
     const auto report = restore(snapshot, {.target = target});
