@@ -73,7 +73,7 @@ function(cairn_test folder name)
     cairn_${folder} cairn_test_support GTest::gtest_main ${ARGN})
   cairn_precompiled(${target} test_headers)
   if(CAIRN_SANITIZE)
-    # Half of compiling such a file is to optimise it.
+    # A third of compiling such a file is to optimise it.
     target_compile_options(${target} PRIVATE -O0)
   endif()
   target_compile_definitions(${target} PRIVATE
