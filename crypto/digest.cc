@@ -196,11 +196,10 @@ Digest Hmac::of(std::span<const std::byte> prefix,
   return finish(context);
 }
 
-std::vector<Digest> Hmac::of_each(
-    std::span<const std::byte> prefix,
-    std::span<const std::span<const std::byte>> messages) const {
+void Hmac::of_each(std::span<const std::byte> prefix,
+                   std::span<const std::span<const std::byte>> messages,
+                   const Take& take) const {
   assert(state_ != nullptr && prefix.size() < kSha256BlockBytes);
-  std::vector<Digest> digests(messages.size());
   std::array<Sha256Lane, kMaxSha256Lanes> lanes;
   std::array<std::size_t, kMaxSha256Lanes> message_of;  // that is in the lane
   std::size_t used = 0;
@@ -218,8 +217,8 @@ std::vector<Digest> Hmac::of_each(
     const Digest inner =
         padded(shortest->state, message.last(text % kSha256BlockBytes),
                kSha256BlockBytes + text);
-    digests[number] =
-        padded(state_->outer_words, inner, kSha256BlockBytes + inner.size());
+    take(number,
+         padded(state_->outer_words, inner, kSha256BlockBytes + inner.size()));
     --used;
     *shortest = lanes[used];
     number = message_of[used];
@@ -232,7 +231,7 @@ std::vector<Digest> Hmac::of_each(
     const auto& message = messages[i];
     const std::size_t room = kSha256BlockBytes - prefix.size();
     if (sha256_lanes() == 0 || message.size() < room) {
-      digests[i] = of(prefix, message);
+      take(i, of(prefix, message));
       continue;
     }
     std::array<std::byte, kSha256BlockBytes> first;
@@ -246,7 +245,6 @@ std::vector<Digest> Hmac::of_each(
     if (++used == sha256_lanes()) run_to_end_of_shortest();
   }
   while (used > 0) run_to_end_of_shortest();
-  return digests;
 }
 
 bool equal_in_constant_time(std::span<const std::byte> a,

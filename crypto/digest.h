@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -52,12 +53,14 @@ class Hmac {
   [[nodiscard]] Digest of(std::span<const std::byte> prefix,
                           std::span<const std::byte> bytes) const;
 
-  // Of `prefix` followed by each of the messages, in their order: the same as
-  // one by one, and where there are SHA instructions much faster.
+  // Of `prefix` followed by each of the messages: the same as one by one, and
+  // where there are SHA instructions much faster. Each is given to `take` with
+  // its message's number as soon as it is known, which is in any order.
   // Requires: prefix.size() < 64.
-  [[nodiscard]] std::vector<Digest> of_each(
-      std::span<const std::byte> prefix,
-      std::span<const std::span<const std::byte>> messages) const;
+  using Take = std::function<void(std::size_t number, const Digest& digest)>;
+  void of_each(std::span<const std::byte> prefix,
+               std::span<const std::span<const std::byte>> messages,
+               const Take& take) const;
 
  private:
   struct State;

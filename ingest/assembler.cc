@@ -7,6 +7,7 @@
 
 #include "ingest/known_stream.h"
 #include "ingest/staged_tree.h"
+#include "repo/kept.h"
 #include "repo/pack_format.h"
 #include "repo/pack_writer.h"
 #include "repo/tree_writer.h"
@@ -75,7 +76,7 @@ struct Assembler::State {
   std::optional<StagedTree> staged;  // between TreeBegins and its end
   struct LateStream {
     StreamEnds stream;
-    std::vector<repo::Link> rows;
+    repo::Kept<repo::Link> rows;
   };
   std::vector<LateStream> late;
   std::optional<repo::PackWriter> content_pack;
@@ -87,16 +88,19 @@ struct Assembler::State {
                           std::span<const std::byte> plain) {
     const repo::MemorySum sum = repo::memory_sum(plain);
     const repo::BlobId id = repository.keyring().id_of(kind, plain);
+    const repo::MemorySum id_sum = repo::memory_sum_of(id);
     if (!reusable.contains(kind, id) && claimed.claim(id)) {
       const auto blob = encoder.encode(kind, id, plain);
       repo::require_unchanged(id, plain, sum);
       pack(blob, node_pack);
     }
+    repo::require_unchanged(id_sum, repo::memory_sum_of(id));
     return id;
   }
 
   void pack(const repo::EncodedBlob& blob,
             std::optional<repo::PackWriter>& writer) {
+    repo::require_unchanged(blob);
     if (!writer) {
       writer.emplace(repository.storage(), repository.keyring().newest());
     }
@@ -145,7 +149,11 @@ struct Assembler::State {
   }
 
   void operator()(Chunk& event) {
+    const auto require_its_id = [&](const repo::BlobId& id) {
+      repo::require_unchanged(event.id_sum, repo::memory_sum_of(id));
+    };
     if (event.encoded) {
+      require_its_id(event.encoded->row.id);
       pack(*event.encoded, content_pack);
       if (!event.features.empty()) {
         cache.features.remember(event.id, event.descent, event.features);
@@ -154,6 +162,7 @@ struct Assembler::State {
     }
     auto& content = lane->content;
     while (content.size() <= event.part) content.emplace_back(store);
+    require_its_id(event.id);
     content[event.part].add(
         {repo::BlobKind::content, event.id, event.plain.size()});
     event.encoded.reset();
@@ -186,7 +195,8 @@ struct Assembler::State {
   }
 
   void operator()(StreamEnds& event) {
-    late.push_back({std::move(event), finish_content()});
+    const auto rows = finish_content();
+    late.push_back({std::move(event), repo::Kept<repo::Link>(rows)});
   }
 
   void add(ContentEnds& event, std::span<const repo::Link> rows) {
@@ -215,7 +225,7 @@ struct Assembler::State {
   void add_late_streams() {
     for (auto& [stream, rows] : late) {
       for (auto& folder : stream.folders) (*this)(folder);
-      add(stream.content, rows);
+      add(stream.content, rows.take());
       for (std::size_t i = 0; i < stream.folders.size(); ++i) tree.end_folder();
     }
     late.clear();

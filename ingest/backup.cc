@@ -29,6 +29,7 @@
 #include "repo/error.h"
 #include "repo/forget.h"
 #include "repo/heartbeat.h"
+#include "repo/kept.h"
 #include "repo/reusable_blobs.h"
 #include "repo/session.h"
 #include "repo/session_keys.h"
@@ -239,7 +240,7 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
                      lanes.size() * kBatchesPerLane + kBatchesBeside,
                  std::max(kLeastBatchBytes, kChunksPerBatch * max_chunk));
   std::atomic<std::size_t> feeding = lanes.size();
-  repo::Link root;
+  repo::Kept<repo::Link> root;  // one, until the packs are on the disk
   std::optional<SizeCount> size_count;
   if (history_.previous == nullptr &&
       options_.first_total == FirstTotal::counted) {
@@ -285,7 +286,7 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
         line.release(std::move(batch));
       }
       if (stage_stop.stop_requested()) return;
-      root = std::move(assembler).finish();
+      root.add(std::move(assembler).finish());
       entries_ = assembler.entries();
       const auto& read = assembler.read_files();
       report_.files_changed = read.changed;
@@ -311,7 +312,7 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
     if (report_.warnings.size() == BackupReport::kMaxProblems) break;
     report_.warnings.push_back(what + "; " + std::string(kDamagedPackAdvice));
   }
-  return root;
+  return root.take().front();
 }
 
 void Run::commit(const repo::Link& root, std::span<const Source> sources) {

@@ -66,6 +66,7 @@ struct Chunk {
   std::shared_ptr<const std::filesystem::path> stream;
   // Filled in by the feeder where it recognised the chunk, else by a worker:
   repo::BlobId id;
+  repo::MemorySum id_sum;                     // as old as the id
   std::optional<crypto::RecognitionMac> mac;  // only with `stream`
   // Filled in by a worker:
   std::optional<repo::EncodedBlob> encoded;  // nothing: stored already

@@ -9,6 +9,7 @@
 #include "ingest/known_stream.h"
 #include "repo/base_chain.h"
 #include "repo/error.h"
+#include "repo/kept.h"
 
 namespace cairn::ingest {
 namespace {
@@ -71,8 +72,11 @@ void ChunkEncoder::name_chunks(Batch& batch) {
     unknown.push_back(chunk);
     plains.push_back(chunk->plain);
   }
-  const auto ids = keyring_.ids_of(repo::BlobKind::content, plains);
-  for (std::size_t i = 0; i < unknown.size(); ++i) unknown[i]->id = ids[i];
+  keyring_.ids_of(repo::BlobKind::content, plains,
+                  [&](std::size_t number, const repo::BlobId& id) {
+                    unknown[number]->id = id;
+                    unknown[number]->id_sum = repo::memory_sum_of(id);
+                  });
 }
 
 void ChunkEncoder::encode(Chunk& chunk) {
@@ -173,6 +177,10 @@ void ChunkEncoder::encode_new(Chunk& chunk) {
   if (base && !leans_on_neighbour) {
     const auto chosen = std::ranges::find(
         loaded, *base, [](const LoadedBase& one) { return one.base.id; });
+    // Between the two, the base's id was in several places.
+    if (chosen == loaded.end() || chosen->descent.bases.front().id != *base) {
+      throw repo::changed_before_encoded(*base);
+    }
     chunk.descent = std::move(chosen->descent);
   } else {
     chunk.descent = std::move(loaded.front().descent);

@@ -24,6 +24,7 @@
 #include "repo/blob_reader.h"
 #include "repo/cbor.h"
 #include "repo/error.h"
+#include "repo/kept.h"
 #include "repo/node.h"
 #include "repo/reachability.h"
 
@@ -197,6 +198,7 @@ struct Feeder::State {
     if (before != nullptr) chunk.stream = before->file;
     if (cut.known) {
       chunk.id = cut.known->id;
+      chunk.id_sum = repo::memory_sum_of(chunk.id);
       chunk.mac = cut.known->mac;
     } else {
       chunk.sum = repo::memory_sum(cut.bytes);

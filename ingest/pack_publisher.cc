@@ -21,10 +21,11 @@ PackPublisher::PackPublisher(repo::Repository& repository,
     : repository_(repository),
       claimed_(claimed),
       progress_(progress),
-      packs_(kPacksOnTheirWay) {
-  pending_.session = session;
+      packs_(kPacksOnTheirWay),
+      index_(repository.storage(), repository.keyring(), repository.signer(),
+             session) {
   // The encoder read back each blob that comes here.
-  pending_.assurance = repo::Assurance::by(repository.keyring());
+  index_.begin(repo::Assurance::by(repository.keyring()));
 }
 
 void PackPublisher::give(repo::PackWriter pack, std::stop_token stop) {
@@ -42,25 +43,17 @@ void PackPublisher::run(std::stop_token stop) {
     progress_.bytes_stored += pack.size;
     repository_.index().add(pack);
     claimed_.now_indexed(pack);
-    pending_rows_ += pack.directory.rows.size();
-    pending_.packs.push_back(std::move(pack));
-    if (pending_rows_ >= repo::kRowsPerIndexObject ||
-        pending_.packs.size() >= kPacksPerIndexObject) {
-      publish_index();
+    const std::size_t published = index_.published().size();
+    index_.add(std::move(pack));
+    if (++packs_to_name_ >= kPacksPerIndexObject) index_.finish();
+    if (index_.published().size() > published) {
+      packs_to_name_ = 0;
       move_rows_to_cache();
     }
   }
 }
 
-void PackPublisher::finish() { publish_index(); }
-
-void PackPublisher::publish_index() {
-  if (pending_.packs.empty()) return;
-  (void)repo::publish_index(repository_.storage(), repository_.keyring(),
-                            repository_.signer(), pending_);
-  pending_.packs.clear();
-  pending_rows_ = 0;
-}
+void PackPublisher::finish() { index_.finish(); }
 
 void PackPublisher::move_rows_to_cache() {
   try {

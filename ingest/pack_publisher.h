@@ -7,7 +7,7 @@
 
 #include "ingest/bounded_queue.h"
 #include "ingest/chunk_encoder.h"
-#include "repo/index_object.h"
+#include "repo/index_batch.h"
 #include "repo/pack_writer.h"
 #include "repo/progress.h"
 #include "repo/repository.h"
@@ -38,15 +38,14 @@ class PackPublisher {
   }
 
  private:
-  void publish_index();
   void move_rows_to_cache();
 
   repo::Repository& repository_;
   ClaimedBlobs& claimed_;
   repo::Progress& progress_;
   BoundedQueue<repo::PackWriter> packs_;
-  repo::IndexObject pending_;
-  std::size_t pending_rows_ = 0;
+  repo::IndexBatch index_;
+  std::size_t packs_to_name_ = 0;
   std::uint64_t bytes_stored_ = 0;
 };
 

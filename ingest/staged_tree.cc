@@ -46,7 +46,7 @@ repo::Entry private_folder(std::string_view name, const repo::Entry& below) {
 void StagedTree::add(std::string path, const repo::Entry& entry,
                      std::span<const repo::Link> rows) {
   assert(name_of(path) == entry.name);
-  entries_.push_back({std::move(path), entry, {rows.begin(), rows.end()}});
+  entries_.push_back({std::move(path), entry, repo::Kept<repo::Link>(rows)});
 }
 
 std::uint64_t StagedTree::give_to(repo::TreeWriter& tree) && {
@@ -65,7 +65,7 @@ std::uint64_t StagedTree::give_to(repo::TreeWriter& tree) && {
     open.resize(folder_of(open).size());
   };
   for (std::size_t i = 0; i < entries_.size(); ++i) {
-    const auto& [path, entry, rows] = entries_[i];
+    auto& [path, entry, rows] = entries_[i];
     if (i > 0 && entries_[i - 1].path == path) {
       throw repo::Error(path + ": came twice");
     }
@@ -82,7 +82,7 @@ std::uint64_t StagedTree::give_to(repo::TreeWriter& tree) && {
     if (entry.type == repo::EntryType::folder) {
       enter(entry);
     } else {
-      tree.add(entry, rows);
+      tree.add(entry, rows.take());
       last_file = path;
       ++count;
     }

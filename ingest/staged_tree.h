@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "repo/entry.h"
+#include "repo/kept.h"
 #include "repo/node.h"
 #include "repo/tree_writer.h"
 
@@ -30,7 +31,7 @@ class StagedTree {
   struct Staged {
     std::string path;
     repo::Entry entry;
-    std::vector<repo::Link> rows;
+    repo::Kept<repo::Link> rows;
   };
   std::vector<Staged> entries_;
 };

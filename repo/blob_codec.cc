@@ -9,6 +9,7 @@
 
 #include "crypto/seal.h"
 #include "repo/error.h"
+#include "repo/kept.h"
 #include "repo/pack_format.h"
 
 namespace cairn::repo {
@@ -33,6 +34,10 @@ bool Unpacker::unpack(Codec codec, std::span<const std::byte> packed,
 void require_unchanged(const BlobId& id, std::span<const std::byte> plain,
                        const MemorySum& sum) {
   if (memory_sum(plain) != sum) throw changed_before_encoded(id);
+}
+
+void require_unchanged(const EncodedBlob& blob) {
+  require_unchanged(blob.row_sum, memory_sum_of(blob.row));
 }
 
 CorruptionError changed_before_encoded(const BlobId& id) {
@@ -156,24 +161,26 @@ EncodedBlob BlobEncoder::encode(BlobKind kind, const BlobId& id,
                                 const NextBase& next_base, const Base* before) {
   assert(!plain.empty() && plain.size() <= kMaxBlobBytes);
   EncodedBlob blob;
-  blob.row.kind = kind;
-  blob.row.id = id;
-  blob.row.plain_size = static_cast<std::uint32_t>(plain.size());
-  blob.row.counter = keys_.next_counter();
-
   const Base* base = smallest_difference(plain, next_base);
   const std::span<const std::byte> packed =
       compress(blob.row, plain, base, before);
 
   const KeyClass key_class = class_of(kind);
+  blob.row.kind = kind;
+  blob.row.id = id;
+  blob.row.plain_size = static_cast<std::uint32_t>(plain.size());
+  blob.row.counter = keys_.next_counter();
   blob.row.stored_size =
       static_cast<std::uint32_t>(packed.size() + crypto::kTagBytes);
-  const auto ad = associated_data(
-      keyring_.family(), keys_.wrapped(key_class).generation, blob.row);
+  blob.row_sum = memory_sum_of(blob.row);
+  const auto ad = [&] {
+    return associated_data(keyring_.family(),
+                           keys_.wrapped(key_class).generation, blob.row);
+  };
   blob.stored.resize(blob.row.stored_size);
-  crypto::seal(keys_.key(key_class), ad, packed, blob.stored);
+  crypto::seal(keys_.key(key_class), ad(), packed, blob.stored);
   blob.sum = memory_sum(blob.stored);
-  require_reads_back(blob, ad, plain, base);
+  require_reads_back(blob, ad(), plain, base);
   return blob;
 }
 

@@ -47,13 +47,17 @@ using NextBase = std::function<const Base*()>;
 struct EncodedBlob {
   BlobRow row;
   std::vector<std::byte> stored;
-  MemorySum sum;  // of `stored`, older than its being read back
+  MemorySum sum;      // of `stored`, older than its being read back
+  MemorySum row_sum;  // of `row`, older than its being bound to the blob
 };
 
 // Of a blob that has been encoded: throws CorruptionError if the bytes are not
 // those any more of which the sum was taken before they got their id.
 void require_unchanged(const BlobId& id, std::span<const std::byte> plain,
                        const MemorySum& sum);
+
+// Of one that is put into a pack: the same of what is said of it.
+void require_unchanged(const EncodedBlob& blob);
 
 // To be thrown where something else than a sum tells that.
 [[nodiscard]] CorruptionError changed_before_encoded(const BlobId& id);

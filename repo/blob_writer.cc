@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "repo/error.h"
+#include "repo/kept.h"
 #include "repo/pack_format.h"
 
 namespace cairn::repo {
@@ -42,9 +43,13 @@ std::optional<std::uint32_t> BlobWriter::depth_of(BlobKind kind,
 
 BlobId BlobWriter::store(BlobKind kind, std::span<const std::byte> plain,
                          const NextBase& next_base) {
+  const MemorySum sum = memory_sum(plain);
   const BlobId id = repository_.keyring().id_of(kind, plain);
+  const MemorySum id_sum = memory_sum_of(id);
   if (contains(kind, id)) return id;
   const EncodedBlob blob = encoder_.encode(kind, id, plain, next_base);
+  require_unchanged(id, plain, sum);
+  require_unchanged(id_sum, memory_sum_of(id));
   add(blob.row, keys_.wrapped(class_of(kind)), blob.stored);
   return id;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "repo/index_object.h"
+#include "repo/kept.h"
 
 namespace cairn::repo {
 
@@ -34,7 +35,9 @@ class IndexBatch {
   Storage& storage_;
   const Keyring& keyring_;
   const Signer& signer_;
-  IndexObject pending_;
+  SessionId session_;
+  Assurance assurance_;
+  Kept<IndexedPack> pending_;
   std::size_t pending_rows_ = 0;
   std::vector<IndexId> published_;
 };

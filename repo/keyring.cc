@@ -108,13 +108,20 @@ BlobId Keyring::id_of(BlobKind kind, std::span<const std::byte> plain) const {
 
 std::vector<BlobId> Keyring::ids_of(
     BlobKind kind, std::span<const std::span<const std::byte>> plains) const {
-  const std::array<std::byte, 1> prefix = {static_cast<std::byte>(kind)};
-  std::vector<BlobId> ids;
-  ids.reserve(plains.size());
-  for (const auto& digest : state_->ids.of_each(prefix, plains)) {
-    ids.push_back({digest});
-  }
+  std::vector<BlobId> ids(plains.size());
+  ids_of(kind, plains,
+         [&](std::size_t number, const BlobId& id) { ids[number] = id; });
   return ids;
+}
+
+void Keyring::ids_of(BlobKind kind,
+                     std::span<const std::span<const std::byte>> plains,
+                     const TakeId& take) const {
+  const std::array<std::byte, 1> prefix = {static_cast<std::byte>(kind)};
+  state_->ids.of_each(prefix, plains,
+                      [&](std::size_t number, const crypto::Digest& digest) {
+                        take(number, {digest});
+                      });
 }
 
 const crypto::Secret& Keyring::cutter_key() const noexcept {

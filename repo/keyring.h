@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -52,9 +53,13 @@ class Keyring {
   // The id of a blob with these plain bytes.
   [[nodiscard]] BlobId id_of(BlobKind kind,
                              std::span<const std::byte> plain) const;
-  // Those of many blobs of a kind, which takes less time than one by one.
+  // Those of many blobs of a kind, which takes less time than one by one. With
+  // `take`, each goes there as soon as it is known, in any order.
   [[nodiscard]] std::vector<BlobId> ids_of(
       BlobKind kind, std::span<const std::span<const std::byte>> plains) const;
+  using TakeId = std::function<void(std::size_t number, const BlobId& id)>;
+  void ids_of(BlobKind kind, std::span<const std::span<const std::byte>> plains,
+              const TakeId& take) const;
 
   [[nodiscard]] const crypto::Secret& cutter_key() const noexcept;
 

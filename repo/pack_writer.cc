@@ -8,6 +8,7 @@
 #include "crypto/digest.h"
 #include "crypto/random.h"
 #include "repo/error.h"
+#include "repo/kept.h"
 #include "repo/pack_format.h"
 
 namespace cairn::repo {
@@ -25,7 +26,8 @@ struct PackWriter::State {
   crypto::Sha256 digest;
   std::uint64_t size = 0;
   MemorySum sum;
-  Directory directory;
+  Kept<WrappedKey> keys;
+  Kept<BlobRow> rows;
   std::map<WrappedKey, std::uint32_t> places;
 
   void append(std::span<const std::byte> bytes) {
@@ -48,6 +50,7 @@ PackWriter::PackWriter(Storage& storage, const Generation& generation)
                        0,
                        {},
                        {},
+                       {},
                        {}}) {
   state_->append(state_->head);
 }
@@ -64,31 +67,32 @@ void PackWriter::add(BlobRow row, const WrappedKey& key,
 void PackWriter::add(BlobRow row, const WrappedKey& key,
                      std::span<const std::byte> stored, const MemorySum& sum) {
   assert(stored.size() == row.stored_size);
-  auto& keys = state_->directory.keys;
+  auto& keys = state_->keys;
   const auto [place, is_new] =
       state_->places.try_emplace(key, static_cast<std::uint32_t>(keys.size()));
-  if (is_new) keys.push_back(key);
+  if (is_new) keys.add(key);
   row.key = place->second;
   state_->append(stored, sum);
-  state_->directory.rows.push_back(std::move(row));
+  state_->rows.add(std::move(row));
 }
 
 std::size_t PackWriter::blob_count() const noexcept {
-  return state_->directory.rows.size();
+  return state_->rows.size();
 }
 
 std::uint64_t PackWriter::size_if_finished() const noexcept {
-  const auto& directory = state_->directory;
-  return state_->size + directory.rows.size() * kRowBytes +
-         directory.keys.size() * kRowBytes + kDirectoryStep;
+  return state_->size + state_->rows.size() * kRowBytes +
+         state_->keys.size() * kRowBytes + kDirectoryStep;
 }
 
 IndexedPack PackWriter::finish() && {
   State& state = *state_;
+  Directory directory{state.keys.take(), state.rows.take()};
+  const MemorySum directory_sum = memory_sum_of(directory);
   // The directory's size does not depend on where it lies, so that the padding
   // before it can be reckoned.
   const std::size_t directory_size =
-      seal_directory(state.generation.index_key, state.head, 0, state.directory)
+      seal_directory(state.generation.index_key, state.head, 0, directory)
           .size();
   const std::uint64_t tail = directory_size + kTrailerBytes;
   const std::uint64_t offset = padme(state.size + tail) - tail;
@@ -99,16 +103,17 @@ IndexedPack PackWriter::finish() && {
         std::min<std::uint64_t>(noise.size(), offset - state.size))));
   }
   state.append(seal_directory(state.generation.index_key, state.head, offset,
-                              state.directory));
+                              directory));
+  require_unchanged(directory_sum, memory_sum_of(directory));
   state.append(encode_trailer(static_cast<std::uint32_t>(directory_size)));
 
-  IndexedPack pack{{std::move(state.digest).finish()},
-                   state.size,
-                   std::move(state.directory)};
+  IndexedPack pack{
+      {std::move(state.digest).finish()}, state.size, std::move(directory)};
   state.object->expect(state.sum);
   if (state.object->publish(pack_name(pack.id)) == Created::exists) {
     throw IoError(pack_name(pack.id) + ": exists already");  // salt is random
   }
+  require_unchanged(directory_sum, memory_sum_of(pack.directory));
   return pack;
 }
 

@@ -7,6 +7,7 @@
 
 #include "crypto/digest.h"
 #include "repo/error.h"
+#include "repo/kept.h"
 #include "repo/wire.h"
 
 namespace cairn::repo {
@@ -30,9 +31,11 @@ bool ends_entry_node(std::string_view name) {
   return std::to_integer<std::uint8_t>(digest[0]) < kNameThreshold;
 }
 
-Link store_links(const StoreNode& store, std::span<const Link> links) {
-  return {BlobKind::links, store(BlobKind::links, encode_links(links)),
-          content_size(links)};
+Link store_links(const StoreNode& store, const Kept<Link>& links) {
+  const auto plain = encode_links(links.items());
+  const std::uint64_t size = content_size(links.items());
+  links.require_unchanged();
+  return {BlobKind::links, store(BlobKind::links, plain), size};
 }
 
 // Lists upon lists until one row is left.
@@ -50,23 +53,23 @@ class Levels {
   Link close_all() {
     for (std::size_t level = 0;; ++level) {
       if (!levels_[level].rows.empty()) close(level);
-      const Level& above = levels_[level + 1];
-      if (above.total == 1) return above.rows.front();
+      Level& above = levels_[level + 1];
+      if (above.total == 1) return above.rows.take().front();
     }
   }
 
  private:
   struct Level {
-    std::vector<Link> rows;
+    Kept<Link> rows;
     std::uint64_t total = 0;  // rows ever added
   };
 
   void add_at(std::size_t level, const Link& link) {
     if (levels_.size() <= level) levels_.resize(level + 1);
-    levels_[level].rows.push_back(link);
+    levels_[level].rows.add(link);
     ++levels_[level].total;
     // A list of one row would stand for nothing new.
-    if (is_ended(level, levels_[level].rows)) close(level);
+    if (is_ended(level, levels_[level].rows.items())) close(level);
   }
 
   // Whether a list of these rows is one that more rows would not change.
@@ -111,27 +114,27 @@ Levels::Levels(const StoreNode& store, const Link& root,
   // The root is the only row that there ever was above. Of each level below
   // there were two at least, which is all that close_all() asks: also of the
   // root's own, whose rows are none now if their list had ended.
-  levels_.resize(way.size() + 1);
-  levels_.back() = {{root}, 1};
-  for (std::size_t level = 0; level < way.size(); ++level) {
-    auto& rows = way[way.size() - 1 - level];
-    if (is_ended(level, rows)) continue;
-    levels_[level].rows = std::move(rows);
-    auto& above = level + 1 < way.size() ? way[way.size() - 2 - level]
-                                         : levels_.back().rows;
-    above.pop_back();
+  std::ranges::reverse(way);
+  way.push_back({root});
+  levels_.resize(way.size());
+  const std::size_t top = way.size() - 1;
+  for (std::size_t level = 0; level < top; ++level) {
+    if (is_ended(level, way[level])) continue;
+    way[level + 1].pop_back();
+    levels_[level].rows = Kept<Link>(way[level]);
   }
-  levels_.back().total = levels_.back().rows.size();
-  for (std::size_t level = 0; level < way.size(); ++level) {
+  levels_[top].rows = Kept<Link>(way[top]);
+  for (std::size_t level = 0; level < top; ++level) {
     levels_[level].total = levels_[level].rows.size() + 2;
   }
+  levels_[top].total = levels_[top].rows.size();
 }
 
 }  // namespace
 
 struct ListWriter::State {
   const StoreNode& store;
-  std::vector<Link> first;  // until they are too many for the entry
+  Kept<Link> first;  // until they are too many for the entry
   std::optional<Levels> lists;
 };
 
@@ -150,7 +153,7 @@ ListWriter::ListWriter(const StoreNode& store, std::span<const Link> rows,
   if (!are_chunks || rows.size() > kRowsInEntry) {
     throw CorruptionError("the rows of a stream are no list of chunks");
   }
-  state_->first.assign(rows.begin(), rows.end());
+  state_->first = Kept<Link>(rows);
 }
 
 ListWriter::~ListWriter() = default;
@@ -162,15 +165,14 @@ void ListWriter::add(const Link& chunk) {
     state_->lists->add(chunk);
     return;
   }
-  state_->first.push_back(chunk);
+  state_->first.add(chunk);
   if (state_->first.size() <= kRowsInEntry) return;
   state_->lists.emplace(state_->store);
-  for (const auto& link : state_->first) state_->lists->add(link);
-  state_->first.clear();
+  for (const auto& link : state_->first.take()) state_->lists->add(link);
 }
 
 std::vector<Link> ListWriter::finish() && {
-  if (!state_->lists) return std::move(state_->first);
+  if (!state_->lists) return state_->first.take();
   return {state_->lists->close_all()};
 }
 
@@ -191,13 +193,15 @@ class FolderWriter {
                   "; this is a defect of cairn, please report it");
     }
     last_name_ = entry.name;
-    const std::size_t names_bytes = size_of(entry, rows.size());
-    if (names_bytes > kMaxBlobBytes - 2 * kNamesPerNodeBytes) {
+    entries_.push_back({entry, rows.size()});
+    const auto alone = encode_names({&entries_.back(), 1});
+    const auto names = std::span(alone).subspan<1>();  // without their number
+    if (names.size() > kMaxBlobBytes - 2 * kNamesPerNodeBytes) {
       throw Error(entry.name + ": more metadata than can be stored");
     }
-    entries_.push_back({entry, rows.size()});
-    rows_.insert(rows_.end(), rows.begin(), rows.end());
-    names_bytes_ += names_bytes;
+    names_sum_.add(memory_sum(names));
+    names_bytes_ += names.size();
+    for (const auto& row : rows) rows_.add(row);
     if (ends_entry_node(entry.name) ||
         entries_.size() >= kEntriesPerNodeLimit ||
         names_bytes_ >= kNamesPerNodeBytes ||
@@ -221,22 +225,16 @@ class FolderWriter {
   }
 
  private:
-  // What the entry takes encoded.
-  static std::size_t size_of(const Entry& entry, std::size_t rows) {
-    const NodeEntry alone{entry, rows};
-    return encode_names({&alone, 1}).size() - 1;
-  }
-
   void close() {
     const auto names = encode_names(entries_);
-    std::vector<Link> links;
-    links.reserve(rows_.size() + 1);
-    links.push_back(
-        {BlobKind::names, store_(BlobKind::names, names), names.size()});
-    links.insert(links.end(), rows_.begin(), rows_.end());
+    require_unchanged(names_sum_,
+                      memory_sum(std::span(names).last(names_bytes_)));
+    Kept<Link> links;
+    links.add({BlobKind::names, store_(BlobKind::names, names), names.size()});
+    for (const auto& row : rows_.take()) links.add(row);
     const Link node = store_links(store_, links);
     entries_.clear();
-    rows_.clear();
+    names_sum_ = {};
     names_bytes_ = 0;
     ++node_count_;
     if (node_count_ == 1) {
@@ -252,8 +250,9 @@ class FolderWriter {
 
   const StoreNode& store_;
   std::vector<NodeEntry> entries_;
-  std::vector<Link> rows_;
+  MemorySum names_sum_;  // of the entries as they are encoded
   std::size_t names_bytes_ = 0;
+  Kept<Link> rows_;
   std::string last_name_;
   std::uint64_t node_count_ = 0;
   std::optional<Link> only_;  // the first node, while it may be the only one
@@ -267,7 +266,7 @@ struct OpenFolder {
 
 struct CollectedEntry {
   Entry entry;
-  std::vector<Link> rows;
+  Kept<Link> rows;
 };
 
 // One whose entries come from several sources.
@@ -285,7 +284,7 @@ void write_entries(const StoreNode& store, SharedFolder& shared,
     write_entries(store, *folder, inner);
     std::vector<Link> rows;
     if (const auto node = inner.finish()) rows.push_back(*node);
-    shared.entries.push_back({std::move(folder->entry), std::move(rows)});
+    shared.entries.push_back({std::move(folder->entry), Kept<Link>(rows)});
   }
   auto& entries = shared.entries;
   std::ranges::sort(entries, {},
@@ -294,7 +293,7 @@ void write_entries(const StoreNode& store, SharedFolder& shared,
     if (i > 0 && entries[i - 1].entry.name == entries[i].entry.name) {
       throw Error("two sources are both named " + entries[i].entry.name);
     }
-    writer.add(entries[i].entry, entries[i].rows);
+    writer.add(entries[i].entry, entries[i].rows.take());
   }
 }
 
@@ -350,8 +349,7 @@ std::vector<Link> TreeWriter::end_folder() {
 
 void TreeWriter::add(const Entry& entry, std::span<const Link> rows) {
   if (state_->folders.empty()) {
-    state_->shared.back()->entries.push_back(
-        {entry, {rows.begin(), rows.end()}});
+    state_->shared.back()->entries.push_back({entry, Kept<Link>(rows)});
   } else {
     state_->folders.back().writer.add(entry, rows);
   }

@@ -47,8 +47,9 @@ class Program:
 
 
 def programs():
-    found = [Program("memory", [sys.executable, HERE / "memory.py", "--time"],
-                     0.08)]
+    memory = [sys.executable, HERE / "memory.py"]
+    found = [Program("memory", [*memory, "--time"], 0.06),
+             Program("ids", [*memory, "--at", "ids", "--time"], 0.04)]
     if os.access(FLIPS, os.X_OK):  # where tests are built
         found.append(Program("flips", [FLIPS, "--seconds"], 0.08))
     for disk in ("tmpfs", "ext4"):

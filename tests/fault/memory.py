@@ -4,31 +4,41 @@ and there is no snapshot, or the snapshot can be restored and holds what was
 read: the source, or the source with a few bits changed, where they flipped
 before anything could be known about them. What was stored before is there in
 any case.
+
+Anywhere is mostly in contents. With `--at ids` it is in one of the places where
+the id of a blob lies that is being stored.
 """
 
 import argparse
+import functools
 import os
 import random
+import re
+import signal
 import subprocess
 import sys
 import time
 
 sys.dont_write_bytecode = True
+sys.path.append(os.path.join(os.path.dirname(__file__), ".."))
 
 import acts  # noqa: E402
+import independent_reader  # noqa: E402
 import place  # noqa: E402
 import tracer  # noqa: E402
 from place import Finding, OK, expect, noise  # noqa: E402
 from torture import seconds  # noqa: E402
 
 PAGE = 4096
-RUN = 0.2  # seconds, about
+ID_BYTES = 32
+STEP = 0.002  # seconds that it goes on for between two looks
 LARGE = 256 << 10  # bytes of a mapping that holds contents
 IS_PRESENT = 1 << 63
 
 
-def present_pages(pid):
-    """Of private memory that is written to: addresses."""
+def present_pages(pid, smallest):
+    """Of private memory that is written to, in mappings of so many bytes:
+    addresses."""
     pages = []
     with open(f"/proc/{pid}/maps", encoding="ascii") as maps, \
             open(f"/proc/{pid}/pagemap", "rb") as pagemap:
@@ -36,7 +46,7 @@ def present_pages(pid):
             places, rights, _, _, inode, *name = line.split()
             first, last = (int(x, 16) for x in places.split("-"))
             if not rights.startswith("rw-p") or inode != "0" or \
-                    last - first < LARGE or name == ["[stack]"]:
+                    last - first < smallest or name == ["[stack]"]:
                 continue
             pagemap.seek(first // PAGE * 8)
             entries = pagemap.read((last - first) // PAGE * 8)
@@ -46,17 +56,58 @@ def present_pages(pid):
     return pages
 
 
-def flip_bits(process, chance, count):
+class Anywhere:
+    counts = [1, 1, 2, 4, 16]  # bits in one run
+    latest = 0.2  # seconds, about what a run takes
+
+    @staticmethod
+    def flip(pid, chance):
+        """False: there is nothing to flip."""
+        pages = present_pages(pid, LARGE)
+        return bool(pages) and acts.flip_bit(pid, chance.choice(pages), PAGE,
+                                             chance)
+
+
+class InIds:
+    counts = [1]
+    latest = 0.1  # seconds; from then on there are some, until it ends
+
+    def __init__(self, ids):
+        self.ids = re.compile(b"|".join(map(re.escape, ids)), re.DOTALL)
+
+    def flip(self, pid, chance):
+        """In one of the places where one of them lies, once one does."""
+        while pages := present_pages(pid, PAGE):
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                if places := self.places(pid, pages):
+                    return acts.flip_bit(pid, chance.choice(places), ID_BYTES,
+                                         chance)
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            time.sleep(STEP)
+        return False  # it has ended
+
+    def places(self, pid, pages):
+        places = []
+        with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+            for page in pages:
+                memory.seek(page)
+                places += [page + found.start()
+                           for found in self.ids.finditer(memory.read(PAGE))]
+        return places
+
+
+def flip_bits(process, chance, where):
     """Answers how many."""
     done = 0
-    moments = sorted(chance.random() * RUN for _ in range(count))
+    moments = sorted(chance.random() * where.latest
+                     for _ in range(chance.choice(where.counts)))
     began = time.monotonic()
     for moment in moments:
         time.sleep(max(0, began + moment - time.monotonic()))
         try:
-            pages = present_pages(process.pid)
-            done += bool(pages) and acts.flip_bit(
-                process.pid, chance.choice(pages), PAGE, chance)
+            done += where.flip(process.pid, chance)
         except (OSError, ValueError):
             break  # it has ended
     return done
@@ -82,7 +133,24 @@ class Memory:
         where.cairn("backup", "--stdin", "--as", "db", stdin=self.old)
         where.save("kept")
 
-    def try_once(self, chance):
+    def ids(self):
+        """Of the blobs that the backup stores."""
+        where = self.where
+
+        def stored():
+            repository = independent_reader.Repository(where.here / "repo")
+            text = (where.here / "owner.key").read_text(encoding="ascii")
+            repository.unlock(
+                key_file=independent_reader.key_file_bytes(text))
+            repository.load_packs()
+            return set(repository.copies)
+
+        where.load("kept")
+        before = stored()
+        where.cairn("backup", "--stdin", "--as", "db", stdin=self.data)
+        return sorted(stored() - before)
+
+    def try_once(self, chance, places):
         """Answers how many bits flipped and how it ended."""
         where = self.where
         where.load("kept")
@@ -99,7 +167,7 @@ class Memory:
                 os._exit(0)
         process.stdin.close()
         process.stdin = None
-        flipped = flip_bits(process, chance, chance.choice([1, 1, 2, 4, 16]))
+        flipped = flip_bits(process, chance, places)
         try:
             out, err = process.communicate(timeout=tracer.TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -144,6 +212,8 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--from", type=int, default=0, dest="first",
                         help="the number of the first run")
+    parser.add_argument("--at", choices=["anywhere", "ids"],
+                        default="anywhere")
     options = parser.parse_args()
     if reason := tracer.why_not():
         print(f"skipped: {reason}")
@@ -152,12 +222,13 @@ def main():
     deadline = time.monotonic() + options.time
     with place.Place() as where:
         memory = Memory(where)
+        places = InIds(memory.ids()) if options.at == "ids" else Anywhere()
         while time.monotonic() < deadline:
             number = options.first + runs
             runs += 1
             try:
                 flipped, code = memory.try_once(
-                    random.Random(f"{options.seed} {number}"))
+                    random.Random(f"{options.seed} {number}"), places)
                 bits += flipped
                 failed += code != OK
             except Finding as finding:
