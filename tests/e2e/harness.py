@@ -91,13 +91,16 @@ def flip(path, at):
 
 
 def wait_until(condition, what, seconds=60):
-    """Answers the first truth that `condition` gives."""
+    """Answers the first truth that `condition` gives. To ask may cost as much as
+    what is waited for, so it asks less and less often."""
     deadline = time.monotonic() + seconds
+    pause = 0.01
     while time.monotonic() < deadline:
         found = condition()
         if found:
             return found
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(1.2 * pause, 0.1)
     raise AssertionError(f"waited {seconds} s in vain: {what}")
 
 

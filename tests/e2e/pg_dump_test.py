@@ -253,7 +253,8 @@ class Dumps(DumpCase):
     def hold(self, database, table, name):
         """A session that keeps a table locked until it or the test ends."""
         psql = subprocess.Popen(
-            ["psql", *self.server.where("-d", database, "-X", "-q")],
+            [self.server.client("psql"),
+             *self.server.where("-d", database, "-X", "-q")],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL)
 

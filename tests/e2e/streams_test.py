@@ -314,7 +314,7 @@ class PostgresDumps(harness.Case):
 
     def load(self, what, database):
         self.server.sql("postgres", f"CREATE DATABASE {database}")
-        self.server.run("psql", *self.server.where(
+        self.server.run(self.server.client("psql"), *self.server.where(
             "-d", database, "-X", "-q", "-v", "ON_ERROR_STOP=1"),
             input=self.cat(what))
 
