@@ -1,8 +1,9 @@
 #!/bin/sh
-# Installs what building cairn needs on Debian 12; with --test also what its
-# tests and the comparison with other tools need, and, where npm can fetch them,
-# PostgreSQL servers of other versions (install-test-servers.sh). When all is
-# there it says so and changes nothing.
+# Installs what building cairn needs on Debian 12; with --build-tests also what
+# building its tests needs, with --test all that its tests and the comparison
+# with other tools need, and, where npm can fetch them, PostgreSQL servers of
+# other versions (install-test-servers.sh). When all is there it says so and
+# changes nothing.
 #
 # Starts no server and enables none: services may not start while packages are
 # set up, PostgreSQL makes no cluster, and units that came along are disabled.
@@ -14,9 +15,8 @@ set -eu
 build_packages="g++ cmake ninja-build pkg-config make git ca-certificates
   libzstd-dev libxxhash-dev libsodium-dev libssl-dev librocksdb-dev libpq-dev libcli11-dev
   libfmt-dev nlohmann-json3-dev libhowardhinnant-date-dev libyaml-cpp-dev tzdata"
-test_packages="libgtest-dev libgmock-dev libbenchmark-dev
-  acl attr cron curl e2fsprogs libcap2-bin mount rsync spin strace zstd clang-16 libclang-rt-16-dev
-  lld
+test_build_packages="libgtest-dev libgmock-dev libbenchmark-dev clang-16 libclang-rt-16-dev lld"
+test_packages="acl attr cron curl e2fsprogs libcap2-bin mount rsync spin strace zstd
   restic borgbackup pgbackrest redis-server redis-tools openssl postgresql-15 prometheus
   python3 python3-cryptography python3-nacl python3-zstandard python3-cbor2
   python3-xxhash python3-jsonschema python3-yaml"
@@ -99,9 +99,10 @@ forbid_cluster() {
 
 case "$#:${1-}" in
   0:) wanted=$build_packages ;;
-  1:--test) wanted="$build_packages $test_packages" ;;
+  1:--build-tests) wanted="$build_packages $test_build_packages" ;;
+  1:--test) wanted="$build_packages $test_build_packages $test_packages" ;;
   *)
-    echo "usage: scripts/install-deps.sh [--test]" >&2
+    echo "usage: scripts/install-deps.sh [--build-tests | --test]" >&2
     exit 2
     ;;
 esac

@@ -46,6 +46,12 @@ can_run() {  # SANITIZERS
   done
 }
 
+await_installation() {
+  [ -n "$installation" ] || return 0
+  wait "$installation" || { cat build/install.log; exit 1; }
+  installation=
+}
+
 sanitized=
 under_sanitizers() {  # PRESET SANITIZERS TARGET LABEL
   if ! can_run "$2"; then
@@ -54,14 +60,17 @@ under_sanitizers() {  # PRESET SANITIZERS TARGET LABEL
   fi
   step "$1: building $3 with -fsanitize=$2"
   build "$1" "$3"
+  await_installation
   step "$1: running them"
   $fixed_addresses ctest --preset "$1" -j "$at_once" -L "$4"
   sanitized="$sanitized $1"
 }
 
-step "installing what building and testing need"
-scripts/install-deps.sh --test
 mkdir -p build
+step "installing what building needs, and meanwhile what testing needs"
+scripts/install-deps.sh --build-tests
+scripts/install-deps.sh --test >build/install.log 2>&1 &
+installation=$!
 
 under_sanitizers asan address,undefined unit_tests unit
 under_sanitizers tsan thread thread_tests threads
@@ -69,14 +78,18 @@ under_sanitizers tsan thread thread_tests threads
 # What ran there is not built and run once more, but for what picks its code by
 # the processor (crypto, chunker).
 targets=all
+precompile=OFF
 but=nothing
 case $sanitized in
   *asan*)
     targets='program_tests benchmark_programs'
+    precompile=ON
     but='repo|ingest|service|cli|fuzz'
     ;;
 esac
+await_installation
 step "release: building $targets"
-build release "$targets" -DCAIRN_BUILD_BENCHMARKS=ON
+build release "$targets" -DCAIRN_BUILD_BENCHMARKS=ON \
+  -DCAIRN_PRECOMPILE=$precompile
 step "release: running its tests"
 exec ctest --preset release -C Seeds -j "$at_once" -LE "^($but)\$"
