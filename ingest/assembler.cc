@@ -100,10 +100,10 @@ struct Assembler::State {
 
   void pack(const repo::EncodedBlob& blob,
             std::optional<repo::PackWriter>& writer) {
-    repo::require_unchanged(blob);
     if (!writer) {
       writer.emplace(repository.storage(), repository.keyring().newest());
     }
+    repo::require_unchanged(blob);
     writer->add(blob.row, keys.wrapped(repo::class_of(blob.row.kind)),
                 blob.stored, blob.sum);
     if (writer->size_if_finished() >= options.pack_bytes ||
@@ -144,7 +144,11 @@ struct Assembler::State {
     }
     tree.add(event.entry, event.state ? event.state->rows : none);
     ++entries;
-    if (event.state) cache.paths.remember(event.path, *event.state);
+    if (event.state) {
+      cache.paths.remember(event.path, *event.state);
+      repo::require_unchanged(event.rows_sum,
+                              repo::memory_sum_of(event.state->rows));
+    }
     cache.flush_if_large();
   }
 

@@ -179,7 +179,8 @@ class Run {
   }
 
   // Everything into packs, named by index objects. Answers the root.
-  repo::Link store(std::vector<Source>& sources, std::stop_token stop);
+  repo::Kept<repo::Link> store(std::vector<Source>& sources,
+                               std::stop_token stop);
 
   // Publishes the index of what a run that ends early has stored.
   void keep_what_is_stored() {
@@ -187,7 +188,8 @@ class Run {
     remember();
   }
 
-  void commit(const repo::Link& root, std::span<const Source> sources);
+  void commit(const repo::Kept<repo::Link>& root,
+              std::span<const Source> sources);
   void remember() {
     cache_.flush_last([this] {
       auto valid = history_.valid;
@@ -216,7 +218,8 @@ class Run {
   std::uint64_t entries_ = 0;
 };
 
-repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
+repo::Kept<repo::Link> Run::store(std::vector<Source>& sources,
+                                  std::stop_token stop) {
   const ReusableRows reusable{
       [this](const repo::SessionId& id) { return history_.valid.contains(id); },
       reusable_};
@@ -240,7 +243,7 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
                      lanes.size() * kBatchesPerLane + kBatchesBeside,
                  std::max(kLeastBatchBytes, kChunksPerBatch * max_chunk));
   std::atomic<std::size_t> feeding = lanes.size();
-  repo::Kept<repo::Link> root;  // one, until the packs are on the disk
+  repo::Kept<repo::Link> root;
   std::optional<SizeCount> size_count;
   if (history_.previous == nullptr &&
       options_.first_total == FirstTotal::counted) {
@@ -312,10 +315,11 @@ repo::Link Run::store(std::vector<Source>& sources, std::stop_token stop) {
     if (report_.warnings.size() == BackupReport::kMaxProblems) break;
     report_.warnings.push_back(what + "; " + std::string(kDamagedPackAdvice));
   }
-  return root.take().front();
+  return root;
 }
 
-void Run::commit(const repo::Link& root, std::span<const Source> sources) {
+void Run::commit(const repo::Kept<repo::Link>& root,
+                 std::span<const Source> sources) {
   keys_.require_unwrap(repository_.keyring());
   repo::SnapshotRecord record;
   record.series = options_.series;
@@ -337,13 +341,13 @@ void Run::commit(const repo::Link& root, std::span<const Source> sources) {
 
   repo::SnapshotHeader header;
   header.time = options_.time.value_or(options_.now);
-  header.root = root.id;
   header.logical_bytes = report_.bytes_read;
   header.stored_bytes = report_.bytes_stored;
   header.is_complete = report_.is_complete;
   header.entries = entries_;
 
   auto chain = repository_.host_state().lock_chain(record.series);
+  header.root = root.unchanged().front().id;
   if (auto warning =
           repo::commit_snapshot(repository_, chain, session_, header, record,
                                 history_.snapshots, file_clock_now)) {
@@ -387,7 +391,7 @@ BackupReport back_up(repo::Repository& repository, std::vector<Source> sources,
   std::future<void> remembering;
   try {
     run.emplace(repository, options, shared, progress, session);
-    const repo::Link root = [&] {
+    const auto root = [&] {
       const repo::Heartbeat heartbeat(session, file_clock_now);
       return run->store(sources, stop);
     }();

@@ -50,6 +50,7 @@ struct WholeEntry {
   repo::Entry entry;
   std::string path;
   std::optional<PathState> state;  // to be remembered
+  repo::MemorySum rows_sum = {};   // of the state's rows
 };
 
 // Chunks of one content follow each other, those of the parts of a weave (repo/

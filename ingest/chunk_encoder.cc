@@ -168,9 +168,12 @@ void ChunkEncoder::encode_new(Chunk& chunk) {
   const auto& base = chunk.encoded->row.base;
   if (base) ++counts_.differences;
   const bool leans_on_neighbour = before && base == before->id;
-  if (leans_on_neighbour) ++neighbour_->leaning;
+  if (leans_on_neighbour) {
+    repo::require_unchanged(neighbour_->id_sum, repo::memory_sum_of(*base));
+    ++neighbour_->leaning;
+  }
   if (chunk.encoded->row.codec == repo::Codec::zstd) {
-    neighbour_ = {chunk.id, chunk.plain, chunk.part};
+    neighbour_ = {chunk.id, chunk.id_sum, chunk.plain, chunk.part};
   }
   const auto loaded = bases.loaded();
   if (loaded.empty()) return;
@@ -217,7 +220,8 @@ bool ChunkEncoder::load_base(Descent descent, std::size_t plain_size,
     if (chain.empty() || chain.front().row.depth >= repo::kMaxDepth) {
       return false;
     }
-    const repo::BlobId& id = descent.bases.front().id;
+    // Of the two ids, encode_new() wants both to be the same in the end.
+    const repo::BlobId& id = chain.front().row.id;
     std::uint64_t differences = 0;
     for (const auto& copy : chain) {
       if (copy.row.base) differences += copy.row.stored_size;

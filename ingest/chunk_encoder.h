@@ -68,6 +68,7 @@ class ChunkEncoder {
   // A chunk of the stream that was stored whole, for those that follow it.
   struct Neighbour {
     repo::BlobId id;
+    repo::MemorySum id_sum;
     std::span<const std::byte> plain;  // in the batch's buffer
     unsigned part = 0;
     unsigned leaning = 0;  // how many lean on it

@@ -216,6 +216,7 @@ class Feeder::Visitor : public FileVisitor {
     }
     known.snapshot = state_.session;
     known.era = state_.reusable.blobs.era();
+    whole.rows_sum = repo::memory_sum_of(known.rows);
     whole.state = std::move(known);
     state_.push(std::move(whole));
   }

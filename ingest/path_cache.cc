@@ -1,6 +1,10 @@
 #include "ingest/path_cache.h"
 
+#include <xxhash.h>
+
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <span>
 #include <utility>
 
@@ -22,6 +26,17 @@ constexpr std::size_t kDigestBytes = 8;
 void append_digest(std::string_view text, std::string& key) {
   const auto digest = crypto::sha256(std::as_bytes(std::span(text)));
   key.append(reinterpret_cast<const char*>(digest.data()), kDigestBytes);
+}
+
+// Behind what is said of a path. Rows that changed in memory on their way into
+// the cache would be trusted for as long as the file stays as it is.
+using ValueSum = std::array<char, sizeof(XXH64_hash_t)>;
+
+ValueSum sum_of(std::string_view value) {
+  const XXH64_hash_t hash = XXH3_64bits(value.data(), value.size());
+  ValueSum sum;
+  std::memcpy(sum.data(), &hash, sum.size());
+  return sum;
 }
 
 constexpr std::size_t kFileFields = 5;  // and null, where it is not settled
@@ -78,7 +93,10 @@ std::string encode(const PathState& state) {
   out.bytes(state.rows.empty() ? std::vector<std::byte>()
                                : repo::encode_links(state.rows));
   const auto& bytes = out.view();
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  std::string value(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const ValueSum sum = sum_of(value);
+  value.append(sum.data(), sum.size());
+  return value;
 }
 
 // Paths that the store holds, as far as is known, and how often one was written
@@ -105,7 +123,13 @@ PathCounts decode_counts(std::string_view value) {
   return counts;
 }
 
-PathState decode(std::string_view value) {
+PathState decode(std::string_view stored) {
+  const auto value = stored.substr(
+      0, stored.size() - std::min(stored.size(), sizeof(ValueSum)));
+  const ValueSum sum = sum_of(value);
+  if (stored.substr(value.size()) != std::string_view(sum.data(), sum.size())) {
+    throw repo::CorruptionError("path cache: a value is not what was written");
+  }
   repo::CborReader in(std::as_bytes(std::span(value)), "path cache");
   PathState state;
   state.snapshot.bytes = in.fixed<repo::SessionId::kBytes>();

@@ -13,6 +13,7 @@
 #include "repo/error.h"
 #include "repo/forget.h"
 #include "repo/heartbeat.h"
+#include "repo/kept.h"
 #include "repo/reusable_blobs.h"
 #include "repo/session.h"
 #include "repo/snapshot.h"
@@ -83,11 +84,10 @@ class Flush {
   std::vector<repo::Link> store_stream(repo::BlobWriter& writer,
                                        repo::ListWriter list,
                                        const std::stop_token& stop);
-  repo::BlobId store_tree(const repo::StoreNode& store,
-                          repo::BlobWriter& writer,
-                          std::span<const repo::Link> rows);
+  repo::Link store_tree(const repo::StoreNode& store, repo::BlobWriter& writer,
+                        std::span<const repo::Link> rows);
   void note_own_snapshots();
-  void commit(const repo::BlobId& root, std::uint64_t bytes_stored);
+  void commit(const repo::Kept<repo::Link>& root, std::uint64_t bytes_stored);
   void forget_predecessors();
   [[nodiscard]] bool may_forget() const;
   [[nodiscard]] bool is_of_ours(const repo::Snapshot& snapshot) const;
@@ -122,13 +122,16 @@ WalFlush Flush::run(const std::stop_token& stop) {
   flush_.begin = committed_ ? committed_->end : run_.begin();
   flush_.end = run_.durable_end();
   flush_.snapshot = session_.id();
-  const auto rows = store_stream(writer, std::move(list), stop);
-  const auto root = store_tree(store, writer, rows);
+  repo::Kept<repo::Link> rows(store_stream(writer, std::move(list), stop));
+  repo::Kept<repo::Link> root;
+  root.add(store_tree(store, writer, rows.items()));
+  rows.require_unchanged();
   writer.finish();
   flush_.bytes_stored = writer.bytes_stored();
   note_own_snapshots();
   commit(root, writer.bytes_stored());
-  run_.note_committed({flush_.stream.start, flush_.end, session_.id(), rows});
+  run_.note_committed(
+      {flush_.stream.start, flush_.end, session_.id(), rows.take()});
   forget_predecessors();
   return std::move(flush_);
 }
@@ -267,9 +270,9 @@ repo::Entry Flush::entry_of(std::string name, repo::EntryType type,
 
 // The path that path_of() gives, and the history files beside the timeline's
 // folder.
-repo::BlobId Flush::store_tree(const repo::StoreNode& store,
-                               repo::BlobWriter& writer,
-                               std::span<const repo::Link> rows) {
+repo::Link Flush::store_tree(const repo::StoreNode& store,
+                             repo::BlobWriter& writer,
+                             std::span<const repo::Link> rows) {
   std::vector<std::string> names;
   const std::string path = path_of(flush_.stream);
   std::string_view rest = path;
@@ -308,10 +311,11 @@ repo::BlobId Flush::store_tree(const repo::StoreNode& store,
   }
   (void)tree.end_folder();
   (void)tree.end_folder();
-  return std::move(tree).finish().id;
+  return std::move(tree).finish();
 }
 
-void Flush::commit(const repo::BlobId& root, std::uint64_t bytes_stored) {
+void Flush::commit(const repo::Kept<repo::Link>& root,
+                   std::uint64_t bytes_stored) {
   constexpr std::uint64_t kFoldersAndStream = 4;
   const auto bytes = flush_.end.value - flush_.stream.start.value;
   repo::SourceReport source;
@@ -338,12 +342,12 @@ void Flush::commit(const repo::BlobId& root, std::uint64_t bytes_stored) {
 
   repo::SnapshotHeader header;
   header.time = now_;
-  header.root = root;
   header.logical_bytes = bytes + bytes_of(histories_);
   header.stored_bytes = bytes_stored;
   header.is_complete = true;
   header.entries = source.entries;
   auto chain = repository_.host_state().lock_chain(record.series);
+  header.root = root.unchanged().front().id;
   if (auto warning = repo::commit_snapshot(repository_, chain, session_, header,
                                            record, valid_, options_.clock)) {
     flush_.warnings.push_back(std::move(*warning));

@@ -49,8 +49,8 @@ BlobId BlobWriter::store(BlobKind kind, std::span<const std::byte> plain,
   if (contains(kind, id)) return id;
   const EncodedBlob blob = encoder_.encode(kind, id, plain, next_base);
   require_unchanged(id, plain, sum);
+  add(blob);
   require_unchanged(id_sum, memory_sum_of(id));
-  add(blob.row, keys_.wrapped(class_of(kind)), blob.stored);
   return id;
 }
 
@@ -60,17 +60,26 @@ BlobId BlobWriter::store(BlobKind kind, std::span<const std::byte> plain) {
 
 void BlobWriter::store_again(BlobKind kind, const BlobId& id,
                              std::span<const std::byte> plain) {
-  const EncodedBlob blob = encoder_.encode(kind, id, plain);
-  add(blob.row, keys_.wrapped(class_of(kind)), blob.stored);
+  add(encoder_.encode(kind, id, plain));
+}
+
+void BlobWriter::add(const EncodedBlob& blob) {
+  require_unchanged(blob);
+  add(blob.row, keys_.wrapped(class_of(blob.row.kind)), blob.stored, blob.sum);
 }
 
 void BlobWriter::add(const BlobRow& row, const WrappedKey& key,
                      std::span<const std::byte> stored) {
+  add(row, key, stored, memory_sum(stored));
+}
+
+void BlobWriter::add(const BlobRow& row, const WrappedKey& key,
+                     std::span<const std::byte> stored, const MemorySum& sum) {
   OpenPack& pack = open_pack(row.kind);
   if (!pack.writer) {
     pack.writer.emplace(repository_.storage(), repository_.keyring().newest());
   }
-  pack.writer->add(row, key, stored);
+  pack.writer->add(row, key, stored, sum);
   pack.rows.insert_or_assign(row.id, row.depth);
   ++blobs_;
   if (pack.writer->size_if_finished() >= kTargetPackBytes ||

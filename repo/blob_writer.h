@@ -74,6 +74,9 @@ class BlobWriter {
   }
 
  private:
+  void add(const EncodedBlob& blob);
+  void add(const BlobRow& row, const WrappedKey& key,
+           std::span<const std::byte> stored, const MemorySum& sum);
   struct OpenPack {
     std::optional<PackWriter> writer;
     // In it, with their depths: the index does not know them yet.

@@ -16,6 +16,7 @@
 #include "repo/error.h"
 #include "repo/generation_object.h"
 #include "repo/heartbeat.h"
+#include "repo/kept.h"
 #include "repo/later_snapshots.h"
 #include "repo/look_at.h"
 #include "repo/pack_format.h"
@@ -73,8 +74,8 @@ struct Known {
   VisitedNodes nodes;  // of a sister; each with all below it
   // Of a stranger, by their ids there: chunks, and the rows that stand for
   // lists and folders.
-  std::unordered_map<BlobId, BlobId, IdHash> chunks;
-  std::unordered_map<BlobId, std::vector<Link>, IdHash> rows;
+  std::unordered_map<BlobId, Kept<Link>, IdHash> chunks;
+  std::unordered_map<BlobId, Kept<Link>, IdHash> rows;
 };
 
 // Between repositories of one family.
@@ -227,7 +228,7 @@ class StrangerGraph {
         const auto id = way.back().id;
         way.pop_back();
         if (way.empty()) break;
-        remember(known_.rows, *id, tree.end_folder());
+        remember(known_.rows, *id, Kept<Link>(tree.end_folder()));
         continue;
       }
       from_source([&] { bound.count(*entry, entry->entry.name); });
@@ -238,7 +239,7 @@ class StrangerGraph {
       const Link row = entry->rows.front();
       const auto known = known_.rows.find(row.id);
       if (known != known_.rows.end()) {
-        tree.add(entry->entry, known->second);
+        tree.add(entry->entry, known->second.unchanged());
         continue;
       }
       if (way.size() >= kMaxFolderLevels) {
@@ -267,12 +268,13 @@ class StrangerGraph {
       }
       const auto known = known_.rows.find(row.id);
       if (known != known_.rows.end()) {
-        rows.insert(rows.end(), known->second.begin(), known->second.end());
+        const auto& list = known->second.unchanged();
+        rows.insert(rows.end(), list.begin(), list.end());
         continue;
       }
       auto list = bring_list(row);
       rows.insert(rows.end(), list.begin(), list.end());
-      remember(known_.rows, row.id, std::move(list));
+      remember(known_.rows, row.id, Kept<Link>(list));
     }
     return rows;
   }
@@ -292,7 +294,7 @@ class StrangerGraph {
     if (stop_.stop_requested()) throw Cancelled("copy: interrupted");
     if (const auto known = known_.chunks.find(chunk.id);
         known != known_.chunks.end()) {
-      return {BlobKind::content, known->second, chunk.length};
+      return known->second.unchanged().front();
     }
     const auto plain =
         from_source([&] { return blobs_.read(BlobKind::content, chunk.id); });
@@ -302,14 +304,15 @@ class StrangerGraph {
     }
     const BlobId id = writer_.store(BlobKind::content, *plain);
     if (progress_ != nullptr) progress_->bytes_done += plain->size();
-    remember(known_.chunks, chunk.id, id);
-    return {BlobKind::content, id, chunk.length};
+    const Link row{BlobKind::content, id, chunk.length};
+    remember(known_.chunks, chunk.id, Kept<Link>(std::span(&row, 1)));
+    return row;
   }
 
-  template <typename Map, typename Value>
-  static void remember(Map& map, const BlobId& id, Value value) {
+  template <typename Map>
+  static void remember(Map& map, const BlobId& id, Kept<Link> rows) {
     if (map.size() >= kMostRemembered) map.clear();
-    map.insert_or_assign(id, std::move(value));
+    map.insert_or_assign(id, std::move(rows));
   }
 
   Known& known_;

@@ -32,12 +32,13 @@ class IndexBatch {
   }
 
  private:
+  void clear();
+
   Storage& storage_;
   const Keyring& keyring_;
   const Signer& signer_;
-  SessionId session_;
-  Assurance assurance_;
-  Kept<IndexedPack> pending_;
+  IndexObject pending_;
+  MemorySum pending_sum_;  // of its packs
   std::size_t pending_rows_ = 0;
   std::vector<IndexId> published_;
 };

@@ -25,6 +25,12 @@ MemorySum memory_sum_of(const Link& link) noexcept {
   return sum;
 }
 
+MemorySum memory_sum_of(std::span<const Link> links) noexcept {
+  MemorySum sum;
+  for (const Link& link : links) sum.add(memory_sum_of(link));
+  return sum;
+}
+
 MemorySum memory_sum_of(const BlobRow& row) noexcept {
   MemorySum sum = memory_sum_of(row.id);
   sum.add(sum_of_numbers({static_cast<std::uint64_t>(row.kind),

@@ -9,6 +9,7 @@
 //   rows.require_unchanged();               // what was encoded is what came
 #pragma once
 
+#include <cstddef>
 #include <span>
 #include <utility>
 #include <vector>
@@ -22,6 +23,7 @@ namespace cairn::repo {
 // Of all that they say, in memory: nothing that is stored.
 [[nodiscard]] MemorySum memory_sum_of(const BlobId& id) noexcept;
 [[nodiscard]] MemorySum memory_sum_of(const Link& link) noexcept;
+[[nodiscard]] MemorySum memory_sum_of(std::span<const Link> links) noexcept;
 [[nodiscard]] MemorySum memory_sum_of(const BlobRow& row) noexcept;
 [[nodiscard]] MemorySum memory_sum_of(const WrappedKey& key) noexcept;
 [[nodiscard]] MemorySum memory_sum_of(const Directory& directory) noexcept;
@@ -47,6 +49,12 @@ class Kept {
 
   [[nodiscard]] bool empty() const noexcept { return items_.empty(); }
   [[nodiscard]] std::size_t size() const noexcept { return items_.size(); }
+
+  // Those that are right. Throws CorruptionError.
+  [[nodiscard]] const std::vector<Item>& unchanged() const {
+    require_unchanged();
+    return items_;
+  }
 
   // As they are now.
   [[nodiscard]] const std::vector<Item>& items() const noexcept {

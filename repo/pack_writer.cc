@@ -72,8 +72,8 @@ void PackWriter::add(BlobRow row, const WrappedKey& key,
       state_->places.try_emplace(key, static_cast<std::uint32_t>(keys.size()));
   if (is_new) keys.add(key);
   row.key = place->second;
-  state_->append(stored, sum);
   state_->rows.add(std::move(row));
+  state_->append(stored, sum);
 }
 
 std::size_t PackWriter::blob_count() const noexcept {

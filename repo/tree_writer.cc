@@ -214,14 +214,14 @@ class FolderWriter {
   std::optional<Link> finish() {
     if (!entries_.empty()) close();
     if (node_count_ == 0) return std::nullopt;
-    if (node_count_ == 1) return only_;
+    if (node_count_ == 1) return only_.take().front();
     return lists_->close_all();
   }
 
   // An entry node without entries, for a root that is empty.
   Link empty_node() {
     close();
-    return *only_;
+    return only_.take().front();
   }
 
  private:
@@ -238,12 +238,12 @@ class FolderWriter {
     names_bytes_ = 0;
     ++node_count_;
     if (node_count_ == 1) {
-      only_ = node;
+      only_.add(node);
       return;
     }
     if (!lists_) {
       lists_.emplace(store_);
-      lists_->add(*only_);
+      lists_->add(only_.take().front());
     }
     lists_->add(node);
   }
@@ -255,7 +255,7 @@ class FolderWriter {
   Kept<Link> rows_;
   std::string last_name_;
   std::uint64_t node_count_ = 0;
-  std::optional<Link> only_;  // the first node, while it may be the only one
+  Kept<Link> only_;  // the first node, while it may be the only one
   std::optional<Levels> lists_;
 };
 

@@ -32,6 +32,7 @@ from torture import seconds  # noqa: E402
 PAGE = 4096
 ID_BYTES = 32
 STEP = 0.002  # seconds that it goes on for between two looks
+ENOUGH_RUNS = 10
 LARGE = 256 << 10  # bytes of a mapping that holds contents
 IS_PRESENT = 1 << 63
 
@@ -73,20 +74,23 @@ class InIds:
     latest = 0.1  # seconds; from then on there are some, until it ends
 
     def __init__(self, ids):
+        expect(ids, "the backup stores nothing")
         self.ids = re.compile(b"|".join(map(re.escape, ids)), re.DOTALL)
 
     def flip(self, pid, chance):
         """In one of the places where one of them lies, once one does."""
-        while pages := present_pages(pid, PAGE):
+        while True:
             os.kill(pid, signal.SIGSTOP)
             try:
+                pages = present_pages(pid, PAGE)
+                if not pages:
+                    return False  # it has ended
                 if places := self.places(pid, pages):
                     return acts.flip_bit(pid, chance.choice(places), ID_BYTES,
                                          chance)
             finally:
                 os.kill(pid, signal.SIGCONT)
             time.sleep(STEP)
-        return False  # it has ended
 
     def places(self, pid, pages):
         places = []
@@ -235,6 +239,9 @@ def main():
                 findings += 1
                 print(f"FINDING: run {number} of seed {options.seed}: "
                       f"{finding}", flush=True)
+    if runs >= ENOUGH_RUNS and bits == 0:
+        findings += 1
+        print("FINDING: no bit was flipped")
     print(f"{bits} bits flipped in {runs} runs, {failed} of which failed, "
           f"{findings} findings, next {options.first + runs}")
     return 1 if findings else 0

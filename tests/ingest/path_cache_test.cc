@@ -1,6 +1,8 @@
 #include "ingest/path_cache.h"
 
 #include <gtest/gtest.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #include <atomic>
 #include <chrono>
@@ -247,14 +249,34 @@ TEST_F(PathCaches, ForgetAStateThatHasMoreBehindIt) {
   EXPECT_FALSE(cache.find("path"));
 }
 
-// The store has checksums; this is what another version could have written.
-TEST_F(PathCaches, SurviveAnyOtherValue) {
+TEST_F(PathCaches, ForgetAStateOfWhichAnyBitFlipped) {
+  cache.remember("a", state_of(1));
+  flush();
+  std::string whole;
+  change_values([&](const std::string& value) { return whole = value; });
+
+  for (std::size_t bit = 0; bit < 8 * whole.size(); ++bit) {
+    change_values([&](const std::string&) {
+      std::string changed = whole;
+      changed[bit / 8] = static_cast<char>(changed[bit / 8] ^ (1 << (bit % 8)));
+      return changed;
+    });
+    ASSERT_FALSE(cache.find("a")) << "bit " << bit;
+  }
+  change_values([&](const std::string&) { return whole; });
+  EXPECT_EQ(cache.find("a"), state_of(1));
+}
+
+// What another version could have written.
+TEST_F(PathCaches, SurviveAnyOtherValueWithItsSum) {
   for_each_seed(30, [&](auto& random) {
     cache.remember("path", random_state(random));
     flush();
     change_values([&](std::string value) {
+      value.resize(value.size() - sizeof(XXH64_hash_t));
       value[random() % value.size()] = static_cast<char>(random());
-      return value;
+      const auto sum = XXH3_64bits(value.data(), value.size());
+      return value.append(reinterpret_cast<const char*>(&sum), sizeof sum);
     });
 
     (void)cache.find("path");  // a state or none
