@@ -46,6 +46,14 @@ can_run() {  # SANITIZERS
   done
 }
 
+# What it changed for the time being is put back by itself.
+stop_installation() {
+  [ -n "$installation" ] || return 0
+  kill "$installation" 2>/dev/null || true
+  wait "$installation" || true
+}
+
+installation=
 await_installation() {
   [ -n "$installation" ] || return 0
   wait "$installation" || { cat build/install.log; exit 1; }
@@ -69,8 +77,15 @@ under_sanitizers() {  # PRESET SANITIZERS TARGET LABEL
 mkdir -p build
 step "installing what building needs, and meanwhile what testing needs"
 scripts/install-deps.sh --build-tests
-scripts/install-deps.sh --test >build/install.log 2>&1 &
-installation=$!
+if [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then
+  trap stop_installation EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  scripts/install-deps.sh --test >build/install.log 2>&1 &
+  installation=$!
+else  # it may ask for a password
+  scripts/install-deps.sh --test
+fi
 
 under_sanitizers asan address,undefined unit_tests unit
 under_sanitizers tsan thread thread_tests threads

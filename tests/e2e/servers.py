@@ -47,7 +47,9 @@ def memory_with_room():
     memory, room = "/dev/shm", 4 << 30  # bytes
     if not os.access(memory, os.W_OK):
         return None
-    return memory if shutil.disk_usage(memory).free >= room else None
+    is_usable = shutil.disk_usage(memory).free >= room and \
+        not os.statvfs(memory).f_flag & os.ST_NOEXEC
+    return memory if is_usable else None
 
 
 class Server:
