@@ -9,7 +9,7 @@ help:
 	@echo '              a folder, a tarball and a database, changed, verified and'
 	@echo '              restored'
 	@echo 'make test     install what tests need, build, and pass all tests, also'
-	@echo '              under the sanitizers: an hour on two cores'
+	@echo '              under the sanitizers: some 40 minutes on two cores'
 	@echo
 	@echo 'make torture  TIME=60m [SEED=n]: kill the program, cut the power, let the'
 	@echo '              disk fail or bits flip, at one system call after the other,'
