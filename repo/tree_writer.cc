@@ -4,6 +4,7 @@
 #include <cassert>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "crypto/digest.h"
 #include "repo/error.h"
@@ -193,12 +194,13 @@ class FolderWriter {
                   "; this is a defect of cairn, please report it");
     }
     last_name_ = entry.name;
-    entries_.push_back({entry, rows.size()});
-    const auto alone = encode_names({&entries_.back(), 1});
+    NodeEntry node_entry{entry, rows.size()};
+    const auto alone = encode_names({&node_entry, 1});
     const auto names = std::span(alone).subspan<1>();  // without their number
     if (names.size() > kMaxBlobBytes - 2 * kNamesPerNodeBytes) {
       throw Error(entry.name + ": more metadata than can be stored");
     }
+    entries_.push_back(std::move(node_entry));
     names_sum_.add(memory_sum(names));
     names_bytes_ += names.size();
     for (const auto& row : rows) rows_.add(row);

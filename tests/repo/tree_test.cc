@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 
 #include "crypto/digest.h"
@@ -217,6 +218,22 @@ TEST_F(Tree, AFileWhoseChunksAreNotAllThereIsNotStored) {
   ++file.size;
   file.name = "other";
   EXPECT_THROW(tree.add(file, chunks), Error);
+}
+
+TEST_F(Tree, AnEntryThatIsRefusedLeavesNothingInItsFolder) {
+  const auto write = [&](const std::function<void(TreeWriter&)>& between) {
+    TreeWriter tree(store_node());
+    tree.begin_folder(entry_of("folder", EntryType::folder));
+    tree.add(entry_of("a", EntryType::fifo), {});
+    between(tree);
+    tree.add(entry_of("c", EntryType::fifo), {});
+    return tree.end_folder();
+  };
+  Entry refused = entry_of("b", EntryType::fifo);
+  refused.xattrs.push_back({"user.large", std::string(kMaxBlobBytes, 'x')});
+  const auto rows = write(
+      [&](TreeWriter& tree) { EXPECT_THROW(tree.add(refused, {}), Error); });
+  EXPECT_EQ(rows, write([](TreeWriter&) {}));
 }
 
 TEST_F(Tree, AListThatGoesOnReadsOneNodePerLevel) {
