@@ -43,7 +43,7 @@ class FreePlaces {
 
  private:
   std::mutex mutex_;  // guards what follows
-  std::array<void*, 8> places_{};
+  std::array<void*, 64> places_{};
   std::size_t count_ = 0;
 };
 

@@ -22,6 +22,10 @@ struct Id {
   std::array<std::byte, kSize> bytes{};
 
   auto operator<=>(const Id&) const = default;
+  // The default compares byte by byte under g++ 12.
+  friend bool operator==(const Id& a, const Id& b) noexcept {
+    return std::memcmp(a.bytes.data(), b.bytes.data(), kSize) == 0;
+  }
 
   [[nodiscard]] std::string hex() const { return crypto::to_hex(bytes); }
 

@@ -114,6 +114,7 @@ rocksdb::Options options() {
   options.skip_stats_update_on_db_open = true;
   options.skip_checking_sst_file_sizes_on_db_open = true;
   options.keep_log_file_num = 1;
+  options.allow_fallocate = false;  // most files are far smaller
   options.max_manifest_file_size = std::uint64_t{16} << 20;
   // Each opening begins one, of a few hundred bytes.
   options.manifest_preallocation_size = std::size_t{16} << 10;

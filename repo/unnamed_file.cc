@@ -4,13 +4,13 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <cassert>
 #include <cstdio>
+#include <cstring>
 #include <utility>
-#include <vector>
 
 #include "crypto/random.h"
+#include "repo/raw_bytes.h"
 
 namespace cairn::repo {
 namespace {
@@ -67,9 +67,10 @@ void UnnamedFile::sync() {
 void UnnamedFile::verify(std::span<const std::byte> expected,
                          const MemorySum& sum) {
   ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_DONTNEED);
-  std::vector<std::byte> found(expected.size());
+  RawBytes found(expected.size());
   read_fully(file_.get(), 0, found, object_);
-  if (!std::ranges::equal(found, expected) || memory_sum(found) != sum) {
+  if (std::memcmp(found.data(), expected.data(), found.size()) != 0 ||
+      memory_sum(found) != sum) {
     throw CorruptionError(object_ +
                           ": reads back differently from what was written");
   }

@@ -287,13 +287,21 @@ std::mt19937_64& random_source() {
   return source;
 }
 
-// One actor runs at a time, so that nothing guards the source.
+// One actor runs at a time, so that nothing guards the source. A whole reserve
+// of fresh numbers would cost a world more than its keys and salts do.
 void fill(void* const out, const std::size_t size) {
+  constexpr std::size_t kFresh = 4096;
   auto* const bytes = static_cast<unsigned char*>(out);
-  for (std::size_t i = 0; i < size;) {
+  const std::size_t fresh = std::min(size, kFresh);
+  for (std::size_t i = 0; i < fresh;) {
     const std::uint64_t word = random_source()();
-    const std::size_t taken = std::min(sizeof word, size - i);
+    const std::size_t taken = std::min(sizeof word, fresh - i);
     std::memcpy(bytes + i, &word, taken);
+    i += taken;
+  }
+  for (std::size_t i = fresh; i < size;) {
+    const std::size_t taken = std::min(kFresh, size - i);
+    std::memcpy(bytes + i, bytes, taken);
     i += taken;
   }
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstring>
 #include <utility>
 
 #include "repo/error.h"
@@ -73,8 +74,9 @@ void MemoryStorage::get(std::string_view name, std::uint64_t offset,
                                 " bytes long, expected at least " +
                                 std::to_string(offset + out.size()));
   }
-  std::ranges::copy(std::span(*object).subspan(offset, out.size()),
-                    out.begin());
+  if (!out.empty()) {
+    std::memcpy(out.data(), object->data() + offset, out.size());
+  }
 }
 
 std::optional<std::uint64_t> MemoryStorage::size(std::string_view name) const {
