@@ -264,6 +264,9 @@ class Server {
     // Whatever the live machine had.
     set("shared_buffers", "128MB");
     set("huge_pages", "off");
+    // In its folder, which goes with it: /dev/shm is small in a container, and
+    // what a killed server had there stays.
+    set("dynamic_shared_memory_type", "mmap");
     // It is nobody's standby, nobody's primary, and has nothing to do.
     set("hot_standby", "off");
     set("primary_conninfo", "");

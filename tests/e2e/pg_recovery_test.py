@@ -559,12 +559,15 @@ class Verification(Recovering):
             "default_transaction_read_only = on")
         for name, value in (("huge_pages", "on"), ("statement_timeout", "1"),
                             ("default_transaction_read_only", "on"),
-                            ("lock_timeout", "1")):
+                            ("lock_timeout", "1"),
+                            ("dynamic_shared_memory_type", "sysv")):
             sql("postgres", f"ALTER SYSTEM SET {name} = '{value}'")
         self.base(self.server)
         _, recovery = self.recover(
             self.server, "--at", "latest", "--verify", "--verify-db", "shop",
-            "--verify-sql", "SELECT count(*) = 100000 FROM t")
+            "--verify-sql", "SELECT count(*) = 100000 FROM t",
+            "--verify-sql", "SELECT current_setting("
+            "'dynamic_shared_memory_type') = 'mmap'")
         self.assertEqual(recovery["verified"]["not_checked"], [])
         self.assertEqual(recovery["verified"]["databases_checked"], 3)
 
