@@ -43,7 +43,8 @@ class WalServer(Postgres):
 
     options = ["-c", "fsync=off", "-c", "shared_buffers=16MB",
                "-c", "listen_addresses=", "-c", "wal_keep_size=2GB",
-               "-c", "max_wal_size=2GB"]
+               "-c", "max_wal_size=2GB",
+               "-c", "dynamic_shared_memory_type=mmap"]
 
     def __init__(self, programs=None):
         super().__init__(programs=programs)
@@ -52,8 +53,8 @@ class WalServer(Postgres):
         self.sql("postgres", "select pg_reload_conf()")
 
     def up(self, data="data"):
-        self.start(*self.loader, self.program("postgres"), "-D", data, "-k", self.folder,
-                   *self.options, is_up=self.is_up)
+        self.start(*self.loader, self.program("postgres"), "-D", data, "-k",
+                   self.folder, *self.options, is_up=self.is_up)
 
     def down(self, how=signal.SIGINT):
         self.process.send_signal(how)
