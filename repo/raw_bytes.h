@@ -1,8 +1,8 @@
 // Room for bytes that are about to be written.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <utility>
@@ -39,7 +39,8 @@ class RawBytes {
   [[nodiscard]] const std::byte* end() const noexcept { return data() + size_; }
 
   friend bool operator==(const RawBytes& a, std::span<const std::byte> b) {
-    return std::ranges::equal(a, b);
+    return a.size() == b.size() &&
+           (b.empty() || std::memcmp(a.data(), b.data(), b.size()) == 0);
   }
 
  private:

@@ -6,7 +6,6 @@
 
 #include <cassert>
 #include <cstdio>
-#include <cstring>
 #include <utility>
 
 #include "crypto/random.h"
@@ -69,8 +68,7 @@ void UnnamedFile::verify(std::span<const std::byte> expected,
   ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_DONTNEED);
   RawBytes found(expected.size());
   read_fully(file_.get(), 0, found, object_);
-  if (std::memcmp(found.data(), expected.data(), found.size()) != 0 ||
-      memory_sum(found) != sum) {
+  if (!(found == expected) || memory_sum(found) != sum) {
     throw CorruptionError(object_ +
                           ": reads back differently from what was written");
   }
