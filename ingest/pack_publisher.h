@@ -7,16 +7,17 @@
 
 #include "ingest/bounded_queue.h"
 #include "ingest/chunk_encoder.h"
-#include "repo/index_batch.h"
 #include "repo/pack_writer.h"
 #include "repo/progress.h"
 #include "repo/repository.h"
+#include "repo/session_packs.h"
 
 namespace cairn::ingest {
 
 // Threads        give() from one thread, run() on another; finish() after both.
 class PackPublisher {
  public:
+  // Borrows all but the name of the session.
   PackPublisher(repo::Repository& repository, const repo::SessionId& session,
                 ClaimedBlobs& claimed, repo::Progress& progress);
 
@@ -34,19 +35,13 @@ class PackPublisher {
   void finish();
 
   [[nodiscard]] std::uint64_t bytes_stored() const noexcept {
-    return bytes_stored_;
+    return finished_.bytes();
   }
 
  private:
-  void move_rows_to_cache();
-
-  repo::Repository& repository_;
-  ClaimedBlobs& claimed_;
   repo::Progress& progress_;
   BoundedQueue<repo::PackWriter> packs_;
-  repo::IndexBatch index_;
-  std::size_t packs_to_name_ = 0;
-  std::uint64_t bytes_stored_ = 0;
+  repo::SessionPacks finished_;
 };
 
 }  // namespace cairn::ingest

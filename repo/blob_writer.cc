@@ -12,10 +12,6 @@ namespace {
 
 constexpr std::uint64_t kTargetPackBytes = std::uint64_t{64} << 20;
 
-// A crash costs at most the packs that no index object names: they are stored
-// again.
-constexpr std::size_t kPacksPerIndexObject = 16;
-
 }  // namespace
 
 BlobWriter::BlobWriter(Repository& repository, ReusableBlobs& reusable,
@@ -24,13 +20,9 @@ BlobWriter::BlobWriter(Repository& repository, ReusableBlobs& reusable,
     : repository_(repository),
       reusable_(reusable),
       progress_(progress),
-      on_pack_(std::move(on_pack)),
       keys_(repository.keyring()),
       encoder_(repository.keyring(), keys_, {}),
-      index_(repository.storage(), repository.keyring(), repository.signer(),
-             session) {
-  index_.begin(Assurance::by(repository.keyring()));
-}
+      packs_(repository, session, std::move(on_pack)) {}
 
 std::optional<std::uint32_t> BlobWriter::depth_of(BlobKind kind,
                                                   const BlobId& id) {
@@ -91,7 +83,7 @@ void BlobWriter::add(const BlobRow& row, const WrappedKey& key,
 void BlobWriter::finish() {
   finish(content_);
   finish(nodes_);
-  index_.finish();
+  packs_.finish();
 }
 
 BlobWriter::OpenPack& BlobWriter::open_pack(BlobKind kind) {
@@ -103,24 +95,8 @@ void BlobWriter::finish(OpenPack& pack) {
   IndexedPack finished = std::move(*pack.writer).finish();
   pack.writer.reset();
   pack.rows.clear();
-  bytes_stored_ += finished.size;
   if (progress_ != nullptr) progress_->bytes_stored += finished.size;
-  repository_.index().add(finished);
-  if (on_pack_) on_pack_(finished);
-  index_.add(std::move(finished));
-  if (++packs_to_name_ >= kPacksPerIndexObject) publish_index();
-}
-
-void BlobWriter::publish_index() {
-  index_.finish();
-  packs_to_name_ = 0;
-  try {
-    repository_.index().refresh(repository_.storage(), repository_.keyring());
-  } catch (const Error&) {
-    // Another process is writing to the cache, its disk is full, it was
-    // deleted: the rows stay in memory. What is wrong with the repository, the
-    // next write to it tells.
-  }
+  packs_.add(std::move(finished));
 }
 
 }  // namespace cairn::repo

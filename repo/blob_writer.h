@@ -8,33 +8,30 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <optional>
 #include <span>
 #include <unordered_map>
 
 #include "repo/blob_codec.h"
-#include "repo/index_batch.h"
 #include "repo/pack_writer.h"
 #include "repo/progress.h"
 #include "repo/repository.h"
 #include "repo/reusable_blobs.h"
 #include "repo/session_keys.h"
+#include "repo/session_packs.h"
 
 namespace cairn::repo {
 
 // What it writes is verified for whom this role's word counts.
 //
 // Threads        one thread at a time.
-// Failure        IoError, OutOfSpace, CorruptionError. The writer is spent
-// then. Abandonment    packs that are published stay, as those of a backup do
-// that
+// Failure        IoError, OutOfSpace, CorruptionError: the writer is spent.
+// Abandonment    packs that are published stay, as those of a backup do that
 //                was cut short; the rest is gone.
 class BlobWriter {
  public:
-  // Gets each pack once it is durable.
-  using OnPack = std::function<void(const IndexedPack& pack)>;
+  using OnPack = SessionPacks::OnPack;
 
   // Borrows both. `session` is registered, and its epoch is what `reusable` was
   // made with.
@@ -70,7 +67,7 @@ class BlobWriter {
 
   [[nodiscard]] std::uint64_t blobs() const noexcept { return blobs_; }
   [[nodiscard]] std::uint64_t bytes_stored() const noexcept {
-    return bytes_stored_;  // of packs that are finished
+    return packs_.bytes();  // of packs that are finished
   }
 
  private:
@@ -84,20 +81,16 @@ class BlobWriter {
   };
   OpenPack& open_pack(BlobKind kind);
   void finish(OpenPack& pack);
-  void publish_index();
 
   Repository& repository_;
   ReusableBlobs& reusable_;
   Progress* progress_;
-  OnPack on_pack_;
   SessionKeys keys_;
   BlobEncoder encoder_;
-  IndexBatch index_;
-  std::size_t packs_to_name_ = 0;
+  SessionPacks packs_;
   OpenPack content_;
   OpenPack nodes_;
   std::uint64_t blobs_ = 0;
-  std::uint64_t bytes_stored_ = 0;
 };
 
 }  // namespace cairn::repo
