@@ -52,6 +52,56 @@ constexpr std::size_t kMostWindowedBytes = kWindowBytes / 4;
 // A check or a large restore comes by all packs there are.
 constexpr std::size_t kMostOpenPacks = 256;
 
+// A blob that others may lean on, decoded.
+struct Level {
+  BlobId id;
+  std::uint32_t depth = 0;
+  bool is_true = false;  // it was compared with its id
+  RawBytes own;          // reused when the level is made anew
+  PlainBlob given = {};  // in place of `own`, else null
+
+  [[nodiscard]] std::span<const std::byte> plain() const noexcept {
+    return given ? std::span<const std::byte>(*given) : own;
+  }
+};
+
+// The chain that was decoded last: each level is the base of the next.
+class LastChain {
+ public:
+  // The level that is this blob and less deep than `below`; what stands on it
+  // is dropped. Null: there is none, and all stays.
+  Level* find(const BlobId& id, std::uint32_t below) noexcept {
+    for (std::size_t i = count_; i-- > 0;) {
+      if (levels_[i].depth >= below || levels_[i].id != id) continue;
+      count_ = i + 1;
+      return &levels_[i];
+    }
+    return nullptr;
+  }
+
+  // Null: it is empty.
+  Level* last() noexcept {
+    return count_ == 0 ? nullptr : &levels_[count_ - 1];
+  }
+
+  // One more, whose bytes the caller provides.
+  Level& add(const BlobRow& row) {
+    if (count_ == levels_.size()) levels_.emplace_back();
+    Level& level = levels_[count_++];
+    level.id = row.id;
+    level.depth = row.depth;
+    level.is_true = false;
+    level.given.reset();
+    return level;
+  }
+
+  void clear() noexcept { count_ = 0; }
+
+ private:
+  std::vector<Level> levels_;
+  std::size_t count_ = 0;  // of them that hold one
+};
+
 }  // namespace
 
 struct BlobReader::State {
@@ -64,9 +114,8 @@ struct BlobReader::State {
   BlobDecoder decoder = {};
   RawBytes stored = {};  // these are reused between blobs
   RawBytes base_of_chain = {};
-  RawBytes last_base = {};
-  std::optional<BlobId> last_base_id = {};  // nothing: that holds none
-  bool is_last_base_true = false;           // it was compared with its id
+  RawBytes next_level = {};
+  LastChain last_chain = {};
   PlainBlob searched_base = {};  // what base_of() answered last, else null
   // Of bases. Only after something went wrong: it costs as much as decoding.
   VerifyId verify_bases = VerifyId::no;
@@ -78,14 +127,18 @@ struct BlobReader::State {
 
   std::vector<BlobCopy> copies_of(BlobKind kind, const BlobId& id,
                                   std::uint32_t max_depth);
-  // The chain of the row's base. Empty: the index knows none.
-  std::vector<BlobCopy> chain_of_base(const BlobRow& row);
+  // That the row leans on. Nothing: the index names none.
+  std::optional<BlobCopy> noted_base(const BlobRow& row);
+  // What has to be decoded to have the row's base, that one first, so that it
+  // stands on the last level that is left. Nothing: the index knows no way.
+  std::optional<std::vector<BlobCopy>> missing_levels(const BlobRow& row);
   std::optional<BlobCopy> any_copy(BlobKind kind, const BlobId& id);
   // The one that the index names first.
   std::optional<BlobCopy> noted_copy(BlobKind kind, const BlobId& id,
                                      std::uint32_t max_depth);
   std::span<const std::byte> base_of(const BlobRow& row, VerifyId verify);
-  bool read_last_base(const BlobRow& row);
+  // Null: its copies have to be tried one after another.
+  Level* decode_base(const BlobRow& row);
   PlainBlob search_base(const BlobRow& row);
   PlainBlob read_copy(const BlobCopy& copy, VerifyId verify);
   OpenPack& open_pack(std::uint32_t number);
@@ -103,6 +156,8 @@ struct BlobReader::State {
   PlainBlob decode(const BlobRow& row, const SealKey& key,
                    std::span<const std::byte> bytes,
                    std::span<const std::byte> base, VerifyId verify);
+  // What was decoded by base_of() stands below it.
+  void keep(const BlobRow& row, const PlainBlob& plain, VerifyId verify);
   PlainBlob read_first(const BlobId& id, const std::vector<BlobCopy>& copies,
                        VerifyId verify);
   // Runs `read`, which compares what it gives with its id; if that is not what
@@ -130,11 +185,11 @@ std::vector<BlobCopy> BlobReader::State::copies_of(BlobKind kind,
 std::span<const std::byte> BlobReader::State::base_of(const BlobRow& row,
                                                       VerifyId verify) {
   if (!row.base) return {};
-  if (verify_bases == VerifyId::no &&
-      (last_base_id == row.base || read_last_base(row))) {
-    if (verify != VerifyId::with_base || is_last_base_true) return last_base;
-    is_last_base_true = keyring.id_of(row.kind, last_base) == *row.base;
-    if (is_last_base_true) return last_base;
+  if (Level* const base =
+          verify_bases == VerifyId::no ? decode_base(row) : nullptr) {
+    if (verify != VerifyId::with_base || base->is_true) return base->plain();
+    base->is_true = keyring.id_of(row.kind, base->plain()) == *row.base;
+    if (base->is_true) return base->plain();
     throw CorruptionError("blob " + row.base->brief() +
                           ": its bytes are not what its id names");
   }
@@ -142,17 +197,29 @@ std::span<const std::byte> BlobReader::State::base_of(const BlobRow& row,
   return *searched_base;
 }
 
-std::vector<BlobCopy> BlobReader::State::chain_of_base(const BlobRow& row) {
-  std::vector<BlobCopy> chain;
-  BlobRow at = row;
-  while (at.base) {
-    auto next = often_read->base_of(at);
-    if (!next) next = noted_copy(at.kind, *at.base, at.depth - 1);
-    if (!next) return chain_below(index, row);  // there may be another way
-    at = next->row;
-    chain.push_back(std::move(*next));
+std::optional<BlobCopy> BlobReader::State::noted_base(const BlobRow& row) {
+  if (auto base = often_read->base_of(row)) return base;
+  return noted_copy(row.kind, *row.base, row.depth - 1);
+}
+
+std::optional<std::vector<BlobCopy>> BlobReader::State::missing_levels(
+    const BlobRow& row) {
+  std::vector<BlobCopy> missing;
+  const auto lowest = [&]() -> const BlobRow& {
+    return missing.empty() ? row : missing.back().row;
+  };
+  while (lowest().base) {
+    if (last_chain.find(*lowest().base, lowest().depth)) return missing;
+    auto next = noted_base(lowest());
+    if (!next) {
+      missing = chain_below(index, row);  // there may be another way
+      if (missing.empty()) return std::nullopt;
+      break;
+    }
+    missing.push_back(std::move(*next));
   }
-  return chain;
+  last_chain.clear();
+  return missing;
 }
 
 std::optional<BlobCopy> BlobReader::State::any_copy(BlobKind kind,
@@ -170,20 +237,37 @@ std::optional<BlobCopy> BlobReader::State::noted_copy(BlobKind kind,
   return std::move(copies.front());
 }
 
-// False: its copies have to be tried one after another.
-bool BlobReader::State::read_last_base(const BlobRow& row) {
-  last_base_id.reset();
-  is_last_base_true = false;
+Level* BlobReader::State::decode_base(const BlobRow& row) {
   try {
-    const auto chain = chain_of_base(row);
-    if (chain.empty()) return false;
-    read_chain(chain, last_base);
+    const auto missing = missing_levels(row);
+    if (!missing) return nullptr;
+    for (std::size_t i = missing->size(); i-- > 0;) {
+      const BlobCopy& copy = (*missing)[i];
+      const auto [key, bytes] = get_stored(copy);
+      const Level* const below = last_chain.last();
+      const auto base = below ? below->plain() : std::span<const std::byte>();
+      next_level.resize(copy.row.plain_size);
+      decode_into(next_level, copy.row, key, bytes, base);
+      std::swap(last_chain.add(copy.row).own, next_level);
+    }
   } catch (const Error&) {
+    last_chain.clear();
     forget_windows();
-    return false;
+    return nullptr;
   }
-  last_base_id = row.base;
-  return true;
+  return last_chain.last();
+}
+
+void BlobReader::State::keep(const BlobRow& row, const PlainBlob& plain,
+                             VerifyId verify) {
+  if (!row.base) {
+    last_chain.clear();
+  } else if (!last_chain.find(*row.base, row.depth)) {
+    return;
+  }
+  Level& level = last_chain.add(row);
+  level.given = plain;
+  level.is_true = verify != VerifyId::no;
 }
 
 // Recursion is bounded: each step goes to a strictly smaller depth, and no row
@@ -342,7 +426,7 @@ PlainBlob BlobReader::State::read_verified(bool has_base, const Read& read) {
   // Perhaps a base is not what its id names, written so by somebody with a
   // write key, and another copy of it is.
   verify_bases = VerifyId::yes;
-  last_base_id.reset();
+  last_chain.clear();
   useless.clear();
   const struct Restore {
     State& state;
@@ -419,13 +503,22 @@ PlainBlob BlobReader::decode(const BlobRow& row, const WrappedKey& key,
   const auto read = [&] {
     const auto base = state_->base_of(row, verify);
     const SealKey seal_key{key.generation, state_->secret_of(key, row)};
-    return state_->decode(row, seal_key, stored, base, verify);
+    auto plain = state_->decode(row, seal_key, stored, base, verify);
+    state_->keep(row, plain, verify);
+    return plain;
   };
   if (verify == VerifyId::no) {
     state_->useless.clear();
     return read();
   }
   return state_->read_verified(row.base.has_value(), read);
+}
+
+std::optional<BlobRow> BlobReader::base_of(const BlobRow& row) {
+  assert(row.base);
+  const auto copy = state_->noted_base(row);
+  if (!copy) return std::nullopt;
+  return copy->row;
 }
 
 }  // namespace cairn::repo

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -38,8 +39,9 @@ enum class VerifyId { no, yes, with_base };
 using SearchFurther = std::function<bool(const BlobId& id)>;
 
 // Bases are decoded into buffers that are used again, so that a chain costs
-// little memory and no time to get it. The last one stays: neighbours in a
-// stream may lean on the same.
+// little memory and no time to get it. The last chain stays, level by level:
+// neighbours in a stream may lean on the same, and who has many to decode can
+// put them in an order in which they do (base_order.h).
 //
 // Threads        one thread at a time; each worker has its own. What it borrows
 //                is shared.
@@ -75,10 +77,15 @@ class BlobReader {
   // with the id.
   void read_chain(std::span<const BlobCopy> chain, RawBytes& plain);
 
-  // As read_copy(), with the stored bytes at hand (a pack read whole).
+  // As read_copy(), with the stored bytes at hand (a pack read whole). It stays
+  // as the last level of the chain, so that what comes next may lean on it.
   [[nodiscard]] PlainBlob decode(const BlobRow& row, const WrappedKey& key,
                                  std::span<const std::byte> stored,
                                  VerifyId verify);
+
+  // The base of a difference as it would be decoded: of its copies the first
+  // of smaller depth. Nothing: the index knows none.
+  [[nodiscard]] std::optional<BlobRow> base_of(const BlobRow& row);
 
  private:
   struct State;

@@ -8,6 +8,7 @@
 #include "repo/error.h"
 #include "repo/pack_format.h"
 #include "tests/support/faulty_storage.h"
+#include "tests/support/observed_storage.h"
 #include "tests/support/one_base.h"
 #include "tests/support/sample_repository.h"
 #include "tests/support/temp_folder.h"
@@ -18,6 +19,7 @@ namespace {
 using testing_support::Bytes;
 using testing_support::Call;
 using testing_support::FaultyStorage;
+using testing_support::ObservedStorage;
 using testing_support::random_bytes;
 using testing_support::SampleRepository;
 using testing_support::slightly_changed;
@@ -306,6 +308,61 @@ TEST_F(BlobReaderTest, BytesAtHandAreDecodedWithoutReading) {
   EXPECT_EQ(*reader().decode(blob.row, sample.keys.wrapped(KeyClass::content),
                              blob.stored, VerifyId::yes),
             plain);
+}
+
+TEST_F(BlobReaderTest, WhatTheLastChainHoldsIsNotReadAgain) {
+  const auto [root, base, plain, blob] = publish_chain();
+  const PackId chain_pack = packs.front().id;
+  std::vector<Bytes> leaning;  // on the base, and on its base, in turns
+  for (int i = 0; i < 3; ++i) {
+    leaning.push_back(slightly_changed(base, random));
+    leaning.push_back(slightly_changed(root, random));
+  }
+  for (std::size_t i = 0; i < leaning.size(); ++i) {
+    const Base on = i % 2 == 0 ? Base{sample.id_of(base), 1, base}
+                               : Base{sample.id_of(root), 0, root};
+    publish({sample.encode(leaning[i], BlobKind::content, on)});
+  }
+  ObservedStorage observed(sample.storage);
+  int reads = 0;
+  observed.before_read = [&](std::string_view name) {
+    if (name == pack_name(chain_pack)) ++reads;
+  };
+  BlobReader blobs(observed, sample.keyring, index, cached_keys);
+
+  EXPECT_EQ(*blobs.read(BlobKind::content, sample.id_of(plain)), plain);
+  EXPECT_EQ(reads, 2);
+  for (const Bytes& one : leaning) {
+    EXPECT_EQ(*blobs.read(BlobKind::content, sample.id_of(one)), one);
+  }
+  // The base, once more, after what leans on the root alone.
+  EXPECT_EQ(reads, 2);
+}
+
+TEST_F(BlobReaderTest, WhatWasDecodedFromBytesAtHandIsTheBaseOfTheNext) {
+  const Bytes root = random_bytes(random, 20'000);
+  const Bytes base = slightly_changed(root, random);
+  const Bytes plain = slightly_changed(base, random);
+  const auto wrapped = sample.keys.wrapped(KeyClass::content);
+  const std::vector<EncodedBlob> chain = {
+      sample.encode(root),
+      sample.encode(base, BlobKind::content, Base{sample.id_of(root), 0, root}),
+      sample.encode(plain, BlobKind::content,
+                    Base{sample.id_of(base), 1, base})};
+  BlobReader blobs = reader();  // of an index that knows none of them
+
+  for (const auto& blob : chain) {
+    const auto decoded =
+        blobs.decode(blob.row, wrapped, blob.stored, VerifyId::with_base);
+    EXPECT_EQ(sample.keyring.id_of(BlobKind::content, *decoded), blob.row.id);
+  }
+  // What leans on a false one is not what its id names.
+  const auto lying = lie(base, slightly_changed(root, random));
+  BlobReader misled = reader();
+  (void)misled.decode(lying.row, wrapped, lying.stored, VerifyId::no);
+  EXPECT_THROW((void)misled.decode(chain[2].row, wrapped, chain[2].stored,
+                                   VerifyId::with_base),
+               CorruptionError);
 }
 
 TEST_F(BlobReaderTest, TriesManyAndLeavesOutThoseThatTakeASearch) {

@@ -36,6 +36,7 @@ using testing_support::FaultyStorage;
 using testing_support::Files;
 using testing_support::FilesOptions;
 using testing_support::MemoryStorage;
+using testing_support::ObservedStorage;
 using testing_support::random_bytes;
 using testing_support::Reuse;
 using testing_support::StateWriter;
@@ -521,6 +522,44 @@ TEST(Check, FindsAnIndexThatLies) {
   const auto report = check_at(small.test, CheckLevel::structure);
 
   EXPECT_NE(find(report, "index-differs"), nullptr) << text_of(report);
+}
+
+// States that lean on the same two chunks, each in a pack of its own.
+TEST(Check, DecodesWhatManyLeanOnOnce) {
+  TestRepository test;
+  PackId base_pack;
+  constexpr std::uint64_t kStates = 20;
+  {
+    auto repository = test.open();
+    StateWriter writer(repository);
+    std::vector<Link> bases;
+    for (const std::uint64_t i : {1, 2}) {
+      bases.push_back(writer.chunk(noise(i, 9'000)));
+    }
+    writer.end_packs();
+    base_pack = repository.index().packs().front().id;
+    for (std::uint64_t state = 0; state < kStates; ++state) {
+      std::vector<Link> chunks;
+      for (const std::uint64_t i : {1, 2}) {
+        chunks.push_back(writer.chunk(changed(noise(i, 9'000), 10 + state),
+                                      bases[i - 1].id));
+      }
+      writer.add_file("f" + std::to_string(10 + state), chunks);
+      writer.end_packs();
+    }
+    (void)writer.commit(at_hour(1));
+  }
+  auto storage = std::make_unique<ObservedStorage>(test.disk());
+  std::uint64_t reads = 0;
+  storage->before_read = [&](std::string_view name) {
+    if (name == pack_name(base_pack)) ++reads;
+  };
+  auto repository = test.open_through(std::move(storage));
+
+  const auto report = check_at(repository, CheckLevel::data);
+
+  EXPECT_TRUE(report.findings.empty()) << text_of(report);
+  EXPECT_LT(reads, kStates);
 }
 
 TEST(Check, FindsABaseThatIsMissing) {
