@@ -218,8 +218,13 @@ class PackCheck {
   // lean on it.
   void check_waiting() {
     const auto order = order_by_bases(
-        waiting_.rows(),
-        [this](const BlobRow& row) { return blobs_.base_of(row); });
+        waiting_.rows(), [this](const BlobRow& row) -> std::optional<BlobRow> {
+          try {
+            return blobs_.base_of(row);
+          } catch (const Error&) {
+            return std::nullopt;  // its blob meets the same
+          }
+        });
     for (const std::size_t i : order) {
       check_soon(waiting_.blob(i), waiting_.stored(i));
     }
