@@ -1,7 +1,6 @@
 #include "ingest/folder_names.h"
 
 #include <dirent.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,9 +22,8 @@ int FolderNames::read(int folder) {
   if (lseek(folder, 0, SEEK_SET) < 0) return errno;
   std::array<char, 32768> room;
   for (;;) {
-    const long filled = uninterrupted([&] {
-      return syscall(SYS_getdents64, folder, room.data(), room.size());
-    });
+    const ssize_t filled = uninterrupted(
+        [&] { return getdents64(folder, room.data(), room.size()); });
     if (filled < 0) return errno;
     if (filled == 0) return 0;
     const char* const end = room.data() + filled;
@@ -49,9 +47,15 @@ void FolderNames::add(std::string_view name, unsigned char type) {
 }
 
 void FolderNames::sort() {
-  std::ranges::sort(begins_, [this](std::size_t a, std::size_t b) {
-    return std::strcmp(&bytes_[a + 1], &bytes_[b + 1]) < 0;
-  });
+  const auto compare = [this](std::size_t a, std::size_t b) {
+    return std::strcmp(&bytes_[a + 1], &bytes_[b + 1]);
+  };
+  std::ranges::sort(
+      begins_, [&](std::size_t a, std::size_t b) { return compare(a, b) < 0; });
+  const auto again = std::ranges::unique(
+      begins_,
+      [&](std::size_t a, std::size_t b) { return compare(a, b) == 0; });
+  begins_.erase(again.begin(), again.end());
 }
 
 const char* FolderNames::name(std::size_t index) const noexcept {

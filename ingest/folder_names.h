@@ -17,6 +17,8 @@ class FolderNames {
 
   // `type` is one of dirent's DT_*.
   void add(std::string_view name, unsigned char type);
+  // Keeps each name once: a folder may list one twice that was removed and made
+  // again meanwhile.
   void sort();
 
   [[nodiscard]] std::size_t count() const noexcept { return begins_.size(); }
