@@ -103,8 +103,9 @@ void write(CborWriter& out, const NodeEntry& node_entry) {
 
 // The parts beside the recipe make up the stream.
 bool is_possible(const Weave& weave, const Entry& entry) {
-  if (weave.parts.size() < 2 || !entry.holes.empty() ||
-      weave.parts[kRecipePart] == 0 ||
+  if (weave.parts.size() < 2 || weave.parts.size() > kMaxWeaveParts ||
+      !entry.holes.empty() || weave.parts[kRecipePart] == 0 ||
+      weave.parts[kRecipePart] > kMaxFileBytes ||
       weave.parts[kRecipePart] % kWeaveStepBytes != 0) {
     return false;
   }
@@ -116,8 +117,9 @@ bool is_possible(const Weave& weave, const Entry& entry) {
   return left == 0;
 }
 
-void check(const NodeEntry& node_entry, const RequiredFields& seen,
-           const CborReader& in) {
+// Of what the entry itself does not show: how it was spelled.
+void check_fields(const NodeEntry& node_entry, const RequiredFields& seen,
+                  const CborReader& in) {
   const Entry& entry = node_entry.entry;
   seen.require({name_field, type_field, mode_field, uid_field, gid_field,
                 modified_field},
@@ -134,48 +136,30 @@ void check(const NodeEntry& node_entry, const RequiredFields& seen,
       is_given_as_nothing(holes_field, entry.holes.empty())) {
     in.fail("a field that should have been left out");
   }
-  if (!is_valid_name(entry.name)) in.fail("a name that may not be");
-  const bool is_symlink = entry.type == EntryType::symlink;
-  if (seen.has(target_field) != is_symlink ||
-      (is_symlink && (entry.symlink_target.empty() ||
-                      entry.symlink_target.find('\0') != std::string::npos))) {
+  if (seen.has(target_field) != (entry.type == EntryType::symlink)) {
     in.fail("a symlink target that may not be");
   }
-  if (entry.device.has_value() != is_device(entry.type)) {
-    in.fail("a device number that does not fit the type");
-  }
-  if (!has_content(entry.type) &&
-      (entry.size != 0 || !entry.holes.empty() ||
-       entry.profile != Profile::cdc || entry.weave)) {
-    in.fail("content fields of something without content");
-  }
-  if (entry.hard_link &&
-      (entry.type == EntryType::folder || entry.type == EntryType::stream)) {
-    in.fail("a hard link of something that has one name");
-  }
-  const std::uint64_t max_rows = has_content(entry.type) ? kMaxNodeRows
-                                 : entry.type == EntryType::folder ? 1
-                                                                   : 0;
-  if (node_entry.rows > max_rows) in.fail("rows that do not fit the type");
+}
+
+bool are_possible(std::span<const Extent> holes, std::uint64_t size) {
   std::uint64_t end = 0;
   bool is_first = true;
-  for (const auto& hole : entry.holes) {
+  for (const auto& hole : holes) {
     const bool is_apart = is_first || hole.offset > end;
-    if (!is_apart || hole.size == 0 || hole.offset > entry.size ||
-        hole.size > entry.size - hole.offset) {
-      in.fail("a hole that may not be");
+    if (!is_apart || hole.size == 0 || hole.offset > size ||
+        hole.size > size - hole.offset) {
+      return false;
     }
     end = hole.offset + hole.size;
     is_first = false;
   }
-  const bool names_ascend = std::ranges::adjacent_find(
-                                entry.xattrs, [](const auto& a, const auto& b) {
-                                  return a.name >= b.name;
-                                }) == entry.xattrs.end();
-  if (!names_ascend) in.fail("xattrs that do not ascend");
-  if (entry.weave && !is_possible(*entry.weave, entry)) {
-    in.fail("a weave that may not be");
-  }
+  return true;
+}
+
+bool is_possible(const Xattr& xattr) {
+  return !xattr.name.empty() && xattr.name.size() <= kMaxXattrNameBytes &&
+         xattr.name.find('\0') == std::string::npos &&
+         xattr.value.size() <= kMaxXattrValueBytes;
 }
 
 NodeEntry read_entry(CborReader& in) {
@@ -252,10 +236,6 @@ NodeEntry read_entry(CborReader& in) {
           Xattr xattr;
           xattr.name = in.byte_text(kMaxXattrNameBytes);
           xattr.value = in.byte_text(kMaxXattrValueBytes);
-          if (xattr.name.empty() ||
-              xattr.name.find('\0') != std::string::npos) {
-            in.fail("an xattr name that may not be");
-          }
           entry.xattrs.push_back(std::move(xattr));
         }
         break;
@@ -281,7 +261,8 @@ NodeEntry read_entry(CborReader& in) {
         in.unknown_key(*key, 2);
     }
   }
-  check(node_entry, seen, in);
+  check_fields(node_entry, seen, in);
+  if (const auto fault = fault_in(node_entry)) in.fail(*fault);
   return node_entry;
 }
 
@@ -291,6 +272,55 @@ bool is_valid_name(std::string_view name) noexcept {
   return !name.empty() && name.size() <= kMaxNameBytes && name != "." &&
          name != ".." && name.find('/') == std::string_view::npos &&
          name.find('\0') == std::string_view::npos;
+}
+
+std::optional<std::string_view> fault_in(const NodeEntry& node_entry) noexcept {
+  const Entry& entry = node_entry.entry;
+  if (!is_valid_name(entry.name)) return "a name that may not be";
+  if (entry.mode > kMaxMode) return "a mode that may not be";
+  if (entry.modified.nanoseconds > kMaxNanoseconds) {
+    return "a time that may not be";
+  }
+  if (entry.size > kMaxFileBytes) return "a size that may not be";
+  if (entry.type == EntryType::symlink &&
+      (entry.symlink_target.empty() ||
+       entry.symlink_target.size() > kMaxTargetBytes ||
+       entry.symlink_target.find('\0') != std::string::npos)) {
+    return "a symlink target that may not be";
+  }
+  if (entry.device.has_value() != is_device(entry.type)) {
+    return "a device number that does not fit the type";
+  }
+  if (!has_content(entry.type) &&
+      (entry.size != 0 || !entry.holes.empty() ||
+       entry.profile != Profile::cdc || entry.weave)) {
+    return "content fields of something without content";
+  }
+  if (entry.hard_link &&
+      (entry.type == EntryType::folder || entry.type == EntryType::stream)) {
+    return "a hard link of something that has one name";
+  }
+  const std::uint64_t max_rows = has_content(entry.type) ? kMaxNodeRows
+                                 : entry.type == EntryType::folder ? 1
+                                                                   : 0;
+  if (node_entry.rows > max_rows) return "rows that do not fit the type";
+  if (entry.holes.size() > kMaxHoles) return "more holes than may be";
+  if (!are_possible(entry.holes, entry.size)) return "a hole that may not be";
+  if (entry.xattrs.size() > kMaxXattrs) return "more xattrs than may be";
+  if (!std::ranges::all_of(entry.xattrs, [](const Xattr& xattr) {
+        return is_possible(xattr);
+      })) {
+    return "an xattr that may not be";
+  }
+  const bool names_ascend = std::ranges::adjacent_find(
+                                entry.xattrs, [](const auto& a, const auto& b) {
+                                  return a.name >= b.name;
+                                }) == entry.xattrs.end();
+  if (!names_ascend) return "xattrs that do not ascend";
+  if (entry.weave && !is_possible(*entry.weave, entry)) {
+    return "a weave that may not be";
+  }
+  return std::nullopt;
 }
 
 std::vector<std::byte> encode_links(std::span<const Link> links) {

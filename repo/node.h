@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -50,7 +51,13 @@ inline constexpr unsigned kMaxListLevels = 8;
 [[nodiscard]] bool adds_up(const Entry& entry,
                            std::span<const Link> rows) noexcept;
 
-// Requires: names ascend.
+// What a reader would refuse the entry for, and with it all others of its node;
+// nothing if it would not. A writer stores no such entry.
+[[nodiscard]] std::optional<std::string_view> fault_in(
+    const NodeEntry& entry) noexcept;
+
+// Requires: names ascend and are valid. Of other faults it makes what
+// decode_names() refuses.
 [[nodiscard]] std::vector<std::byte> encode_names(
     std::span<const NodeEntry> entries);
 

@@ -15,8 +15,9 @@ inline void write_time(CborWriter& out, const Timestamp& time) {
   out.array(2).sint(time.seconds).uint(time.nanoseconds);
 }
 
+inline constexpr std::uint64_t kMaxNanoseconds = 999'999'999;
+
 [[nodiscard]] inline Timestamp read_time(CborReader& in) {
-  constexpr std::uint64_t kMaxNanoseconds = 999'999'999;
   in.array_of(2);
   Timestamp time;
   time.seconds = in.sint();

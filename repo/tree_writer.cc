@@ -186,6 +186,12 @@ class FolderWriter {
 
   void add(const Entry& entry, std::span<const Link> rows) {
     assert(last_name_.empty() || last_name_ < entry.name);
+    NodeEntry node_entry{entry, rows.size()};
+    if (const auto fault = fault_in(node_entry)) {
+      throw Error(entry.name + ": " + std::string(*fault) +
+                  ", so that no reader would take it; this is a defect of "
+                  "cairn, please report it");
+    }
     // The last look before a snapshot promises what it does not have.
     if (has_content(entry.type) && !adds_up(entry, rows)) {
       throw Error(entry.name + ": what was stored of it is " +
@@ -194,7 +200,6 @@ class FolderWriter {
                   "; this is a defect of cairn, please report it");
     }
     last_name_ = entry.name;
-    NodeEntry node_entry{entry, rows.size()};
     const auto alone = encode_names({&node_entry, 1});
     const auto names = std::span(alone).subspan<1>();  // without their number
     if (names.size() > kMaxBlobBytes - 2 * kNamesPerNodeBytes) {

@@ -85,6 +85,7 @@ std::vector<NodeEntry> random_entries(std::mt19937_64& random) {
 TEST(Names, ComeBackAsTheyWere) {
   for_each_seed(300, [](auto& random) {
     const auto entries = random_entries(random);
+    for (const NodeEntry& entry : entries) EXPECT_FALSE(fault_in(entry));
     EXPECT_EQ(decode_names(encode_names(entries), "node"), entries);
   });
 }

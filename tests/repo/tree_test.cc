@@ -236,6 +236,68 @@ TEST_F(Tree, AnEntryThatIsRefusedLeavesNothingInItsFolder) {
   EXPECT_EQ(rows, write([](TreeWriter&) {}));
 }
 
+// Its whole node would be refused, and with it what else is in the folder.
+TEST_F(Tree, AnEntryThatNoReaderWouldTakeIsNotStored) {
+  const auto with = [](EntryType type, auto change) {
+    Entry entry = entry_of("odd", type);
+    change(entry);
+    return entry;
+  };
+  const Entry odd[] = {
+      with(EntryType::symlink, [](Entry&) {}),
+      with(EntryType::symlink,
+           [](Entry& e) { e.symlink_target = std::string("a\0b", 3); }),
+      with(EntryType::symlink,
+           [](Entry& e) { e.symlink_target = std::string(65'536, 't'); }),
+      with(EntryType::fifo, [](Entry& e) { e.name = std::string(256, 'n'); }),
+      with(EntryType::fifo, [](Entry& e) { e.name = ".."; }),
+      with(EntryType::fifo, [](Entry& e) { e.mode = 010000; }),
+      with(EntryType::fifo,
+           [](Entry& e) { e.modified.nanoseconds = 1'000'000'000; }),
+      with(EntryType::fifo, [](Entry& e) { e.size = 1; }),
+      with(EntryType::fifo,
+           [](Entry& e) {
+             e.device = DeviceNumber{1, 2};
+           }),
+      with(EntryType::char_device, [](Entry&) {}),
+      with(EntryType::folder,
+           [](Entry& e) {
+             e.hard_link = HardLink{1, 2};
+           }),
+      with(EntryType::file,
+           [](Entry& e) {
+             e.holes = {{0, 1}};
+           }),
+      with(EntryType::fifo,
+           [](Entry& e) {
+             e.xattrs = {{"user.b", ""}, {"user.a", ""}};
+           }),
+      with(EntryType::fifo,
+           [](Entry& e) {
+             e.xattrs = {{"user.a", ""}, {"user.a", "x"}};
+           }),
+      with(EntryType::fifo,
+           [](Entry& e) {
+             e.xattrs = {{std::string(256, 'x'), ""}};
+           }),
+      with(EntryType::fifo,
+           [](Entry& e) {
+             e.xattrs = {{"user.a", std::string((1 << 20) + 1, 'x')}};
+           }),
+      with(EntryType::fifo,
+           [](Entry& e) {
+             for (int i = 10'000; i <= 20'000; ++i) {
+               e.xattrs.push_back({"user." + std::to_string(i), ""});
+             }
+           }),
+  };
+  TreeWriter tree(store_node());
+  tree.begin_folder(entry_of("folder", EntryType::folder));
+  for (const Entry& entry : odd) {
+    EXPECT_THROW(tree.add(entry, {}), Error) << &entry - odd;
+  }
+}
+
 TEST_F(Tree, AListThatGoesOnReadsOneNodePerLevel) {
   std::mt19937_64 random(1);
   const auto rows = write_list(random_chunks(random, 100'000));
