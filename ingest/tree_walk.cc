@@ -8,6 +8,7 @@
 
 #include "ingest/file_error.h"
 #include "ingest/unique_fd.h"
+#include "repo/node.h"
 
 namespace cairn::ingest {
 namespace {
@@ -20,6 +21,8 @@ constexpr std::size_t kMaxPathBytes = 65'536;  // without the first slash
 constexpr int kMaxLooks = 4;
 constexpr std::string_view kReplaced =
     "replaced by another file before it was read";
+constexpr std::string_view kNoName =
+    "a name that a snapshot may not hold (more than 255 bytes, or none)";
 
 bool lies_in(std::string_view path, std::string_view folder) {
   return path.size() > folder.size() && path.starts_with(folder) &&
@@ -164,6 +167,9 @@ void TreeWalk::visit(const Frame& frame, std::size_t index, int looks) {
     if (given_below.empty()) return;
     scope = Scope::given_paths;
   }
+  // NTFS and the like have names of 255 UTF-16 units, FUSE longer ones. After
+  // the rules, which can keep such a name from being reported each time.
+  if (!repo::is_valid_name(name)) return visitor_.unreadable(path_, kNoName);
   if (const int error = look.error()) {
     if (error == ENOENT && !is_given && given_below.empty()) {
       return visitor_.vanished(path_);
@@ -199,6 +205,10 @@ void TreeWalk::visit(const Frame& frame, std::size_t index, int looks) {
     const int error = read_symlink(folders_.fd(), name, entry_.symlink_target);
     if (error == ENOENT && !is_given) return visitor_.vanished(path_);
     if (error != 0) return visitor_.unreadable(path_, words_of(error));
+    if (entry_.symlink_target.empty()) {
+      return visitor_.unreadable(
+          path_, "a symlink with an empty target, which no snapshot may hold");
+    }
   }
   visitor_.other(entry_);
 }
