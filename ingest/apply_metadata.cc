@@ -94,7 +94,8 @@ class Application {
   void apply_xattrs() {
     std::vector<repo::Xattr> present;
     const int error = XattrReader().read(fd_, "", present);
-    if (error != 0 && !entry_.xattrs.empty()) note("xattrs", error);
+    const bool is_missed = error == E2BIG || !entry_.xattrs.empty();
+    if (error != 0 && is_missed) note("xattrs", error);
 
     for (const repo::Xattr& extra : present) {
       if (std::ranges::find(entry_.xattrs, extra.name, &repo::Xattr::name) ==
@@ -155,7 +156,8 @@ bool has_metadata(int fd, const struct stat& now, const repo::Entry& entry) {
     return false;
   }
   std::vector<repo::Xattr> present;
-  if (XattrReader().read(fd, "", present) != 0) return entry.xattrs.empty();
+  const int error = XattrReader().read(fd, "", present);
+  if (error != 0) return error != E2BIG && entry.xattrs.empty();
   std::erase_if(present, [&](const repo::Xattr& extra) {
     return !is_removed_if_extra(extra.name) &&
            std::ranges::find(entry.xattrs, extra.name, &repo::Xattr::name) ==

@@ -334,7 +334,10 @@ void TreeWalk::describe_entry(const char* name, const struct stat& status) {
   entry_.name = name;
   set_from_status(entry_, status, owners_);
   const int error = xattrs_.read(folders_.fd(), name, entry_.xattrs);
-  if (error != 0) visitor_.unreadable(path_, "xattrs: " + words_of(error));
+  if (error == 0) return;
+  visitor_.unreadable(
+      path_, error == E2BIG ? "xattrs: more than can be saved; some are not"
+                            : "xattrs: " + words_of(error));
 }
 
 }  // namespace cairn::ingest

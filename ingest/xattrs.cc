@@ -124,7 +124,20 @@ int XattrReader::read(int folder, const char* name,
       with_room(names_, [&] { return list(folder, name, names_); });
   if (size < 0) return errno == EOPNOTSUPP ? 0 : errno;
 
-  const char* const end = names_.data() + size;
+  const int error =
+      read_listed(folder, name, static_cast<std::size_t>(size), out);
+  std::ranges::sort(out);
+  // Each once, whatever a file system of somebody's own lists.
+  const auto again = std::ranges::unique(out, {}, &repo::Xattr::name);
+  out.erase(again.begin(), again.end());
+  return error;
+}
+
+int XattrReader::read_listed(int folder, const char* name,
+                             std::size_t list_size,
+                             std::vector<repo::Xattr>& out) {
+  std::size_t bytes = 0;
+  const char* const end = names_.data() + list_size;
   for (const char* xattr = names_.data(); xattr < end;
        xattr += std::strlen(xattr) + 1) {
     if (!is_kept_xattr(xattr)) continue;
@@ -134,9 +147,11 @@ int XattrReader::read(int folder, const char* name,
       if (errno == ENODATA) continue;  // removed since it was listed
       return errno;
     }
-    out.push_back({xattr, {value_.data(), static_cast<size_t>(value_size)}});
+    const auto got = static_cast<std::size_t>(value_size);
+    bytes += std::strlen(xattr) + got;
+    if (bytes > kMaxXattrBytes) return E2BIG;
+    out.push_back({xattr, {value_.data(), got}});
   }
-  std::ranges::sort(out);
   return 0;
 }
 

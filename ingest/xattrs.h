@@ -8,6 +8,7 @@
 // itself, which may be of O_PATH.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,8 +22,14 @@ namespace cairn::ingest {
 // elsewhere.
 [[nodiscard]] bool is_kept_xattr(std::string_view name) noexcept;
 
+// Names and values of one entry's xattrs together. Who owns a file may give it
+// hundreds of megabytes of them; a names node holds 8 MiB, of which the most
+// holes that are kept take 5.
+inline constexpr std::size_t kMaxXattrBytes = std::size_t{2} << 20;
+
 // Reads all kept xattrs of an entry, sorted by name. A file system that has
-// none gives none. One call of the system where there are none.
+// none gives none. One call of the system where there are none. After an error
+// (E2BIG beyond kMaxXattrBytes) `out` has those that were read before it.
 //
 // Threads        one thread at a time.
 class XattrReader {
@@ -32,6 +39,9 @@ class XattrReader {
                          std::vector<repo::Xattr>& out);
 
  private:
+  int read_listed(int folder, const char* name, std::size_t list_size,
+                  std::vector<repo::Xattr>& out);
+
   std::vector<char> names_;
   std::vector<char> value_;
 };

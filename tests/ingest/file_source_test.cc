@@ -355,6 +355,54 @@ TEST(FileSource, ReadsXattrsInASandboxThatForbidsWhatItDoesNotKnow) {
       testing::ExitedWithCode(0), "");
 }
 
+// A file system in memory, which lets a file have xattrs of any size.
+class MountedMemory {
+ public:
+  explicit MountedMemory(fs::path path) : path_(std::move(path)) {
+    fs::create_directory(path_);
+    is_mounted_ = mount("none", path_.c_str(), "tmpfs", 0, "size=64m") == 0;
+  }
+  ~MountedMemory() {
+    if (is_mounted_) umount(path_.c_str());
+  }
+  MountedMemory(const MountedMemory&) = delete;
+  MountedMemory& operator=(const MountedMemory&) = delete;
+
+  [[nodiscard]] bool is_mounted() const { return is_mounted_; }
+
+ private:
+  fs::path path_;
+  bool is_mounted_ = false;
+};
+
+// Anybody could keep a backup from ending by one file.
+TEST(FileSource, ReportsMoreXattrsThanASnapshotHoldsAndReadsNoMore) {
+  TempFolder folder;
+  const MountedMemory memory(folder / "memory");
+  if (!memory.is_mounted()) GTEST_SKIP() << "may not mount";
+  const std::string path = folder / "memory/file";
+  write_file(path, "x");
+  write_file(folder / "memory/other", "x");
+  const std::string value(60'000, 'v');
+  for (int i = 100; i < 240; ++i) {
+    const std::string name = "trusted." + std::to_string(i);
+    if (setxattr(path.c_str(), name.c_str(), value.data(), value.size(), 0)) {
+      GTEST_SKIP() << "may not set trusted xattrs";
+    }
+  }
+
+  const Recorder seen = walk_folder(folder);
+
+  ASSERT_EQ(seen.complaints.size(), 1u);
+  EXPECT_NE(seen.complaints.at("memory/file").find("xattrs"),
+            std::string::npos);
+  EXPECT_EQ(seen.contents.at("memory/file"), "x");
+  EXPECT_EQ(seen.contents.at("memory/other"), "x");
+  const auto& xattrs = seen.entries.at("memory/file").xattrs;
+  EXPECT_EQ(xattrs.size(), (2u << 20) / (value.size() + 11));
+  EXPECT_TRUE(std::ranges::is_sorted(xattrs));
+}
+
 TEST(FileSource, ReadsXattrsOfSymlinksAndNotOfTheirTargets) {
   if (geteuid() != 0) GTEST_SKIP() << "only root may set trusted xattrs";
   TempFolder folder;
