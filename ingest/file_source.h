@@ -120,9 +120,11 @@ class OpenFile {
   explicit OpenFile(std::unique_ptr<State> state);
 
   // Throws repo::IoError; FileVanished, FileReplaced when `name` is no longer
-  // the regular file `seen`.
+  // the regular file `seen`. Waits for who holds a lease on it, which is taken
+  // off `patience`.
   static OpenFile open(int folder, const char* name, const FileState& seen,
-                       std::string_view path);
+                       std::string_view path,
+                       std::chrono::milliseconds& patience);
 
   std::unique_ptr<State> state_;
 };

@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "ingest/file_error.h"
@@ -16,15 +18,38 @@
 namespace cairn::ingest {
 namespace {
 
+using namespace std::chrono_literals;
+
+// For one file: the kernel takes a lease back after 45 s, if nobody has set
+// that to something else (fs.lease-break-time).
+constexpr std::chrono::milliseconds kMostPatience = 60s;
+
 // O_NONBLOCK: a FIFO that took the file's place must not make us wait.
 // O_NOATIME: reading for a backup is no use of the file; only its owner and
 // root may ask for that.
-UniqueFd open_quietly(int folder, const char* name) {
+UniqueFd open_at_once(int folder, const char* name) {
   constexpr int kFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
   const int fd =
       uninterrupted([&] { return openat(folder, name, kFlags | O_NOATIME); });
   if (fd >= 0 || errno != EPERM) return UniqueFd(fd);
   return UniqueFd(uninterrupted([&] { return openat(folder, name, kFlags); }));
+}
+
+// EAGAIN: somebody holds a lease on the file, as Samba does for its clients,
+// and was told by that call to give it back. An open that blocks would wait for
+// that, but for ever where a FIFO took the file's place.
+UniqueFd open_quietly(int folder, const char* name,
+                      std::chrono::milliseconds& patience) {
+  UniqueFd fd = open_at_once(folder, name);
+  auto left = std::min(patience, kMostPatience);
+  for (auto pause = 1ms; !fd && errno == EAGAIN && left > 0ms;
+       pause = std::min(2 * pause, 100ms)) {
+    std::this_thread::sleep_for(pause);
+    left -= pause;
+    patience -= pause;
+    fd = open_at_once(folder, name);
+  }
+  return fd;
 }
 
 // 0 only at the end of the file.
@@ -55,14 +80,20 @@ OpenFile& OpenFile::operator=(OpenFile&&) noexcept = default;
 OpenFile::~OpenFile() = default;
 
 OpenFile OpenFile::open(int folder, const char* name, const FileState& seen,
-                        std::string_view path) {
-  UniqueFd fd = open_quietly(folder, name);
+                        std::string_view path,
+                        std::chrono::milliseconds& patience) {
+  UniqueFd fd = open_quietly(folder, name, patience);
   if (!fd && errno == ENOENT) {
     throw FileVanished(std::string(path) + ": open: " + words_of(errno));
   }
   if (!fd && errno == ELOOP) {
     throw FileReplaced(std::string(path) +
                        ": replaced by a symlink before it was read");
+  }
+  if (!fd && errno == EAGAIN) {
+    throw repo::IoError(std::string(path) +
+                        ": open: another program holds a lease on it and does "
+                        "not give it back");
   }
   if (!fd) throw_io_error(path, "open", errno);
   struct stat status;

@@ -66,11 +66,15 @@ bool precedes_in_tree(std::string_view a, std::string_view b) {
 class TreeWalk::Opener final : public FileVisitor::Opener {
  public:
   Opener(int folder, const char* name, const FileState& seen,
-         std::string_view path)
-      : folder_(folder), name_(name), seen_(seen), path_(path) {}
+         std::string_view path, std::chrono::milliseconds& patience)
+      : folder_(folder),
+        name_(name),
+        seen_(seen),
+        path_(path),
+        patience_(patience) {}
 
   OpenFile open() override {
-    return OpenFile::open(folder_, name_, seen_, path_);
+    return OpenFile::open(folder_, name_, seen_, path_, patience_);
   }
 
  private:
@@ -78,6 +82,7 @@ class TreeWalk::Opener final : public FileVisitor::Opener {
   const char* const name_;
   const FileState& seen_;
   const std::string_view path_;
+  std::chrono::milliseconds& patience_;
 };
 
 // What the system says of a name, asked for once and only when needed.
@@ -190,7 +195,7 @@ void TreeWalk::visit(const Frame& frame, std::size_t index, int looks) {
   describe_entry(name, status);
   if (*type == repo::EntryType::file) {
     const FileState state = state_of(status);
-    Opener opener(folders_.fd(), name, state, path_);
+    Opener opener(folders_.fd(), name, state, path_, patience_);
     try {
       return visitor_.file(entry_, state, path_, opener);
     } catch (const FileVanished& e) {

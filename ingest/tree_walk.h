@@ -4,6 +4,7 @@
 
 #include <sys/stat.h>
 
+#include <chrono>
 #include <optional>
 #include <span>
 #include <stop_token>
@@ -85,6 +86,9 @@ class TreeWalk {
   std::vector<Frame> frames_;  // as deep as the chain; the first is "/"
   std::string path_;           // of the entry being visited; "/" is ""
   repo::Entry entry_;          // likewise, kept for its buffers
+  // Of all waiting for leases, so that nobody can hold up a walk for long by
+  // taking one on each of many files.
+  std::chrono::milliseconds patience_ = std::chrono::minutes(10);
 };
 
 }  // namespace cairn::ingest

@@ -2,11 +2,13 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -14,6 +16,7 @@
 #include <chrono>
 #include <functional>
 #include <map>
+#include <system_error>
 
 #include "repo/error.h"
 #include "tests/support/deny_syscalls.h"
@@ -573,6 +576,63 @@ TEST(FileSource, LooksAgainAtAFileReplacedBetweenLookAndOpen) {
             (std::map<std::string, std::string>{{"file", "new"}}));
   EXPECT_EQ(seen.entries.at("fifo").type, repo::EntryType::fifo);
   EXPECT_EQ(seen.entries.at("link").type, repo::EntryType::symlink);
+}
+
+// A program that was granted a lease on a file, as Samba is for its clients,
+// and gives it back when it is asked to.
+class LeaseHolder {
+ public:
+  explicit LeaseHolder(const fs::path& path) {
+    int channel[2];
+    if (pipe(channel) != 0) {
+      throw std::system_error(errno, std::generic_category(), "pipe");
+    }
+    process_ = fork();
+    if (process_ == 0) hold(path, channel[1]);
+    close(channel[1]);
+    char is_held = 0;
+    is_held_ = read(channel[0], &is_held, 1) == 1;
+    close(channel[0]);
+  }
+  ~LeaseHolder() {
+    kill(process_, SIGKILL);
+    waitpid(process_, nullptr, 0);
+  }
+  LeaseHolder(const LeaseHolder&) = delete;
+  LeaseHolder& operator=(const LeaseHolder&) = delete;
+
+  // False where the file system has no leases.
+  [[nodiscard]] bool is_held() const { return is_held_; }
+
+ private:
+  [[noreturn]] static void hold(const fs::path& path, int told) {
+    sigset_t asked;
+    sigemptyset(&asked);
+    sigaddset(&asked, SIGIO);
+    sigprocmask(SIG_BLOCK, &asked, nullptr);
+    const int fd = open(path.c_str(), O_RDWR);
+    if (fcntl(fd, F_SETLEASE, F_WRLCK) != 0) _exit(1);
+    if (write(told, "y", 1) != 1) _exit(1);
+    int signal = 0;
+    sigwait(&asked, &signal);
+    fcntl(fd, F_SETLEASE, F_UNLCK);
+    for (;;) pause();
+  }
+
+  pid_t process_ = -1;
+  bool is_held_ = false;
+};
+
+TEST(FileSource, WaitsUntilALeaseIsGivenBack) {
+  TempFolder folder;
+  write_file(folder / "leased", "x");
+  const LeaseHolder holder(folder / "leased");
+  if (!holder.is_held()) GTEST_SKIP() << "no leases here";
+
+  const Recorder seen = walk_folder(folder);
+
+  EXPECT_TRUE(seen.complaints.empty());
+  EXPECT_EQ(seen.contents.at("leased"), "x");
 }
 
 TEST(FileSource, ReportsWhatItMayNotReadAndGoesOn) {
