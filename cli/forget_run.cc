@@ -121,7 +121,10 @@ void forget_all(std::span<const ForgetDecision> decisions,
   }
   const std::uint64_t count = forgotten.size();
   std::vector<repo::SessionId> held;
-  if (!is_dry) held = repo::forget_snapshots(repository, forgotten, last, now);
+  if (!is_dry) {
+    held = repo::forget_snapshots(repository, forgotten, last, now);
+    context.output.allow_loss();
+  }
   for (const auto& id : held) {
     context.output.warning("snapshot " + id.brief() +
                            " was held meanwhile: it is forgotten, and its data "

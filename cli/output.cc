@@ -67,7 +67,7 @@ Output::Output()
 void Output::must_write(bool is_written) {
   if (is_written || has_failed_) return;
   has_failed_ = true;
-  const int error = errno;
+  const int error = flush_error_ != 0 ? flush_error_.load() : errno;
   const std::string what =
       std::string("standard output: ") + std::strerror(error);
   if (may_be_lost_) {
@@ -127,8 +127,11 @@ std::string Output::coloured(Colour colour, std::string_view text) const {
 void Output::message(std::string_view label, Colour colour,
                      std::string_view text) {
   // So that a message stands behind the data that it follows. If that fails,
-  // the next write of data says so.
-  (void)std::fflush(stdout);
+  // flush() says so: the stream knows then that it failed, and no longer why.
+  if (std::fflush(stdout) != 0) {
+    int none = 0;
+    flush_error_.compare_exchange_strong(none, errno);
+  }
   std::string line = "cairn: ";
   if (!label.empty()) {
     const std::string head = std::string(label) + ":";

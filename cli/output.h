@@ -2,6 +2,7 @@
 // progress, messages and questions go to standard error.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <mutex>
 #include <span>
@@ -89,6 +90,7 @@ class Output {
   bool has_document_ = false;
   bool has_failed_ = false;
   bool may_be_lost_ = false;
+  std::atomic<int> flush_error_ = 0;  // errno of the first message that met one
 
   std::mutex mutex_;  // guards standard error and status_
   std::string status_;

@@ -170,6 +170,7 @@ ExitCode run_prune(repo::Repository& repository,
              }},
         interrupt.token(), &progress);
   });
+  context.output.allow_loss();
   context.note_newest_epoch(repository);
   print_outcome(outcome, report, context);
   if (outcome.ran_out_of_space) {

@@ -545,6 +545,54 @@ class Output(harness.Case):
                 self.assertEqual(ran.stderr.count(b"\n"), 1, ran.stderr)
                 self.assertIn(b"standard output", ran.stderr)
 
+    def run_without_output(self, closed, *words, code, says):
+        """Through a shell; `closed` says what standard output is there."""
+        command = (f'set -o pipefail; sleep 0.2 | "$@" {closed}'
+                   if "|" in closed else f'"$@" {closed}')
+        ran = subprocess.run(
+            ["bash", "-c", command, "-", harness.PROGRAM, *words],
+            env=self.environment(), check=False, stderr=subprocess.PIPE)
+        self.assertEqual(ran.returncode, code, ran.stderr)
+        self.assertIn(says, ran.stderr)
+        self.assertNotIn(b"directory", ran.stderr)  # an errno of before
+
+    def test_output_that_is_lost_before_a_last_message_is_an_error(self):
+        self.back_up_bytes(b"1")
+        self.back_up_bytes(b"2")
+        for words in (["diff", "latest~1", "latest"],
+                      ["forget", "-n", "--keep-last", "1"],
+                      ["forget", "-n", "--keep-last", "1", "--prune"],
+                      ["prune", "-n"]):
+            with self.subTest(words):
+                self.run_without_output(">/dev/full", *words, code=NO_SPACE,
+                                        says=b"standard output: No space")
+                # Whether it writes before its reader ends is not certain.
+                process = self.start(*words)
+                process.stdout.close()
+                process.stderr.read()
+                self.assertEqual(process.wait(timeout=60), -13)
+        self.assertEqual(len(self.snapshots("--series", "data")), 2)
+
+    def test_what_was_forgotten_and_pruned_is_no_failure_without_output(self):
+        for closed, says in ((">/dev/full", b"standard output: No space"),
+                             ("| true", b"")):
+            for words in (["forget", "--keep-last", "1"],
+                          ["forget", "--keep-last", "1", "--json"],
+                          ["forget", "--keep-last", "1", "--prune"],
+                          ["prune"], ["prune", "--json"]):
+                with self.subTest(closed, words=words):
+                    self.back_up_bytes(b"1")
+                    self.back_up_bytes(b"2")
+                    if words[0] == "prune":
+                        self.cairn("forget", "--keep-last", "1")
+                    self.run_without_output(closed, *words, code=OK, says=says)
+                    left = self.snapshots()
+                    self.assertEqual([s["series"].rpartition("/")[2]
+                                      for s in left], ["files", "data"])
+                    if "prune" in " ".join(words):
+                        self.assertEqual(self.objects("snapshots"),
+                                         sorted(s["id"] for s in left))
+
     def test_a_backup_that_is_saved_succeeds_without_standard_output(self):
         for closed, words, code, says in (
                 (">&-", [], OK, b"standard output: "),
@@ -554,14 +602,8 @@ class Output(harness.Case):
                 ("| true", [], OK, b"")):
             with self.subTest(closed, words=words):
                 before = len(self.snapshots())
-                command = (f'set -o pipefail; sleep 0.2 | "$@" {closed}'
-                           if "|" in closed else f'"$@" {closed}')
-                ran = subprocess.run(
-                    ["bash", "-c", command, "-", harness.PROGRAM, "backup",
-                     self.top, *words], env=self.environment(), check=False,
-                    stderr=subprocess.PIPE)
-                self.assertEqual(ran.returncode, code, ran.stderr)
-                self.assertIn(says, ran.stderr)
+                self.run_without_output(closed, "backup", self.top, *words,
+                                        code=code, says=says)
                 self.assertEqual(len(self.snapshots()), before + 1)
 
     def test_what_follows_a_document_goes_to_standard_error(self):
