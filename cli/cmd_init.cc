@@ -2,10 +2,12 @@
 
 #include <filesystem>
 #include <memory>
+#include <vector>
 
 #include "cli/commands.h"
 #include "cli/config_file.h"
 #include "cli/context.h"
+#include "cli/interrupt.h"
 #include "cli/new_key_file.h"
 #include "cli/question.h"
 #include "cli/usage_error.h"
@@ -13,6 +15,7 @@
 #include "repo/key_slot.h"
 #include "repo/keyring.h"
 #include "repo/local_storage.h"
+#include "repo/remains.h"
 #include "repo/repository.h"
 
 namespace cairn::cli {
@@ -35,17 +38,20 @@ void refuse_occupied(const fs::path& root) {
   if (!fs::is_directory(status)) {
     throw repo::RefusedForSafety(root.string() + ": not a folder");
   }
-  if (fs::exists(root / repo::kConfigName, error)) {
+  if (fs::exists(root / repo::kConfigName, error) ||
+      fs::exists(root / repo::kSecondConfigName, error)) {
     throw repo::RefusedForSafety(root.string() +
                                  ": there is a repository here already");
   }
   const bool is_empty = fs::is_empty(root, error);
   if (error) throw repo::IoError(root.string() + ": " + error.message());
-  if (!is_empty) {
-    throw repo::RefusedForSafety(root.string() +
-                                 ": not empty; a repository gets a folder of "
-                                 "its own");
-  }
+  if (is_empty) return;
+  const auto storage = repo::LocalStorage::open(root);
+  const bool was_cut_short = repo::remains_in(*storage) == repo::Remains::keys;
+  throw repo::RefusedForSafety(
+      root.string() + ": " +
+      (was_cut_short ? std::string(repo::kKeysAlone)
+                     : "not empty; a repository gets a folder of its own"));
 }
 
 // Nothing: none is wanted.
@@ -140,22 +146,81 @@ repo::Keyring sister_keys(const std::string& like, Context& context,
                       ask_passphrase("Passphrase for " + like));
 }
 
+using Slots = std::vector<repo::KeySlotId>;
+
+// Says in `made` which there are, also where it fails.
 void add_slots(repo::Storage& storage, const repo::Keyring& keyring,
                const NewKeys& keys, const NewKeyFile* recovery,
-               const repo::Timestamp& now) {
+               const repo::Timestamp& now, Slots& made) {
   if (keys.passphrase) {
-    (void)repo::add_passphrase_slot(
+    made.push_back(repo::add_passphrase_slot(
         storage, keyring, repo::Role::owner, keys.passphrase->view(),
-        crypto::PassphraseCost{}, "passphrase", now);
+        crypto::PassphraseCost{}, "passphrase", now));
   }
   if (keys.key_file) {
-    (void)repo::add_key_file_slot(storage, keyring, repo::Role::owner,
-                                  *keys.key_file, "key file", now);
+    made.push_back(repo::add_key_file_slot(storage, keyring, repo::Role::owner,
+                                           *keys.key_file, "key file", now));
   }
   if (recovery) {
-    (void)repo::add_key_file_slot(storage, keyring, repo::Role::owner,
-                                  recovery->key(), "recovery", now);
+    made.push_back(repo::add_key_file_slot(storage, keyring, repo::Role::owner,
+                                           recovery->key(), "recovery", now));
   }
+}
+
+void require_not_stopped() {
+  if (Interrupt::received()) {
+    throw repo::Cancelled("stopped before there was a repository");
+  }
+}
+
+// One of the configs may be there when the other one fails.
+bool may_be_opened(const repo::Storage& storage, const repo::Keyring& keyring) {
+  try {
+    return repo::read_config(storage).repository == keyring.repository();
+  } catch (const repo::NoRepository&) {
+    return false;
+  } catch (const repo::Error&) {
+    return true;  // nobody can tell
+  }
+}
+
+// So that the next init finds the folder as this one did. What another process
+// makes there stays.
+void take_back(const Slots& slots, repo::Storage& storage,
+               const fs::path& root) {
+  try {
+    for (const auto& id : slots) storage.remove(repo::key_slot_name(id));
+  } catch (const repo::Error&) {
+    return;  // what failed first says why
+  }
+  std::error_code error;
+  const fs::directory_iterator end;
+  for (fs::directory_iterator at(root, error); !error && at != end;
+       at.increment(error)) {
+    std::error_code is_not_empty;
+    if (at->is_directory()) fs::remove(at->path(), is_not_empty);
+  }
+}
+
+void make_repository(const repo::Keyring& keyring, const std::string& root,
+                     const NewKeys& keys, NewKeyFile* recovery,
+                     const repo::Timestamp& now) {
+  const auto storage = repo::LocalStorage::create_folder(root);
+  Slots slots;
+  try {
+    repo::initialise(*storage, keyring, now, [&](repo::Storage& made) {
+      add_slots(made, keyring, keys, recovery, now, slots);
+      require_not_stopped();  // a passphrase takes its time
+    });
+  } catch (const repo::Error&) {
+    if (!may_be_opened(*storage, keyring)) {
+      take_back(slots, *storage, root);
+    } else if (recovery) {
+      recovery->keep();
+    }
+    throw;
+  }
+  if (recovery) recovery->keep();
 }
 
 std::string what_opens(const NewKeys& keys) {
@@ -216,15 +281,13 @@ ExitCode run(const Options& options, Context& context) {
     print_dry_run(root, recovery_path, context);
     return ExitCode::ok;
   }
+  // A signal must not leave a key that opens nothing.
+  const Interrupt interrupt;
   std::optional<NewKeyFile> recovery;
   if (recovery_path) recovery.emplace(*recovery_path);
   NewKeyFile* const recovery_file = recovery ? &*recovery : nullptr;
-  const auto storage = repo::LocalStorage::create_folder(root);
-  const auto now = context.now();
-  repo::initialise(*storage, keyring, now, [&](repo::Storage& made) {
-    add_slots(made, keyring, keys, recovery_file, now);
-  });
-  if (recovery) recovery->keep();
+  require_not_stopped();
+  make_repository(keyring, root, keys, recovery_file, context.now());
   print(keyring, root, keys, recovery_file, context);
   return ExitCode::ok;
 }

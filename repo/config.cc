@@ -11,6 +11,7 @@
 #include "repo/envelope.h"
 #include "repo/error.h"
 #include "repo/record.h"
+#include "repo/remains.h"
 
 namespace cairn::repo {
 namespace {
@@ -112,34 +113,19 @@ Config decode_config(std::span<const std::byte> object, std::string_view name) {
 
 namespace {
 
-// Something that is called as the objects of that folder are.
-bool holds_object(const Storage& storage, std::string_view folder,
-                  std::size_t digits) {
-  bool is_found = false;
-  storage.list(folder, [&](const ListedObject& object) {
-    const auto name = object.name.substr(object.name.rfind('/') + 1);
-    is_found |= name.size() == digits &&
-                name.find_first_not_of("0123456789abcdef") == name.npos;
-  });
-  return is_found;
-}
-
 // With neither config there.
 [[noreturn]] void throw_without_config(const Storage& storage) {
-  constexpr std::size_t kDigest = 64;
-  constexpr std::size_t kId = 32;
   const std::string here = storage.description();
-  if (holds_object(storage, "packs", kDigest) ||
-      holds_object(storage, "snapshots", kId)) {
-    throw CorruptionError(here +
-                          ": config and config.2 are gone, and the rest is "
-                          "there; bring one of them back from a copy of the "
-                          "repository");
-  }
-  if (holds_object(storage, "keys", kId)) {
-    throw NoRepository(here +
-                       ": keys, and nothing that they open; where 'cairn init' "
-                       "was cut short, remove the folder and begin anew");
+  switch (remains_in(storage)) {
+    case Remains::data:
+      throw CorruptionError(here +
+                            ": config and config.2 are gone, and the rest is "
+                            "there; bring one of them back from a copy of the "
+                            "repository");
+    case Remains::keys:
+      throw NoRepository(here + ": " + std::string(kKeysAlone));
+    case Remains::none:
+      break;
   }
   throw NoRepository(here + ": no repository here; 'cairn init' makes one");
 }

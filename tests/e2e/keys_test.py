@@ -3,10 +3,12 @@
 
 import os
 import pathlib
+import signal
 
 import harness
-from harness import (DAMAGE, OK, PASSPHRASE, REFUSED, USAGE, WRONG_KEY, MIB,
-                     flip, noise)
+from harness import (DAMAGE, INTERRUPTED, MIB, NO_REPOSITORY, OK, PASSPHRASE,
+                     REFUSED, TERMINATED, USAGE, WRONG_KEY, flip, noise,
+                     wait_until)
 
 
 class KeyCase(harness.Case):
@@ -40,6 +42,46 @@ class Sisters(KeyCase):
         for repo in (golden / "repository", self.repo):
             config = (repo / "config").read_bytes()
             self.assertIn(b"".join(sizes), config)
+
+
+class CutShort(KeyCase):
+    """Of an init that is stopped nothing is left that stops the next one."""
+
+    def init(self, **how):
+        return self.cairn("init", "--recovery-key-out", self.key,
+                          env=self.by_passphrase, **how)
+
+    def test_a_signal_leaves_neither_a_key_nor_half_a_repository(self):
+        for number, code in ((signal.SIGINT, INTERRUPTED),
+                             (signal.SIGTERM, TERMINATED),
+                             (signal.SIGINT, INTERRUPTED)):
+            process = self.start("init", "--recovery-key-out", self.key,
+                                 env=self.by_passphrase)
+            wait_until(self.key.exists, "the recovery key")
+            process.send_signal(number)
+            self.assertIn("stopped", self.end(process, code=code).err)
+            self.assertFalse(self.key.exists())
+            self.assertEqual(list(self.repo.glob("*")), [])
+        self.init()
+        self.back_up_bytes(b"x")
+
+    def test_a_later_one_says_what_is_left_of_a_killed_one(self):
+        self.init()
+        for name in ("config", "config.2"):
+            (self.repo / name).unlink()
+        self.key.unlink()
+        for words in (["snapshots"], ["init", "--no-recovery-key"]):
+            ran = self.cairn(*words, env=self.by_passphrase,
+                             code=(NO_REPOSITORY, REFUSED))
+            self.assertIn("cut short, remove the folder", ran.err)
+
+    def test_with_one_config_it_is_a_repository(self):
+        self.init()
+        (self.repo / "config").unlink()
+        ran = self.cairn("init", "--no-recovery-key", env=self.by_passphrase,
+                         code=REFUSED)
+        self.assertIn("a repository here already", ran.err)
+        self.back_up_bytes(b"x")
 
 
 class Passphrases(KeyCase):
