@@ -2,6 +2,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <span>
 
 #include "cli/commands.h"
 #include "cli/context.h"
@@ -22,6 +23,7 @@ namespace cairn::cli {
 namespace {
 
 constexpr std::uint64_t kMaxCount = 1'000'000;
+constexpr const char* kNotNamed = "not named";
 
 struct Options {
   std::vector<std::string> snapshots;
@@ -96,7 +98,7 @@ std::vector<ForgetDecision> decide_by_names(
   std::vector<ForgetDecision> decisions;
   for (const auto* const valid : snapshots) {
     const bool is_named = named.contains(valid->snapshot.id);
-    decisions.push_back({valid, !is_named, {is_named ? "named" : "not named"}});
+    decisions.push_back({valid, !is_named, {is_named ? "named" : kNotNamed}});
   }
   return decisions;
 }
@@ -162,8 +164,7 @@ void print_text(const std::vector<ForgetDecision>& decisions, Shown shown,
   }
 }
 
-void print_json(const std::vector<ForgetDecision>& decisions,
-                Context& context) {
+Json json_of(const std::vector<ForgetDecision>& decisions) {
   Json all = Json::array();
   for (const auto& decision : decisions) {
     const auto& snapshot = decision.valid->snapshot;
@@ -177,7 +178,21 @@ void print_json(const std::vector<ForgetDecision>& decisions,
         .set("reasons", std::move(reasons));
     all.add(std::move(json));
   }
-  context.output.document(all);
+  return all;
+}
+
+void add_unreadable(Json& all, const repo::SessionId& id) {
+  Json reasons = Json::array();
+  reasons.add("cannot be read");
+  Json json = Json::object();
+  json.set("id", id.hex())
+      .set("time", nullptr)
+      .set("series", nullptr)
+      .set("series_tag", nullptr)
+      .set("complete", nullptr)
+      .set("keep", false)
+      .set("reasons", std::move(reasons));
+  all.add(std::move(json));
 }
 
 // Whole ids of slots that cannot be read: nothing but a name is left of them.
@@ -197,20 +212,43 @@ std::vector<repo::SessionId> unreadable_ones(const Options& options,
   return ids;
 }
 
-ExitCode give_up(const std::vector<repo::SessionId>& ids,
-                 repo::Repository& repository, Context& context) {
+void give_up(const std::vector<repo::SessionId>& ids, const Options& options,
+             repo::Repository& repository, Context& context) {
+  const bool is_dry = context.options.is_dry_run;
   for (const auto& id : ids) {
-    const std::string name = repo::snapshot_name(id);
-    if (context.options.is_dry_run) {
-      context.output.note("would forget " + name + ", which cannot be read");
-      continue;
-    }
-    context.confirm(name + " cannot be read. Forget it, whatever it was?");
-    (void)repo::forget_snapshot(repository, id, "could not be read",
-                                context.now());
-    context.output.note("forgot " + name + ", which could not be read");
+    if (is_dry) break;
+    context.confirm(repo::snapshot_name(id) +
+                    " cannot be read. Forget it, whatever it was?");
   }
-  return ExitCode::ok;
+  if (context.output.is_json()) {
+    SnapshotSelector selector(context, repository, options.series);
+    std::vector<ForgetDecision> others;
+    for (const auto* const valid : selector.of_series()) {
+      others.push_back({valid, true, {kNotNamed}});
+    }
+    Json all = json_of(others);
+    for (const auto& id : ids) add_unreadable(all, id);
+    context.output.document(all);
+  }
+  for (const auto& id : ids) {
+    if (!is_dry) {
+      (void)repo::forget_snapshot(repository, id, "could not be read",
+                                  context.now());
+      context.output.allow_loss();
+    }
+    if (context.output.is_json()) continue;
+    const std::string name = repo::snapshot_name(id);
+    context.output.note(is_dry
+                            ? "would forget " + name + ", which cannot be read"
+                            : "forgot " + name + ", which could not be read");
+  }
+}
+
+ExitCode prune_if_wanted(const Options& options, repo::Repository& repository,
+                         std::span<const repo::SessionId> forgotten,
+                         Context& context) {
+  if (!options.prune) return ExitCode::ok;
+  return run_prune(repository, {}, PruneReport::text_only, context, forgotten);
 }
 
 ExitCode run(const Options& options, Context& context) {
@@ -223,7 +261,8 @@ ExitCode run(const Options& options, Context& context) {
           "forget: snapshots that cannot be read are forgotten apart from "
           "others");
     }
-    return give_up(unreadable, repository, context);
+    give_up(unreadable, options, repository, context);
+    return prune_if_wanted(options, repository, unreadable, context);
   }
   SnapshotSelector selector(context, repository, options.series);
   const auto snapshots = selector.of_series();
@@ -240,16 +279,15 @@ ExitCode run(const Options& options, Context& context) {
         decisions, last_complete_ones(snapshots, context.now()), context);
   }
   if (context.output.is_json()) {
-    print_json(decisions, context);
+    context.output.document(json_of(decisions));
   } else {
     print_text(decisions, is_by_name ? Shown::forgotten : Shown::all, context);
   }
   forget_all(decisions, last,
              options.prune ? SpaceComesBack::now : SpaceComesBack::with_a_prune,
              repository, context);
-  if (!options.prune) return ExitCode::ok;
-  return run_prune(repository, {}, PruneReport::text_only, context,
-                   ids_of_forgotten(decisions));
+  return prune_if_wanted(options, repository, ids_of_forgotten(decisions),
+                         context);
 }
 
 }  // namespace

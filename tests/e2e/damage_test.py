@@ -306,6 +306,27 @@ class Containment(DamageCase):
         self.assertFalse(path.exists())
         self.assert_sound()
 
+    def test_a_damaged_snapshot_goes_at_once_with_a_prune_and_is_told(self):
+        path = self.paths_of("snapshots")[0]
+        flip(path, 100)
+        words = ["forget", "--json", path.name]
+        dry = self.cairn("-n", *words).value
+        self.assertEqual(self.cairn("-n", *words, "--prune").value, dry)
+        self.assertEqual(len(dry), 3)
+        gone, = [one for one in dry if not one["keep"]]
+        self.assertEqual((gone["id"], gone["time"], gone["reasons"]),
+                         (path.name, None, ["cannot be read"]))
+        self.assertEqual({tuple(one["reasons"]) for one in dry if one["keep"]},
+                         {("not named",)})
+        self.assertTrue(path.exists())
+
+        self.assertEqual(self.cairn(*words, "-y", "--prune").value, dry)
+
+        self.assertFalse(path.exists())
+        packs = [pack for pack in self.content.values() if pack.exists()]
+        self.assertEqual(len(packs), 2)
+        self.assert_sound()
+
     def test_a_damaged_mark_is_to_be_removed(self):
         mark = self.repo / "marks" / "00112233445566778899aabbccddeeff"
         mark.parent.mkdir(exist_ok=True)
