@@ -6,7 +6,6 @@
 
 #include "cli/commands.h"
 #include "cli/context.h"
-#include "cli/interrupt.h"
 #include "cli/progress_display.h"
 #include "cli/snapshot_selector.h"
 #include "cli/usage_error.h"
@@ -42,11 +41,12 @@ ExitCode run(const Options& options, Context& context) {
   repo::Progress progress;
   ingest::StreamEnd end;
   {
-    const Interrupt interrupt;
+    // Without an Interrupt: it only reads, and a request to stop would wait for
+    // as long as whoever reads our output lets a write wait.
     const ProgressDisplay display(context.output, context.options.progress,
                                   {"cat", "file"}, progress);
     end = ingest::write_stream(
-        repository, entry, STDOUT_FILENO, progress, interrupt.token(),
+        repository, entry, STDOUT_FILENO, progress, {},
         std::clamp(std::thread::hardware_concurrency(), 1U, 8U));
   }
   if (end == ingest::StreamEnd::not_wanted) throw OutputClosed();

@@ -2,7 +2,6 @@
 
 #include "cli/commands.h"
 #include "cli/context.h"
-#include "cli/interrupt.h"
 #include "cli/printable.h"
 #include "cli/quantity.h"
 #include "cli/snapshot_selector.h"
@@ -121,16 +120,14 @@ ExitCode run(const Options& options, Context& context) {
   const auto before_entry = selector.entry_at(before);
   const auto after_entry = selector.entry_at(after);
   Report report(after.path.empty() ? "" : "/" + after.path, context);
-  const Interrupt interrupt;
-  ingest::diff(
-      repository,
-      {before_entry, repo::TreeBound(before.snapshot.snapshot.header)},
-      {after_entry, repo::TreeBound(after.snapshot.snapshot.header)},
-      [&](const ingest::Difference& difference) {
-        report.add(difference);
-        return repo::Visit::go_on;
-      },
-      interrupt.token());
+  ingest::diff(repository,
+               {before_entry, repo::TreeBound(before.snapshot.snapshot.header)},
+               {after_entry, repo::TreeBound(after.snapshot.snapshot.header)},
+               [&](const ingest::Difference& difference) {
+                 report.add(difference);
+                 return repo::Visit::go_on;
+               },
+               {});
   report.end();
   return selector.is_in_doubt() ? ExitCode::damage : ExitCode::ok;
 }

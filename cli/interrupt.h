@@ -1,8 +1,9 @@
 // Ctrl-C, SIGTERM and a terminal that hangs up as a request to stop. The first
 // one asks; the second ends the process at once.
 //
-// Only commands that heed the request make one of these; the others are simply
-// ended by the signal, which harms nothing.
+// Only commands that heed the request make one of these; the others, which only
+// read and may wait for whoever takes their output, are simply ended by the
+// signal, which harms nothing.
 #pragma once
 
 #include <signal.h>

@@ -1,13 +1,17 @@
 #!/usr/bin/python3
 """Streams come back byte for byte, and a producer that fails leaves nothing."""
 
+import fcntl
+import functools
 import gzip
 import io
 import os
 import pathlib
 import signal
 import subprocess
+import sys
 import tarfile
+import termios
 import time
 
 import harness
@@ -71,6 +75,39 @@ class Bytes(harness.Case):
         self.assertLess(stored["max"], stored["fast"])
         self.cairn("backup", "--stdin", "--as", "x", "--compression", "best",
                    stdin=b"x", code=USAGE)
+
+
+def is_full(pipe):
+    """Nearly: a write that ends within a page leaves the rest of it empty."""
+    size = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+    waiting = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    return int.from_bytes(waiting, sys.byteorder) > size * 3 // 4
+
+
+class Waiting(harness.Case):
+    """Nobody reads what it writes, and it is told to end."""
+
+    def assert_ends(self, *words):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            process = self.start(*words)
+            wait_until(functools.partial(is_full, process.stdout),
+                       "a full pipe")
+            process.send_signal(number)
+            self.assertEqual(process.wait(timeout=10), -number)
+        self.assert_sound()
+
+    def test_a_stream_ends_at_the_first_signal(self):
+        self.back_up_bytes(noise(8 * MIB))
+        self.assert_ends("cat", "latest:data")
+
+    def test_so_does_a_list_of_differences(self):
+        top = self.folder / "tree"
+        top.mkdir()
+        self.backup(top)
+        for i in range(2500):
+            (top / f"a rather long name of a file, number {i}").touch()
+        self.backup(top)
+        self.assert_ends("diff", "--json", "latest~1", "latest")
 
 
 class Names(harness.Case):
