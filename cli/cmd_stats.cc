@@ -30,20 +30,13 @@ Stats gather(repo::Repository& repository, const repo::SnapshotList& list,
     ++stats.snapshots;
     stats.logical_bytes += valid.snapshot.header.logical_bytes;
   }
-  const auto& storage = repository.storage();
-  for (const std::string_view folder :
-       {"packs", "index", "snapshots", "keys", "marks", "sessions"}) {
-    storage.list(folder, [&](const repo::ListedObject& object) {
-      stats.stored_bytes += object.size;
-      if (folder != "packs") return;
-      ++stats.packs;
-      stats.pack_bytes += object.size;
-    });
-  }
-  for (const auto name :
-       {repo::kConfigName, repo::kSecondConfigName, repo::kReserveName}) {
-    stats.stored_bytes += storage.size(name).value_or(0);
-  }
+  constexpr std::string_view kEverything;
+  repository.storage().list(kEverything, [&](const repo::ListedObject& object) {
+    stats.stored_bytes += object.size;
+    if (!object.name.starts_with("packs/")) return;
+    ++stats.packs;
+    stats.pack_bytes += object.size;
+  });
   if (!list.snapshots.empty()) {
     const auto& newest = list.snapshots.back().snapshot;
     (void)repository.index_for(newest.header.root);

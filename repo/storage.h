@@ -76,9 +76,9 @@ class Storage {
   [[nodiscard]] virtual std::optional<std::uint64_t> size(
       std::string_view name) const = 0;
 
-  // Calls `visit` once per object whose name begins with `folder` + "/", in no
-  // particular order, on the calling thread. A folder that does not exist is
-  // empty. Unfinished objects are not listed.
+  // Calls `visit` once per object whose name begins with `folder` + "/" (with
+  // "" all), in no particular order, on the calling thread. A folder that does
+  // not exist is empty. Unfinished objects are not listed.
   virtual void list(
       std::string_view folder,
       const std::function<void(const ListedObject&)>& visit) const = 0;

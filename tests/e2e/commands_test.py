@@ -258,6 +258,18 @@ class Looking(harness.Case):
         self.assertGreater(stats["chunks"], 10)
         self.assertIn("ratio", self.cairn("stats").text)
 
+    def test_all_that_lies_in_the_repository_counts_as_stored(self):
+        self.cairn("forget", self.first)
+        self.cairn("prune")
+        self.cairn("-y", "key", "rotate")
+        self.back_up_bytes(b"x")
+        self.assertTrue(self.objects("epochs") and self.objects("generations"))
+        stats = self.cairn("stats", "--json").value
+        self.assertEqual(stats["stored_bytes"],
+                         harness.bytes_below(self.repo))
+        self.assertEqual(stats["pack_bytes"],
+                         harness.bytes_below(self.repo / "packs"))
+
     def test_a_backup_s_summary_adds_up(self):
         told = self.backup(self.top, "--series", "new one")
         self.assertEqual(told["logical_bytes"], sum(

@@ -238,6 +238,9 @@ TEST_P(StorageContract, ListsWhatLiesInAFolderAndBelow) {
             (Names{"packs/3f/one", "packs/3f/two", "packs/a0/three"}));
   EXPECT_EQ(names_in("packs/3f"), (Names{"packs/3f/one", "packs/3f/two"}));
   EXPECT_EQ(names_in("index"), (Names{"index/four"}));
+  EXPECT_EQ(names_in(""),
+            (Names{"config", "index/four", "packs-not", "packs/3f/one",
+                   "packs/3f/two", "packs/a0/three"}));
   storage().list("packs", [](const repo::ListedObject& object) {
     EXPECT_EQ(object.size, object.name.size());
   });
