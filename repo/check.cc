@@ -341,7 +341,7 @@ void Check::look_at_structure() {
 
 void Check::look_at_data() {
   step("reading packs");
-  const auto packs = select(packs_, options_.subset);
+  const auto packs = select(packs_, options_.subset, options_.subset_beginning);
   if (progress_ != nullptr) {
     for (const auto& pack : packs) progress_->bytes_total += pack.size;
     progress_->items_done = 0;
@@ -581,7 +581,8 @@ CheckReport check_without_key(const Storage& storage,
   });
   report.packs = packs.size();
   if (options.level == CheckLevel::index) packs.clear();
-  for (const auto& pack : select(std::move(packs), options.subset)) {
+  for (const auto& pack :
+       select(std::move(packs), options.subset, options.subset_beginning)) {
     items.push_back(
         {"damaged-pack", pack_name(pack.id), [&storage, pack, progress] {
            check_pack_bytes(storage, pack, progress);

@@ -39,9 +39,10 @@ enum class Vouch { no, yes };
 
 struct CheckOptions {
   CheckLevel level = CheckLevel::structure;
-  PackSubset subset = {};  // which packs level data reads whole
-  Timestamp now;           // what lies later is flagged
-  unsigned threads = 2;    // that read packs
+  PackSubset subset = {};              // which packs level data reads whole
+  std::uint64_t subset_beginning = 0;  // as select() takes it
+  Timestamp now;                       // what lies later is flagged
+  unsigned threads = 2;                // that read packs
   Vouch vouch = Vouch::no;
 };
 

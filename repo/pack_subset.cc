@@ -63,15 +63,22 @@ PackSubset parse_part(std::string_view text, std::size_t slash) {
   return {PackSubset::Part{*number, *count}};
 }
 
-// The packs from the first on until they hold that much.
-std::vector<StoredPack> take_bytes(std::vector<StoredPack> packs,
-                                   std::uint64_t bytes) {
+// The packs from `beginning` on, round the end, until they hold that much.
+std::vector<StoredPack> take_bytes(const std::vector<StoredPack>& packs,
+                                   std::uint64_t bytes,
+                                   std::uint64_t beginning) {
+  if (packs.empty()) return {};
+  const auto first = static_cast<std::size_t>(beginning % packs.size());
   std::size_t count = 0;
   for (std::uint64_t sum = 0; count < packs.size() && sum < bytes; ++count) {
-    sum += packs[count].size;
+    sum += packs[(first + count) % packs.size()].size;
   }
-  packs.resize(count);
-  return packs;
+  std::vector<StoredPack> taken;
+  for (std::size_t i = 0; i < packs.size(); ++i) {
+    const std::size_t place = (i + packs.size() - first) % packs.size();
+    if (place < count) taken.push_back(packs[i]);
+  }
+  return taken;
 }
 
 }  // namespace
@@ -98,18 +105,19 @@ PackSubset parse_pack_subset(std::string_view text) {
 }
 
 std::vector<StoredPack> select(std::vector<StoredPack> packs,
-                               const PackSubset& subset) {
+                               const PackSubset& subset,
+                               std::uint64_t beginning) {
   if (const auto* const share = std::get_if<PackSubset::Share>(&subset.which)) {
     std::uint64_t total = 0;
     for (const auto& pack : packs) total += pack.size;
     constexpr double kWhole = 100;
     const double bytes =
         std::ceil(static_cast<double>(total) * share->percent / kWhole);
-    return take_bytes(std::move(packs), static_cast<std::uint64_t>(bytes));
+    return take_bytes(packs, static_cast<std::uint64_t>(bytes), beginning);
   }
   if (const auto* const amount =
           std::get_if<PackSubset::Bytes>(&subset.which)) {
-    return take_bytes(std::move(packs), amount->bytes);
+    return take_bytes(packs, amount->bytes, beginning);
   }
   if (const auto* const named = std::get_if<PackSubset::Named>(&subset.which)) {
     std::erase_if(packs, [&](const StoredPack& pack) {

@@ -13,8 +13,10 @@
 
 namespace cairn::repo {
 
-// Which one is chosen depends on the names of the packs alone, so that it is
-// the same whenever it is asked for.
+// A Part depends on the names of the packs alone, so that it is the same
+// whenever it is asked for, and all of them in turn are everything. A Share and
+// an amount of Bytes are packs beside each other, from one on that the caller
+// chooses: chosen by chance, every pack comes to be read, and none surely.
 struct PackSubset {
   struct All {};
   // Of the bytes of all packs, at least so much.
@@ -45,8 +47,11 @@ struct PackSubset {
 [[nodiscard]] PackSubset parse_pack_subset(std::string_view text);
 
 // Those of `packs` that belong to it, in their order. At least one if there are
-// any, but for a Part and for those that were named.
+// any, but for a Part and for those that were named. A Share and Bytes begin at
+// the one with that number, from 0 on, counting round and round, and go on from
+// the last to the first.
 [[nodiscard]] std::vector<StoredPack> select(std::vector<StoredPack> packs,
-                                             const PackSubset& subset);
+                                             const PackSubset& subset,
+                                             std::uint64_t beginning);
 
 }  // namespace cairn::repo

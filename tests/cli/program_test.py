@@ -46,6 +46,8 @@ class Words(harness.Case):
                       ["check", "--level", "deep"],
                       ["check", "--subset", "5/3"],
                       ["check", "--level", "index", "--subset", "5%"],
+                      ["check", "--no-key", "--level", "index", "--subset",
+                       "1/3"],
                       ["prune", "--max-unused", "10"],
                       ["--progress", "dots", "snapshots"],
                       ["key"], ["key", "add", "--role", "admin"],

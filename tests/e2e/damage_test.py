@@ -192,6 +192,19 @@ class Subsets(DamageCase):
             self.findings("--subset", *words, code=OK)
             self.assertIn(self.summary["packs_read"], range(1, total), words)
 
+    def test_a_share_begins_at_another_pack_each_time(self):
+        """Damage in any pack is met by a share some time."""
+        for path in self.content.values():
+            flip(path, 5000)
+        met = set()
+        for _ in range(200):
+            met |= {f["object"] for f in self.findings(
+                "--no-key", "--subset", "1B", code=(OK, DAMAGE))}
+            self.assertEqual(self.summary["packs_read"], 1)
+            if len(met) == 3:
+                break
+        self.assertEqual(len(met), 3)
+
     def test_damage_is_found_in_one_of_the_parts(self):
         flip(self.content["stream 0"], 5000)
         codes = [self.cairn("check", "--subset", f"{part}/5",

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <random>
 #include <stdexcept>
 
@@ -54,7 +55,7 @@ TEST(PackSubset, PartsTogetherAreAllAndDoNotOverlap) {
   std::size_t largest = 0;
 
   for (std::uint64_t n = 1; n <= 7; ++n) {
-    const auto part = select(all, {PackSubset::Part{n, 7}});
+    const auto part = select(all, {PackSubset::Part{n, 7}}, n);
     largest = std::max(largest, part.size());
     joined.insert(joined.end(), part.begin(), part.end());
   }
@@ -67,13 +68,44 @@ TEST(PackSubset, PartsTogetherAreAllAndDoNotOverlap) {
 TEST(PackSubset, TakesAtLeastSoMuch) {
   const auto all = packs(100, 10);
 
-  EXPECT_EQ(select(all, {}).size(), 100U);
-  EXPECT_EQ(select(all, parse_pack_subset("5%")).size(), 5U);
-  EXPECT_EQ(select(all, parse_pack_subset("0.01%")).size(), 1U);
-  EXPECT_EQ(select(all, parse_pack_subset("100%")).size(), 100U);
-  EXPECT_EQ(select(all, parse_pack_subset("15B")).size(), 2U);
-  EXPECT_EQ(select(all, parse_pack_subset("1TiB")).size(), 100U);
-  EXPECT_TRUE(select({}, parse_pack_subset("5%")).empty());
+  EXPECT_EQ(select(all, {}, 0).size(), 100U);
+  EXPECT_EQ(select(all, parse_pack_subset("5%"), 0).size(), 5U);
+  EXPECT_EQ(select(all, parse_pack_subset("0.01%"), 0).size(), 1U);
+  EXPECT_EQ(select(all, parse_pack_subset("100%"), 0).size(), 100U);
+  EXPECT_EQ(select(all, parse_pack_subset("15B"), 0).size(), 2U);
+  EXPECT_EQ(select(all, parse_pack_subset("1TiB"), 0).size(), 100U);
+  EXPECT_TRUE(select({}, parse_pack_subset("5%"), 0).empty());
+}
+
+TEST(PackSubset, BeginsWhereItIsToldAndGoesOnFromTheLastToTheFirst) {
+  const auto all = packs(10, 10);
+  const auto taken = [&](const char* text, std::uint64_t beginning) {
+    return select(all, parse_pack_subset(text), beginning);
+  };
+  using Packs = std::vector<StoredPack>;
+
+  EXPECT_EQ(taken("20%", 3), (Packs{all[3], all[4]}));
+  EXPECT_EQ(taken("20B", 3), (Packs{all[3], all[4]}));
+  EXPECT_EQ(taken("30%", 8), (Packs{all[0], all[8], all[9]}));
+  EXPECT_EQ(taken("1%", 9), Packs{all[9]});
+  EXPECT_EQ(taken("1%", 29), Packs{all[9]});
+  EXPECT_EQ(taken("100%", 7), all);
+  EXPECT_EQ(taken("3/7", 7), taken("3/7", 0));
+}
+
+// Whichever it is, each number reads it as often as any other.
+TEST(PackSubset, LeavesNoPackOutForEver) {
+  const auto all = packs(20, 10);
+  std::map<PackId, int> read;
+
+  for (std::uint64_t beginning = 0; beginning < 20; ++beginning) {
+    for (const auto& pack : select(all, parse_pack_subset("10%"), beginning)) {
+      ++read[pack.id];
+    }
+  }
+
+  EXPECT_EQ(read.size(), 20U);
+  for (const auto& [id, count] : read) EXPECT_EQ(count, 2);
 }
 
 }  // namespace
