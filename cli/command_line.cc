@@ -356,6 +356,37 @@ CommandLine::Request CommandLine::parse(
   return parsing.request;
 }
 
+const Command* CommandLine::named_by(std::span<const std::string> words) const {
+  std::string name;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (words[i] == "--") return nullptr;
+    if (words[i].starts_with('-')) {
+      if (leaves_value_to_next(words[i])) ++i;
+      continue;
+    }
+    name += (name.empty() ? "" : " ") + words[i];
+    if (const auto* const command = find(name)) return command;
+    if (!is_group(name)) return nullptr;
+  }
+  return nullptr;
+}
+
+// True for "--repo", "-r" and "-qr", not for "--repo=X", "-rX" and "--json".
+bool CommandLine::leaves_value_to_next(std::string_view flag) const {
+  const auto takes_value = [&](std::string_view name) {
+    return std::ranges::any_of(globals_.flags_, [&](const auto& global) {
+      return !global.placeholder.empty() &&
+             (", " + global.names + ",").find(" " + std::string(name) + ",") !=
+                 std::string::npos;
+    });
+  };
+  if (flag.starts_with("--")) return takes_value(flag);
+  const auto letter = std::find_if(flag.begin() + 1, flag.end(), [&](char c) {
+    return takes_value(std::string("-") + c);
+  });
+  return letter != flag.end() && letter + 1 == flag.end();
+}
+
 const Command* CommandLine::find(std::string_view name) const {
   const auto found = std::ranges::find(commands_, name, &Command::name);
   return found == commands_.end() ? nullptr : &*found;

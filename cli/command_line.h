@@ -110,12 +110,19 @@ class CommandLine {
   // have been right, if there is one.
   [[nodiscard]] Request parse(std::span<const std::string> words) const;
 
+  // The command that the words name, also where parse() refuses them: by the
+  // first that is neither a global flag nor its value, and for a group of
+  // commands the next such one. Null: none.
+  [[nodiscard]] const Command* named_by(
+      std::span<const std::string> words) const;
+
   // The help of everything (""), a group of commands ("key") or one of them.
   // Throws UsageError for an unknown name.
   [[nodiscard]] std::string help(std::string_view name) const;
 
  private:
   [[nodiscard]] const Command* find(std::string_view name) const;
+  [[nodiscard]] bool leaves_value_to_next(std::string_view flag) const;
   [[nodiscard]] bool is_group(std::string_view name) const;
   [[nodiscard]] std::string unknown_command(std::string_view name) const;
   [[nodiscard]] std::string help_of_all() const;

@@ -80,16 +80,11 @@ std::vector<Command> all_commands() {
 
 // Of the command that the words name, also where they cannot be read.
 std::optional<ExitCode> any_failure(std::span<const std::string> words) {
-  for (const auto& command : all_commands()) {
-    if (!command.any_failure) continue;
-    const auto space = command.name.find(' ');
-    const auto verb = std::ranges::find(words, command.name.substr(0, space));
-    if (std::find(verb, words.end(), command.name.substr(space + 1)) !=
-        words.end()) {
-      return command.any_failure;
-    }
-  }
-  return std::nullopt;
+  const std::vector<Command> commands = all_commands();
+  GlobalOptions unused;
+  const auto* const command =
+      CommandLine(commands, global_flags(unused)).named_by(words);
+  return command ? command->any_failure : std::nullopt;
 }
 
 // Commands that are about the file itself: it may be wrong, or not there yet.

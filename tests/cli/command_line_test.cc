@@ -77,6 +77,37 @@ class CommandLineTest : public ::testing::Test {
 
 using Words = std::vector<std::string>;
 
+TEST_F(CommandLineTest, KnowsTheCommandOfWordsThatItRefuses) {
+  const auto named = [this](const Words& words) -> std::string {
+    const auto* const command = line().named_by(words);
+    return command ? command->name : "";
+  };
+  for (const auto& words :
+       std::vector<Words>{{"key", "add"},
+                          {"key", "add", "--nonsense", "x"},
+                          {"--nonsense", "key", "add"},
+                          {"-r", "/srv", "key", "add"},
+                          {"-r/srv", "key", "-q", "add", "x"},
+                          {"-qr", "/srv", "key", "add"},
+                          {"-rq", "key", "add"},
+                          {"--repo", "/srv", "--json", "key", "add"},
+                          {"--repo=/srv", "key", "--repo", "ls", "add"}}) {
+    EXPECT_EQ(named(words), "key add") << words.back();
+  }
+  EXPECT_EQ(named({"ls", "--series", "key", "add"}), "ls");
+  EXPECT_EQ(named({"-r", "key", "ls", "add"}), "ls");
+  EXPECT_EQ(named({"snapshots", "key", "add"}), "snapshots");
+  for (const auto& words : std::vector<Words>{{},
+                                              {"key"},
+                                              {"key", "ad"},
+                                              {"add", "key"},
+                                              {"-r", "key", "add"},
+                                              {"--", "key", "add"},
+                                              {"-"}}) {
+    EXPECT_EQ(named(words), "") << words.size();
+  }
+}
+
 TEST_F(CommandLineTest, TakesGlobalFlagsBeforeAndAfterTheVerb) {
   const auto request = parse({"-r", "a", "snapshots", "--json", "-qvv"});
 

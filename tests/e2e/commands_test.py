@@ -11,6 +11,8 @@ import harness
 from harness import (FAILED, MIB, NO_REPOSITORY, REFUSED, SOURCE_FAILED, USAGE,
                      WRONG_KEY, noise, settle)
 
+CANNOT_TELL = 126  # of pg wal-fetch
+
 RFC3339 = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
 
 
@@ -59,6 +61,15 @@ class Words(harness.Case):
     def test_without_a_repository_named_that_is_said(self):
         ran = self.cairn("snapshots", code=USAGE, env={"CAIRN_REPO": None})
         self.assertIn("CAIRN_REPO", ran.err)
+
+    def test_words_of_other_commands_do_not_change_how_one_ends(self):
+        env = {"CAIRN_REPO": self.folder / "nowhere"}
+        for words in (["find", "--series", "pg", "wal-fetch"],
+                      ["ls", "wal-fetch"]):
+            self.cairn(*words, env=env, code=NO_REPOSITORY)
+        for words in (["pg", "wal-fetch"], ["-q", "pg", "wal-fetch", "--odd"],
+                      ["-r", "x", "pg", "--json", "wal-fetch", "a", "b"]):
+            self.cairn(*words, env=env, code=CANNOT_TELL)
 
     def test_where_there_is_no_repository_init_is_named(self):
         for place in ("nowhere", "empty", "full"):
