@@ -533,14 +533,14 @@ TEST(Check, DecodesWhatManyLeanOnOnce) {
     auto repository = test.open();
     StateWriter writer(repository);
     std::vector<Link> bases;
-    for (const std::uint64_t i : {1, 2}) {
+    for (const std::uint64_t i : {1U, 2U}) {
       bases.push_back(writer.chunk(noise(i, 9'000)));
     }
     writer.end_packs();
     base_pack = repository.index().packs().front().id;
     for (std::uint64_t state = 0; state < kStates; ++state) {
       std::vector<Link> chunks;
-      for (const std::uint64_t i : {1, 2}) {
+      for (const std::uint64_t i : {1U, 2U}) {
         chunks.push_back(writer.chunk(changed(noise(i, 9'000), 10 + state),
                                       bases[i - 1].id));
       }
