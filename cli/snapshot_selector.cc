@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <charconv>
+#include <exception>
 
 #include "cli/context.h"
 #include "cli/quantity.h"
+#include "cli/source_coverage.h"
 #include "cli/time_text.h"
+#include "cli/tree_path.h"
 #include "repo/error.h"
 #include "repo/tree_reader.h"
 
@@ -15,18 +18,6 @@ namespace {
 constexpr std::size_t kLeastDigits = 4;
 constexpr std::size_t kMaxListed = 5;
 constexpr std::string_view kLatest = "latest";
-
-std::string_view without_slashes(std::string_view path) {
-  while (path.starts_with('/')) path.remove_prefix(1);
-  while (path.ends_with('/')) path.remove_suffix(1);
-  return path;
-}
-
-// True if `inner` is `outer` or lies below it.
-bool is_within(std::string_view inner, std::string_view outer) {
-  return outer.empty() || inner == outer ||
-         (inner.starts_with(outer) && inner[outer.size()] == '/');
-}
 
 // Whether what a slot says of itself lets it be one that is looked for.
 using Possible = std::function<bool(const repo::SnapshotClaim& claim)>;
@@ -158,16 +149,25 @@ const repo::ValidSnapshot& find_by_counting(const Place& place,
   const std::uint64_t skip = latest ? latest->skip : 0;
   const auto path = path_in(name);
   std::uint64_t count = 0;
-  // A record need not speak of all that its tree holds.
-  const auto is_complete = [&](const repo::ValidSnapshot& valid) {
-    return path.empty() ||
-           coverage_of(valid.snapshot, path) == Coverage::complete;
+  std::exception_ptr damage;
+  // A damaged one of which nobody says that it holds the path is in no other
+  // one's way.
+  const auto holds_it = [&](const repo::ValidSnapshot& valid) {
+    try {
+      return has_path(valid, path);
+    } catch (const repo::CorruptionError&) {
+      if (coverage_of(valid.snapshot, path) != Coverage::none) throw;
+      if (!damage) damage = std::current_exception();
+      return false;
+    }
   };
   for (const bool wanted : {true, false}) {
     Candidates candidates = place.counted();
     while (const auto* const valid = candidates.next()) {
-      if (is_complete(*valid) != wanted) continue;
-      if (!path.empty() && !has_path(*valid, path)) continue;
+      if (!path.empty() &&
+          (is_whole(valid->snapshot, path) != wanted || !holds_it(*valid))) {
+        continue;
+      }
       if (count++ == skip) return *valid;
     }
     if (count > 0) {
@@ -176,6 +176,7 @@ const repo::ValidSnapshot& find_by_counting(const Place& place,
                    place);
     }
   }
+  if (damage) std::rethrow_exception(damage);
   fail_unknown("no snapshot" + description(name), place);
 }
 
@@ -242,32 +243,6 @@ bool is_latest(std::string_view text) {
       parse_snapshot_name(text).which);
 }
 
-Coverage coverage_of(const repo::Snapshot& snapshot, std::string_view path) {
-  path = without_slashes(path);
-  if (!snapshot.record) {
-    return snapshot.header.is_complete ? Coverage::complete : Coverage::partial;
-  }
-  const auto touches = [&](std::string_view place) {
-    place = without_slashes(place);
-    return is_within(path, place) || is_within(place, path);
-  };
-  Coverage coverage = Coverage::none;
-  for (const auto& source : snapshot.record->sources) {
-    const bool has_to_do =
-        source.kind == repo::SourceKind::files
-            ? std::ranges::any_of(snapshot.record->paths, touches)
-            : touches(source.name);
-    if (!has_to_do) continue;
-    if (source.status == repo::SourceStatus::complete) {
-      return Coverage::complete;
-    }
-    if (source.status == repo::SourceStatus::partial) {
-      coverage = Coverage::partial;
-    }
-  }
-  return coverage;
-}
-
 const repo::ValidSnapshot& find_snapshot(repo::SnapshotHistory& history,
                                          const SnapshotName& name,
                                          const std::optional<Series>& series,
@@ -286,14 +261,13 @@ const repo::ValidSnapshot* find_newer_partial(
   const auto path = path_in(name);
   if (path.empty() ||
       std::holds_alternative<SnapshotName::IdPrefix>(name.which) ||
-      coverage_of(found.snapshot, path) != Coverage::complete) {
+      !is_whole(found.snapshot, path)) {
     return nullptr;
   }
   Candidates candidates = Place{history, name, series}.counted();
   while (const auto* const valid = candidates.next()) {
     if (valid == &found) break;
-    if (coverage_of(valid->snapshot, path) == Coverage::partial &&
-        has_path(*valid, path)) {
+    if (!is_whole(valid->snapshot, path) && has_path(*valid, path)) {
       return valid;
     }
   }
@@ -340,9 +314,10 @@ SnapshotSelector::Selected SnapshotSelector::select(std::string_view text) {
 
 void SnapshotSelector::warn_of_what_is_partial(
     const SnapshotName& name, const repo::ValidSnapshot& found) {
-  if (coverage_of(found.snapshot, path_in(name)) == Coverage::partial) {
-    output_.warning("snapshot " + found.snapshot.id.brief() +
-                    ": not all of its source could be read");
+  if (!is_whole(found.snapshot, path_in(name))) {
+    const auto lacks = what_it_lacks(found.snapshot, path_in(name));
+    output_.warning("snapshot " + found.snapshot.id.brief() + " is incomplete" +
+                    (lacks.empty() ? "" : ": " + lacks));
   }
   const auto* const newer = find_newer_partial(
       history_, name, series_, found,

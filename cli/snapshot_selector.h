@@ -7,8 +7,8 @@
 //   SNAP:PATH             what lies inside
 //
 // With a PATH, latest, latest~2 and @TIME count only the snapshots that hold it
-// from a source that was read completely or, if there is none, all that hold
-// it. Without a series named, they pass over WAL.
+// whole (cli/source_coverage.h) or, if there is none, all that hold it. Without
+// a series named, they pass over WAL.
 #pragma once
 
 #include <functional>
@@ -60,18 +60,11 @@ using HasPath = std::function<bool(const repo::ValidSnapshot& snapshot,
     const std::optional<Series>& series, const HasPath& has_path);
 
 // Of those that `name` counts the newest one that is newer than `found` and
-// holds the path too, but only from a source that was read in part. Nothing:
-// there is none.
+// holds the path too, but not whole. Nothing: there is none.
 [[nodiscard]] const repo::ValidSnapshot* find_newer_partial(
     repo::SnapshotHistory& history, const SnapshotName& name,
     const std::optional<Series>& series, const repo::ValidSnapshot& found,
     const HasPath& has_path);
-
-// How well the sources that have to do with `path`, because they lie in it or
-// it in them, were read. Failed ones have nothing in the snapshot.
-enum class Coverage { none, partial, complete };
-[[nodiscard]] Coverage coverage_of(const repo::Snapshot& snapshot,
-                                   std::string_view path);
 
 // Looks at the repository, and warns of slots that cannot be read, or do not
 // count, as far as it has to do with them. Both must outlive the selector.

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include <algorithm>
 #include <set>
 
+#include "cli/source_coverage.h"
 #include "repo/error.h"
 
 namespace cairn::cli {
@@ -26,6 +28,10 @@ repo::ValidSnapshot snapshot(std::string_view id, std::int64_t seconds,
   valid.snapshot.header.time = {seconds, 0};
   repo::SnapshotRecord record;
   record.series = "host/db";
+  valid.snapshot.header.is_complete =
+      std::ranges::all_of(sources, [](const repo::SourceReport& source) {
+        return source.status == SourceStatus::complete;
+      });
   record.sources = std::move(sources);
   record.paths = std::move(paths);
   valid.snapshot.record = record;
@@ -36,8 +42,8 @@ repo::SourceReport stream(std::string name, SourceStatus status) {
   return {std::move(name), SourceKind::standard_input, status, 0, 0, ""};
 }
 
-repo::SourceReport files(SourceStatus status) {
-  return {"files", SourceKind::files, status, 0, 0, ""};
+repo::SourceReport files(SourceStatus status, std::string name = "files") {
+  return {std::move(name), SourceKind::files, status, 0, 0, ""};
 }
 
 class SnapshotSelectorTest : public ::testing::Test {
@@ -149,9 +155,60 @@ TEST_F(SnapshotSelectorTest, PrefersACompleteSourceToANewerPartialOne) {
   EXPECT_NE(failure_of("latest:/etcetera"), "");
 }
 
+TEST_F(SnapshotSelectorTest, IsNotTakenInByACompleteSourceBesideAPartialOne) {
+  const auto job = [](std::string_view id, std::int64_t seconds,
+                      SourceStatus uploads) {
+    return snapshot(
+        id, seconds,
+        {files(uploads, "uploads"), files(SourceStatus::complete, "settings")},
+        {"/srv/up", "/srv/conf"});
+  };
+  snapshots_.push_back(job("dddd1", kNoon + 100, SourceStatus::complete));
+  snapshots_.push_back(job("dddd2", kNoon + 200, SourceStatus::partial));
+
+  for (const std::string_view path : {"latest:/srv/up/f", "latest:/srv"}) {
+    EXPECT_EQ(find(path), "dddd1") << path;
+    EXPECT_EQ(newer_partial(path), "dddd2") << path;
+  }
+  EXPECT_EQ(find("latest:/srv/conf"), "dddd2");
+  EXPECT_EQ(newer_partial("latest:/srv/conf"), "");
+  EXPECT_EQ(find("latest"), "dddd2");
+}
+
 TEST_F(SnapshotSelectorTest, FindsWhatNoSourceSpeaksOf) {
+  EXPECT_EQ(find("latest:unspoken"), "aaaa2");
+  EXPECT_EQ(find("latest~1:unspoken"), "aaaa1");
+  EXPECT_EQ(newer_partial("latest:unspoken"), "cccc1");
+}
+
+TEST_F(SnapshotSelectorTest, FindsTheNewestWhereAPathWasRecordedAsItWasTyped) {
+  snapshots_[1] = snapshot("aaaa2", kNoon - 200,
+                           {files(SourceStatus::complete)}, {"/unspoken"});
+  snapshots_[3] =
+      snapshot("cccc1", kNoon, {files(SourceStatus::complete)}, {"/a/symlink"});
+
   EXPECT_EQ(find("latest:unspoken"), "cccc1");
-  EXPECT_EQ(find("latest~1:unspoken"), "bbbb1");
+  EXPECT_EQ(find("latest~1:unspoken"), "aaaa2");
+}
+
+TEST_F(SnapshotSelectorTest, GoesPastADamagedOneThatNeedNotHoldThePath) {
+  snapshots_.push_back(snapshot("dddd1", kNoon + 100,
+                                {files(SourceStatus::complete)}, {"/srv"}));
+  const auto find_among_damaged = [&](std::string_view text) {
+    auto all = history();
+    return digits_of(find_snapshot(
+        all, parse_snapshot_name(text), std::nullopt,
+        [](const repo::ValidSnapshot& valid, std::string_view path) {
+          if (digits_of(valid) == "dddd1") throw repo::CorruptionError("hurt");
+          return has_path(valid, path);
+        }));
+  };
+
+  EXPECT_EQ(find_among_damaged("latest:db.sql"), "aaaa1");
+  EXPECT_THROW((void)find_among_damaged("latest:/srv/f"),
+               repo::CorruptionError);
+  EXPECT_THROW((void)find_among_damaged("latest:other.sql"),
+               repo::CorruptionError);
 }
 
 TEST_F(SnapshotSelectorTest, TakesAPartialSourceWhenThereIsNoOther) {

@@ -5,8 +5,8 @@ import os
 import shutil
 
 import harness
-from harness import (FAILED, KIB, MIB, REFUSED, flip, holes_of, listing,
-                     noise)
+from harness import (FAILED, KIB, MIB, PARTIAL, REFUSED, flip, holes_of,
+                     listing, noise)
 from odd_tree import OddTree, at_time, make_sparse
 
 
@@ -271,6 +271,14 @@ class Paths(harness.Case):
         self.assertEqual(self.files(), [])
         self.backup(f"{self.folder}/link/")
         self.assertEqual(len(self.files()), 2)
+
+    def test_one_that_is_not_there_leaves_the_others_incomplete(self):
+        self.backup(self.top, "/absent/x/", code=PARTIAL)
+        for words in (["latest"], [f"latest:{self.top}"]):
+            ran = self.cairn("restore", *words, "--to",
+                             self.folder / f"out {len(words[0])}")
+            self.assertEqual("is incomplete: files: /absent/x/: no such file"
+                             in ran.err, words == ["latest"], ran.err)
 
     def test_a_name_that_begins_with_a_dash_can_be_given(self):
         (self.folder / "-n").write_text("dash")

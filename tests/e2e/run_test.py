@@ -95,6 +95,25 @@ class Saves(Case):
         self.run_job(code=PARTIAL)
         self.assertEqual(self.cat(f"latest:{self.settings}/.env"), b"SECRET=1")
 
+    def test_one_in_part_beside_others_that_vouch_for_nothing_of_it(self):
+        self.configure("  nightly: {sources: all}")
+        whole = self.run_job()["snapshot_id"]
+        (self.data / "file").unlink()  # a volume that is not mounted
+        (self.settings / ".env").write_text("SECRET=2")
+        newest = self.run_job(code=PARTIAL)["snapshot_id"]
+
+        for place in (self.data, self.folder):
+            ran = self.cairn("ls", "-R", f"latest:{place}")
+            self.assertIn(f"{self.data}/file\n", ran.text)
+            self.assertRegex(ran.err, f"{newest[:8]} of .* is newer than "
+                             f"{whole[:8]} and holds it too, but not all")
+        ran = self.cairn("cat", f"latest:{self.settings}/.env")
+        self.assertEqual((ran.text, ran.err), ("SECRET=2", ""))
+        for what in ("latest", f"{newest[:8]}:{self.data}"):
+            ran = self.cairn("restore", what, "--to", self.folder / what[:6])
+            self.assertIn(f"{newest[:8]} is incomplete: data: is empty, and",
+                          ran.err)
+
     def test_nothing_where_all_fail(self):
         self.configure("  nightly: {sources: [a, b]}",
                        "  a: {type: command, command: [false]}\n"
