@@ -2,7 +2,7 @@
 
 #include <sys/stat.h>
 
-#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -18,39 +18,46 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// "/etc/ssl" of /etc is looked for below it: /etc/etc/ssl.
-void warn_of_whole_paths(const ingest::FilesToBackUp& files, Output& output) {
-  for (std::string_view rule : files.options.exclude_rules) {
-    if (rule.starts_with('!')) rule.remove_prefix(1);
-    for (const auto& path : files.paths) {
-      const bool is_below = path != "/" && rule.starts_with(path) &&
-                            rule.size() > path.size() &&
-                            rule[path.size()] == '/';
-      if (!is_below) continue;
-      output.warning("the rule " + std::string(rule) +
-                     " begins at the folder that is backed up, " + path +
-                     ", and is looked for below it; write " +
-                     std::string(rule.substr(path.size())));
-    }
+// As the record shows it: as the walk finds it, so that SNAP:PATH does.
+std::string recorded_path(const std::string& path) {
+  try {
+    return ingest::stored_path(path);
+  } catch (const repo::Error&) {  // its source fails with it
+    const fs::path whole = fs::absolute(path);
+    std::error_code error;
+    const fs::path above = fs::weakly_canonical(whole.parent_path(), error);
+    return error ? whole.string() : (above / whole.filename()).string();
   }
 }
 
-// As the record shows it. ".." is resolved as the system would; a symlink at
-// the end stays one, unless a slash follows it.
-std::string absolute(const std::string& path) {
-  const fs::path given(path);
-  const bool has_parent = std::ranges::find(given, "..") != given.end();
-  fs::path whole = fs::absolute(given);
-  if (has_parent) {
-    std::error_code error;
-    const fs::path resolved = fs::canonical(
-        whole.filename() == ".." ? whole : whole.parent_path(), error);
-    if (!error) {
-      whole = whole.filename() == ".." ? resolved : resolved / whole.filename();
+std::string typed_path(const std::string& path) {
+  std::string typed = fs::absolute(path).lexically_normal().string();
+  if (typed.ends_with('/')) typed.pop_back();
+  return typed;
+}
+
+// "/etc/ssl" of /etc is looked for below it: /etc/etc/ssl.
+void warn_of_whole_paths(const std::vector<std::string>& paths,
+                         const std::vector<std::string>& rules,
+                         Output& output) {
+  const auto is_below = [](std::string_view rule, std::string_view folder) {
+    return folder.size() > 1 && rule.starts_with(folder) &&
+           rule.size() > folder.size() && rule[folder.size()] == '/';
+  };
+  for (const auto& path : paths) {
+    const std::array spellings{recorded_path(path), typed_path(path)};
+    for (std::string_view rule : rules) {
+      if (rule.starts_with('!')) rule.remove_prefix(1);
+      for (const auto& folder : spellings) {
+        if (!is_below(rule, folder)) continue;
+        output.warning("the rule " + std::string(rule) +
+                       " begins at the folder that is backed up, " + folder +
+                       ", and is looked for below it; write " +
+                       std::string(rule.substr(folder.size())));
+        break;
+      }
     }
-    return whole.string();
   }
-  return whole.lexically_normal().string();
 }
 
 // Longer than the kernel keeps a page that was changed through a mapping, and
@@ -64,7 +71,7 @@ std::chrono::seconds settling() {
 ingest::FilesToBackUp files_of(const std::vector<std::string>& paths,
                                const FileRules& rules, Context& context) {
   ingest::FilesToBackUp files;
-  for (const auto& path : paths) files.paths.push_back(absolute(path));
+  for (const auto& path : paths) files.paths.push_back(recorded_path(path));
   files.options.exclude_rules = rules.exclude;
   files.options.exclude_if_present = rules.exclude_if_present;
   if (rules.one_file_system) {
@@ -136,8 +143,7 @@ std::vector<ingest::Source> file_sources(const std::string& name,
   }
   if (!there.empty()) {
     add(there);
-    warn_of_whole_paths(std::get<ingest::FilesToBackUp>(sources.back()),
-                        context.output);
+    warn_of_whole_paths(there, rules.exclude, context.output);
   }
   return sources;
 }
@@ -146,7 +152,7 @@ FileCount count_files(const std::vector<std::string>& paths,
                       const FileRules& rules, Context& context,
                       const std::stop_token& stop) {
   const auto files = files_of(paths, rules, context);
-  warn_of_whole_paths(files, context.output);
+  warn_of_whole_paths(paths, rules.exclude, context.output);
   Counting counting(context.output);
   ingest::FileSource(files.paths, files.options).walk(counting, stop);
   if (stop.stop_requested()) throw repo::Cancelled("interrupted");

@@ -14,11 +14,8 @@
 #include "ingest/xattrs.h"
 
 namespace cairn::ingest {
-namespace {
 
-// Absolute, without ".", ".." and repeated slashes. The parents' symlinks are
-// resolved, since the walk goes through none.
-std::string absolute(const std::string& given) {
+std::string stored_path(const std::string& given) {
   namespace fs = std::filesystem;
   if (given.empty()) throw repo::NotFound("a path is empty");
   const fs::path path(given);
@@ -42,8 +39,6 @@ std::string absolute(const std::string& given) {
   }
   throw_io_error(given, "stat", error.value());
 }
-
-}  // namespace
 
 bool is_settled(const FileState& state, const repo::Timestamp& read_began,
                 std::chrono::seconds settling) noexcept {
@@ -80,7 +75,7 @@ repo::Timestamp file_clock_now() {
 struct FileSource::State {
   State(std::span<const std::string> given, FileSourceOptions chosen)
       : options(std::move(chosen)), rules(options.exclude_rules) {
-    for (const std::string& path : given) paths.push_back(absolute(path));
+    for (const std::string& path : given) paths.push_back(stored_path(path));
     std::ranges::sort(paths);
     paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
     in_tree_order = paths;

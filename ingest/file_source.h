@@ -181,10 +181,15 @@ class FileVisitor {
   virtual void unreadable(std::string_view path, std::string_view why) = 0;
 };
 
+// The path under which the walk of a given one stores it: absolute, without
+// ".", ".." and repeated slashes, the symlinks above it resolved, since the
+// walk goes through none. A symlink at its end stays one, unless a slash
+// follows. Throws repo::NotFound, naming the path, when it is not there;
+// repo::IoError.
+[[nodiscard]] std::string stored_path(const std::string& given);
+
 // Walks the given paths as one tree from the root folder "/": parents of a path
-// come with their own metadata and hold nothing else. Paths are made absolute
-// against the current folder without resolving symlinks in their last part
-// (a slash after it does resolve it).
+// come with their own metadata and hold nothing else.
 //
 // A path inside another given one is not visited twice. It is never left out,
 // and below it the rules and the file system are its own: after "/" and "/home"
@@ -205,7 +210,7 @@ class FileSource {
   // Returns early, with folder_ends() not balanced, when `stop` is requested.
   void walk(FileVisitor& visitor, std::stop_token stop);
 
-  // What was given, absolute, sorted.
+  // The stored_path() of each, sorted, once.
   [[nodiscard]] const std::vector<std::string>& paths() const noexcept;
 
  private:

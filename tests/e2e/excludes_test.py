@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """What a backup leaves out because it was told to."""
 
+import os
 import subprocess
 
 import harness
@@ -117,6 +118,15 @@ class Excludes(harness.Case):
         for words in (["-n"], []):
             ran = self.cairn(*words, "backup", self.top, "--exclude",
                              f"{self.top}/cache")
+            self.assertIn("write /cache", ran.err)
+        ran = self.cairn("backup", f"{self.top}/", "--exclude",
+                         f"{self.top}/cache")
+        self.assertIn("write /cache", ran.err)
+        link = self.folder / "link"
+        os.symlink(self.top, link)
+        for spelled in (self.top, link):
+            ran = self.cairn("backup", f"{link}/sub", "--exclude",
+                             f"{spelled}/sub/cache")
             self.assertIn("write /cache", ran.err)
         self.assertEqual(self.stored("--exclude", "/cache"),
                          self.without("cache/x"))

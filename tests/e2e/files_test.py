@@ -272,6 +272,25 @@ class Paths(harness.Case):
         self.backup(f"{self.folder}/link/")
         self.assertEqual(len(self.files()), 2)
 
+    def test_below_a_symlink_it_is_the_one_that_the_symlink_leads_to(self):
+        os.symlink("tree", self.folder / "link")
+        self.backup(self.top / "one")
+        (self.top / "one" / "a").write_text("newest")
+        harness.settle()
+        self.backup(self.folder / "link" / "one")
+
+        newest = self.snapshots()[-1]
+        self.assertEqual(newest["paths"], [f"{self.top}/one"])
+        shown, = newest["paths"]
+        self.assertEqual(self.cat(f"latest:{shown}/a"), b"newest")
+        self.assertEqual(self.cat(f"latest~1:{shown}/a"), b"a")
+
+    def test_a_slash_at_its_end_is_no_part_of_it(self):
+        for given, cwd in ((f"{self.top}/", None), (".", self.top),
+                           ("./", self.top), ("../tree/", self.top)):
+            self.backup(given, cwd=cwd)
+            self.assertEqual(self.snapshots()[-1]["paths"], [str(self.top)])
+
     def test_one_that_is_not_there_leaves_the_others_incomplete(self):
         self.backup(self.top, "/absent/x/", code=PARTIAL)
         for words in (["latest"], [f"latest:{self.top}"]):

@@ -221,6 +221,19 @@ TEST(FileSource, ASlashAtTheEndGoesThroughASymlink) {
   EXPECT_EQ(source.paths(), Paths{folder / "real"});
 }
 
+TEST(FileSource, StoresAPathUnderWhatItsParentIs) {
+  TempFolder folder;
+  fs::create_directories(folder / "real/app");
+  fs::create_directory_symlink("real", folder / "link");
+  const std::string app = folder / "real/app";
+
+  for (const std::string_view given :
+       {"link/app", "link/app/", "link/./app", "real/../link//app/."}) {
+    EXPECT_EQ(stored_path(folder / given), app) << given;
+  }
+  EXPECT_EQ(stored_path(app), app);
+}
+
 TEST(FileSource, NamesAPathThatDoesNotExist) {
   TempFolder folder;
   const std::string absent = folder / "absent";
