@@ -151,6 +151,7 @@ ExitCode dry_run(const Options& options, const std::string& series,
   const Interrupt interrupt;
   const auto count = count_files(options.arguments, rules_of(options), context,
                                  interrupt.token());
+  for (const auto& problem : count.missing) context.output.warning(problem);
   if (context.output.is_json()) {
     context.output.json(Json::line("dry_run", context.now())
                             .set("action", "backup")
@@ -165,7 +166,11 @@ ExitCode dry_run(const Options& options, const std::string& series,
                         " and " + counted(count.folders, "folder") + ", " +
                         size_text(count.bytes) + ", to series " + series);
   }
-  return count.unreadable > 0 ? ExitCode::partial : ExitCode::ok;
+  if (count.missing.size() == options.arguments.size()) {
+    return ExitCode::source_failed;
+  }
+  const bool is_whole = count.missing.empty() && count.unreadable == 0;
+  return is_whole ? ExitCode::ok : ExitCode::partial;
 }
 
 ExitCode run(const Options& options, Context& context) {

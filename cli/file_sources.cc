@@ -90,6 +90,31 @@ ingest::FilesToBackUp files_of(const std::vector<std::string>& paths,
   return files;
 }
 
+struct LookedFor {
+  std::vector<std::string> there;
+  std::vector<std::string> missing;
+};
+
+LookedFor look_for(const std::vector<std::string>& paths) {
+  LookedFor found;
+  for (const auto& path : paths) {
+    std::error_code error;
+    const bool is_there = fs::exists(fs::symlink_status(path, error));
+    (is_there ? found.there : found.missing).push_back(path);
+  }
+  return found;
+}
+
+// What its source would fail with.
+std::string why_missing(const std::string& path) {
+  try {
+    (void)ingest::stored_path(recorded_path(path));
+  } catch (const repo::Error& e) {
+    return e.what();
+  }
+  return path + ": was not there";  // and is by now
+}
+
 class Counting : public ingest::FileVisitor {
  public:
   explicit Counting(Output& output) : output_(output) {}
@@ -127,20 +152,13 @@ std::vector<ingest::Source> file_sources(const std::string& name,
                                          const FileRules& rules,
                                          Context& context) {
   std::vector<ingest::Source> sources;
-  std::vector<std::string> there;
   const auto add = [&](const std::vector<std::string>& some) {
     auto files = files_of(some, rules, context);
     files.name = name;
     sources.emplace_back(std::move(files));
   };
-  for (const auto& path : paths) {
-    std::error_code error;
-    if (fs::exists(fs::symlink_status(path, error))) {
-      there.push_back(path);
-    } else {
-      add({path});  // a source of its own, which fails alone
-    }
-  }
+  const auto [there, missing] = look_for(paths);
+  for (const auto& path : missing) add({path});
   if (!there.empty()) {
     add(there);
     warn_of_whole_paths(there, rules.exclude, context.output);
@@ -151,12 +169,17 @@ std::vector<ingest::Source> file_sources(const std::string& name,
 FileCount count_files(const std::vector<std::string>& paths,
                       const FileRules& rules, Context& context,
                       const std::stop_token& stop) {
-  const auto files = files_of(paths, rules, context);
-  warn_of_whole_paths(paths, rules.exclude, context.output);
+  const auto [there, missing] = look_for(paths);
   Counting counting(context.output);
-  ingest::FileSource(files.paths, files.options).walk(counting, stop);
+  if (!there.empty()) {
+    warn_of_whole_paths(there, rules.exclude, context.output);
+    const auto files = files_of(there, rules, context);
+    ingest::FileSource(files.paths, files.options).walk(counting, stop);
+  }
   if (stop.stop_requested()) throw repo::Cancelled("interrupted");
-  return counting.count();
+  FileCount count = counting.count();
+  for (const auto& path : missing) count.missing.push_back(why_missing(path));
+  return count;
 }
 
 }  // namespace cairn::cli

@@ -34,10 +34,11 @@ struct FileCount {
   std::uint64_t excluded = 0;
   std::uint64_t unreadable = 0;
   std::uint64_t bytes = 0;
+  // What is wrong with each path that is not there, which it names.
+  std::vector<std::string> missing = {};
 };
 
-// Throws repo::NotFound, naming the path, when one is not there;
-// repo::Cancelled when `stop` is requested.
+// Throws repo::Cancelled when `stop` is requested.
 [[nodiscard]] FileCount count_files(const std::vector<std::string>& paths,
                                     const FileRules& rules, Context& context,
                                     const std::stop_token& stop);

@@ -331,18 +331,10 @@ struct JobSources::State {
 
   void look_at_files(const config::Files& files, const std::stop_token& stop,
                      SourceOutlook& outlook) {
-    std::vector<std::string> there;
-    for (const auto& path : files.paths) {
-      std::error_code error;
-      if (fs::exists(fs::symlink_status(path, error))) {
-        there.push_back(path);
-      } else {
-        outlook.problem = path + ": no such file or directory";
-      }
-    }
-    outlook.would_fail = there.empty();
-    if (there.empty()) return;
-    const auto count = count_files(there, rules_of(files), context, stop);
+    const auto count = count_files(files.paths, rules_of(files), context, stop);
+    if (!count.missing.empty()) outlook.problem = count.missing.back();
+    outlook.would_fail = count.missing.size() == files.paths.size();
+    if (outlook.would_fail) return;
     outlook.what = counted(count.files, "file");
     outlook.bytes = count.bytes;
     if (count.unreadable > 0) {

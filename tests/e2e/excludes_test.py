@@ -5,7 +5,7 @@ import os
 import subprocess
 
 import harness
-from harness import USAGE, needs_root
+from harness import PARTIAL, SOURCE_FAILED, USAGE, needs_root
 
 
 class Excludes(harness.Case):
@@ -95,6 +95,17 @@ class Excludes(harness.Case):
         self.cairn("backup", "-n", self.top)
         self.assertEqual(self.snapshots(), [])
         self.assertEqual(self.objects("packs"), [])
+
+    def test_a_dry_run_ends_as_the_run_would(self):
+        absent = self.folder / "absent"
+        for paths, code, count in (([self.top, absent], PARTIAL,
+                                    len(self.all)),
+                                   ([absent], SOURCE_FAILED, 0)):
+            ran = self.cairn("--json", "backup", "-n", *paths, code=code)
+            line, = [x for x in ran.lines if x["type"] == "dry_run"]
+            self.assertEqual(line["files"], count)
+            self.assertIn(f"{absent}: no such file", ran.err)
+            self.cairn("backup", *paths, code=code)
 
     @needs_root
     def test_other_file_systems_stay_out_when_asked(self):
