@@ -8,6 +8,7 @@
 #include "cli/quantity.h"
 #include "cli/snapshot_selector.h"
 #include "cli/time_text.h"
+#include "cli/tree_path.h"
 #include "cli/usage_error.h"
 #include "ingest/glob.h"
 #include "repo/tree_bound.h"
@@ -43,14 +44,29 @@ class Search {
   }
 
   void look_in(const repo::Snapshot& snapshot) {
-    snapshot_ = &snapshot;
-    bound_ = repo::TreeBound(snapshot.header);
+    begin(snapshot);
     (void)look_in({repo::BlobKind::links, snapshot.header.root, 0}, "");
+  }
+
+  // Only in the folder at `path`, or at the one other entry that is there.
+  void look_in(const repo::Snapshot& snapshot, const repo::TreeEntry& entry,
+               const std::string& path) {
+    begin(snapshot);
+    if (entry.entry.type != repo::EntryType::folder) {
+      (void)offer(entry.entry, path);
+    } else if (!entry.rows.empty()) {
+      (void)look_in(entry.rows.front(), path);
+    }
   }
 
   [[nodiscard]] bool has_found() const noexcept { return has_found_; }
 
  private:
+  void begin(const repo::Snapshot& snapshot) {
+    snapshot_ = &snapshot;
+    bound_ = repo::TreeBound(snapshot.header);
+  }
+
   // Whether something was found.
   bool look_in(const repo::Link& folder, const std::string& path) {
     // Below another folder the same entries have other paths.
@@ -60,11 +76,7 @@ class Search {
     tree_.for_each_entry(folder, [&](const repo::TreeEntry& child) {
       const std::string child_path = path_below(path, child.entry.name);
       bound_.count(child, child_path);
-      if (glob_.matches(by_path_ ? std::string_view(child_path).substr(1)
-                                 : child.entry.name)) {
-        print(child.entry, child_path);
-        found = true;
-      }
+      if (offer(child.entry, child_path)) found = true;
       if (child.entry.type == repo::EntryType::folder && !child.rows.empty() &&
           look_in(child.rows.front(), child_path)) {
         found = true;
@@ -73,6 +85,14 @@ class Search {
     });
     if (!found) without_match_.insert(key);
     return found;
+  }
+
+  // Prints it if it matches, and answers whether it does.
+  bool offer(const repo::Entry& entry, const std::string& path) {
+    const bool matches =
+        glob_.matches(by_path_ ? std::string_view(path).substr(1) : entry.name);
+    if (matches) print(entry, path);
+    return matches;
   }
 
   void print(const repo::Entry& entry, const std::string& path) {
@@ -102,19 +122,39 @@ class Search {
   bool has_found_ = false;
 };
 
+using Selected = SnapshotSelector::Selected;
+
+// Whether all of it lies in what another one names, or is named before.
+bool is_named_twice(std::size_t i, const std::vector<Selected>& all) {
+  for (std::size_t k = 0; k < all.size(); ++k) {
+    const bool is_of_same =
+        all[k].snapshot.snapshot.id == all[i].snapshot.snapshot.id;
+    if (k == i || !is_of_same || !is_within(all[i].path, all[k].path)) continue;
+    if (all[k].path != all[i].path || k < i) return true;
+  }
+  return false;
+}
+
 ExitCode run(const Options& options, Context& context) {
   auto repository = context.open_to_read();
   SnapshotSelector selector(context, repository, options.series);
-  std::vector<const repo::ValidSnapshot*> searched;
+  std::vector<Selected> places;
   for (const auto& text : options.snapshots) {
-    searched.push_back(&selector.select(text).snapshot);
-  }
-  if (options.snapshots.empty()) {
-    searched = selector.of_series();
+    places.push_back(selector.select(text));
   }
   auto blobs = repository.blobs();
   Search search(options.pattern, context, blobs);
-  for (const auto* const valid : searched) search.look_in(valid->snapshot);
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    const auto& [valid, path, given] = places[i];
+    if (is_named_twice(i, places)) continue;
+    search.look_in(valid.snapshot, selector.entry_at(places[i]),
+                   path.empty() ? "" : "/" + path);
+  }
+  if (options.snapshots.empty()) {
+    for (const auto* const valid : selector.of_series()) {
+      search.look_in(valid->snapshot);
+    }
+  }
   if (!search.has_found()) context.output.note("nothing matches");
   const bool is_whole = selector.damage().empty() ||
                         (!options.snapshots.empty() && !selector.is_in_doubt());
@@ -141,7 +181,7 @@ Command find_command() {
       .declare =
           [options](Flags& flags) {
             flags.argument("PATTERN", options->pattern);
-            flags.values("--snapshot", "SNAP", options->snapshots,
+            flags.values("--snapshot", "SNAP[:PATH]", options->snapshots,
                          "only there; may be repeated");
             declare_series(flags, options->series);
           },

@@ -43,6 +43,10 @@ ExitCode add(const AddOptions& options, Context& context) {
   auto repository = context.open_as_owner();
   SnapshotSelector selector(context, repository, options.series);
   const auto selected = selector.select(options.snapshot);
+  if (!selected.path.empty()) {
+    throw UsageError("hold add: '" + options.snapshot +
+                     "': only whole snapshots can be held");
+  }
   mark.target = selected.snapshot.snapshot.id;
 
   std::optional<repo::MarkId> id;
@@ -121,6 +125,10 @@ std::vector<repo::StoredMark> find_holds(const std::string& which,
   }
   if (!matches.empty()) return matches;
   const auto selected = selector.select(which);
+  if (!selected.path.empty()) {
+    throw UsageError("hold remove: '" + which +
+                     "': only whole snapshots are held");
+  }
   if (selected.snapshot.holds.empty()) {
     throw repo::NotFound("snapshot " + selected.snapshot.snapshot.id.brief() +
                          " is not held");

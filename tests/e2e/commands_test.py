@@ -238,6 +238,30 @@ class Looking(harness.Case):
         self.assertEqual([x["snapshot"] for x in ran.lines], [self.first])
         self.assertEqual(self.cairn("find", "nothing.like.it").out, b"")
 
+    def test_find_looks_below_a_path_and_at_nothing_twice(self):
+        def found(*snaps):
+            words = [w for s in snaps for w in ("--snapshot", s)]
+            return [os.path.relpath(x["path"], self.top) for x in
+                    self.cairn("find", "--json", *words, "*e*").lines]
+        below = found(f"latest:{self.top}/etc")
+        self.assertEqual(below, ["etc/mode", "etc/new.conf"])
+        self.assertEqual(found(f"latest:{self.top}/etc/mode"), ["etc/mode"])
+        self.assertEqual(found(f"latest:{self.top}/etc/mode",
+                               f"latest:{self.top}/etc/",
+                               f"{self.second}:{self.top}/etc"), below)
+        self.assertEqual(found("latest", "latest"), found("latest"))
+        ran = self.cairn("find", "--snapshot", f"latest:{self.top}/etc",
+                         f"{self.top}/*")
+        self.assertEqual(ran.out, b"")
+        self.cairn("find", "--snapshot", f"{self.second}:nothing", "*",
+                   code=FAILED)
+
+    def test_only_whole_snapshots_are_held(self):
+        for action in ("add", "remove"):
+            ran = self.cairn("hold", action, f"latest:{self.top}", code=USAGE)
+            self.assertIn("only whole snapshots", ran.err)
+        self.assertEqual(self.cairn("hold", "list", "--json").value, [])
+
     def test_diff_says_what_differs_and_how(self):
         *changes, summary = self.cairn("diff", "--json", "latest~1",
                                        "latest").lines
