@@ -7,10 +7,13 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <bit>
 #include <charconv>
+#include <cstdio>
 #include <string_view>
 #include <utility>
 
+#include "crypto/random.h"
 #include "ingest/apply_metadata.h"
 #include "ingest/file_error.h"
 #include "ingest/folder_names.h"
@@ -44,7 +47,10 @@ constexpr int kMostAttempts = 16;
 // is there.
 std::pair<int, std::string> make_with_temporary_name(
     const std::function<int(const char*)>& make) {
-  static std::atomic<std::uint64_t> count = 0;
+  // From anywhere on: a snapshot may hold what a killed restore left, and in a
+  // container many processes have the same number.
+  static std::atomic<std::uint64_t> count =
+      std::bit_cast<std::uint64_t>(crypto::random_array<8>());
   for (;;) {
     std::string name = std::string(kTemporary) + std::to_string(getpid()) +
                        "-" + std::to_string(++count);
@@ -68,6 +74,30 @@ std::optional<pid_t> process_in(std::string_view name) {
   const auto second = std::from_chars(first.ptr + 1, end, number);
   if (second.ec != std::errc() || second.ptr != end) return std::nullopt;
   return process;
+}
+
+// Whether anything has the entry's name, be it what cannot be opened.
+bool is_anything_there(const Spot& spot) {
+  struct stat status;
+  const char* const name = spot.entry.name.c_str();
+  if (fstatat(spot.folder, name, &status, AT_SYMLINK_NOFOLLOW) == 0) {
+    return true;
+  }
+  if (errno != ENOENT) throw_io_error(spot.path, "create", errno);
+  return false;
+}
+
+// For file systems and kernels without RENAME_NOREPLACE. 0 or an errno.
+int rename_by_link(int folder, const char* from, const char* to) {
+  if (linkat(folder, from, folder, to, 0) == 0) {
+    unlinkat(folder, from, 0);
+    return 0;
+  }
+  if (errno == EEXIST) return EEXIST;
+  // No links either, as on FAT. Who makes the name in this moment loses.
+  struct stat status;
+  if (fstatat(folder, to, &status, AT_SYMLINK_NOFOLLOW) == 0) return EEXIST;
+  return renameat(folder, from, folder, to) == 0 ? 0 : errno;
 }
 
 enum class Existing { stays, gone, to_be_replaced };
@@ -172,23 +202,15 @@ std::optional<PlacedFolder> place_folder(const Spot& spot) {
 }
 
 std::optional<PlacedFile> place_file(const Spot& spot) {
-  using Place = PlacedFile::Place;
-  for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
-    UniqueFd file = open_beneath(spot.folder, spot.entry.name.c_str(), kNewFile,
-                                 kPrivateFile);
-    if (file) return PlacedFile{std::move(file), Place::empty, {}};
-    if (errno != EEXIST) throw_io_error(spot.path, "create", errno);
-    if (spot.overwrite == Overwrite::if_changed) {
-      file = open_to_compare(spot);
-      if (file) return PlacedFile{std::move(file), Place::compared, {}};
+  if (!is_anything_there(spot)) return place_beside(spot);
+  if (spot.overwrite == Overwrite::if_changed) {
+    UniqueFd file = open_to_compare(spot);
+    if (file) {
+      return PlacedFile{std::move(file), PlacedFile::Place::compared, {}};
     }
-
-    const Existing existing = make_way(spot);
-    if (existing == Existing::stays) return std::nullopt;
-    if (existing == Existing::gone) continue;
-    return place_beside(spot);
   }
-  give_up(spot);
+  if (make_way(spot) == Existing::stays) return std::nullopt;
+  return place_beside(spot);
 }
 
 PlacedFile place_beside(const Spot& spot) {
@@ -201,7 +223,22 @@ PlacedFile place_beside(const Spot& spot) {
   // For sweep_temporary_files() of a process that cannot see ours. Where
   // there are no locks, that finds none either.
   (void)flock(file.get(), LOCK_EX | LOCK_NB);
-  return {std::move(file), PlacedFile::Place::taken, std::move(temporary)};
+  const bool may_replace = spot.overwrite == Overwrite::if_changed ||
+                           spot.overwrite == Overwrite::always;
+  return {std::move(file),
+          may_replace ? PlacedFile::Place::taken : PlacedFile::Place::free,
+          std::move(temporary)};
+}
+
+int give_name(int folder, const PlacedFile& file, const std::string& name) {
+  const char* const from = file.temporary_name.c_str();
+  const char* const to = name.c_str();
+  if (file.place == PlacedFile::Place::taken) {
+    return renameat(folder, from, folder, to) == 0 ? 0 : errno;
+  }
+  if (renameat2(folder, from, folder, to, RENAME_NOREPLACE) == 0) return 0;
+  if (errno != EINVAL && errno != ENOSYS) return errno;
+  return rename_by_link(folder, from, to);
 }
 
 void sweep_temporary_files(int folder) {
@@ -209,12 +246,19 @@ void sweep_temporary_files(int folder) {
   if (names.read(folder) != 0) return;
   for (std::size_t i = 0; i < names.count(); ++i) {
     const auto process = process_in(names.name(i));
-    if (!process || kill(*process, 0) == 0 || errno != ESRCH) continue;
+    if (!process) continue;
+    const bool is_gone =
+        *process == getpid() || (kill(*process, 0) != 0 && errno == ESRCH);
+    if (!is_gone) continue;
     const UniqueFd file =
         open_beneath(folder, names.name(i), O_RDONLY | O_NONBLOCK);
     struct stat status;
-    if (!file || fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
-        status.st_uid != geteuid() || status.st_nlink != 1 ||
+    if (!file || fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
+      continue;
+    }
+    // It gets its owner, whom only root can give it, before its name.
+    const bool is_ours = geteuid() == 0 || status.st_uid == geteuid();
+    if (!is_ours || status.st_nlink != 1 ||
         flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
       continue;
     }

@@ -28,24 +28,34 @@ struct PlacedFolder {
 
 struct PlacedFile {
   enum class Place {
-    empty,     // nothing had its name; written under it
-    taken,     // written under a temporary name, to be renamed
+    free,      // a new one, which replaces nothing when it gets its name
+    taken,     // a new one, which replaces what has its name by then
     compared,  // an existing file, which stays if it holds what it should
     kept,      // an existing file, to be read only
   };
   UniqueFd fd;
-  Place place = Place::empty;
-  std::string temporary_name;  // of a taken place
+  Place place = Place::free;
+  std::string temporary_name;  // of a new one, until give_name()
+
+  [[nodiscard]] bool is_new() const noexcept {
+    return place == Place::free || place == Place::taken;
+  }
 };
 
 // Nothing: what is there stays.
 [[nodiscard]] std::optional<PlacedFile> place_file(const Spot& spot);
 
-// A new file beside the one that is there, Place::taken.
+// A new file beside the one that is there, if there is one.
 [[nodiscard]] PlacedFile place_beside(const Spot& spot);
 
-// Removes the files with temporary names whose process is certainly gone: no
-// process has its number, and nobody holds the file locked.
+// Gives a new file, which is whole, the name of its entry in the folder it is
+// in. 0 or an errno: EEXIST where the place was free, and is no longer.
+[[nodiscard]] int give_name(int folder, const PlacedFile& file,
+                            const std::string& name);
+
+// Removes the files with temporary names whose process is certainly gone: none
+// but ourselves has its number, and nobody holds the file locked. In a
+// container each process may have had ours.
 void sweep_temporary_files(int folder);
 
 // A regular file with several names, of which some may lie outside the target:

@@ -87,7 +87,8 @@ struct RestoreReport {
 // more than it may; what makes going on pointless:
 // repo::OutOfSpace and repo::StorageUnreachable (repo::CorruptionError instead
 // of either if damage was found before), repo::WrongKey; repo::Cancelled when
-// `stop` is requested. However it ends, no unfinished file stays behind.
+// `stop` is requested. However it ends, no unfinished file has its entry's
+// name, and unless the process is killed, none stays behind.
 [[nodiscard]] RestoreReport restore(repo::Repository& repository,
                                     const repo::BlobId& root,
                                     const RestoreOptions& options,

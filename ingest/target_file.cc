@@ -81,10 +81,8 @@ void TargetFolder::apply(int folder, Shortfalls& shortfalls) {
 
 TargetFile::State::~State() {
   if (!has_begun_ || is_finished_) return;
-  if (placed_.place == Place::empty || placed_.place == Place::taken) {
-    const std::string& name =
-        placed_.place == Place::taken ? placed_.temporary_name : entry.name;
-    unlinkat(folder_fd->get(), name.c_str(), 0);
+  if (placed_.is_new()) {
+    unlinkat(folder_fd->get(), placed_.temporary_name.c_str(), 0);
   }
   if (linked) shared->linked.abandon(linked->id);
   folder->file_ends(folder_fd->get(), shared->shortfalls);
@@ -121,19 +119,20 @@ int TargetFile::State::fd() const {
 }
 
 void TargetFile::State::finish() {
-  const bool is_new =
-      placed_.place == Place::empty || placed_.place == Place::taken;
-  if (is_new) set_size();
+  if (placed_.is_new()) set_size();
   const struct stat now = status();
   if (placed_.place != Place::kept) {
     apply_metadata(fd(), now, entry, path, shared->shortfalls);
   }
-  if (is_new) close_written();
   const int parent = folder_fd->get();
-  if (placed_.place == Place::taken &&
-      renameat(parent, placed_.temporary_name.c_str(), parent,
-               entry.name.c_str()) != 0) {
-    throw_io_error(path, "rename", errno);
+  if (placed_.is_new()) {
+    close_written();
+    const int error = give_name(parent, placed_, entry.name);
+    if (error == EEXIST && placed_.place == Place::free) {
+      throw repo::RefusedForSafety(path +
+                                   ": made by another while it was restored");
+    }
+    if (error != 0) throw_io_error(path, "rename", error);
   }
   if (linked) {
     shared->linked.finish(linked->id, {.folder = linked->folder,

@@ -45,13 +45,13 @@ struct Shortfall {
   std::uint64_t count = 0;
 };
 
-// A regular file being written. One that takes the place of another is written
-// beside it under a temporary name, .cairn-<process>-<number>, so that the old
-// one is there until finish(); what a process left so that was killed is
-// removed by the next one that comes to the folder. With Overwrite::if_changed
-// the old one stays for good if nothing is written, and gets its metadata where
-// it is, if that is safe: a regular file with one name that nobody else may
-// write. What a file contains is never changed where it is.
+// A regular file being written: under a temporary name in its folder,
+// .cairn-<process>-<number>, so that until finish() its own name is free, or
+// the old one's; what a process left so that was killed is removed by the next
+// one that comes to the folder. With Overwrite::if_changed the old one stays
+// for good if nothing is written, and gets its metadata where it is, if that is
+// safe: a regular file with one name that nobody else may write. What a file
+// contains is never changed where it is.
 //
 // Threads        write() and reading from many threads at once, on ranges
 //                that do not overlap; finish() after all of them. Each file may
@@ -82,7 +82,9 @@ class TargetFile {
   [[nodiscard]] std::size_t read_old(std::uint64_t offset,
                                      std::span<std::byte> out) const;
 
-  // Sets the length of a new file, then owner, xattrs, mode, times.
+  // Sets the length of a new file, then owner, xattrs, mode, times, and gives
+  // it its name. Throws repo::RefusedForSafety when something that may not be
+  // replaced has got that meanwhile.
   void finish() &&;
 
   [[nodiscard]] const std::string& path() const noexcept;

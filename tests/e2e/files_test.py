@@ -231,6 +231,52 @@ class Target(harness.Case):
                 self.assertEqual(os.listdir(outside), ["file 0"])
                 self.assertEqual((outside / "file 0").read_text(), "precious")
 
+    def size_of(self, name):
+        try:
+            return os.lstat(self.out / name).st_size
+        except FileNotFoundError:  # it has got its own name
+            return 0
+
+    def kill_while_it_writes(self, size):
+        """Kills a restore in the middle of a file of that size, and answers
+        what it left in the folder."""
+        for _ in range(20):
+            shutil.rmtree(self.out, ignore_errors=True)
+            process = self.start("restore", self.what, "--to", self.out)
+            # Not by wait_until, whose pauses are longer than the restore.
+            while process.poll() is None:
+                found = os.listdir(self.out) if self.out.exists() else []
+                if any(MIB <= self.size_of(name) < size for name in found):
+                    process.kill()
+            process.wait()
+            if process.returncode == -9:
+                return os.listdir(self.out)
+        self.fail("no restore could be killed in time")
+
+    def test_a_killed_restore_leaves_no_torn_file_and_the_next_one_mends(self):
+        large = noise(64 * MIB)
+        (self.top / "a large one").write_bytes(large)
+        self.backup(self.top)
+
+        left = self.kill_while_it_writes(len(large))
+        self.assertNotIn("a large one", left)
+        self.assertEqual([n for n in left if not n.startswith(".cairn-")
+                          and n not in ("sub", "text", "link")], [])
+
+        torn = self.folder / "torn"
+        os.rename(self.out, torn)
+        for overwrite in ("never", "if-changed", "always"):
+            with self.subTest(overwrite):
+                shutil.rmtree(self.out, ignore_errors=True)
+                shutil.copytree(torn, self.out, symlinks=True)
+                self.restore(self.what, self.out, "--overwrite", overwrite,
+                             "--verify")
+                # Folders that were there keep their own with "never".
+                if overwrite == "never":
+                    shutil.copystat(self.top / "sub", self.out / "sub")
+                    shutil.copystat(self.top, self.out)
+                self.assert_same_trees(self.top, self.out)
+
     def test_verify_reads_every_file_back(self):
         told = self.restore(self.what, self.out, "--verify")
         self.assertEqual(told["files_verified"], 6)

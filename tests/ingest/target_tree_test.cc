@@ -361,6 +361,40 @@ TEST(TargetTree, RemovesTheTemporaryFilesOfAProcessThatIsGone) {
   close(held);
 }
 
+// In a container, where each restore may be process 1.
+TEST(TargetTree, RemovesWhatAProcessOfItsOwnNumberLeftAndNothingOfItsOwn) {
+  TempFolder folder;
+  fs::create_directories(folder / "target/sub");
+  const std::string left = ".cairn-" + std::to_string(getpid()) + "-1";
+  write_file(folder / "target/sub" / left, "half a fi");
+  TargetTree tree(folder / "target", Overwrite::always);
+  tree.enter(folder_named("sub"));
+  auto file = tree.create_file(file_named("file", 3));
+
+  TargetTree other(folder / "target", Overwrite::always);
+  other.enter(folder_named("sub"));
+  file->write(0, bytes_of("new"));
+  std::move(*file).finish();
+
+  EXPECT_EQ(names_in(folder / "target/sub"), Names{"file"});
+}
+
+// A file has its owner already when it gets its name.
+TEST(TargetTree, RemovesATemporaryFileThatWasGivenAwayAlready) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root may give files away";
+  TempFolder folder;
+  fs::create_directory(folder / "target");
+  const std::string left =
+      folder / "target" / (".cairn-" + process_that_is_gone() + "-1");
+  write_file(left, "whole, but killed before its name");
+  ASSERT_EQ(chown(left.c_str(), 1, 1), 0);
+
+  TargetTree tree(folder / "target", Overwrite::never);
+  tree.finish();
+
+  EXPECT_TRUE(names_in(folder / "target").empty());
+}
+
 // Somebody with write access to the target exchanges folders for symlinks to
 // the outside, all the time.
 TEST(TargetTree, NothingLandsOutsideWhileSymlinksAreSwapped) {
@@ -482,6 +516,67 @@ TEST(TargetTree, TheOldFileIsThereUntilTheNewOneIsFinished) {
   std::move(*file).finish();
 
   EXPECT_EQ(read_file(folder / "target/file"), "new");
+}
+
+TEST(TargetTree, AFileHasNoNameBeforeItIsFinished) {
+  for (const Overwrite mode : {Overwrite::refuse, Overwrite::never,
+                               Overwrite::if_changed, Overwrite::always}) {
+    TempFolder folder;
+    TargetTree tree(folder / "target", mode);
+
+    auto file = tree.create_file(file_named("file", 3));
+    file->write(0, bytes_of("new"));
+    EXPECT_FALSE(fs::exists(folder / "target/file"));
+    std::move(*file).finish();
+    tree.finish();
+
+    EXPECT_EQ(read_file(folder / "target/file"), "new");
+    EXPECT_EQ(describe(folder / "target/file").modified, kLongAgo);
+    EXPECT_EQ(names_in(folder / "target"), Names{"file"});
+  }
+}
+
+// Somebody makes a file of that name while ours is being written.
+void restore_where_a_file_is_made_meanwhile() {
+  for (const Overwrite mode : {Overwrite::refuse, Overwrite::never,
+                               Overwrite::if_changed, Overwrite::always}) {
+    TempFolder folder;
+    TargetTree tree(folder / "target", mode);
+    put(tree, "other", "ours");
+    auto file = tree.create_file(file_named("file", 4));
+    file->write(0, bytes_of("ours"));
+    write_file(folder / "target/file", "mine");
+
+    const bool replaces =
+        mode == Overwrite::if_changed || mode == Overwrite::always;
+    if (replaces) {
+      std::move(*file).finish();
+    } else {
+      EXPECT_THROW(std::move(*file).finish(), repo::RefusedForSafety);
+    }
+    file.reset();
+    tree.finish();
+
+    EXPECT_EQ(read_file(folder / "target/file"), replaces ? "ours" : "mine");
+    EXPECT_EQ(read_file(folder / "target/other"), "ours");
+    EXPECT_EQ(names_in(folder / "target"), (Names{"file", "other"}));
+  }
+}
+
+TEST(TargetTree, ReplacesNothingThatWasMadeMeanwhileUnlessToldTo) {
+  restore_where_a_file_is_made_meanwhile();
+}
+
+TEST(TargetTree, ReplacesNothingEitherWhereARenameCannotSaySo) {
+  EXPECT_EXIT(
+      {
+        testing_support::deny_syscalls({SYS_renameat2}, EINVAL);
+        restore_where_a_file_is_made_meanwhile();
+        testing_support::deny_syscalls({SYS_linkat}, EPERM);
+        restore_where_a_file_is_made_meanwhile();
+        std::exit(testing::Test::HasFailure() ? 1 : 0);
+      },
+      testing::ExitedWithCode(0), "");
 }
 
 TEST(TargetTree, AnAbandonedFileLeavesThePlaceAsItWas) {
