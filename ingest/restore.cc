@@ -119,9 +119,10 @@ class Walk {
                      std::atomic<std::uint64_t>& count) {
     if (entry.hard_link && is_linked(entry, {})) {
       ++tally_.hard_links;
-    } else {
-      target_.create_other(entry);
+    } else if (target_.create_other(entry)) {
       ++count;
+    } else {
+      ++tally_.kept;
     }
     ++progress_.items_done;
   }
@@ -289,6 +290,25 @@ Found find(repo::BlobReader& blobs, SecondLook& second_look,
   return found;
 }
 
+// Of what lies at `path` in the target, whose root is `base` in the snapshot.
+std::string path_in_snapshot(const TargetTree& target, std::string base,
+                             const std::string& path) {
+  const std::size_t above = target.path_of("").size();
+  if (path.size() <= above) return base;
+  if (!base.empty()) base += '/';
+  return base + path.substr(above);
+}
+
+// The entry is there; but what it lacks it could have had.
+RestoreFailure failure_of_disk(const Shortfall& shortfall, std::string path) {
+  std::string what = shortfall.what + " could not be set: " + shortfall.why;
+  if (shortfall.count > 1) {
+    what += ", nor on " + std::to_string(shortfall.count - 1) + " more";
+  }
+  if (path.empty()) path = "/";
+  return {std::move(path), FailureCause::io_error, std::move(what)};
+}
+
 // Throws: where damage was found before, it is the graver news.
 [[noreturn]] void give_up(const RestoreTally& tally, const repo::IoError& e) {
   for (const RestoreFailure& failure : tally.report().failures) {
@@ -311,6 +331,8 @@ RestoreReport restore(repo::Repository& repository, const repo::BlobId& root,
   Found found = find(blobs, second_look, root, options.path);
   progress.bytes_total = found.bytes;
 
+  const bool is_folder = found.entry.entry.type == repo::EntryType::folder;
+  const std::string root_path = is_folder ? found.path : found.parent_path;
   RestoreTally tally;
   TargetTree target(options.target, options.overwrite);
   try {
@@ -318,22 +340,31 @@ RestoreReport restore(repo::Repository& repository, const repo::BlobId& root,
                            options.read_back, options.workers, stop);
     Walk walk(repository.keyring(), blobs, second_look, target, writers, tally,
               progress, options);
-    if (found.entry.entry.type != repo::EntryType::folder) {
-      walk.run(found.entry, found.parent_path);
+    if (!is_folder) {
+      walk.run(found.entry, root_path);
     } else {
       if (!found.path.empty()) {
         found.entry.entry.name.clear();
         target.enter(found.entry.entry);
       }
-      walk.run_inside(found.entry, found.path);
+      walk.run_inside(found.entry, root_path);
     }
     writers.finish();
     target.finish();
   } catch (const repo::IoError& e) {
     give_up(tally, e);
   }
+  std::vector<Shortfall> shortfalls;
+  for (const Shortfall& shortfall : target.shortfalls()) {
+    if (shortfall.is_of_disk) {
+      tally.add(failure_of_disk(
+          shortfall, path_in_snapshot(target, root_path, shortfall.first)));
+    } else {
+      shortfalls.push_back(shortfall);
+    }
+  }
   RestoreReport report = tally.report();
-  report.shortfalls = target.shortfalls();
+  report.shortfalls = std::move(shortfalls);
   return report;
 }
 

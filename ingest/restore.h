@@ -72,7 +72,7 @@ struct RestoreReport {
   std::uint64_t bytes_written = 0;
   std::uint64_t bytes_unchanged = 0;  // Overwrite::if_changed: were there
 
-  std::vector<Shortfall> shortfalls;
+  std::vector<Shortfall> shortfalls;     // those of the disk are failures
   std::vector<RestoreFailure> failures;  // the first kMaxFailures, by path
   std::uint64_t failure_count = 0;
   std::uint64_t damage_count = 0;  // of those, damaged or different

@@ -3,6 +3,13 @@
 #include "ingest/file_error.h"
 
 namespace cairn::ingest {
+namespace {
+
+bool is_of_disk(int error) {
+  return error == ENOSPC || error == EDQUOT || error == EIO;
+}
+
+}  // namespace
 
 void Shortfalls::add(std::string_view what, int error,
                      const std::string& path) {
@@ -18,10 +25,11 @@ void Shortfalls::add(std::string_view what, int error,
   }
   if (list_.size() > kMostCauses) {
     ++list_.back().count;
+    list_.back().is_of_disk |= is_of_disk(error);
     return;
   }
   if (list_.size() == kMostCauses) what = "other metadata";
-  list_.push_back({std::string(what), why, path, 1});
+  list_.push_back({std::string(what), why, path, 1, is_of_disk(error)});
 }
 
 }  // namespace cairn::ingest

@@ -308,7 +308,7 @@ std::unique_ptr<TargetFile::State> TargetTree::State::begin(
   return file;
 }
 
-void TargetTree::create_other(const repo::Entry& entry) {
+bool TargetTree::create_other(const repo::Entry& entry) {
   State& tree = *state_;
   check_name(entry.name);
   const bool is_device = entry.type == repo::EntryType::char_device ||
@@ -322,7 +322,7 @@ void TargetTree::create_other(const repo::Entry& entry) {
                                 ": a symlink's target holds a NUL");
   }
   tree.has_begun = true;
-  if (!tree.passed_over.empty()) return;
+  if (!tree.passed_over.empty()) return false;
 
   std::optional<LinkedPlace> made;
   const Spot spot = tree.spot_of(entry);
@@ -332,16 +332,18 @@ void TargetTree::create_other(const repo::Entry& entry) {
     return refused;
   });
   if (error == EPERM && is_device) {
-    tree.shared->shortfalls.add("device", error, spot.path);
-  } else if (error != 0) {
-    throw_io_error(spot.path, "create", error);
+    throw repo::IoError(spot.path + ": create: " + words_of(error) +
+                        ": making a device takes root");
   }
-  if (!made || !entry.hard_link) return;
+  if (error != 0) throw_io_error(spot.path, "create", error);
+  if (!made) return false;
+  if (!entry.hard_link) return true;
   const repo::LinkedFileId id = repo::linked_file_id(entry, {});
   if (tree.shared->linked.begin(id)) {
     made->folder = tree.id_of_current();
     tree.shared->linked.finish(id, *std::move(made));
   }
+  return true;
 }
 
 // By a descriptor of what was just made, and only if it is that: `name` may be

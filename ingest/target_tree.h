@@ -43,6 +43,8 @@ struct Shortfall {
   std::string why;    // strerror's words
   std::string first;  // the first path that met it
   std::uint64_t count = 0;
+  // The disk was full or failed: no property of the target, but a failure.
+  bool is_of_disk = false;
 };
 
 // A regular file being written: under a temporary name in its folder,
@@ -150,9 +152,9 @@ class TargetTree {
   [[nodiscard]] std::optional<TargetFile> find_linked(
       const repo::Entry& entry, std::span<const repo::Link> rows = {});
 
-  // Symlink, fifo, device. A device without the right to make one is a
-  // Shortfall.
-  void create_other(const repo::Entry& entry);
+  // Symlink, fifo, device. False: something of that name stays as it is
+  // (Overwrite::never).
+  bool create_other(const repo::Entry& entry);
 
   // A further name for a file that this run made, known by
   // repo::linked_file_id().

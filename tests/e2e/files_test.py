@@ -1,8 +1,11 @@
 #!/usr/bin/python3
 """Files come back as they were, whatever they are, and only where they may."""
 
+import json
 import os
 import shutil
+import stat
+import subprocess
 
 import harness
 from harness import (FAILED, KIB, MIB, PARTIAL, REFUSED, flip, holes_of,
@@ -284,6 +287,43 @@ class Target(harness.Case):
     def test_a_dry_run_writes_nothing(self):
         self.cairn("restore", "-n", self.what, "--to", self.out)
         self.assertFalse(self.out.exists())
+
+
+class Devices(harness.Case):
+    @harness.needs_root
+    @harness.needs("setpriv")
+    def test_one_that_could_not_be_made_is_a_failure_and_owners_are_none(self):
+        top = self.folder / "tree"
+        top.mkdir()
+        os.mkfifo(top / "fifo")
+        try:
+            os.mknod(top / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        except PermissionError:
+            self.skipTest("may not make devices")
+        self.backup(top)
+        os.chmod(self.folder, 0o777)
+        subprocess.run(["chown", "-R", "65534:65534", self.repo, self.key,
+                        *(p for p in (self.state, self.cache) if p.exists())],
+                       check=True)
+        # Where a user who is not root can run it.
+        program = self.folder / "cairn"
+        shutil.copy(harness.PROGRAM, program)
+        out = self.folder / "out"
+
+        ran = subprocess.run(
+            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+             "--", program, "--json", "restore", f"latest:{top}", "--to", out],
+            capture_output=True, env=self.environment(), check=False,
+            timeout=harness.TIMEOUT)
+
+        self.assertEqual(ran.returncode, PARTIAL, ran.stderr)
+        told = json.loads(ran.stdout.splitlines()[-1])
+        self.assertEqual(os.listdir(out), ["fifo"])
+        self.assertEqual((told["others"], told["failure_count"]), (1, 1))
+        failure, = told["failures"]
+        self.assertEqual((failure["path"], failure["cause"]),
+                         (f"{top}/null"[1:], "io_error"))
+        self.assertEqual([s["what"] for s in told["shortfalls"]], ["owner"])
 
 
 class Paths(harness.Case):

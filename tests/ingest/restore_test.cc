@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include <map>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "ingest/backup.h"
@@ -21,6 +23,7 @@
 #include "repo/pack_reader.h"
 #include "repo/tree_reader.h"
 #include "tests/support/bytes.h"
+#include "tests/support/deny_syscalls.h"
 #include "tests/support/temp_folder.h"
 #include "tests/support/test_repository.h"
 
@@ -267,6 +270,84 @@ TEST_F(Restore, AStreamBecomesAFile) {
   restore(snapshot, {.target = target});
 
   EXPECT_EQ(read_file(target / "db.sql"), "a dump");
+}
+
+// Restores on a thread on whose behalf the kernel refuses some calls: there is
+// no way back from that.
+template <typename Run>
+void on_a_thread_without(std::initializer_list<unsigned> calls, unsigned error,
+                         Run run) {
+  std::thread([&] {
+    testing_support::deny_syscalls(calls, error);
+    run();
+  }).join();
+}
+
+TEST_F(Restore, ADeviceThatCannotBeMadeIsAFailure) {
+  StateWriter writer(repository);
+  writer.begin_folder("dev");
+  Entry device = entry_named("null", EntryType::char_device);
+  device.device = repo::DeviceNumber{1, 3};
+  writer.add(device);
+  writer.end_folder();
+  writer.add_file("file", {});
+  const auto snapshot = commit(writer);
+  RestoreReport report;
+
+  on_a_thread_without({SYS_mknodat, SYS_mknod}, EPERM,
+                      [&] { report = restore(snapshot, {.target = target}); });
+
+  EXPECT_FALSE(fs::exists(fs::symlink_status(target / "dev/null")));
+  EXPECT_EQ(report.others, 0u);
+  EXPECT_EQ(report.files, 1u);
+  ASSERT_EQ(report.failure_count, 1u);
+  EXPECT_EQ(report.failures[0].path, "dev/null");
+  EXPECT_EQ(report.failures[0].cause, FailureCause::io_error);
+  EXPECT_EQ(report.damage_count, 0u);
+  EXPECT_TRUE(report.shortfalls.empty());
+}
+
+TEST_F(Restore, MetadataThatADiskHasNoRoomForIsAFailure) {
+  constexpr unsigned kSetxattrat = 463;
+  StateWriter writer(repository);
+  writer.begin_folder("folder");
+  const Bytes content = bytes_of("content");
+  const Link chunk = writer.chunk(content);
+  for (const char* const name : {"one", "two"}) {
+    Entry entry = entry_named(name, EntryType::file, content.size());
+    entry.xattrs = {{"user.note", "v"}};
+    writer.add(entry, std::span(&chunk, 1));
+  }
+  writer.end_folder();
+  const auto snapshot = commit(writer);
+
+  for (const int error : {ENOSPC, EDQUOT, EIO, EOPNOTSUPP}) {
+    for (const std::string path : {"", "folder", "folder/one"}) {
+      SCOPED_TRACE(path + ", error " + std::to_string(error));
+      fs::remove_all(target);
+      RestoreReport report;
+      on_a_thread_without(
+          {kSetxattrat, SYS_setxattr, SYS_lsetxattr, SYS_fsetxattr},
+          static_cast<unsigned>(error), [&] {
+            report = restore(snapshot, {.path = path, .target = target});
+          });
+
+      EXPECT_EQ(report.files, path == "folder/one" ? 1u : 2u);
+      if (error == EOPNOTSUPP) {
+        EXPECT_EQ(report.failure_count, 0u);
+        EXPECT_EQ(report.shortfalls.size(), 1u);
+        continue;
+      }
+      EXPECT_TRUE(report.shortfalls.empty());
+      ASSERT_EQ(report.failures.size(), 1u);
+      EXPECT_TRUE(report.failures[0].path.starts_with("folder/"))
+          << report.failures[0].path;
+      EXPECT_EQ(report.failures[0].cause, FailureCause::io_error);
+      EXPECT_TRUE(report.failures[0].what.starts_with("xattr user.note"))
+          << report.failures[0].what;
+      EXPECT_EQ(report.failure_count, 1u);
+    }
+  }
 }
 
 TEST_F(Restore, APathThatIsNotThereMakesNoTarget) {
