@@ -35,6 +35,16 @@ void LinkedFiles::abandon(const repo::LinkedFileId& file) {
   places_.erase(file);
 }
 
+void LinkedFiles::keep(std::uint64_t device, std::uint64_t inode) {
+  const std::lock_guard lock(mutex_);
+  kept_.emplace(device, inode);
+}
+
+bool LinkedFiles::is_kept(std::uint64_t device, std::uint64_t inode) const {
+  const std::lock_guard lock(mutex_);
+  return kept_.contains({device, inode});
+}
+
 LinkedFiles::Answer LinkedFiles::find(const repo::LinkedFileId& file) const {
   const std::lock_guard lock(mutex_);
   const auto found = places_.find(file);

@@ -8,9 +8,11 @@
 #include <cstdint>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "repo/linked_file_id.h"
@@ -53,6 +55,11 @@ class LinkedFiles {
   void finish(const repo::LinkedFileId& file, LinkedPlace place);
   void abandon(const repo::LinkedFileId& file);
 
+  // A file that was there, and stays as one of these: it cannot be another one
+  // as well.
+  void keep(std::uint64_t device, std::uint64_t inode);
+  [[nodiscard]] bool is_kept(std::uint64_t device, std::uint64_t inode) const;
+
   struct Answer {
     bool is_known = false;
     std::optional<LinkedPlace> place;  // nothing while it is unfinished
@@ -64,9 +71,10 @@ class LinkedFiles {
     std::size_t operator()(const repo::LinkedFileId& file) const noexcept;
   };
 
-  mutable std::mutex mutex_;  // guards places_
+  mutable std::mutex mutex_;  // guards the members below
   std::unordered_map<repo::LinkedFileId, std::optional<LinkedPlace>, Hash>
       places_;
+  std::set<std::pair<std::uint64_t, std::uint64_t>> kept_;  // device, inode
 };
 
 }  // namespace cairn::ingest

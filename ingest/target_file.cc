@@ -134,6 +134,9 @@ void TargetFile::State::finish() {
     }
     if (error != 0) throw_io_error(path, "rename", error);
   }
+  if (placed_.place == Place::kept) {
+    shared->linked.keep(now.st_dev, now.st_ino);
+  }
   if (linked) {
     shared->linked.finish(linked->id, {.folder = linked->folder,
                                        .name = entry.name,

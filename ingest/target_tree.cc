@@ -281,11 +281,17 @@ std::optional<TargetFile> TargetTree::find_linked(
     const repo::Entry& entry, std::span<const repo::Link> rows) {
   State& tree = *state_;
   check_name(entry.name);
-  if (tree.overwrite != Overwrite::if_changed || !tree.passed_over.empty()) {
+  if (tree.overwrite != Overwrite::if_changed || !entry.hard_link ||
+      !tree.passed_over.empty()) {
     return std::nullopt;
   }
   auto found = find_linked_file(tree.spot_of(entry));
   if (!found) return std::nullopt;
+  struct stat status;
+  if (fstat(found->fd.get(), &status) != 0 ||
+      tree.shared->linked.is_kept(status.st_dev, status.st_ino)) {
+    return std::nullopt;
+  }
   return TargetFile(tree.begin(entry, rows, *std::move(found)));
 }
 

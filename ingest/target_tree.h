@@ -145,10 +145,12 @@ class TargetTree {
   [[nodiscard]] std::optional<TargetFile> create_file(
       const repo::Entry& entry, std::span<const repo::Link> rows = {});
 
-  // With Overwrite::if_changed: the file that is there, if it has several names
-  // and all but its content is as the entry says. It is read only: whoever
-  // finds the content there too finishes it, which changes nothing and lets
-  // link() know it; else it is destroyed, and create_file() replaces it.
+  // With Overwrite::if_changed, of an entry with several names: the file that
+  // is there, if it has several, too, and all but its content is as the entry
+  // says. It is read only: whoever finds the content there too finishes it,
+  // which changes nothing and lets link() know it; else it is destroyed, and
+  // create_file() replaces it. One that stays for another entry is not found
+  // again: what the snapshot has apart must not become one file.
   [[nodiscard]] std::optional<TargetFile> find_linked(
       const repo::Entry& entry, std::span<const repo::Link> rows = {});
 

@@ -197,6 +197,21 @@ class Target(harness.Case):
         self.assertLess(told["bytes_written"], 900001)
         self.assertGreater(told["bytes_unchanged"], 600000)
 
+    def test_if_changed_takes_apart_what_is_linked_in_the_target_only(self):
+        for name in "a", "b":
+            (self.top / name).write_text("the same")
+            at_time(self.top / name, 987654321012345678)
+        at_time(self.top, 987654321012345678)
+        self.backup(self.top)
+        self.restore(self.what, self.out)
+        os.unlink(self.out / "b")
+        os.link(self.out / "a", self.out / "b")
+
+        self.restore(self.what, self.out, "--overwrite", "if-changed")
+
+        self.assert_same_trees(self.top, self.out)
+        self.assertEqual((self.out / "b").stat().st_nlink, 1)
+
     def test_never_fills_gaps_and_touches_nothing_that_is_there(self):
         self.restore(self.what, self.out)
         (self.out / "sub" / "file 1").write_bytes(b"mine")

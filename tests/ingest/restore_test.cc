@@ -466,6 +466,37 @@ TEST_F(Restore, ReplacesAFileWithSeveralNamesOnlyWhenItDiffers) {
   }
 }
 
+// What is one file in the target and several in the snapshot, all alike.
+TEST_F(Restore, TakesFilesApartThatAreLinkedInTheTargetOnly) {
+  const fs::path source = folder / "source";
+  fs::create_directories(source);
+  for (const char* const name : {"a", "b", "one", "other"}) {
+    write_file(source / name, "the same");
+    fs::last_write_time(source / name,
+                        fs::file_time_type(std::chrono::seconds(1)));
+  }
+  fs::create_hard_link(source / "one", source / "one too");
+  fs::create_hard_link(source / "other", source / "other too");
+  const auto before = look_at_tree(source);
+  const auto snapshot = back_up(source);
+  const RestoreOptions options{.path = source.native(),
+                               .target = target,
+                               .overwrite = Overwrite::if_changed};
+  restore(snapshot, options);
+  for (const char* const name : {"b", "one", "one too", "other", "other too"}) {
+    fs::remove(target / name);
+    fs::create_hard_link(target / "a", target / name);
+  }
+
+  restore(snapshot, options);
+
+  EXPECT_EQ(look_at_tree(target), before);
+  EXPECT_TRUE(fs::equivalent(target / "one", target / "one too"));
+  EXPECT_TRUE(fs::equivalent(target / "other", target / "other too"));
+  EXPECT_FALSE(fs::equivalent(target / "a", target / "b"));
+  EXPECT_FALSE(fs::equivalent(target / "one", target / "other"));
+}
+
 TEST_F(Restore, ReadsNothingFromTheRepositoryForFilesThatAreThere) {
   const Bytes content = random_bytes(random, 20 * 4096);
   const auto snapshot = write({{"file", content}});

@@ -854,6 +854,33 @@ TEST(TargetTree, LinksOverWhatExists) {
   EXPECT_EQ(names_in(folder / "target"), (Names{"first", "full", "second"}));
 }
 
+TEST(TargetTree, FindsAFileWithSeveralNamesForOneEntryOnlyThatHasThem) {
+  TempFolder folder;
+  Entry single = file_named("a", 4);
+  Entry one = file_named("b", 4);
+  one.hard_link = repo::HardLink{7, 9};
+  Entry other = file_named("c", 4);
+  other.hard_link = repo::HardLink{7, 10};
+  {
+    TargetTree tree(folder / "target", Overwrite::refuse);
+    put(tree, single, "data");
+    tree.finish();
+  }
+  for (const char* const name : {"b", "c", "d"}) {
+    fs::create_hard_link(folder / "target/a", folder / "target" / name);
+  }
+  TargetTree tree(folder / "target", Overwrite::if_changed);
+
+  EXPECT_FALSE(tree.find_linked(single));
+  EXPECT_TRUE(tree.find_linked(one));  // given up: another may still be it
+  auto found = tree.find_linked(one);
+  ASSERT_TRUE(found);
+  std::move(*found).finish();
+  EXPECT_FALSE(tree.find_linked(other));
+  one.name = "d";
+  EXPECT_EQ(tree.link(one), Linked::done);
+}
+
 TEST(TargetTree, LinksOnlyToTheFileItMade) {
   TempFolder folder;
   write_file(folder / "outside", "precious");
