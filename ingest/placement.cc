@@ -76,6 +76,20 @@ std::optional<pid_t> process_in(std::string_view name) {
   return process;
 }
 
+// Nothing: not possible, for whatever reason.
+UniqueFd open_unnamed(int folder) {
+  return UniqueFd(uninterrupted([&] {
+    return openat(folder, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, kPrivateFile);
+  }));
+}
+
+// 0 or an errno.
+int link_unnamed(int file, int folder, const char* name) {
+  const std::string path = "/proc/self/fd/" + std::to_string(file);
+  const int flags = AT_SYMLINK_FOLLOW;
+  return linkat(AT_FDCWD, path.c_str(), folder, name, flags) == 0 ? 0 : errno;
+}
+
 // Whether anything has the entry's name, be it what cannot be opened.
 bool is_anything_there(const Spot& spot) {
   struct stat status;
@@ -85,6 +99,17 @@ bool is_anything_there(const Spot& spot) {
   }
   if (errno != ENOENT) throw_io_error(spot.path, "create", errno);
   return false;
+}
+
+// A link replaces nothing, and a rename needs a name. 0 or an errno.
+int replace_by_unnamed(int folder, int file, const char* name) {
+  const auto [error, aside] = make_with_temporary_name(
+      [&](const char* free) { return link_unnamed(file, folder, free); });
+  if (error != 0) return error;
+  if (renameat(folder, aside.c_str(), folder, name) == 0) return 0;
+  const int not_renamed = errno;
+  unlinkat(folder, aside.c_str(), 0);
+  return not_renamed;
 }
 
 // For file systems and kernels without RENAME_NOREPLACE. 0 or an errno.
@@ -154,6 +179,12 @@ bool may_stay(const struct stat& existing, const repo::Entry& entry) {
          (existing.st_mode & kOthersWrite & ~entry.mode) == 0;
 }
 
+PlacedFile::Place place_of_new(const Spot& spot) {
+  const bool may_replace = spot.overwrite == Overwrite::if_changed ||
+                           spot.overwrite == Overwrite::always;
+  return may_replace ? PlacedFile::Place::taken : PlacedFile::Place::free;
+}
+
 UniqueFd open_to_compare(const Spot& spot) {
   UniqueFd file =
       open_beneath(spot.folder, spot.entry.name.c_str(), O_RDONLY | O_NONBLOCK);
@@ -163,6 +194,17 @@ UniqueFd open_to_compare(const Spot& spot) {
     return {};
   }
   return file;
+}
+
+UnnamedFiles try_unnamed_files(int folder) {
+  const UniqueFd file = open_unnamed(folder);
+  if (!file) return UnnamedFiles::no;
+  const auto [error, name] = make_with_temporary_name([&](const char* aside) {
+    return link_unnamed(file.get(), folder, aside);
+  });
+  if (error != 0) return UnnamedFiles::no;  // without /proc, say
+  unlinkat(folder, name.c_str(), 0);
+  return UnnamedFiles::yes;
 }
 
 }  // namespace
@@ -202,7 +244,17 @@ std::optional<PlacedFolder> place_folder(const Spot& spot) {
 }
 
 std::optional<PlacedFile> place_file(const Spot& spot) {
-  if (!is_anything_there(spot)) return place_beside(spot);
+  if (!is_anything_there(spot)) {
+    if (!spot.unnamed_files) {
+      spot.unnamed_files = try_unnamed_files(spot.folder);
+    }
+    UniqueFd file;
+    if (spot.unnamed_files == UnnamedFiles::yes) {
+      file = open_unnamed(spot.folder);
+    }
+    if (!file) return place_beside(spot);
+    return PlacedFile{std::move(file), place_of_new(spot), {}};
+  }
   if (spot.overwrite == Overwrite::if_changed) {
     UniqueFd file = open_to_compare(spot);
     if (file) {
@@ -223,16 +275,17 @@ PlacedFile place_beside(const Spot& spot) {
   // For sweep_temporary_files() of a process that cannot see ours. Where
   // there are no locks, that finds none either.
   (void)flock(file.get(), LOCK_EX | LOCK_NB);
-  const bool may_replace = spot.overwrite == Overwrite::if_changed ||
-                           spot.overwrite == Overwrite::always;
-  return {std::move(file),
-          may_replace ? PlacedFile::Place::taken : PlacedFile::Place::free,
-          std::move(temporary)};
+  return {std::move(file), place_of_new(spot), std::move(temporary)};
 }
 
 int give_name(int folder, const PlacedFile& file, const std::string& name) {
-  const char* const from = file.temporary_name.c_str();
   const char* const to = name.c_str();
+  if (file.temporary_name.empty()) {
+    const int error = link_unnamed(file.fd.get(), folder, to);
+    if (error != EEXIST || file.place == PlacedFile::Place::free) return error;
+    return replace_by_unnamed(folder, file.fd.get(), to);
+  }
+  const char* const from = file.temporary_name.c_str();
   if (file.place == PlacedFile::Place::taken) {
     return renameat(folder, from, folder, to) == 0 ? 0 : errno;
   }

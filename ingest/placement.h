@@ -11,11 +11,18 @@
 
 namespace cairn::ingest {
 
+// Whether a file can be made without a name, and get one when it is whole. Such
+// a one is gone by itself with a process that is killed, and costs less than a
+// name more.
+enum class UnnamedFiles { no, yes };
+
 struct Spot {
   int folder;
   const repo::Entry& entry;
   std::string path;  // of the entry, for messages
   Overwrite overwrite;
+  // Nothing: to be tried where a file is made, which changes the folder anyway.
+  std::optional<UnnamedFiles>& unnamed_files;
 };
 
 struct PlacedFolder {
@@ -35,7 +42,7 @@ struct PlacedFile {
   };
   UniqueFd fd;
   Place place = Place::free;
-  std::string temporary_name;  // of a new one, until give_name()
+  std::string temporary_name;  // of a new one, until give_name(), if any
 
   [[nodiscard]] bool is_new() const noexcept {
     return place == Place::free || place == Place::taken;
@@ -45,7 +52,8 @@ struct PlacedFile {
 // Nothing: what is there stays.
 [[nodiscard]] std::optional<PlacedFile> place_file(const Spot& spot);
 
-// A new file beside the one that is there, if there is one.
+// A new file beside the one that is there, if there is one, under a temporary
+// name.
 [[nodiscard]] PlacedFile place_beside(const Spot& spot);
 
 // Gives a new file, which is whole, the name of its entry in the folder it is

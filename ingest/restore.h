@@ -88,7 +88,7 @@ struct RestoreReport {
 // repo::OutOfSpace and repo::StorageUnreachable (repo::CorruptionError instead
 // of either if damage was found before), repo::WrongKey; repo::Cancelled when
 // `stop` is requested. However it ends, no unfinished file has its entry's
-// name, and unless the process is killed, none stays behind.
+// name; and none stays behind, unless the process is killed.
 [[nodiscard]] RestoreReport restore(repo::Repository& repository,
                                     const repo::BlobId& root,
                                     const RestoreOptions& options,

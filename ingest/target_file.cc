@@ -81,7 +81,7 @@ void TargetFolder::apply(int folder, Shortfalls& shortfalls) {
 
 TargetFile::State::~State() {
   if (!has_begun_ || is_finished_) return;
-  if (placed_.is_new()) {
+  if (!placed_.temporary_name.empty()) {
     unlinkat(folder_fd->get(), placed_.temporary_name.c_str(), 0);
   }
   if (linked) shared->linked.abandon(linked->id);
@@ -100,10 +100,12 @@ void TargetFile::State::begin(PlacedFile file) {
 int TargetFile::State::new_fd() {
   const std::lock_guard lock(mutex_);
   if (!placed_.fd) {
+    std::optional<UnnamedFiles> unnamed_files = UnnamedFiles::no;
     placed_ = place_beside({.folder = folder_fd->get(),
                             .entry = entry,
                             .path = path,
-                            .overwrite = Overwrite::if_changed});
+                            .overwrite = Overwrite::if_changed,
+                            .unnamed_files = unnamed_files});
   }
   return placed_.fd.get();
 }
@@ -177,9 +179,13 @@ void TargetFile::State::set_size() {
   }
 }
 
-// Some file systems report a failed write only here.
+// Some file systems report a failed write only here. Without a name a file is
+// gone with its last descriptor, so one stays open.
 void TargetFile::State::close_written() {
-  if (close(placed_.fd.release()) != 0 && errno != EINTR) {
+  const int fd = placed_.temporary_name.empty()
+                     ? fcntl(placed_.fd.get(), F_DUPFD_CLOEXEC, 0)
+                     : placed_.fd.release();
+  if (fd < 0 || (close(fd) != 0 && errno != EINTR)) {
     throw_io_error(path, "close", errno);
   }
 }

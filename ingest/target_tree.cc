@@ -161,11 +161,12 @@ struct TargetTree::State {
     return path + "/" + std::string(name);
   }
 
-  Spot spot_of(const repo::Entry& entry) const {
+  Spot spot_of(const repo::Entry& entry) {
     return {.folder = fd(),
             .entry = entry,
             .path = path_of(entry.name),
-            .overwrite = overwrite};
+            .overwrite = overwrite,
+            .unnamed_files = unnamed_files};
   }
 
   std::unique_ptr<TargetFile::State> begin(const repo::Entry& entry,
@@ -177,6 +178,7 @@ struct TargetTree::State {
 
   const Overwrite overwrite;
   const bool root_was_there;
+  std::optional<UnnamedFiles> unnamed_files;  // once it was tried
   bool has_begun = false;
   bool is_finished = false;
 

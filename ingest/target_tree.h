@@ -47,13 +47,14 @@ struct Shortfall {
   bool is_of_disk = false;
 };
 
-// A regular file being written: under a temporary name in its folder,
-// .cairn-<process>-<number>, so that until finish() its own name is free, or
-// the old one's; what a process left so that was killed is removed by the next
-// one that comes to the folder. With Overwrite::if_changed the old one stays
-// for good if nothing is written, and gets its metadata where it is, if that is
-// safe: a regular file with one name that nobody else may write. What a file
-// contains is never changed where it is.
+// A regular file being written: without a name, or, where that is not possible
+// or another file has its name, under a temporary one in its folder,
+// .cairn-<process>-<number>. Until finish() its own name is free, or the old
+// one's; what a process left that was killed is removed by the next one that
+// comes to the folder. With Overwrite::if_changed the old one stays for good if
+// nothing is written, and gets its metadata where it is, if that is safe: a
+// regular file with one name that nobody else may write. What a file contains
+// is never changed where it is.
 //
 // Threads        write() and reading from many threads at once, on ranges
 //                that do not overlap; finish() after all of them. Each file may

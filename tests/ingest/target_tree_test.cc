@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "ingest/file_source.h"
+#include "ingest/placement.h"
 #include "repo/error.h"
 #include "tests/support/bytes.h"
 #include "tests/support/deny_syscalls.h"
@@ -367,6 +368,7 @@ TEST(TargetTree, RemovesWhatAProcessOfItsOwnNumberLeftAndNothingOfItsOwn) {
   fs::create_directories(folder / "target/sub");
   const std::string left = ".cairn-" + std::to_string(getpid()) + "-1";
   write_file(folder / "target/sub" / left, "half a fi");
+  write_file(folder / "target/sub/file", "old");
   TargetTree tree(folder / "target", Overwrite::always);
   tree.enter(folder_named("sub"));
   auto file = tree.create_file(file_named("file", 3));
@@ -567,13 +569,42 @@ TEST(TargetTree, ReplacesNothingThatWasMadeMeanwhileUnlessToldTo) {
   restore_where_a_file_is_made_meanwhile();
 }
 
-TEST(TargetTree, ReplacesNothingEitherWhereARenameCannotSaySo) {
+// As under FAT, where a file has a name from its beginning.
+TEST(TargetTree, ReplacesNothingEitherWhereThereAreNoLinks) {
+  EXPECT_EXIT(
+      {
+        testing_support::deny_syscalls({SYS_linkat}, EPERM);
+        restore_where_a_file_is_made_meanwhile();
+        testing_support::deny_syscalls({SYS_renameat2}, EINVAL);
+        restore_where_a_file_is_made_meanwhile();
+        std::exit(testing::Test::HasFailure() ? 1 : 0);
+      },
+      testing::ExitedWithCode(0), "");
+}
+
+void name_a_file_that_may_replace_nothing() {
+  TempFolder folder;
+  const UniqueFd fd(open(folder.path().c_str(), O_RDONLY | O_CLOEXEC));
+  PlacedFile file;
+  file.temporary_name = "temporary";
+  write_file(folder / "temporary", "ours");
+  write_file(folder / "taken", "mine");
+
+  EXPECT_EQ(give_name(fd.get(), file, "taken"), EEXIST);
+  EXPECT_EQ(give_name(fd.get(), file, "free"), 0);
+
+  EXPECT_EQ(read_file(folder / "taken"), "mine");
+  EXPECT_EQ(read_file(folder / "free"), "ours");
+  EXPECT_EQ(names_in(folder.path()), (Names{"free", "taken"}));
+}
+
+TEST(TargetTree, NamesAFileWithoutReplacingWhereARenameCannotSaySo) {
   EXPECT_EXIT(
       {
         testing_support::deny_syscalls({SYS_renameat2}, EINVAL);
-        restore_where_a_file_is_made_meanwhile();
+        name_a_file_that_may_replace_nothing();
         testing_support::deny_syscalls({SYS_linkat}, EPERM);
-        restore_where_a_file_is_made_meanwhile();
+        name_a_file_that_may_replace_nothing();
         std::exit(testing::Test::HasFailure() ? 1 : 0);
       },
       testing::ExitedWithCode(0), "");
