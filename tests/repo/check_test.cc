@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <fstream>
 #include <ostream>
 #include <set>
@@ -550,7 +551,7 @@ TEST(Check, DecodesWhatManyLeanOnOnce) {
     (void)writer.commit(at_hour(1));
   }
   auto storage = std::make_unique<ObservedStorage>(test.disk());
-  std::uint64_t reads = 0;
+  std::atomic<std::uint64_t> reads = 0;
   storage->before_read = [&](std::string_view name) {
     if (name == pack_name(base_pack)) ++reads;
   };
@@ -559,7 +560,7 @@ TEST(Check, DecodesWhatManyLeanOnOnce) {
   const auto report = check_at(repository, CheckLevel::data);
 
   EXPECT_TRUE(report.findings.empty()) << text_of(report);
-  EXPECT_LT(reads, kStates);
+  EXPECT_LT(reads.load(), kStates);
 }
 
 TEST(Check, FindsABaseThatIsMissing) {
