@@ -19,6 +19,9 @@ namespace {
 
 constexpr std::size_t kMaxBadBlobs = 100'000;
 
+// Of differences that wait, on all threads.
+constexpr std::size_t kMostWaitingBytes = std::size_t{32} << 20;
+
 // Cuts the bytes of a pack, which come in windows, into its stored blobs.
 class BlobCutter {
  public:
@@ -71,7 +74,8 @@ struct Shared {
   const std::set<PackId>& unverified;
   FindingList& findings;
   Progress* progress;
-  std::mutex mutex;  // guards result
+  std::size_t waiting_bytes;  // of each
+  std::mutex mutex;           // guards result
   PackCheckResult result;
 };
 
@@ -96,6 +100,9 @@ struct PackBlob {
 // Differences that wait, with their stored bytes.
 class WaitingDifferences {
  public:
+  explicit WaitingDifferences(std::size_t most_bytes)
+      : most_bytes_(most_bytes) {}
+
   void add(Judged& pack, const BlobRow& row, std::uint64_t offset,
            std::span<const std::byte> stored) {
     places_.push_back({&pack, offset, stored_.size()});
@@ -110,9 +117,8 @@ class WaitingDifferences {
 
   [[nodiscard]] bool is_empty() const { return rows_.empty(); }
   [[nodiscard]] bool are_many() const {
-    constexpr std::size_t kMostBytes = std::size_t{16} << 20;
     return stored_.size() + rows_.size() * (sizeof(BlobRow) + sizeof(Place)) >=
-           kMostBytes;
+           most_bytes_;
   }
 
   [[nodiscard]] std::span<const BlobRow> rows() const { return rows_; }
@@ -129,6 +135,7 @@ class WaitingDifferences {
     std::uint64_t offset;  // in the pack
     std::size_t begin;     // in stored_
   };
+  std::size_t most_bytes_;
   std::vector<Place> places_;
   std::vector<BlobRow> rows_;  // beside their places
   std::vector<std::byte> stored_;
@@ -142,7 +149,8 @@ class PackCheck {
         storage_(shared.repository.storage()),
         keyring_(shared.repository.keyring()),
         blobs_(storage_, keyring_, shared.index,
-               shared.repository.session_keys()) {}
+               shared.repository.session_keys()),
+        waiting_(shared.waiting_bytes) {}
 
   // Its differences may still wait after that.
   void check(const StoredPack& stored_pack) {
@@ -331,8 +339,15 @@ PackCheckResult check_packs(Repository& repository, const BlobIndex& index,
                             const std::set<PackId>& unverified,
                             unsigned threads, FindingList& findings,
                             const std::stop_token& stop, Progress* progress) {
-  Shared shared{repository, index,    unreadable, unverified,
-                findings,   progress, {},         {}};
+  Shared shared{repository,
+                index,
+                unreadable,
+                unverified,
+                findings,
+                progress,
+                kMostWaitingBytes / std::max(threads, 1U),
+                {},
+                {}};
   std::vector<std::unique_ptr<PackCheck>> workers;
   parallel_for(packs.size(), threads, stop, [&] {
     auto worker = std::make_unique<PackCheck>(shared);

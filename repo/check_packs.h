@@ -45,7 +45,7 @@ struct PackCheckResult {
 // Reads the packs on `threads` threads, in windows, so that memory does not
 // grow with their size. Packs in `unreadable` are known to have no directory.
 // Differences are decoded with their bases, which `index` finds; those that
-// many share are decoded once for as many as fit into 16 MiB. In packs in
+// many share are decoded once for as many as fit into 32 MiB. In packs in
 // `unverified` the bases are compared with their ids too: a pack is not sound
 // that needs a false one.
 [[nodiscard]] PackCheckResult check_packs(
